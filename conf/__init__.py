@@ -1,0 +1,1 @@
+"""The configuration tree, shipped as a package so that the command works from a wheel."""

@@ -1,0 +1,6 @@
+"""``python -m zsl_lab``."""
+
+from zsl_lab.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What happens around training steps: checkpoints, the clock and the progress line."""

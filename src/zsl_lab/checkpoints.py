@@ -1,0 +1,47 @@
+"""Reading checkpoints: never unpickled, and recognised as this project's before anything is believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zsl_lab.errors import CheckpointError
+
+#: version of what a run adds to a Lightning checkpoint under the key "zsl_lab"
+FORMAT = 1
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Load a checkpoint with ``weights_only=True``.
+
+    Args:
+        path: ``.../checkpoints/best.ckpt`` or ``last.ckpt``.
+
+    Returns:
+        Lightning's checkpoint; its key ``zsl_lab`` holds the run's configuration and phase.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or not a checkpoint of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"ckpt={path}: there is no such file. Every run writes <run>/checkpoints/best.ckpt (for task=test) and last.ckpt (to resume)."
+        )
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all of which mean the same to a user
+        raise CheckpointError(
+            f"ckpt={path}: this is not a readable checkpoint ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
+            "It was not unpickled further. Give a checkpoint of this project, or train anew."
+        ) from error
+    about = checkpoint.get("zsl_lab") if isinstance(checkpoint, dict) else None
+    if not isinstance(checkpoint, dict) or not isinstance(about, dict):
+        raise CheckpointError(f"ckpt={path}: field 'zsl_lab' is missing; expected a checkpoint that this project wrote.")
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"ckpt={path}: field 'format' is {about.get('format')}; this version reads {FORMAT}. "
+            "Use the version of zsl_lab that wrote it, or train anew."
+        )
+    return checkpoint

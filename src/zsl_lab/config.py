@@ -1,0 +1,160 @@
+"""From a composed configuration to checked values: every wrong value becomes a sentence that names its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zsl_lab.data.dataset import DatasetConfig
+from zsl_lab.errors import ConfigError, nearest
+from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PathsConfig(_Section):
+    """Folders: where data are, where caches go, where runs go, and this run's own."""
+
+    data_dir: str
+    cache_dir: str | None
+    output_dir: str
+    run_dir: str
+
+
+class TrainerConfig(_Section):
+    """What a run computes on; conf/hardware sets it, an explicit ``trainer.x=`` wins."""
+
+    accelerator: Literal["cpu", "gpu"]
+    devices: int = Field(ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    log_every_n_steps: int = Field(ge=1)
+
+
+class SelectionConfig(_Section):
+    """How the step whose weights are reported is chosen; see conf/selection."""
+
+    name: Literal["validation", "oracle", "last"]
+    metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
+    check_every: int = Field(ge=1)
+    report_oracle: bool
+    validation_seed: int = Field(ge=0)
+
+
+class RunConfig(BaseModel):
+    """A whole run, checked."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    task: Literal["fit", "test"]
+    ckpt: Path | None
+    seed: int
+    paths: PathsConfig
+    trainer: TrainerConfig
+    selection: SelectionConfig
+    dataset: DatasetConfig
+    method: MethodConfig
+    method_class: type[ZeroShotMethod]
+    loggers: dict[str, Any]
+    callbacks: dict[str, Any]
+    plain: dict[str, Any]
+
+
+class _Top(_Section):
+    task: Literal["fit", "test"]
+    ckpt: str | None
+    seed: int = Field(ge=0, lt=2**32)
+    debug: bool
+
+
+def parse(cfg: DictConfig) -> RunConfig:
+    """Check a composed configuration.
+
+    Args:
+        cfg: What Hydra composed from ``conf/`` and the command line.
+
+    Raises:
+        ConfigError: A key is unknown, missing, of the wrong type or out of range; all such keys are named.
+    """
+    plain = plain_config(cfg)
+    sections = ("paths", "trainer", "selection", "dataset", "method")
+    for section in sections:
+        if not isinstance(plain.get(section), dict):
+            raise ConfigError(f"{section}: found {plain.get(section)!r}; expected a section of keys, such as conf/{section} holds.")
+    top = _check(_Top, {k: v for k, v in plain.items() if k not in (*sections, "logger", "callbacks")}, "")
+    method_class = _target(plain["method"], ZeroShotMethod, "method")
+    dataset_class = _target(plain["dataset"], DatasetConfig, "dataset")
+    return RunConfig(
+        task=top.task,
+        ckpt=Path(top.ckpt) if top.ckpt else None,
+        seed=top.seed,
+        paths=_check(PathsConfig, plain["paths"], "paths"),
+        trainer=_check(TrainerConfig, plain["trainer"], "trainer"),
+        selection=_check(SelectionConfig, plain["selection"], "selection"),
+        dataset=_check(dataset_class, _without_target(plain["dataset"]), "dataset"),
+        method=_check(method_class.config_class, _without_target(plain["method"]), "method"),
+        method_class=method_class,
+        loggers=plain.get("logger") or {},
+        callbacks=plain.get("callbacks") or {},
+        plain=plain,
+    )
+
+
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers, as ``config.yaml`` and the checkpoints hold it."""
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:
+    path = section.get("_target_")
+    try:
+        found = get_class(str(path))
+    except Exception as error:
+        raise ConfigError(f"{name}._target_={path}: no such class ({error}). Expected the import path of a {base.__name__}.") from error
+    if not issubclass(found, base):
+        raise ConfigError(f"{name}._target_={path}: this is not a {base.__name__}.")
+    return found
+
+
+def _without_target(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "_target_"}
+
+
+def _check(model: type[Model], values: Mapping[str, Any], section: str) -> Model:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_sentence(model, section, problem) for problem in error.errors()]
+        raise ConfigError("\n".join(problems)) from None
+
+
+def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
+    key = ".".join([section, *(str(part) for part in problem["loc"])]).strip(".")
+    if problem["type"] == "extra_forbidden":
+        near = nearest(str(problem["loc"][-1]), model.model_fields)
+        hint = f" Did you mean {section}.{near[0]}?" if near else f" The keys of {section or 'the run'}: {', '.join(model.model_fields)}."
+        return f"{key}: there is no such key.{hint}"
+    if problem["type"] == "missing":
+        return f"{key}: this key is missing."
+    if problem["type"] == "value_error":
+        return f"{section}: {problem['ctx']['error']}."
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key}={_shown(problem['input'])}: {message}."
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

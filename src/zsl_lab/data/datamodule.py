@@ -1,0 +1,223 @@
+"""Batches for training and evaluation, cut from tensors that lie on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray
+from zsl_lab.data.dataset import Normalization
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.splits import Split
+
+#: rows scored at once in evaluation: enough to keep a processor busy, little beside the features themselves
+EVALUATION_BATCH = 4096
+
+
+class Batch(NamedTuple):
+    """Samples and what is known of them.
+
+    Attributes:
+        features: Scaled features, ``[B, D]``.
+        labels: Class positions, ``[B]``: rows of :attr:`ClassSpace.semantics`.
+        rows: 0-based index of each sample in the benchmark, ``[B]``.
+    """
+
+    features: Tensor
+    labels: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSpace:
+    """The classes of one phase. Their positions run from 0 to C-1; a phase need not hold every class of the benchmark.
+
+    Attributes:
+        ids: Class id in the benchmark of each position, ``[C]``.
+        semantics: Scaled class semantics, float32 ``[C, Q]``.
+        seen_mask: Whether each class is seen, bool ``[C]``.
+        names: The classes' names.
+    """
+
+    ids: IntArray
+    semantics: FloatArray
+    seen_mask: npt.NDArray[np.bool_]
+    names: tuple[str, ...]
+
+
+class TrainStream:
+    """Shuffled passes over the training samples, cut in epochs that end where a check is due.
+
+    A pass is a permutation; a batch may straddle two passes, so that every batch has the same size and every sample
+    is drawn equally often. All state is a generator's, a position and a step: :meth:`state` resumes exactly.
+
+    Args:
+        samples: The training samples.
+        batch_size: Samples a batch.
+        check_steps: Increasing steps at which an epoch ends; the last ends the training.
+        seed: Seed of the permutations.
+    """
+
+    def __init__(self, samples: Batch, batch_size: int, check_steps: Sequence[int], seed: int) -> None:
+        self._samples = samples
+        self._batch_size = batch_size
+        self._check_steps = list(check_steps)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.step = 0
+        self._begin_pass()
+
+    def _begin_pass(self) -> None:
+        self._pass_state = self._generator.get_state()
+        order = torch.randperm(len(self._samples.labels), generator=self._generator)
+        self._order = order.to(self._samples.labels.device)
+        self._position = 0
+
+    def _draw(self) -> Tensor:
+        parts = []
+        wanted = self._batch_size
+        while wanted:
+            if self._position == len(self._order):
+                self._begin_pass()
+            part = self._order[self._position : self._position + wanted]
+            self._position += len(part)
+            wanted -= len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches up to the next check; none after the last."""
+        end = next((step for step in self._check_steps if step > self.step), self.step)
+        while self.step < end:
+            self.step += 1
+            rows = self._draw()
+            yield Batch(*(part.index_select(0, rows) for part in self._samples))
+
+    def state(self) -> dict[str, Any]:
+        """Where the stream stands, for a checkpoint."""
+        return {"step": self.step, "position": self._position, "pass_state": self._pass_state}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go where :meth:`state` stood."""
+        self._generator.set_state(state["pass_state"])
+        self._begin_pass()
+        self.step, self._position = state["step"], state["position"]
+
+
+class _Batches:
+    """Evaluation samples in slices; an iterable of known length, as Lightning's loops expect."""
+
+    def __init__(self, samples: Batch) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return -(-len(self._samples.labels) // EVALUATION_BATCH)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self._samples.labels), EVALUATION_BATCH):
+            yield Batch(*(part[start : start + EVALUATION_BATCH] for part in self._samples))
+
+
+class FeatureDataModule(pl.LightningDataModule):
+    """A phase of a benchmark as scaled tensors on the training device.
+
+    Only the rows of the split are taken from the benchmark: a validation phase holds no test sample at all.
+
+    Args:
+        benchmark: The benchmark.
+        split: Which samples train and which are evaluated.
+        normalize: How features are scaled; fitted on ``split.train``.
+        normalize_semantics: How class semantics are scaled; fitted on the seen classes of the split.
+    """
+
+    def __init__(self, benchmark: Benchmark, split: Split, normalize: Normalization, normalize_semantics: Normalization) -> None:
+        super().__init__()
+        self._benchmark = benchmark
+        self.split = split
+        self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
+        semantics_scaler = Scaler.fit(normalize_semantics, benchmark.semantics[split.seen_classes])
+        ids = np.union1d(split.seen_classes, split.unseen_classes)
+        self.classes = ClassSpace(
+            ids=ids,
+            semantics=semantics_scaler.apply(torch.from_numpy(benchmark.semantics[ids])).numpy(),
+            seen_mask=np.isin(ids, split.seen_classes),
+            names=tuple(benchmark.class_names[i] for i in ids),
+        )
+        self._evaluation: _Batches | None = None
+        self._stream: TrainStream | None = None
+        self._stream_state: dict[str, Any] | None = None
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return int(self._benchmark.features.shape[1])
+
+    @property
+    def last_step(self) -> int:
+        """The step that ends the training."""
+        return self._plan[1][-1]
+
+    def plan_training(self, batch_size: int, check_steps: Sequence[int], seed: int, first_step: int = 0) -> None:
+        """Say how training batches are drawn; needed before a fit.
+
+        Args:
+            batch_size: Samples a step.
+            check_steps: Increasing steps at which an evaluation is due; the last one ends the training.
+            seed: Seed of the order of samples.
+            first_step: Steps that count as taken already.
+        """
+        self._plan = (batch_size, list(check_steps), seed, first_step)
+
+    def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
+        """The given samples (0-based in the benchmark), scaled, with class positions as labels."""
+        features = self.scaler.apply(torch.from_numpy(self._benchmark.features[index]).to(device))
+        labels = torch.from_numpy(np.searchsorted(self.classes.ids, self._benchmark.labels[index])).to(device)
+        return Batch(features, labels, torch.from_numpy(index).to(device))
+
+    def labels(self, index: IntArray) -> IntArray:
+        """Benchmark class ids of the given samples."""
+        return self._benchmark.labels[index]
+
+    def setup(self, stage: str) -> None:
+        """Put what the stage needs on the training device."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if stage == "fit":
+            batch_size, check_steps, seed, first_step = self._plan
+            self._stream = TrainStream(self.samples(self.split.train, device), batch_size, check_steps, seed)
+            self._stream.step = first_step
+        self._evaluation = _Batches(self.samples(np.concatenate([self.split.eval_seen, self.split.eval_unseen]), device))
+
+    def train_dataloader(self) -> TrainStream:
+        """Training batches."""
+        assert self._stream is not None
+        if self._stream_state is not None:
+            self._stream.load_state(self._stream_state)
+            self._stream_state = None
+        return self._stream
+
+    def val_dataloader(self) -> _Batches:
+        """Evaluation samples, seen and unseen."""
+        assert self._evaluation is not None
+        return self._evaluation
+
+    def test_dataloader(self) -> _Batches:
+        """Evaluation samples, seen and unseen."""
+        return self.val_dataloader()
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Nothing to do: batches are cut from tensors that are there already."""
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler, for whoever predicts with the checkpoint, and where the training stream stands."""
+        return {"scaler": self.scaler.state(), "stream": self._stream.state() if self._stream else None}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back the stream's place; the scaler is fitted anew, on the same samples."""
+        self._stream_state = state_dict["stream"]

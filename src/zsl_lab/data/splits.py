@@ -1,0 +1,146 @@
+"""Which samples are trained on and which are evaluated: the test phase, the validation phase, redrawn class splits.
+
+The validation phase is drawn from ``trainval`` alone: no index of ``test_seen`` or ``test_unseen`` appears in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from zsl_lab.data.benchmark import Benchmark, IntArray
+from zsl_lab.data.hashing import sha256_arrays
+from zsl_lab.errors import DataError
+
+_VALIDATION_FRACTION = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The samples and classes of one phase.
+
+    Attributes:
+        name: ``"validation"`` or ``"test"``.
+        train: 0-based indices of the samples to train on, int64.
+        eval_seen: 0-based indices of held-out samples of the seen classes, int64.
+        eval_unseen: 0-based indices of the samples of the unseen classes, int64.
+        seen_classes: Sorted ids of the classes that train.
+        unseen_classes: Sorted ids of the classes that play unseen in this phase.
+    """
+
+    name: str
+    train: IntArray
+    eval_seen: IntArray
+    eval_unseen: IntArray
+    seen_classes: IntArray
+    unseen_classes: IntArray
+
+
+def test_split(benchmark: Benchmark) -> Split:
+    """The final phase: train on all of ``trainval``, evaluate on ``test_seen`` and ``test_unseen``."""
+    return Split(
+        name="test",
+        train=benchmark.trainval,
+        eval_seen=benchmark.test_seen,
+        eval_unseen=benchmark.test_unseen,
+        seen_classes=benchmark.seen_classes,
+        unseen_classes=benchmark.unseen_classes,
+    )
+
+
+def validation_split(benchmark: Benchmark, seed: int) -> Split:
+    """The tuning phase: some seen classes play unseen, and a fifth of the other classes' samples is held out.
+
+    The classes that play unseen are the benchmark's own validation classes. Where it names none, they are drawn by the
+    seed: the same share of the seen classes as the unseen classes are of all, rounded, at least 1, leaving at least 2.
+
+    Args:
+        benchmark: The benchmark; only samples of its ``trainval`` are used.
+        seed: Draws the validation classes where the benchmark names none, and the held-out samples of each class
+            (20 %, rounded, at least one; a class with a single sample keeps it).
+
+    Raises:
+        DataError: If fewer than 2 classes, or no sample to hold out, would remain to train on.
+    """
+    rng = np.random.default_rng(seed)
+    seen = benchmark.seen_classes
+    if benchmark.validation_classes is None:
+        if len(seen) < 3:
+            raise DataError(
+                f"{benchmark.provenance.origin}: found {len(seen)} seen classes; expected at least 3, to hold one out for validation and"
+                " train on two. Use a benchmark with more classes, or selection=last, which needs no validation."
+            )
+        share = len(benchmark.unseen_classes) / (len(seen) + len(benchmark.unseen_classes))
+        count = min(max(_round(share * len(seen)), 1), len(seen) - 2)
+        unseen = np.sort(rng.choice(seen, count, replace=False))
+    else:
+        unseen = np.unique(benchmark.validation_classes)
+    remaining = np.setdiff1d(seen, unseen)
+    if len(remaining) < 2:
+        raise DataError(
+            f"{benchmark.provenance.origin}: found {len(unseen)} validation classes among {len(seen)} seen ones; expected at least 2 other"
+            " classes to train on. Use a split file with fewer validation classes, or selection=last, which needs no validation."
+        )
+    plays_unseen = np.isin(benchmark.labels[benchmark.trainval], unseen)
+    train, eval_seen = hold_out(benchmark.trainval[~plays_unseen], benchmark.labels, _VALIDATION_FRACTION, rng)
+    if len(eval_seen) == 0:
+        raise DataError(
+            f"{benchmark.provenance.origin}: found one training sample in each class; expected at least one class with 2, to hold one out"
+            " for validation. Use a benchmark with more samples, or selection=last, which needs no validation."
+        )
+    return Split("validation", train, eval_seen, benchmark.trainval[plays_unseen], remaining, unseen)
+
+
+def redraw(benchmark: Benchmark, seed: int) -> Benchmark:
+    """The same benchmark with other classes unseen: as many as in the proposed split, drawn by the seed.
+
+    Of each seen class the share of samples that ``test_seen`` has of the proposed split's seen samples is held out,
+    rounded, at least one; a class with a single sample keeps it for training.
+
+    Args:
+        benchmark: A benchmark with its proposed split.
+        seed: Draws the unseen classes and the held-out samples.
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.union1d(benchmark.seen_classes, benchmark.unseen_classes)
+    unseen = rng.choice(classes, len(benchmark.unseen_classes), replace=False)
+    samples = np.sort(np.concatenate([benchmark.trainval, benchmark.test_seen, benchmark.test_unseen]))
+    is_unseen = np.isin(benchmark.labels[samples], unseen)
+    fraction = len(benchmark.test_seen) / (len(benchmark.trainval) + len(benchmark.test_seen))
+    trainval, test_seen = hold_out(samples[~is_unseen], benchmark.labels, fraction, rng)
+    test_unseen = samples[is_unseen]
+    provenance = replace(
+        benchmark.provenance,
+        splits_sha256=sha256_arrays(trainval, test_seen, test_unseen),
+        splits_version=f"random, split_seed={seed}",
+        sources={},
+    )
+    return benchmark.with_split(trainval, test_seen, test_unseen, None, provenance)
+
+
+def hold_out(index: IntArray, labels: IntArray, fraction: float, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Divide samples, class by class.
+
+    Args:
+        index: Sample indices, int64 ``[n]``.
+        labels: Class ids of all samples, int64 ``[N]``.
+        fraction: The share of each class to hold out, rounded, at least one sample and never all of them; a class with
+            a single sample keeps it.
+        rng: Draws them.
+
+    Returns:
+        The kept and the held-out sample indices, both sorted.
+    """
+    held = []
+    for class_id in np.unique(labels[index]):
+        members = index[labels[index] == class_id]
+        count = min(max(_round(fraction * len(members)), 1), len(members) - 1)
+        held.append(rng.permutation(members)[:count])
+    held_out = np.sort(np.concatenate(held))
+    return np.setdiff1d(index, held_out), held_out
+
+
+def _round(value: float) -> int:
+    # half up: Python rounds half to even
+    return int(value + 0.5)

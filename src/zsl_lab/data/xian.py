@@ -1,0 +1,316 @@
+"""The benchmarks of Xian et al. ("Zero-Shot Learning: the Good, the Bad and the Ugly") as their archives unpack.
+
+``<data_dir>/<NAME>/<features>.mat`` holds ``features [D, N]`` and ``labels [N, 1]``, ``att_splits.mat`` holds ``att [Q, C]``,
+the split's sample numbers (``trainval_loc`` and others, all 1-based) and, except for FLO, the class names in the order
+of ``att``. The files are read once and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray, Provenance
+from zsl_lab.data.dataset import DataPaths, DatasetConfig
+from zsl_lab.data.hashing import sha256_file
+from zsl_lab.data.mat import read_mat
+from zsl_lab.data.store import cached
+from zsl_lab.errors import DataError
+
+# part of the cache's key: raise it when the same files would be read into something else
+_READER_VERSION = "1"
+
+_SPLITS = "att_splits.mat"
+_SENTENCES = "sent_splits.mat"
+_PARTS = ("trainval", "test_seen", "test_unseen")
+_PAGE = (
+    "https://www.mpi-inf.mpg.de/departments/computer-vision-and-machine-learning/research/zero-shot-learning/"
+    "zero-shot-learning-the-good-the-bad-and-the-ugly"
+)
+_XLSA17 = f"the archive xlsa17.zip of Xian et al. ({_PAGE})"
+_CVPR18 = "the archive cvpr18xian.zip of Xian et al. (http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip)"
+_ARCHIVES = {"FLO": _CVPR18}
+
+# Several versions of the proposed splits circulate with equal counts; the date is the one in the file's own header.
+_VERSIONS = {
+    "752e0fad7b01b0ad966d7f5d5650817e85fb3008848d5c603b437b4d9219d664": "proposed split (AWA1, file of 2018-01-31)",
+    "dfe0e4f26ef5debaa77eff823a9316ac110e9b809b70d19c72dd11404f7be357": "proposed split (AWA2, file of 2018-01-31)",
+    "4562b1f6306e21dca05071b9b070ce2b15ec659826c8cb87e5ea796b3770df21": "proposed split (CUB, file of 2019-09-19)",
+    "90dcb2a60704ce1117ba1897523ba78dc6b625e606008918c4eade9cd8a5bf43": "proposed split (SUN, file of 2018-01-31)",
+    "7a05d4b3b6af13f30f99f9f3dbfc058cff6f7564aa085bec36b7e768fa26d1b8": "proposed split (APY, file of 2021-02-26)",
+    "f7c2841a236b54c7100f378667ff9a5d1ef7c934a0d3720018c6fffd02ef9a49": "proposed split (FLO, file of 2017-03-09)",
+}
+
+
+class PublishedCounts(BaseModel):
+    """What the benchmark's paper states, to notice files that are something else.
+
+    Attributes:
+        samples: N.
+        classes: C.
+        seen: Number of seen classes.
+        unseen: Number of unseen classes.
+        semantic_dim: Q of the file's own ``att``.
+        trainval: Number of training samples.
+        test_seen: Number of test samples of the seen classes.
+        test_unseen: Number of test samples of the unseen classes.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    samples: int = Field(ge=1)
+    classes: int = Field(ge=1)
+    seen: int = Field(ge=1)
+    unseen: int = Field(ge=1)
+    semantic_dim: int = Field(ge=1)
+    trainval: int = Field(ge=1)
+    test_seen: int = Field(ge=1)
+    test_unseen: int = Field(ge=1)
+
+
+class XianDataset(DatasetConfig):
+    """A benchmark in the files of Xian et al.
+
+    Attributes:
+        features: The feature file's name without ``.mat``.
+        semantics: ``att`` or ``original_att`` (fields of ``att_splits.mat``), ``sent`` (``att`` of ``sent_splits.mat``),
+            or a file: ``.mat`` with a field ``att [Q, C]``, ``.csv`` without a header or ``.npy``, both ``[C, Q]``; a
+            relative path starts at the working folder.
+        counts: The published counts; files with others are used, with a warning. None checks nothing.
+    """
+
+    features: str = Field(min_length=1)
+    semantics: str
+    counts: PublishedCounts | None = None
+
+    @field_validator("semantics")
+    @classmethod
+    def _check_semantics(cls, semantics: str) -> str:
+        if semantics not in ("att", "original_att", "sent") and Path(semantics).suffix not in (".mat", ".csv", ".npy"):
+            raise ValueError(f"found '{semantics}'; expected att, original_att, sent, or a file ending in .mat, .csv or .npy")
+        return semantics
+
+    def load(self, paths: DataPaths) -> Benchmark:
+        """Read the files, or their copy in the cache.
+
+        Raises:
+            DataError: If a file is missing, damaged or inconsistent.
+            OutputError: If the cache cannot be written.
+        """
+        folder = paths.data_dir.absolute() / self.name
+        sources = {
+            "features": folder / f"{self.features}.mat",
+            "splits": folder / _SPLITS,
+            "semantics": self._semantics_file(folder),
+            "sentences": folder / _SENTENCES,
+        }
+        for role in ("features", "splits", "semantics"):
+            if not sources[role].is_file():
+                raise self._missing(role, sources[role], paths.data_dir.absolute())
+        try:
+            hashes = {role: sha256_file(path) if path.is_file() else "" for role, path in sources.items()}
+            key = {**hashes, "name": self.name, "reader": _READER_VERSION}
+            # a file's path is not part of the key: its content is
+            key["choice"] = self.semantics if self.semantics in ("att", "original_att", "sent") else sources["semantics"].suffix
+            benchmark = cached(self.name, key, lambda: self._build(sources, hashes), paths.cache_dir)
+        except DataError as error:
+            raise DataError(
+                f"{error} Get an intact copy of the file from {_ARCHIVES.get(self.name, _XLSA17)}, or use other files: set paths.data_dir"
+                " (environment variable ZSL_LAB_DATA), dataset.features or dataset.semantics."
+            ) from error
+        self._check_counts(benchmark)
+        return benchmark
+
+    def _semantics_file(self, folder: Path) -> Path:
+        if self.semantics in ("att", "original_att"):
+            return folder / _SPLITS
+        if self.semantics == "sent":
+            return folder / _SENTENCES
+        return Path(self.semantics).expanduser().absolute()
+
+    def _missing(self, role: str, path: Path, data_dir: Path) -> DataError:
+        """Say which file is missing, where it was looked for, where it comes from and which keys change that."""
+        keys = {
+            "features": f"or choose another feature file with dataset.features (now '{self.features}')",
+            "splits": f"or choose another folder with dataset.name (now '{self.name}')",
+            "semantics": f"or choose other semantics with dataset.semantics (now '{self.semantics}')",
+        }[role]
+        text = [f"{path}: no such file; expected the {role} of dataset '{self.name}'."]
+        folder = data_dir / self.name
+        if not folder.is_dir():
+            text.append(f"The folder {folder} does not exist.")
+            for candidate in (data_dir / "xlsa17" / "data", data_dir / "data", data_dir.parent):
+                if (candidate / self.name / _SPLITS).is_file():
+                    text.append(f"Hint: there is one in {candidate}: set paths.data_dir={candidate}.")
+                    break
+        elif role == "features":
+            others = sorted(file.stem for file in folder.glob("*.mat") if not file.stem.endswith("_splits"))
+            if others:
+                text.append(f"Hint: the folder has other feature files: set dataset.features={' or '.join(others)}.")
+        text.append(
+            f"It comes from {_ARCHIVES.get(self.name, _XLSA17)}. Either put it there, or set paths.data_dir (environment variable"
+            f" ZSL_LAB_DATA; now {data_dir}) to the folder that holds {self.name}, {keys}."
+        )
+        return DataError(" ".join(text))
+
+    def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> Benchmark:
+        splits_file, features_file = sources["splits"], sources["features"]
+        locations = [f"{part}_loc" for part in _PARTS]
+        splits = read_mat(splits_file, ["att", *locations], ["allclasses_names", "train_loc", "val_loc"])
+        num_classes = _matrix(splits["att"], splits_file, "att").shape[1]
+        names = _names(splits, num_classes)
+        semantics = self._read_semantics(sources["semantics"], splits_file, splits["att"], names)
+        recorded = read_mat(features_file, ["features", "labels"])
+        parts = {part: _integers(splits[f"{part}_loc"], splits_file, f"{part}_loc") - 1 for part in _PARTS}
+        benchmark = Benchmark(
+            name=self.name,
+            features=_float32(_matrix(recorded["features"], features_file, "features").T),
+            labels=_integers(recorded["labels"], features_file, "labels") - 1,
+            semantics=semantics,
+            class_names=names,
+            provenance=Provenance(
+                origin=str(features_file.parent),
+                splits_sha256=hashes["splits"],
+                features_sha256=hashes["features"],
+                splits_version=_VERSIONS.get(hashes["splits"], "unknown"),
+                sources={
+                    "features": (str(features_file), "features"),
+                    "labels": (str(features_file), "labels"),
+                    "semantics": (str(sources["semantics"]), "original_att" if self.semantics == "original_att" else "att"),
+                    "class names": (str(splits_file), "allclasses_names"),
+                    **{part: (str(splits_file), f"{part}_loc") for part in _PARTS},
+                },
+            ),
+            **parts,
+        )
+        absent = np.setdiff1d(np.arange(num_classes), benchmark.labels)
+        if len(absent):
+            raise DataError(
+                f"{splits_file}: field 'att': found semantics of {num_classes} classes; expected {num_classes - len(absent)}, those that"
+                f" have samples in {features_file} (class {absent[0] + 1}, '{names[absent[0]]}', has none)."
+            )
+        if "val_loc" not in splits or "train_loc" not in splits:
+            splits = _borrow_validation(splits, sources["sentences"])
+        return replace(benchmark, validation_classes=_validation_classes(benchmark, splits, splits_file))
+
+    def _read_semantics(self, path: Path, splits_file: Path, att: npt.NDArray[Any], names: tuple[str, ...]) -> FloatArray:
+        """Semantics ``[C, Q]`` in the order of ``att_splits.mat``."""
+        if path.suffix == ".mat":
+            field = "original_att" if self.semantics == "original_att" else "att"
+            found = read_mat(path, [field], ["allclasses_names"])
+            semantics = _float32(_matrix(found[field], path, field).T)
+            own_names = tuple(found["allclasses_names"].ravel(order="F").tolist()) if "allclasses_names" in found else names
+        else:
+            field = "semantics"
+            semantics, own_names = _float32(_read_table(path)), names
+        if len(semantics) != att.shape[1]:
+            raise DataError(f"{path}: field '{field}': found {len(semantics)} classes; expected {att.shape[1]}, as in {splits_file}.")
+        if own_names == names:
+            return semantics
+        if len(set(own_names)) != len(semantics) or set(own_names) != set(names):
+            stranger = sorted(set(own_names) ^ set(names)) or ["a name twice"]
+            raise DataError(
+                f"{path}: field 'allclasses_names': found other class names than in {splits_file} ({stranger[0]});"
+                " expected the same names, in any order."
+            )
+        row = {name: i for i, name in enumerate(own_names)}
+        return semantics[[row[name] for name in names]]
+
+    def _check_counts(self, benchmark: Benchmark) -> None:
+        if self.counts is None:
+            return
+        found = {
+            "samples": benchmark.num_samples,
+            "classes": benchmark.num_classes,
+            "seen": len(benchmark.seen_classes),
+            "unseen": len(benchmark.unseen_classes),
+            "trainval": len(benchmark.trainval),
+            "test_seen": len(benchmark.test_seen),
+            "test_unseen": len(benchmark.test_unseen),
+        }
+        if self.semantics in ("att", "original_att"):
+            found["semantic_dim"] = benchmark.semantics.shape[1]
+        published = self.counts.model_dump()
+        others = [f"{name} {count} (published: {published[name]})" for name, count in found.items() if count != published[name]]
+        if others:
+            warnings.warn(
+                f"{benchmark.provenance.origin}: these files are not the published {self.name}: {', '.join(others)}."
+                " Results cannot be compared with published ones.",
+                stacklevel=3,
+            )
+
+
+def _matrix(array: npt.NDArray[Any], path: Path, field: str) -> npt.NDArray[Any]:
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; expected a matrix of numbers.")
+    return array
+
+
+def _float32(array: npt.NDArray[Any]) -> FloatArray:
+    # a value too large for float32 becomes infinite, which the benchmark refuses
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _integers(array: npt.NDArray[Any], path: Path, field: str) -> IntArray:
+    flat = array.ravel(order="F")
+    if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape)):
+        raise DataError(f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; expected a list of whole numbers.")
+    # exact in float64, so that a cast cannot wrap around
+    broken = flat[~((np.abs(flat.astype(np.float64)) < 2**53) & (flat == np.floor(flat)))]
+    if len(broken):
+        raise DataError(f"{path}: field '{field}': found {broken[0]}; expected whole numbers.")
+    return flat.astype(np.int64)
+
+
+def _names(splits: dict[str, npt.NDArray[Any]], num_classes: int) -> tuple[str, ...]:
+    if "allclasses_names" in splits:
+        return tuple(str(name) for name in splits["allclasses_names"].ravel(order="F"))
+    return tuple(f"class {class_id + 1}" for class_id in range(num_classes))
+
+
+def _read_table(path: Path) -> npt.NDArray[Any]:
+    try:
+        # allow_pickle=False: a pickle inside is refused, not executed
+        table = np.loadtxt(path, delimiter=",", ndmin=2) if path.suffix == ".csv" else np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as a table ({error}); expected numbers, one row per class.") from error
+    if not isinstance(table, np.ndarray):
+        raise DataError(f"{path}: found several arrays; expected one table of numbers, one row per class.")
+    return _matrix(table, path, "semantics")
+
+
+def _borrow_validation(splits: dict[str, npt.NDArray[Any]], sentences: Path) -> dict[str, npt.NDArray[Any]]:
+    """CUB's ``att_splits.mat`` has lost its validation classes; its ``sent_splits.mat`` still has them."""
+    if not sentences.is_file():
+        return splits
+    other = read_mat(sentences, [], ["trainval_loc", "train_loc", "val_loc"])
+    if len(other) < 3 or not np.array_equal(np.sort(other["trainval_loc"], axis=None), np.sort(splits["trainval_loc"], axis=None)):
+        return splits
+    return {**splits, **other}
+
+
+def _validation_classes(benchmark: Benchmark, splits: dict[str, npt.NDArray[Any]], path: Path) -> IntArray | None:
+    """The classes of ``val_loc``, looking at training samples only: the field contains the images of ``test_seen_loc``."""
+    if "val_loc" not in splits or "train_loc" not in splits:
+        return None
+    validation = np.intersect1d(_integers(splits["val_loc"], path, "val_loc") - 1, benchmark.trainval)
+    train = np.intersect1d(_integers(splits["train_loc"], path, "train_loc") - 1, benchmark.trainval)
+    classes = np.unique(benchmark.labels[validation])
+    common = np.intersect1d(classes, benchmark.labels[train])
+    if len(classes) == 0 or len(common):
+        both = f"class '{benchmark.class_names[common[0]]}' in both" if len(common) else ""
+        found = both or "no training sample in 'val_loc'"
+        warnings.warn(
+            f"{path}: fields 'train_loc' and 'val_loc' are ignored: found {found}; expected classes of their own in each."
+            " Validation classes are drawn by the seed instead.",
+            stacklevel=2,
+        )
+        return None
+    return classes

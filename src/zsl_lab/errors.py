@@ -1,0 +1,73 @@
+"""Problems that a user can solve: the message is the whole sentence to show, without a stack trace. And its wording."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import re
+import shlex
+from collections.abc import Iterable
+
+
+class ZslLabError(Exception):
+    """Base of every error whose text tells the user what was found, what was expected and what to do."""
+
+
+class ConfigError(ZslLabError):
+    """A configuration value is missing, misspelt, of the wrong type or out of range."""
+
+
+class DataError(ZslLabError):
+    """A data file is missing, damaged or inconsistent."""
+
+
+class CheckpointError(ZslLabError):
+    """A file is not a checkpoint of this project, or does not fit what it is used with."""
+
+
+class OutputError(ZslLabError):
+    """A folder cannot be written, or the disk is full."""
+
+
+class InterruptionError(ZslLabError):
+    """Training was stopped by the user; the text says how to go on."""
+
+
+class TrainingError(ZslLabError):
+    """Training cannot go on (a loss is not finite, say)."""
+
+
+def nearest(key: str, keys: Iterable[str]) -> list[str]:
+    """The known keys most like a misspelt one, best first; a bare name is compared with last parts too."""
+    keys = sorted(set(keys))
+    found = difflib.get_close_matches(key, keys, n=3, cutoff=0.75)
+    tail = key.rsplit(".", 1)[-1]
+    tails: dict[str, list[str]] = {}
+    for known in keys:
+        tails.setdefault(known.rsplit(".", 1)[-1], []).append(known)
+    for match in difflib.get_close_matches(tail, tails, n=2, cutoff=0.7):
+        found += [known for known in tails[match] if known not in found]
+    return found[:3]
+
+
+def output_error(error: OSError, key: str) -> OutputError | None:
+    """What a failed write means to the user; None where the failure is of another kind.
+
+    Args:
+        error: What the system said.
+        key: The configuration key that moves the output elsewhere.
+    """
+    where = error.filename or "the output folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(f"{where}: no space left to write to ({error.strerror}). Free some, or set {key} to another disk.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return OutputError(f"{where}: cannot be written ({error.strerror}). Mend its rights, or set {key} to a folder that can be written.")
+    return None
+
+
+def quoted(key: str, value: str) -> str:
+    """``key=value`` as it can be pasted into a shell, whatever characters the value holds: quoted for Hydra, then for the shell."""
+    if re.fullmatch(r"[\w/.:+@%-]+", value, re.ASCII):
+        return f"{key}={value}"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'{key}="{escaped}"')

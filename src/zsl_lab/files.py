@@ -1,0 +1,58 @@
+"""Writing files so that whoever reads them finds the old content or the new, and never half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from zsl_lab.errors import OutputError
+
+
+def atomic_write(path: str | os.PathLike[str], content: bytes | Callable[[IO[bytes]], object]) -> Path:
+    """Write a file through a temporary one beside it, which takes its place once all of it is on the disk.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        content: The bytes, or a function that writes them to the binary file it is given.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputError: If the folder cannot be written or the disk is full. Then, as after any other error of ``content``,
+            a file that stood at ``path`` before is untouched and the temporary one is gone.
+    """
+    path = Path(path)
+    # a name of its own for every call: several runs may write into one folder
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {_reason(error)}.") from error
+    return path
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full (or its quota is used up); free some space, or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "its folder is not writable; choose another folder, or change the permissions"
+    return error.strerror or str(error)

@@ -1,0 +1,284 @@
+"""The contract between a method and everything around it.
+
+A method says how it trains on a batch (:meth:`ZeroShotMethod.train_on`) and how likely each class is
+(:meth:`ZeroShotMethod.class_scores`). Evaluation, selection, checkpoints and exact resume are done here, once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.errors import CheckpointError, TrainingError
+from zsl_lab.metrics import ZeroShotMetrics, predict
+
+
+class MethodConfig(BaseModel):
+    """The keys that every method has.
+
+    Attributes:
+        name: The method's name, as in ``method=...`` and in ``result.json``.
+        steps: How many training steps; a step is one batch.
+        batch_size: Samples in a batch.
+        learning_rate: Step size of the optimiser.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one look at the evaluation samples found.
+
+    Attributes:
+        step: Training steps taken when it was made.
+        effective_step: Steps that shaped the weights; fewer than ``step`` where steps were undone.
+        metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc``, in percent.
+    """
+
+    step: int
+    effective_step: int
+    metrics: dict[str, float]
+
+
+class ZeroShotMethod(pl.LightningModule, ABC):
+    """A zero-shot learner: trains on seen classes, scores all classes.
+
+    Args:
+        config: The method's own configuration, an instance of :attr:`config_class`.
+        feature_dim: D, the dimension of a feature vector.
+        classes: Semantics of all classes and which of them are seen.
+
+    Attributes:
+        step: Training steps taken.
+        checks: Every check made so far, in order.
+        best: The best check by :attr:`selection_metric` from :attr:`first_candidate` on.
+        selection_metric: The metric that ``best`` goes by.
+        steered_by_checks: Whether checks may influence training; never set where the checks look at test samples
+            and the result is not labelled an oracle's.
+        phase: ``select`` or ``refit``; begins every logged name.
+        last_losses: The losses last looked at.
+    """
+
+    config_class: ClassVar[type[MethodConfig]]
+    config: MethodConfig
+
+    def __init__(self, config: MethodConfig, feature_dim: int, classes: ClassSpace) -> None:
+        super().__init__()
+        # a step may take several updates with several optimisers; manual optimisation is also faster
+        self.automatic_optimization = False
+        self.config = config
+        self.feature_dim = feature_dim
+        # not part of the weights: a method can be asked about other classes than those it was trained with
+        self.register_buffer("semantics", torch.as_tensor(classes.semantics), persistent=False)
+        self.register_buffer("seen_mask", torch.as_tensor(classes.seen_mask), persistent=False)
+        self.semantics: Tensor
+        self.seen_mask: Tensor
+        self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask))
+        self.step = 0
+        self.checks: list[Check] = []
+        self.best: Check | None = None
+        self.selection_metric = "harmonic_mean"
+        self.steered_by_checks = False
+        self.phase = "refit"
+        self.last_losses: dict[str, float] = {}
+        self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._random_state: dict[str, Any] | None = None
+
+    # ------------------------------------------------------------------------------- what a method says
+
+    @abstractmethod
+    def class_scores(self, features: Tensor) -> Tensor:
+        """Score every class: higher is likelier.
+
+        Args:
+            features: ``[B, D]``, scaled as in training.
+
+        Returns:
+            ``[B, C]``. A row must not depend on the other rows.
+        """
+
+    @abstractmethod
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Take one training step, optimiser included (see :meth:`descend`).
+
+        Args:
+            batch: :attr:`samples_per_step` training samples.
+
+        Returns:
+            Named scalar losses, for the logs.
+        """
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of the whole schedule."""
+        return self.config.steps
+
+    @property
+    def samples_per_step(self) -> int:
+        """How many training samples a step is given."""
+        return self.config.batch_size
+
+    @property
+    def initial_weights(self) -> str | None:
+        """A checkpoint to start from instead of training up to :attr:`first_candidate`; None to train from scratch."""
+        return None
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """Steps at which a check is made whatever ``selection.check_every`` says."""
+        return ()
+
+    @property
+    def first_candidate(self) -> int:
+        """The first step whose weights may be selected."""
+        return 0
+
+    @property
+    def effective_step(self) -> int:
+        """Training steps that shaped the present weights."""
+        return self.step
+
+    def after_check(self, *, improved: bool) -> None:
+        """React to a check; only called where checks may influence training.
+
+        Args:
+            improved: Whether this check is the best so far.
+        """
+
+    def extra_state(self) -> dict[str, Any]:
+        """What the method needs, beside weights and optimisers, to go on exactly where it stopped: plain containers."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave."""
+
+    def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Latent points of ``[B, D]`` features and of the classes, ``([B, Z], [C, Z])``; None where there is no such space."""
+        return None
+
+    # ------------------------------------------------------------------------------- training
+
+    def descend(self, loss: Tensor, optimizer: Any) -> None:
+        """One update: zero the gradients, back-propagate through the precision plugin, step.
+
+        Args:
+            loss: Scalar.
+            optimizer: As :meth:`optimizers` returns it.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Train on a batch; look at the losses only every ``trainer.log_every_n_steps`` steps, since looking costs."""
+        losses = self.train_on(batch)
+        self.step += 1
+        if self.step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_losses(losses)
+
+    def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
+        names = list(losses)
+        values = torch.stack([losses[name].detach().float() for name in names]).tolist()
+        self.last_losses = dict(zip(names, values, strict=True))
+        for name, value in self.last_losses.items():
+            if value != value or value in (float("inf"), float("-inf")):
+                raise TrainingError(
+                    f"the loss '{name}' is {value} at step {self.step}: training diverged. Lower method.learning_rate, "
+                    "or scale the input (dataset.normalize, dataset.normalize_semantics)."
+                )
+        for logger in self.loggers:
+            logger.log_metrics({f"{self.phase}/loss/{name}": value for name, value in self.last_losses.items()}, step=self.step)
+
+    def on_train_start(self) -> None:
+        """Put the random state back, last of all, so that nothing between loading and training draws from it."""
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state["cpu"])
+            if self._random_state["cuda"] is not None:
+                torch.cuda.set_rng_state(self._random_state["cuda"])
+            self._random_state = None
+
+    # ------------------------------------------------------------------------------- evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last check."""
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of evaluation samples."""
+        self.metrics.update(self.class_scores(batch.features), batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Record the check, and tell the method where it may know."""
+        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
+        check = Check(self.step, self.effective_step, metrics)
+        self.checks.append(check)
+        best = self.best.metrics[self.selection_metric] if self.best else float("-inf")
+        improved = self.step >= self.first_candidate and metrics[self.selection_metric] > best
+        if improved:
+            self.best = check
+        for logger in self.loggers:
+            logger.log_metrics({f"{self.phase}/check/{name}": value for name, value in metrics.items()}, step=self.step)
+        if self.steered_by_checks:
+            self.after_check(improved=improved)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget earlier figures and predictions."""
+        self.metrics.reset()
+        self._predictions = []
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of test samples and keep what was predicted."""
+        scores = self.class_scores(batch.features)
+        self.metrics.update(scores, batch.labels)
+        gzsl, zsl = predict(scores, self.seen_mask)
+        if (zsl < 0).any():
+            raise TrainingError("the scores of some test samples are not numbers: training diverged. Lower method.learning_rate.")
+        self._predictions.append((batch.rows.cpu(), gzsl.cpu(), zsl.cpu()))
+
+    def test_metrics(self) -> dict[str, float]:
+        """The five figures of the last test, in percent."""
+        return {name: float(value) for name, value in self.metrics.compute().items()}
+
+    def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every test sample: its index in the benchmark, and the class position predicted over all and over unseen classes."""
+        index, gzsl, zsl = zip(*self._predictions, strict=True)
+        return torch.cat(index), torch.cat(gzsl), torch.cat(zsl)
+
+    # ------------------------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what exact resume needs, as plain containers and tensors (``weights_only=True`` loads them)."""
+        on_gpu = self.device.type == "cuda"
+        checkpoint["method_state"] = {
+            "step": self.step,
+            "checks": [asdict(check) for check in self.checks],
+            "best": asdict(self.best) if self.best else None,
+            "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if on_gpu else None},
+            "extra": self.extra_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take back what :meth:`on_save_checkpoint` added."""
+        try:
+            state = checkpoint["method_state"]
+        except KeyError:
+            raise CheckpointError("the checkpoint has no 'method_state': it was not written by this project.") from None
+        self.step = state["step"]
+        self.checks = [Check(**check) for check in state["checks"]]
+        self.best = Check(**state["best"]) if state["best"] else None
+        self._random_state = state["random"]
+        self.load_extra_state(state["extra"])

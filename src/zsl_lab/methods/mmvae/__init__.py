@@ -1,0 +1,5 @@
+"""mmVAE: a variational auto-encoder whose prior is one Gaussian per class, placed by the class semantics."""
+
+from zsl_lab.methods.mmvae.method import MMVAE
+
+__all__ = ["MMVAE"]

@@ -1,0 +1,117 @@
+"""mmVAE as a zero-shot method (SGAL paper, section 3.2 and supplement)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation, reconstruction_error
+from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
+from zsl_lab.nn.gaussian import reparameterize
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class MMVAEConfig(MethodConfig):
+    """The keys of mmVAE; conf/method/mmvae.yaml says what each does and where its value comes from."""
+
+    latent_dim: Width
+    encoder_hidden: list[Width]
+    decoder_hidden: list[Width]
+    prior_hidden: list[Width] | Literal["geometric"]
+    encoder_dropout: float = Field(ge=0, lt=1)
+    decoder_dropout: float = Field(ge=0, lt=1)
+    prior_dropout: float = Field(ge=0, lt=1)
+    batch_norm: bool
+    kl_weight: float = Field(gt=0)
+    gamma: float = Field(ge=0)
+    d: float = Field(ge=0)
+    pairs: Pairs
+
+
+class MMVAE(ZeroShotMethod):
+    """Multi-modal VAE: q(z|x) is pulled towards the Gaussian that the semantics of x's class place.
+
+    Args:
+        config: See :class:`MMVAEConfig`.
+        feature_dim: D.
+        classes: Semantics of all classes and which of them are seen.
+    """
+
+    config_class: ClassVar[type[MMVAEConfig]] = MMVAEConfig
+    config: MMVAEConfig
+
+    def __init__(self, config: MMVAEConfig, feature_dim: int, classes: ClassSpace) -> None:
+        super().__init__(config, feature_dim, classes)
+        self.networks = MMVAENetworks(
+            feature_dim,
+            classes.semantics.shape[1],
+            Widths(config.latent_dim, config.encoder_hidden, config.decoder_hidden, config.prior_hidden),
+            encoder_dropout=config.encoder_dropout,
+            decoder_dropout=config.decoder_dropout,
+            prior_dropout=config.prior_dropout,
+            batch_norm=config.batch_norm,
+        )
+
+    def class_scores(self, features: Tensor) -> Tensor:
+        """Minus the squared distance between the latent mean and each class's prior mean (Eq. 3); ``[B, C]``."""
+        return self.networks.class_scores(features, self.semantics)
+
+    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss and their weighted sum (Eq. 2 as the usual ELBO, supplement Eq. 1).
+
+        Args:
+            features: ``[B, D]``.
+            labels: Class positions, ``[B]``.
+
+        Returns:
+            ``total``, ``reconstruction``, ``kl`` and ``separation``, scalars.
+        """
+        config = self.config
+        mean, log_variance = self.networks.encode(features)
+        prior_mean = self.networks.prior(self.semantics[labels])
+        terms = {
+            "reconstruction": reconstruction_error(features, self.networks.decoder(reparameterize(mean, log_variance))),
+            "kl": latent_divergence(mean, log_variance, prior_mean),
+        }
+        total = terms["reconstruction"] + config.kl_weight * terms["kl"]
+        if config.gamma > 0:
+            terms["separation"] = prior_separation(prior_mean, labels, config.d, config.pairs)
+            total = total + config.gamma * terms["separation"]
+        return {"total": total, **terms}
+
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One step on seen samples."""
+        losses = self.losses(batch.features, batch.labels)
+        self.descend(losses["total"], self.optimizers())
+        return losses
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, as in the supplement; the fused kernel computes the same update."""
+        return torch.optim.Adam(self.networks.parameters(), lr=self.config.learning_rate, fused=True)
+
+    @torch.no_grad()
+    def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:
+        """Sample features of any classes, seen, unseen or new (Eq. 4).
+
+        Args:
+            semantics: Scaled class semantics, ``[K, Q]``.
+            samples: Features per class, n.
+            options: Passed on to :meth:`MMVAENetworks.generate`.
+
+        Returns:
+            Scaled features, ``[K, n, D]``.
+        """
+        rows = semantics.repeat_interleave(samples, 0)
+        return self.networks.generate(rows, **options).view(len(semantics), samples, -1)
+
+    @torch.no_grad()
+    def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent means of features and prior means of all classes, ``([B, Z], [C, Z])``."""
+        return self.networks.encode(features)[0], self.networks.prior(self.semantics)

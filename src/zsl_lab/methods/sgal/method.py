@@ -1,0 +1,152 @@
+"""Simultaneously generating and learning (SGAL paper, Algorithm 1, Eq. 4 to 9)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
+
+
+class SGALConfig(MMVAEConfig):
+    """The keys of SGAL beside mmVAE's; conf/method/sgal.yaml says what each does and where its value comes from."""
+
+    fine_tune_steps: int = Field(ge=0)
+    fine_tune_learning_rate: float = Field(gt=0)
+    init_from: str | None
+    g: float = Field(ge=0, le=1)
+    delta: float = Field(ge=0, le=1)
+    p: float = Field(ge=0, le=1)
+    decoder_samples: int = Field(ge=1)
+    generate_with_dropout: bool
+    restore_best: bool
+
+    @model_validator(mode="after")
+    def _needs_pretraining(self) -> SGALConfig:
+        if self.steps == 0 and self.init_from is None:
+            raise ValueError(
+                "learning from generated samples diverges without pre-training; set method.steps (mmVAE steps) above 0, "
+                "or give a trained mmVAE: method.init_from=<checkpoint>"
+            )
+        if self.generate_with_dropout and (self.decoder_dropout == 0 or not self.decoder_hidden):
+            raise ValueError(
+                "method.generate_with_dropout=true needs dropout in the decoder: set method.decoder_dropout above 0 "
+                "and give it a hidden layer (method.decoder_hidden)"
+            )
+        return self
+
+
+class SGAL(MMVAE):
+    """mmVAE for ``steps`` steps on seen classes, then ``fine_tune_steps`` on seen and generated unseen samples.
+
+    Args:
+        config: See :class:`SGALConfig`.
+        feature_dim: D.
+        classes: Semantics of all classes and which of them are seen.
+    """
+
+    config_class: ClassVar[type[SGALConfig]] = SGALConfig
+    config: SGALConfig
+
+    def __init__(self, config: SGALConfig, feature_dim: int, classes: ClassSpace) -> None:
+        super().__init__(config, feature_dim, classes)
+        self._undone = 0
+        self._best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """Pre-training and fine-tuning."""
+        return self.config.steps + self.config.fine_tune_steps
+
+    @property
+    def samples_per_step(self) -> int:
+        """Twice the batch: the extra seen-only step of the fine-tuning has samples of its own."""
+        return 2 * self.config.batch_size
+
+    @property
+    def initial_weights(self) -> str | None:
+        """``init_from``: a trained mmVAE."""
+        return self.config.init_from
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The end of pre-training: what fine-tuning starts from is a candidate too."""
+        return (self.config.steps,)
+
+    @property
+    def first_candidate(self) -> int:
+        """Weights from before the end of pre-training are not SGAL's."""
+        return self.config.steps
+
+    @property
+    def effective_step(self) -> int:
+        """Steps taken, less those undone by going back to the best weights."""
+        return self.step - self._undone
+
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One step of pre-training or of fine-tuning (Algorithm 1, lines 3 to 7)."""
+        config = self.config
+        size = config.batch_size
+        if self.step < config.steps:
+            return super().train_on(Batch(batch.features[:size], batch.labels[:size], batch.rows[:size]))
+        if self.step == config.steps:
+            self._start_fine_tuning()
+        # drawn on the CPU, so that a GPU need not wait
+        extra, shift = torch.rand(2).tolist()
+        if extra < config.p:
+            super().train_on(Batch(batch.features[size:], batch.labels[size:], batch.rows[size:]))
+        share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
+        real = round(size * (1 - share))
+        features, labels = self._generate_unseen(size - real)
+        losses = self.losses(torch.cat([batch.features[:real], features]), torch.cat([batch.labels[:real], labels]))
+        self.descend(losses["total"], self.optimizers())
+        return losses
+
+    def _generate_unseen(self, draws: int) -> tuple[Tensor, Tensor]:
+        """E-step: features of unseen classes drawn uniformly, from the present networks; ``([n, D], [n])``."""
+        unseen = (~self.seen_mask).nonzero().squeeze(1)
+        labels = unseen[torch.randint(len(unseen), (draws,), device=self.device)]
+        copies = self.config.decoder_samples
+        features = self.networks.generate(self.semantics[labels], samples=copies, decoder_dropout=self.config.generate_with_dropout)
+        return features, labels.repeat(copies)
+
+    def _start_fine_tuning(self) -> None:
+        """A fresh optimiser, and no dropout in the prior network (paper, section 4.2)."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer.state = defaultdict(dict)
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.fine_tune_learning_rate
+        self._silence_prior()
+
+    def _silence_prior(self) -> None:
+        for module in self.networks.prior.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+
+    def after_check(self, *, improved: bool) -> None:
+        """Keep the best weights of the fine-tuning; go back to them when a check does not improve on them."""
+        if not self.config.restore_best or self.step < self.config.steps:
+            return
+        if improved:
+            self._best_weights = {name: value.detach().clone() for name, value in self.networks.state_dict().items()}
+        elif self._best_weights is not None and self.best is not None:
+            self.networks.load_state_dict(self._best_weights)
+            self._undone = self.step - self.best.effective_step
+
+    def extra_state(self) -> dict[str, Any]:
+        """The weights to go back to, and how many steps were undone."""
+        return {"undone": self._undone, "best_weights": self._best_weights}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave; past pre-training, the prior's dropout is off."""
+        self._undone = state["undone"]
+        self._best_weights = state["best_weights"]
+        if self.step > self.config.steps:
+            self._silence_prior()

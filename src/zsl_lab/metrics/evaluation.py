@@ -1,0 +1,87 @@
+"""The evaluation that every method gets: one pass over the scores, all the figures of a result."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zsl_lab.metrics.ausuc import MarginMetric, area_under, best_of_groups, seen_unseen_curve
+from zsl_lab.metrics.generalized import harmonic_mean
+from zsl_lab.metrics.per_class import class_recalls, on_device
+
+METRIC_NAMES = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
+
+
+def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted classes, generalised and restricted to the unseen classes.
+
+    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; this is what
+    :class:`ZeroShotMetrics` counts.
+
+    Args:
+        scores: Class scores, higher is likelier, ``[B, C]``.
+        seen_mask: True for the ids of seen classes, bool ``[C]``, at least one of each kind.
+
+    Returns:
+        ``(gzsl, zsl)``: best class of all and best unseen class, int64 ``[B]`` each; -1 where the scores hold a NaN.
+    """
+    best_seen, best_unseen, margin = best_of_groups(scores, seen_mask.nonzero().squeeze(1), (~seen_mask).nonzero().squeeze(1))
+    return torch.where(margin < 0, best_unseen, best_seen), best_unseen
+
+
+class ZeroShotMetrics(MarginMetric):
+    """All accuracies of zero-shot and generalised zero-shot classification, per class and in percent.
+
+    ====================  ============================================================================================
+    ``zsl_top1``          samples of unseen classes, prediction restricted to the unseen classes
+    ``unseen``            samples of unseen classes, prediction over all classes (u)
+    ``seen``              samples of seen classes, prediction over all classes (s)
+    ``harmonic_mean``     2us / (u + s), 0 where u + s = 0
+    ``ausuc``             area under the seen-unseen curve, see :class:`~zsl_lab.metrics.ausuc.AUSUC`
+    ====================  ============================================================================================
+
+    Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see :func:`predict`.
+
+    Args:
+        seen_mask: True for the ids of seen classes, bool ``[C]``.
+    """
+
+    def compute(self) -> dict[str, Tensor]:
+        """The five figures in percent, 0-dim float64 tensors.
+
+        A figure that needs samples of unseen (or seen) classes is NaN when there is none; ``harmonic_mean`` and ``ausuc``
+        need both.
+        """
+        margins, target, right = self.samples()
+        seen = self.seen_mask.cpu()
+        recalls = self._recalls(margins, target, right)
+        unseen_accuracy, seen_accuracy = recalls[~seen].nanmean(), recalls[seen].nanmean()
+        zsl_recalls = _recalls(right, target, len(seen))
+        _, unseen_curve, seen_curve = seen_unseen_curve(margins, target, right, seen)
+        values = torch.stack(
+            [
+                zsl_recalls[~seen].nanmean(),
+                unseen_accuracy,
+                seen_accuracy,
+                harmonic_mean(unseen_accuracy, seen_accuracy),
+                area_under(unseen_curve, seen_curve),
+            ]
+        )
+        return dict(zip(METRIC_NAMES, on_device(100 * values, self.device).unbind(), strict=True))
+
+    def recalls(self) -> Tensor:
+        """Recall of each class in percent, prediction over all classes, float64 ``[C]``; NaN for a class without a sample.
+
+        In a distributed run every rank must call it, as with ``compute``.
+        """
+        with self.sync_context():
+            return on_device(100 * self._recalls(*self.samples()), self.device)
+
+    def _recalls(self, margins: Tensor, target: Tensor, right: Tensor) -> Tensor:
+        seen = self.seen_mask.cpu()
+        # the best class of the sample's own group wins over all classes if that group wins
+        return _recalls(right & ((margins >= 0) == seen[target]), target, len(seen))
+
+
+def _recalls(right: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    return class_recalls(torch.bincount(target[right], minlength=num_classes), torch.bincount(target, minlength=num_classes))

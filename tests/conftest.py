@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+#: a run of a second or two: small networks, few steps, nothing on the screen
+SHORT = (
+    "callbacks=none",
+    "method.steps=40",
+    "method.latent_dim=8",
+    "method.encoder_hidden=[32]",
+    "method.decoder_hidden=[32]",
+    "method.prior_hidden=[32]",
+    "selection.check_every=20",
+)
+SHORT_SGAL = (*SHORT, "method.fine_tune_steps=40")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real data that lies beside the checkout, or where ZSL_LAB_SHARED says."""
+    folder = Path(os.environ.get("ZSL_LAB_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the real data in {folder}; ZSL_LAB_SHARED names another place")
+    return folder
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose a configuration from overrides, writing below the test's own folder."""
+
+    def configure(*overrides: str, run_dir: str = "run") -> DictConfig:
+        with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+            cfg = compose("config", list(overrides))
+        cfg.paths.run_dir = str(tmp_path / run_dir)
+        cfg.paths.cache_dir = str(tmp_path / "cache")
+        return cfg
+
+    return configure

@@ -1,0 +1,325 @@
+"""Every figure against plain NumPy, written out sample by sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from zsl_lab.metrics import AUSUC, METRIC_NAMES, HarmonicMean, PerClassAccuracy, ZeroShotMetrics, harmonic_mean, predict
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Case = tuple[Floats, Ints, Bools]
+
+
+# ------------------------------------------------------------------------------------------- the reference
+
+
+def ref_recalls(predicted: Ints, target: Ints, classes: int) -> Floats:
+    recalls = np.full(classes, np.nan)
+    for c in range(classes):
+        own = [p for p, t in zip(predicted, target, strict=True) if t == c]
+        if own:
+            recalls[c] = sum(p == c for p in own) / len(own)
+    return recalls
+
+
+def ref_mean(recalls: Floats) -> float:
+    present = [r for r in recalls if not math.isnan(r)]
+    return sum(present) / len(present) if present else math.nan
+
+
+def ref_predict(scores: Floats, seen: Bools, constant: float, *, unseen_wins_ties: bool = False) -> Ints:
+    """Calibrated stacking, one sample at a time; a tie goes to the seen class unless told otherwise."""
+    predicted = []
+    for row in scores:
+        best_seen = max((c for c in range(len(seen)) if seen[c]), key=lambda c: (row[c], -c))
+        best_unseen = max((c for c in range(len(seen)) if not seen[c]), key=lambda c: (row[c], -c))
+        margin = row[best_seen] - row[best_unseen]
+        wins = margin <= constant if unseen_wins_ties else margin < constant
+        predicted.append(best_unseen if wins else best_seen)
+    return np.array(predicted, dtype=np.int64)
+
+
+def ref_accuracies(scores: Floats, target: Ints, seen: Bools, constant: float, *, unseen_wins_ties: bool = False) -> tuple[float, float]:
+    recalls = ref_recalls(ref_predict(scores, seen, constant, unseen_wins_ties=unseen_wins_ties), target, len(seen))
+    return ref_mean(recalls[~seen]), ref_mean(recalls[seen])
+
+
+def ref_ausuc(scores: Floats, target: Ints, seen: Bools) -> float:
+    """Sweep the constant over every margin, evaluate from scratch before and after it, add up the trapezoids."""
+    margins = sorted({float(row[seen].max() - row[~seen].max()) for row in scores})
+    points = [ref_accuracies(scores, target, seen, -math.inf)]
+    points += [ref_accuracies(scores, target, seen, margin, unseen_wins_ties=True) for margin in margins]
+    return sum((u2 - u1) * (s1 + s2) / 2 for (u1, s1), (u2, s2) in pairwise(points))
+
+
+def ref_all(scores: Floats, target: Ints, seen: Bools) -> dict[str, float]:
+    unseen_only = ref_recalls(ref_predict(scores, seen, math.inf), target, len(seen))[~seen]
+    u, s = ref_accuracies(scores, target, seen, 0.0)
+    h = 0.0 if u + s == 0 else 2 * u * s / (u + s)
+    both = not math.isnan(u + s)
+    values = (ref_mean(unseen_only), u, s, h, ref_ausuc(scores, target, seen) if both else math.nan)
+    return {name: 100 * value for name, value in zip(METRIC_NAMES, values, strict=True)}
+
+
+# ------------------------------------------------------------------------------------------- the cases
+
+
+def draw(seed: int, *, classes: int = 7, samples: int = 60, levels: int | None = None, absent: tuple[int, ...] = ()) -> Case:
+    """Random scores; seen and unseen ids mixed; with ``levels``, scores take so few values that most things tie."""
+    rng = np.random.default_rng(seed)
+    seen = rng.permutation(np.arange(classes) < classes // 2 + 1)
+    # imbalanced: the share of a class falls geometrically
+    share = np.where(np.isin(np.arange(classes), absent), 0.0, 0.5 ** np.arange(classes))
+    target = rng.choice(classes, samples, p=share / share.sum())
+    scores = rng.standard_normal((samples, classes))
+    scores[np.arange(samples), target] += 1
+    scores = np.round(scores) if levels else scores.astype(np.float32).astype(np.float64)
+    return scores.clip(-levels, levels) if levels else scores, target, seen
+
+
+def one_hot(predicted: list[int], classes: int) -> Floats:
+    return np.eye(classes)[predicted]
+
+
+MIXED = np.array([True, False, True, False, True])
+CASES: dict[str, Case] = {
+    "random": draw(0),
+    "many classes, most absent": draw(1, classes=40, samples=30),
+    "ties everywhere": draw(2, levels=1),
+    "ties, imbalanced": draw(3, levels=2, samples=200),
+    "absent classes": draw(4, absent=(0, 3, 5)),
+    "one sample": draw(5, samples=1),
+    "all scores equal": (np.zeros((6, 5)), np.array([0, 1, 2, 3, 4, 4]), MIXED),
+    "absent class is predicted": (one_hot([4, 4, 3, 3], 5), np.array([0, 0, 1, 1]), MIXED),
+    "u = s = 0": (one_hot([2, 2, 3, 3], 5), np.array([0, 0, 1, 1]), MIXED),
+    "u = 0": (one_hot([0, 2, 0, 0], 5), np.array([0, 2, 1, 3]), MIXED),
+    "all right": (one_hot([0, 1, 2, 3, 4], 5), np.arange(5), MIXED),
+    "classes of one sample": (draw(6, samples=5, classes=5)[0], np.arange(5), MIXED),
+    "seen samples only": (draw(7, samples=9, classes=5)[0], np.array([0, 2, 4] * 3), MIXED),
+    "unseen samples only": (draw(8, samples=6, classes=5)[0], np.array([1, 3] * 3), MIXED),
+    "no sample": (np.zeros((0, 5)), np.zeros(0, dtype=np.int64), MIXED),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+def tensors(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    scores, target, seen = case
+    return torch.tensor(scores, dtype=torch.float32), torch.tensor(target), torch.tensor(seen)
+
+
+def same(found: Tensor, expected: float) -> None:
+    assert found.ndim == 0
+    assert found.item() == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+# ------------------------------------------------------------------------------------------- the tests
+
+
+def test_per_class_accuracy(case: Case) -> None:
+    scores, target, _ = case
+    predicted = scores.argmax(axis=1)
+    metric = PerClassAccuracy(scores.shape[1])
+    metric.update(torch.tensor(predicted), torch.tensor(target))
+    expected = ref_recalls(predicted, target, scores.shape[1])
+    np.testing.assert_allclose(metric.recalls().numpy(), expected, atol=1e-12)
+    same(metric.compute(), ref_mean(expected))
+
+
+def test_a_class_that_is_only_predicted_does_not_count() -> None:
+    metric = PerClassAccuracy(10)
+    metric.update(torch.tensor([3, 3, 9]), torch.tensor([3, 7, 7]))
+    same(metric.compute(), 0.5)
+    assert metric.recalls().isfinite().nonzero().ravel().tolist() == [3, 7]
+
+
+def test_no_prediction_is_a_wrong_one() -> None:
+    metric = PerClassAccuracy(2)
+    metric.update(torch.tensor([-1, 1]), torch.tensor([1, 1]))
+    same(metric.compute(), 0.5)
+
+
+def test_harmonic_mean_metric(case: Case) -> None:
+    scores, target, seen = case
+    predicted = ref_predict(scores, seen, 0.0)
+    metric = HarmonicMean(torch.tensor(seen))
+    metric.update(torch.tensor(predicted), torch.tensor(target))
+    same(metric.compute(), ref_all(*case)["harmonic_mean"] / 100)
+
+
+@pytest.mark.parametrize(
+    ("u", "s", "h"),
+    [(0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.5, 0.5, 0.5), (40.0, 60.0, 48.0), (math.nan, 0.5, math.nan), (0.0, math.nan, math.nan)],
+)
+def test_harmonic_mean(u: float, s: float, h: float) -> None:
+    same(harmonic_mean(torch.tensor(u, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)), h)
+
+
+def test_ausuc(case: Case) -> None:
+    scores, target, seen = tensors(case)
+    metric = AUSUC(seen)
+    metric.update(scores, target)
+    same(metric.compute(), ref_all(*case)["ausuc"] / 100)
+
+
+def test_ausuc_is_the_share_of_rightly_ordered_pairs() -> None:
+    # of a rightly ranked seen and a rightly ranked unseen sample, the seen one must have the larger margin; ties count half
+    scores, target, seen = CASES["ties, imbalanced"]
+    expected = 0.0
+    own = np.where(seen[target][:, None] == seen[None, :], scores, -np.inf).argmax(axis=1)
+    margins = scores[:, seen].max(axis=1) - scores[:, ~seen].max(axis=1)
+    counts = np.bincount(target, minlength=len(seen))
+    weights = (own == target) / counts[target] / np.where(seen[target], (counts[seen] > 0).sum(), (counts[~seen] > 0).sum())
+    for i in np.flatnonzero(seen[target]):
+        for j in np.flatnonzero(~seen[target]):
+            expected += weights[i] * weights[j] * ((margins[i] > margins[j]) + 0.5 * (margins[i] == margins[j]))
+    metric = AUSUC(torch.tensor(seen))
+    metric.update(torch.tensor(scores), torch.tensor(target))
+    same(metric.compute(), expected)
+
+
+def test_curve_holds_what_its_constants_give() -> None:
+    case = CASES["random"]
+    scores, target, seen = tensors(case)
+    metric = AUSUC(seen)
+    metric.update(scores, target)
+    constants, unseen, seen_accuracy = metric.curve()
+    assert constants[[0, -1]].tolist() == [-math.inf, math.inf]
+    assert (constants.diff() > 0).all()
+    assert unseen[0].item() == seen_accuracy[-1].item() == 0
+    for constant, u, s in zip(constants.tolist(), unseen.tolist(), seen_accuracy.tolist(), strict=True):
+        assert (u, s) == pytest.approx(ref_accuracies(*case, constant))
+
+
+def test_evaluation(case: Case) -> None:
+    scores, target, seen = tensors(case)
+    metric = ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    found = metric.compute()
+    assert tuple(found) == METRIC_NAMES
+    for name, expected in ref_all(*case).items():
+        same(found[name], expected)
+    np.testing.assert_allclose(
+        metric.recalls().numpy(), 100 * ref_recalls(ref_predict(case[0], case[2], 0.0), case[1], len(seen)), atol=1e-9
+    )
+
+
+def test_fuzz() -> None:
+    for seed in range(60):
+        case = draw(seed, classes=3 + seed % 9, samples=1 + 7 * seed % 50, levels=(None, 1, 3)[seed % 3])
+        scores, target, seen = tensors(case)
+        metric = ZeroShotMetrics(seen)
+        metric.update(scores, target)
+        found = metric.compute()
+        for name, expected in ref_all(*case).items():
+            same(found[name], expected)
+
+
+def test_predict_is_what_is_counted(case: Case) -> None:
+    scores, target, seen = tensors(case)
+    gzsl, zsl = predict(scores, seen)
+    np.testing.assert_array_equal(gzsl.numpy(), ref_predict(case[0], case[2], 0.0))
+    np.testing.assert_array_equal(zsl.numpy(), ref_predict(case[0], case[2], math.inf))
+    metric = ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    np.testing.assert_allclose(metric.recalls().numpy(), 100 * ref_recalls(gzsl.numpy(), case[1], len(seen)), atol=1e-9)
+
+
+METRICS: dict[str, Callable[[Tensor], PerClassAccuracy | AUSUC | ZeroShotMetrics]] = {
+    "per class": lambda seen: PerClassAccuracy(len(seen)),
+    "harmonic mean": HarmonicMean,
+    "ausuc": AUSUC,
+    "evaluation": ZeroShotMetrics,
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("sort", [False, True])
+def test_batches_equal_one_shot(name: str, sort: bool) -> None:
+    scores, target, seen = tensors(CASES["ties, imbalanced"])
+    if sort:
+        # whole batches of seen samples only, then of unseen samples only
+        order = seen[target].int().argsort(descending=True, stable=True)
+        scores, target = scores[order], target[order]
+    first = predict(scores, seen)[0] if name in ("per class", "harmonic mean") else scores
+    whole, parts = METRICS[name](seen), METRICS[name](seen)
+    whole.update(first, target)
+    for start in range(0, len(target), 17):
+        parts.update(first[start : start + 17], target[start : start + 17])
+    parts.update(first[:0], target[:0])
+    torch.testing.assert_close(parts.compute(), whole.compute(), rtol=0, atol=0)
+    parts.reset()
+    parts.update(first, target)
+    torch.testing.assert_close(parts.compute(), whole.compute(), rtol=0, atol=0)
+
+
+def test_bfloat16_scores() -> None:
+    scores, target, seen = tensors(CASES["random"])
+    scores = scores.bfloat16()
+    metric = ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    expected = ref_all(scores.double().numpy(), target.numpy(), seen.numpy())
+    assert {name: value.item() for name, value in metric.compute().items()} == pytest.approx(expected)
+
+
+def test_broken_scores_are_wrong_predictions() -> None:
+    seen = torch.tensor([True, False])
+    scores = torch.tensor([[math.nan, 0.0], [0.0, math.nan], [1.0, 0.0], [0.0, 1.0], [-math.inf, -math.inf]])
+    target = torch.tensor([0, 1, 0, 1, 0])
+    gzsl, zsl = predict(scores, seen)
+    assert gzsl.tolist() == [-1, -1, 0, 1, -1]
+    assert zsl.tolist() == [-1, -1, 1, 1, -1]
+    metric = ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    found = metric.compute()
+    same(found["seen"], 100 / 3)
+    same(found["unseen"], 50)
+    same(found["ausuc"], 100 / 6)
+
+
+def test_minus_infinity_rules_a_class_out() -> None:
+    seen = torch.tensor([True, True, False])
+    metric = ZeroShotMetrics(seen)
+    metric.update(torch.tensor([[1.0, 5.0, -math.inf], [-math.inf, -math.inf, 0.0]]), torch.tensor([1, 2]))
+    assert {name: value.item() for name, value in metric.compute().items()} == dict.fromkeys(METRIC_NAMES, 100.0)
+
+
+@pytest.mark.parametrize("mask", [[True, True], [False, False], [[True, False]], []])
+def test_mask_needs_seen_and_unseen_classes(mask: list[bool]) -> None:
+    with pytest.raises(ValueError, match="at least one True and one False"):
+        ZeroShotMetrics(torch.tensor(mask, dtype=torch.bool))
+
+
+def test_scores_need_a_column_per_class() -> None:
+    with pytest.raises(ValueError, match=r"found shape \[4, 3\]; expected \[samples, 2\]"):
+        ZeroShotMetrics(torch.tensor([True, False])).update(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
+
+
+def test_nothing_of_it_goes_into_a_checkpoint() -> None:
+    metric = ZeroShotMetrics(torch.tensor([True, False]))
+    metric.update(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
+    assert metric.state_dict() == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_equals_cpu() -> None:
+    scores, target, seen = tensors(CASES["ties, imbalanced"])
+    here, there = ZeroShotMetrics(seen), ZeroShotMetrics(seen).to("cuda")
+    here.update(scores, target)
+    there.update(scores.cuda(), target.cuda())
+    for name, value in there.compute().items():
+        assert value.device.type == "cuda"
+        same(value.cpu(), here.compute()[name].item())

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from tests.conftest import SHORT, SHORT_SGAL
+from zsl_lab import run as run_module
+from zsl_lab.data.datamodule import FeatureDataModule
+from zsl_lab.errors import CheckpointError, ConfigError, OutputError
+from zsl_lab.methods.sgal import SGAL
+from zsl_lab.reporting import artifacts
+from zsl_lab.run import run
+
+Configure = Callable[..., DictConfig]
+SHORT_FIT = {"mmvae": SHORT, "sgal": SHORT_SGAL, "sgal_dropout": SHORT_SGAL}
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    # drawing takes longer than the training of these tests
+    if "whole_run_folder" not in request.node.name:
+        monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configure, tmp_path: Path, method: str) -> None:
+    result = run(configure(f"method={method}", *SHORT_FIT[method]))
+    folder = tmp_path / "run"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        "config.yaml",
+        "metrics.csv",
+        "predictions.csv",
+        "result.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/training_curves.png",
+        "figures/per_class_recall.png",
+        "figures/confusion_matrix_unseen.png",
+        "figures/latent_projection.png",
+    }
+    stored = json.loads((folder / "result.json").read_text())
+    assert list(stored) == [
+        *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
+        *("training", "benchmark", "checkpoint", "versions", "git_commit"),
+    ]
+    assert stored["method"] == method
+    assert stored["metrics"] == result.metrics
+    assert stored["oracle"]["step"] > 0
+    assert stored["benchmark"]["classes"] == 10
+
+
+def test_predictions_let_anyone_recompute_every_figure(configure: Configure, tmp_path: Path) -> None:
+    result = run(configure("method=sgal", *SHORT_SGAL))
+    with (tmp_path / "run" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+
+    def mean_recall(split: str, column: str) -> float:
+        mine = [row for row in rows if row["split"] == split]
+        recalls = [
+            np.mean([row[column] == row["label"] for row in mine if row["label"] == label]) for label in {row["label"] for row in mine}
+        ]
+        return 100 * float(np.mean(recalls))
+
+    u, s = mean_recall("test_unseen", "gzsl"), mean_recall("test_seen", "gzsl")
+    assert result.metrics["unseen"] == pytest.approx(u)
+    assert result.metrics["seen"] == pytest.approx(s)
+    assert result.metrics["harmonic_mean"] == pytest.approx(2 * u * s / (u + s) if u + s else 0)
+    assert result.metrics["zsl_top1"] == pytest.approx(mean_recall("test_unseen", "zsl"))
+    assert {row["zsl"] for row in rows if row["split"] == "test_seen"} == {""}
+    assert {row["zsl"] for row in rows if row["split"] == "test_unseen"} <= {"2", "4", "5"}
+
+
+def test_testing_a_checkpoint_gives_the_stored_figures(configure: Configure, tmp_path: Path) -> None:
+    trained = run(configure("method=sgal", *SHORT_SGAL))
+    again = configure("method=sgal", *SHORT_SGAL, "task=test", run_dir="again")
+    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    tested = run(again)
+    assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
+    assert tested.oracle == trained.oracle
+    assert tested.training == trained.training
+
+
+def test_same_seed_gives_equal_bits_and_another_seed_other_weights(configure: Configure, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(configure("method=sgal", *SHORT_SGAL, f"seed={seed}", run_dir=name))
+    a, b, c = (tmp_path / name / "checkpoints" / "best.ckpt" for name in "abc")
+    assert_same_weights(a, b)
+    assert any(not torch.equal(value, weights(c)[name]) for name, value in weights(a).items())
+    assert (tmp_path / "a" / "metrics.csv").read_text() == (tmp_path / "b" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(("phase", "step"), [("select", 30), ("select", 65), ("refit", 30), ("refit", 65)])
+def test_a_run_that_crashed_ends_in_the_same_weights_after_resuming(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, step: int
+) -> None:
+    run(configure("method=sgal", *SHORT_SGAL, run_dir="whole"))
+    train_on = SGAL.train_on
+
+    def crash(self: SGAL, batch: Any) -> Any:
+        if (self.phase, self.step) == (phase, step):
+            raise RuntimeError("power cut")
+        return train_on(self, batch)
+
+    monkeypatch.setattr(SGAL, "train_on", crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(configure("method=sgal", *SHORT_SGAL, run_dir="cut"))
+    monkeypatch.undo()
+    resumed = configure("method=sgal", *SHORT_SGAL, run_dir="cut")
+    resumed.ckpt = str(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    run(resumed)
+    for name in ("best.ckpt", "last.ckpt"):
+        assert_same_weights(tmp_path / "whole" / "checkpoints" / name, tmp_path / "cut" / "checkpoints" / name)
+    whole, cut = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
+    assert whole["metrics"] == cut["metrics"]
+    assert whole["oracle"] == cut["oracle"]
+    assert whole["training"]["steps"] == cut["training"]["steps"]
+    assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "cut" / "metrics.csv").read_text()
+
+
+def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_own_training_samples(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules: list[FeatureDataModule] = []
+
+    class Spy(FeatureDataModule):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            modules.append(self)
+
+    monkeypatch.setattr(run_module, "FeatureDataModule", Spy)
+    run(configure("method=mmvae", *SHORT, "dataset.normalize=standard"))
+    select, refit = modules[0], modules[1]
+    assert (select.split.name, refit.split.name) == ("validation", "test")
+    held = np.concatenate([select.split.train, select.split.eval_seen, select.split.eval_unseen])
+    tested = np.concatenate([refit.split.eval_seen, refit.split.eval_unseen])
+    assert not np.intersect1d(held, tested).size
+    assert not np.isin(select.classes.ids, refit.split.unseen_classes).any()
+    features = select._benchmark.features[select.split.train]
+    torch.testing.assert_close(select.scaler.shift, torch.from_numpy(features).mean(0))
+    assert not torch.equal(select.scaler.shift, refit.scaler.shift)
+
+
+def test_last_reports_the_last_step_and_oracle_the_best_on_test(configure: Configure, tmp_path: Path) -> None:
+    last = run(configure("method=mmvae", *SHORT, "selection=last", run_dir="last"))
+    oracle = run(configure("method=mmvae", *SHORT, "selection=oracle", run_dir="oracle"))
+    assert last.training["steps"] == 40
+    assert oracle.oracle is not None
+    assert {k: v for k, v in oracle.oracle.items() if k != "step"} == pytest.approx(oracle.metrics)
+    assert oracle.metrics["harmonic_mean"] >= last.metrics["harmonic_mean"]
+    assert "select" not in (tmp_path / "last" / "metrics.csv").read_text()
+
+
+def test_without_the_oracle_nothing_is_checked_on_test_while_training(configure: Configure, tmp_path: Path) -> None:
+    result = run(configure("method=mmvae", *SHORT, "selection.report_oracle=false"))
+    assert result.oracle is None
+    assert "refit" not in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def test_whether_the_oracle_is_reported_does_not_change_the_result(configure: Configure) -> None:
+    found = [run(configure("method=sgal", *SHORT_SGAL, f"selection.report_oracle={x}", run_dir=x)).metrics for x in ("true", "false")]
+    assert found[0] == found[1]
+
+
+def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
+    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
+    result = run(configure(*overrides, "selection=last", run_dir="sgal"))
+    assert result.training["steps"] == 40
+    nothing = run(configure(*overrides, "selection=last", "method.fine_tune_steps=0", run_dir="nothing"))
+    assert nothing.training["steps"] == 0
+    assert_same_weights(start, tmp_path / "nothing" / "checkpoints" / "best.ckpt")
+    with pytest.raises(CheckpointError, match="other classes or samples"):
+        run(configure(*overrides, "dataset.unseen=[1,2,3]", run_dir="other"))
+    with pytest.raises(CheckpointError, match="another shape"):
+        run(configure(*overrides, "selection=last", "method.latent_dim=9", run_dir="shape"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_what_is_no_checkpoint_is_refused(configure: Configure, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    cfg = configure("method=mmvae", *SHORT, "task=test")
+    cfg.ckpt = str(path)
+    with pytest.raises(CheckpointError, match=r"x\.ckpt"):
+        run(cfg)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_never_executed(configure: Configure, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    torch.save({"zsl_lab": Bomb()}, tmp_path / "bomb.ckpt")
+    cfg = configure("method=mmvae", *SHORT, "task=test")
+    cfg.ckpt = str(tmp_path / "bomb.ckpt")
+    with pytest.raises(CheckpointError, match="not unpickled"):
+        run(cfg)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_is_not_tested_on_other_classes_than_it_was_kept_from(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=last"))
+    cfg = configure("method=mmvae", *SHORT, "task=test", "dataset.unseen=[0,1]", run_dir="other")
+    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    with pytest.raises(CheckpointError, match="trained on other data"):
+        run(cfg)
+
+
+def test_a_state_of_the_selection_phase_is_not_tested(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Any, *args: Any) -> None:
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr(run_module, "test_split", stop)
+    with pytest.raises((RuntimeError, TypeError)):
+        run(configure("method=mmvae", *SHORT))
+    monkeypatch.undo()
+    cfg = configure("method=mmvae", *SHORT, "task=test", run_dir="test")
+    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match="selection phase"):
+        run(cfg)
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file.*paths\.output_dir"):
+        run(configure("method=mmvae", *SHORT, run_dir="file/run"))
+
+
+def test_a_diverging_loss_ends_the_run_with_the_term_and_the_step(configure: Configure) -> None:
+    with pytest.raises(Exception, match=r"the loss '\w+' is .* at step \d+: training diverged") as caught:
+        run(configure("method=mmvae", *SHORT, "method.learning_rate=1e30", "trainer.log_every_n_steps=1"))
+    assert type(caught.value).__name__ == "TrainingError"
+
+
+def test_zero_training_steps_are_refused(configure: Configure) -> None:
+    with pytest.raises(ConfigError, match=r"method\.steps=0"):
+        run(configure("method=mmvae", *SHORT, "method.steps=0"))
+
+
+def test_a_gpu_that_is_not_there_is_a_sentence(configure: Configure) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="finds no GPU"):
+        run(configure("method=mmvae", *SHORT, "hardware=gpu"))
+
+
+def test_redrawn_splits_hold_the_same_number_of_other_unseen_classes(configure: Configure) -> None:
+    found = [
+        run(configure("method=mmvae", *SHORT, "selection=last", "dataset.split=random", f"dataset.split_seed={k}", run_dir=str(k)))
+        for k in (0, 1)
+    ]
+    assert [len(result.per_class["unseen"]) for result in found] == [3, 3]
+    assert found[0].benchmark["splits_sha256"] != found[1].benchmark["splits_sha256"]
+
+
+@pytest.mark.slow
+def test_on_real_flowers_the_validation_phase_never_touches_a_test_index(
+    configure: Configure, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules: list[FeatureDataModule] = []
+
+    class Spy(FeatureDataModule):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            modules.append(self)
+
+    monkeypatch.setattr(run_module, "FeatureDataModule", Spy)
+    overrides = ("dataset=flo", "dataset.features=efficientnet_lite2", "dataset.normalize=standard")
+    cfg = configure("method=mmvae", *overrides, *SHORT)
+    cfg.paths.data_dir = str(shared / "data" / "xlsa17" / "data")
+    run(cfg)
+    select, benchmark = modules[0], modules[0]._benchmark
+    tested = np.concatenate([benchmark.test_seen, benchmark.test_unseen])
+    for part in (select.split.train, select.split.eval_seen, select.split.eval_unseen):
+        assert not np.intersect1d(part, tested).size
+    assert len(select.split.unseen_classes) == 20
+    features = torch.from_numpy(benchmark.features[select.split.train])
+    torch.testing.assert_close(select.scaler.shift, features.mean(0))
+    torch.testing.assert_close(select.scaler.scale, features.std(0, correction=0))

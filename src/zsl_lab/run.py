@@ -162,7 +162,7 @@ class _Experiment:
         checks = set(range(selection.check_every, last, selection.check_every)) | {step for step in method.milestones if 0 < step < last}
         checks |= {last} if selected is None else {last, selected}
         steps = sorted(step for step in checks if step > first_step)
-        data.plan_training(method.samples_per_step, steps or [last], config.seed, first_step)
+        data.plan_training(method.samples_after, steps or [last], config.seed, first_step)
         about = {
             "format": checkpoints.FORMAT,
             "config": config.plain,

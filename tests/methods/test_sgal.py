@@ -25,6 +25,8 @@ CONFIG: dict[str, Any] = {
     "decoder_dropout": 0.3,
     "prior_dropout": 0.3,
     "batch_norm": True,
+    "prior_batch_norm": True,
+    "fine_tune_batch_size": 16,
     "kl_weight": 1.0,
     "gamma": 0.1,
     "d": 1.0,
@@ -56,7 +58,7 @@ def sgal(**changes: Any) -> SGAL:
 
 
 def batch(method: SGAL) -> Batch:
-    size = method.samples_per_step
+    size = method.samples_after(method.step)
     return Batch(torch.randn(size, D), torch.randint(SEEN, (size,)), torch.arange(size))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +19,10 @@ from zsl_lab.data.splits import Split
 
 #: rows scored at once in evaluation: enough to keep a processor busy, little beside the features themselves
 EVALUATION_BATCH = 4096
+
+
+#: how many samples the batch has that follows a number of steps
+BatchSize = Callable[[int], int]
 
 
 class Batch(NamedTuple):
@@ -55,17 +59,17 @@ class ClassSpace:
 class TrainStream:
     """Shuffled passes over the training samples, cut in epochs that end where a check is due.
 
-    A pass is a permutation; a batch may straddle two passes, so that every batch has the same size and every sample
-    is drawn equally often. All state is a generator's, a position and a step: :meth:`state` resumes exactly.
+    A pass is a permutation; a batch may straddle two passes, so that every batch has its size and every sample is
+    drawn equally often. All state is a generator's, a position and a step: :meth:`state` resumes exactly.
 
     Args:
         samples: The training samples.
-        batch_size: Samples a batch.
+        batch_size: Samples of the batch that follows the given number of steps.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the permutations.
     """
 
-    def __init__(self, samples: Batch, batch_size: int, check_steps: Sequence[int], seed: int) -> None:
+    def __init__(self, samples: Batch, batch_size: BatchSize, check_steps: Sequence[int], seed: int) -> None:
         self._samples = samples
         self._batch_size = batch_size
         self._check_steps = list(check_steps)
@@ -79,9 +83,8 @@ class TrainStream:
         self._order = order.to(self._samples.labels.device)
         self._position = 0
 
-    def _draw(self) -> Tensor:
+    def _draw(self, wanted: int) -> Tensor:
         parts = []
-        wanted = self._batch_size
         while wanted:
             if self._position == len(self._order):
                 self._begin_pass()
@@ -95,8 +98,8 @@ class TrainStream:
         """Yield the batches up to the next check; none after the last."""
         end = next((step for step in self._check_steps if step > self.step), self.step)
         while self.step < end:
+            rows = self._draw(self._batch_size(self.step))
             self.step += 1
-            rows = self._draw()
             yield Batch(*(part.index_select(0, rows) for part in self._samples))
 
     def state(self) -> dict[str, Any]:
@@ -163,11 +166,11 @@ class FeatureDataModule(pl.LightningDataModule):
         """The step that ends the training."""
         return self._plan[1][-1]
 
-    def plan_training(self, batch_size: int, check_steps: Sequence[int], seed: int, first_step: int = 0) -> None:
+    def plan_training(self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, first_step: int = 0) -> None:
         """Say how training batches are drawn; needed before a fit.
 
         Args:
-            batch_size: Samples a step.
+            batch_size: Samples of the batch that follows the given number of steps.
             check_steps: Increasing steps at which an evaluation is due; the last one ends the training.
             seed: Seed of the order of samples.
             first_step: Steps that count as taken already.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zsl_lab.data.benchmark import Benchmark
 
-Normalization = Literal["none", "minmax", "l2", "standard"]
+Normalization = Literal["none", "minmax", "l2", "standard", "scale", "centered_l2"]
 
 
 @dataclass(frozen=True)

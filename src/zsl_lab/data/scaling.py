@@ -13,12 +13,15 @@ from zsl_lab.data.dataset import Normalization
 
 @dataclass(frozen=True)
 class Scaler:
-    """An affine map per dimension, or a division of each row by its norm.
+    """An affine map per dimension, and for some kinds a division of each row by its norm.
 
     Attributes:
-        kind: ``none``, ``minmax`` (to [0, 1]), ``l2`` (rows of norm 1) or ``standard`` (mean 0, standard deviation 1).
-        shift: Subtracted first, ``[D]``; empty for ``none`` and ``l2``.
-        scale: Divided by then, ``[D]``; empty for ``none`` and ``l2``.
+        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``l2`` (rows of norm 1); ``standard`` (each dimension to mean 0
+            and standard deviation 1); ``scale`` (all of it divided by one number, the standard deviation of all values,
+            which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean row subtracted, then rows of
+            norm 1: what classes share says nothing about which is which).
+        shift: Subtracted first, ``[D]``.
+        scale: Divided by then, ``[D]``.
     """
 
     kind: Normalization
@@ -28,23 +31,26 @@ class Scaler:
     @classmethod
     def fit(cls, kind: Normalization, rows: FloatArray) -> Scaler:
         """Take the statistics that ``kind`` needs from ``rows`` ``[N, D]``."""
+        table = torch.from_numpy(rows)
+        shift, scale = torch.zeros(table.shape[1]), torch.ones(table.shape[1])
         if kind == "minmax":
-            shift, high = (torch.from_numpy(value) for value in (rows.min(0), rows.max(0)))
-            scale = high - shift
+            shift = table.amin(0)
+            scale = table.amax(0) - shift
         elif kind == "standard":
-            scale, shift = torch.std_mean(torch.from_numpy(rows), dim=0, correction=0)
-        else:
-            return cls(kind, torch.empty(0), torch.empty(0))
+            scale, shift = torch.std_mean(table, dim=0, correction=0)
+        elif kind == "scale":
+            scale = table.std(correction=0).expand_as(scale)
+        elif kind == "centered_l2":
+            shift = table.mean(0)
         # a constant dimension carries nothing; dividing it by 1 leaves it at 0
         return cls(kind, shift, torch.where(scale > 0, scale, torch.ones_like(scale)))
 
     def apply(self, rows: Tensor) -> Tensor:
         """Scale ``[N, D]`` rows; the argument is left as it is."""
-        if self.kind == "l2":
-            return torch.nn.functional.normalize(rows, dim=1)
         if self.kind == "none":
             return rows
-        return (rows - self.shift.to(rows.device)) / self.scale.to(rows.device)
+        rows = (rows - self.shift.to(rows.device)) / self.scale.to(rows.device)
+        return torch.nn.functional.normalize(rows, dim=1) if self.kind.endswith("l2") else rows
 
     def state(self) -> dict[str, str | Tensor]:
         """Plain values for a checkpoint."""

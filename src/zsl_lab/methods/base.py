@@ -116,7 +116,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Take one training step, optimiser included (see :meth:`descend`).
 
         Args:
-            batch: :attr:`samples_per_step` training samples.
+            batch: :meth:`samples_after` training samples.
 
         Returns:
             Named scalar losses, for the logs.
@@ -127,9 +127,8 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Training steps of the whole schedule."""
         return self.config.steps
 
-    @property
-    def samples_per_step(self) -> int:
-        """How many training samples a step is given."""
+    def samples_after(self, step: int) -> int:
+        """How many training samples the step is given that follows ``step`` steps."""
         return self.config.batch_size
 
     @property

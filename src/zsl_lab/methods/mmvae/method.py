@@ -29,6 +29,7 @@ class MMVAEConfig(MethodConfig):
     decoder_dropout: float = Field(ge=0, lt=1)
     prior_dropout: float = Field(ge=0, lt=1)
     batch_norm: bool
+    prior_batch_norm: bool
     kl_weight: float = Field(gt=0)
     gamma: float = Field(ge=0)
     d: float = Field(ge=0)
@@ -57,6 +58,7 @@ class MMVAE(ZeroShotMethod):
             decoder_dropout=config.decoder_dropout,
             prior_dropout=config.prior_dropout,
             batch_norm=config.batch_norm,
+            prior_batch_norm=config.prior_batch_norm,
         )
 
     def class_scores(self, features: Tensor) -> Tensor:

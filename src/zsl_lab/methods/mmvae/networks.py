@@ -37,7 +37,8 @@ class MMVAENetworks(nn.Module):
         encoder_dropout: Dropout of the encoder's hidden layers.
         decoder_dropout: Dropout of the decoder's hidden layers.
         prior_dropout: Dropout of the prior network's hidden layers.
-        batch_norm: Whether hidden layers are batch-normalised.
+        batch_norm: Whether hidden layers of encoder and decoder are batch-normalised.
+        prior_batch_norm: Whether hidden layers of the prior network are.
     """
 
     def __init__(
@@ -50,13 +51,14 @@ class MMVAENetworks(nn.Module):
         decoder_dropout: float,
         prior_dropout: float,
         batch_norm: bool,
+        prior_batch_norm: bool,
     ) -> None:
         super().__init__()
         latent = widths.latent
         prior = geometric_widths(semantic_dim, latent, PRIOR_LAYERS) if widths.prior == "geometric" else widths.prior
         self.encoder = mlp([feature_dim, *widths.encoder, 2 * latent], dropout=encoder_dropout, batch_norm=batch_norm)
         self.decoder = mlp([latent, *widths.decoder, feature_dim], dropout=decoder_dropout, batch_norm=batch_norm)
-        self.prior = mlp([semantic_dim, *prior, latent], dropout=prior_dropout, batch_norm=batch_norm)
+        self.prior = mlp([semantic_dim, *prior, latent], dropout=prior_dropout, batch_norm=prior_batch_norm)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``."""

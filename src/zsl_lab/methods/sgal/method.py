@@ -18,6 +18,7 @@ class SGALConfig(MMVAEConfig):
     """The keys of SGAL beside mmVAE's; conf/method/sgal.yaml says what each does and where its value comes from."""
 
     fine_tune_steps: int = Field(ge=0)
+    fine_tune_batch_size: int = Field(ge=2)
     fine_tune_learning_rate: float = Field(gt=0)
     init_from: str | None
     g: float = Field(ge=0, le=1)
@@ -64,10 +65,9 @@ class SGAL(MMVAE):
         """Pre-training and fine-tuning."""
         return self.config.steps + self.config.fine_tune_steps
 
-    @property
-    def samples_per_step(self) -> int:
-        """Twice the batch: the extra seen-only step of the fine-tuning has samples of its own."""
-        return 2 * self.config.batch_size
+    def samples_after(self, step: int) -> int:
+        """A batch; twice that in fine-tuning, where the extra seen-only step has samples of its own."""
+        return self.config.batch_size if step < self.config.steps else 2 * self.config.fine_tune_batch_size
 
     @property
     def initial_weights(self) -> str | None:
@@ -92,9 +92,9 @@ class SGAL(MMVAE):
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """One step of pre-training or of fine-tuning (Algorithm 1, lines 3 to 7)."""
         config = self.config
-        size = config.batch_size
+        size = config.fine_tune_batch_size
         if self.step < config.steps:
-            return super().train_on(Batch(batch.features[:size], batch.labels[:size], batch.rows[:size]))
+            return super().train_on(batch)
         if self.step == config.steps:
             self._start_fine_tuning()
         # drawn on the CPU, so that a GPU need not wait

@@ -17,6 +17,7 @@ lint: $(VENV)/.installed ## style and types
 
 bench: $(VENV)/.installed ## speed and memory, as ratios to a raw PyTorch loop
 	$(BIN)/python experiments/bench/mmvae_steps.py
+	$(BIN)/pytest -q -s tests/data/test_store.py -k awa2_sized
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

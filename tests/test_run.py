@@ -41,6 +41,19 @@ def assert_same_weights(first: Path, second: Path) -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModule]:
+    """Every data module that a run makes, in order, filled as it goes."""
+    modules: list[FeatureDataModule] = []
+
+    class Spy(FeatureDataModule):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            modules.append(self)
+
+    monkeypatch.setattr(run_module, "FeatureDataModule", Spy)
+    return modules
+
+
 @pytest.mark.parametrize("method", SHORT_FIT)
 def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configure, tmp_path: Path, method: str) -> None:
     result = run(configure(f"method={method}", *SHORT_FIT[method]))
@@ -140,14 +153,7 @@ def test_a_run_that_crashed_ends_in_the_same_weights_after_resuming(
 def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_own_training_samples(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    modules: list[FeatureDataModule] = []
-
-    class Spy(FeatureDataModule):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            modules.append(self)
-
-    monkeypatch.setattr(run_module, "FeatureDataModule", Spy)
+    modules = spied_data_modules(monkeypatch)
     run(configure("method=mmvae", *SHORT, "dataset.normalize=standard"))
     select, refit = modules[0], modules[1]
     assert (select.split.name, refit.split.name) == ("validation", "test")
@@ -280,14 +286,7 @@ def test_redrawn_splits_hold_the_same_number_of_other_unseen_classes(configure: 
 def test_on_real_flowers_the_validation_phase_never_touches_a_test_index(
     configure: Configure, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    modules: list[FeatureDataModule] = []
-
-    class Spy(FeatureDataModule):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            modules.append(self)
-
-    monkeypatch.setattr(run_module, "FeatureDataModule", Spy)
+    modules = spied_data_modules(monkeypatch)
     overrides = ("dataset=flo", "dataset.features=efficientnet_lite2", "dataset.normalize=standard")
     cfg = configure("method=mmvae", *overrides, *SHORT)
     cfg.paths.data_dir = str(shared / "data" / "xlsa17" / "data")

@@ -112,11 +112,26 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
         ("trainer.devices=2", "trainer.devices=2: this version trains on one device."),
         ("task=test", "task=test needs a checkpoint"),
         ("ckpt=nowhere.ckpt", "ckpt=nowhere.ckpt: there is no such file."),
+        ("ckpt=.", "ckpt=.: this is a folder."),
+        ("tuned=nope", "tuned=nope: there is no such choice. Choices of tuned: mmvae_digits"),
+        ("experiment=null", "A group takes the name of one of its choices"),
+        ("paths.run_dir=mine", "hydra.run.dir=FOLDER moves the run's folder"),
+        ("paths.output_dir=/proc/x", "/proc/x"),
         ("method.steps=0", "diverges without pre-training"),
     ],
 )
 def test_a_wrong_value_is_answered_with_a_sentence(refused: Refused, override: str, message: str) -> None:
     assert message in refused(override)
+
+
+def test_a_refused_run_in_a_folder_of_the_users_leaves_his_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.yaml").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["zsl_lab", "hydra.run.dir=.", "method.g=2"])
+    monkeypatch.setattr(cli, "_failures", [])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert (tmp_path / "config.yaml").read_text() == "mine"
 
 
 def test_several_wrong_values_are_named_at_once(refused: Refused) -> None:
@@ -183,9 +198,11 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_ends_the_run_in_its_own_folder(tm
     assert "Traceback" not in message
     assert not (tmp_path / "run/result.json").exists()
     command = message.rstrip().rsplit("python -m zsl_lab ", 1)[1].split()
+    started_with = (tmp_path / "run/.hydra/overrides.yaml").read_text()
     refusal = zsl_lab(tmp_path, *command, "method.gamma=0.5")
-    assert "a resumed run keeps the settings" in refusal.stderr
+    assert "a checkpoint brings the settings it was trained with" in refusal.stderr
     done = zsl_lab(tmp_path, *command)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/result.json").exists()
     assert not (tmp_path / "outputs").exists()
+    assert (tmp_path / "run/.hydra/overrides.yaml").read_text() == started_with

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT, SHORT_SGAL
 from zsl_lab import run as run_module
-from zsl_lab.data.datamodule import FeatureDataModule
-from zsl_lab.errors import CheckpointError, ConfigError, OutputError
+from zsl_lab.config import parse
+from zsl_lab.data.datamodule import ClassSpace, FeatureDataModule
+from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
+from zsl_lab.methods.base import Check
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.reporting import artifacts
 from zsl_lab.run import run
@@ -198,8 +202,32 @@ def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) 
     assert_same_weights(start, tmp_path / "nothing" / "checkpoints" / "best.ckpt")
     with pytest.raises(CheckpointError, match="other classes or samples"):
         run(configure(*overrides, "dataset.unseen=[1,2,3]", run_dir="other"))
+    with pytest.raises(CheckpointError, match=r"dataset\.normalize=scale; this run has none"):
+        run(configure(*overrides, "selection=last", "dataset.normalize=none", run_dir="scaled"))
+    with pytest.raises(ConfigError, match="pre-trains one of its own"):
+        run(configure(*overrides, "method.steps=0", run_dir="untrained"))
+    with pytest.raises(CheckpointError, match=r"method\.init_from=.*no such file"):
+        run(configure("method=sgal", *SHORT_SGAL, "method.init_from=nowhere.ckpt", run_dir="missing"))
     with pytest.raises(CheckpointError, match="another shape"):
         run(configure(*overrides, "selection=last", "method.latent_dim=9", run_dir="shape"))
+
+
+def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
+    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    # fine-tuning that ruins what it starts from
+    ruin = ("method.g=1", "method.p=0", "method.fine_tune_learning_rate=0.02", "selection.metric=seen", f"method.init_from={start}")
+    run(configure("method=sgal", *SHORT_SGAL, *ruin, run_dir="sgal"))
+    assert_same_weights(start, tmp_path / "sgal" / "checkpoints" / "best.ckpt")
+
+
+def test_what_was_selected_on_test_starts_only_an_oracle(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=oracle", run_dir="mmvae"))
+    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
+    with pytest.raises(CheckpointError, match="selected on test"):
+        run(configure(*overrides, run_dir="validation"))
+    run(configure(*overrides, "selection=oracle", run_dir="oracle"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
@@ -222,7 +250,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_executed(configure: Configur
     torch.save({"zsl_lab": Bomb()}, tmp_path / "bomb.ckpt")
     cfg = configure("method=mmvae", *SHORT, "task=test")
     cfg.ckpt = str(tmp_path / "bomb.ckpt")
-    with pytest.raises(CheckpointError, match="not unpickled"):
+    with pytest.raises(CheckpointError, match="not unpickled further"):
         run(cfg)
     assert not (tmp_path / "exploded").exists()
 
@@ -240,7 +268,7 @@ def test_a_state_of_the_selection_phase_is_not_tested(configure: Configure, tmp_
         raise RuntimeError("stop")
 
     monkeypatch.setattr(run_module, "test_split", stop)
-    with pytest.raises((RuntimeError, TypeError)):
+    with pytest.raises(RuntimeError, match="stop"):
         run(configure("method=mmvae", *SHORT))
     monkeypatch.undo()
     cfg = configure("method=mmvae", *SHORT, "task=test", run_dir="test")
@@ -259,6 +287,60 @@ def test_a_diverging_loss_ends_the_run_with_the_term_and_the_step(configure: Con
     with pytest.raises(Exception, match=r"the loss '\w+' is .* at step \d+: training diverged") as caught:
         run(configure("method=mmvae", *SHORT, "method.learning_rate=1e30", "trainer.log_every_n_steps=1"))
     assert type(caught.value).__name__ == "TrainingError"
+
+
+def test_among_checks_that_recognise_nothing_the_better_ausuc_is_best(configure: Configure) -> None:
+    cfg = parse(configure("method=mmvae", *SHORT))
+    classes = ClassSpace(np.arange(4), np.eye(4, dtype=np.float32), np.array([True, True, False, False]), tuple("abcd"))
+    method = cfg.method_class(cfg.method, 3, classes)
+    found = [{"harmonic_mean": h, "ausuc": a} for h, a in ((0.0, 10.0), (0.0, 20.0), (0.0, 15.0), (5.0, 1.0))]
+    assert [method._merit(Check(0, 0, metrics)) for metrics in found] == [(0.0, 10.0), (0.0, 20.0), (0.0, 15.0), (5.0, 1.0)]
+    assert max(found, key=lambda metrics: method._merit(Check(0, 0, metrics))) == found[3]
+    assert method._merit(Check(0, 0, {"harmonic_mean": float("nan"), "ausuc": 1.0})) < method._merit(Check(0, 0, found[0]))
+
+
+def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> None:
+    cfg = parse(configure("experiment=bench_mmvae"))
+    method = cfg.method.model_dump()
+    assert (method["encoder_hidden"], method["decoder_hidden"], method["latent_dim"], method["batch_size"]) == ([512], [512], 64, 64)
+    assert (method["prior_hidden"], method["learning_rate"]) == ("geometric", 1e-4)
+    dataset = cfg.dataset.model_dump()
+    assert [dataset[key] for key in ("feature_dim", "semantic_dim", "classes", "unseen")] == [2048, 85, 50, 10]
+
+
+def test_the_state_to_go_on_from_is_not_tested_in_place_of_the_selected_one(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT))
+    cfg = configure("method=mmvae", *SHORT, "task=test", run_dir="test")
+    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        run(cfg)
+
+
+def test_metrics_are_on_the_disk_before_the_state_that_goes_on_from_there(configure: Configure, tmp_path: Path) -> None:
+    cfg = configure("method=mmvae", *SHORT)
+    killed = (
+        "import os, sys\nfrom omegaconf import OmegaConf\n"
+        "from zsl_lab.callbacks import phase_checkpoint as p\nfrom zsl_lab.run import run\n"
+        "save = p.pl.Trainer.save_checkpoint\n"
+        "def save_and_die(self, path, *args, **kwargs):\n"
+        "    save(self, path, *args, **kwargs)\n"
+        "    os._exit(9)\n"
+        "p.pl.Trainer.save_checkpoint = save_and_die\n"
+        "run(OmegaConf.load(sys.argv[1]))\n"
+    )
+    OmegaConf.save(cfg, tmp_path / "cfg.yaml")
+    done = subprocess.run([sys.executable, "-c", killed, str(tmp_path / "cfg.yaml")], timeout=120, check=False)
+    assert done.returncode == 9
+    lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert lines[1].startswith("select,20,")
+
+
+def test_a_run_that_failed_before_training_leaves_nothing(configure: Configure, tmp_path: Path) -> None:
+    cfg = configure("method=mmvae", *SHORT, "dataset=awa2")
+    cfg.paths.data_dir = str(tmp_path)
+    with pytest.raises(DataError, match="AWA2"):
+        run(cfg)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_zero_training_steps_are_refused(configure: Configure) -> None:

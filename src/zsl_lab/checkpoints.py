@@ -13,11 +13,12 @@ from zsl_lab.errors import CheckpointError
 FORMAT = 1
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, key: str) -> dict[str, Any]:
     """Load a checkpoint with ``weights_only=True``.
 
     Args:
         path: ``.../checkpoints/best.ckpt`` or ``last.ckpt``.
+        key: The configuration key that named it, for the messages.
 
     Returns:
         Lightning's checkpoint; its key ``zsl_lab`` holds the run's configuration and phase.
@@ -25,23 +26,25 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or not a checkpoint of this project.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{key}={path}: this is a folder. Give a file: best.ckpt (for task=test) or last.ckpt (to resume).")
     if not path.is_file():
         raise CheckpointError(
-            f"ckpt={path}: there is no such file. Every run writes <run>/checkpoints/best.ckpt (for task=test) and last.ckpt (to resume)."
+            f"{key}={path}: there is no such file. Every run writes <run>/checkpoints/best.ckpt (for task=test) and last.ckpt (to resume)."
         )
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of which mean the same to a user
         raise CheckpointError(
-            f"ckpt={path}: this is not a readable checkpoint ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
+            f"{key}={path}: this is not a readable checkpoint ({type(error).__name__}). "
             "It was not unpickled further. Give a checkpoint of this project, or train anew."
         ) from error
     about = checkpoint.get("zsl_lab") if isinstance(checkpoint, dict) else None
     if not isinstance(checkpoint, dict) or not isinstance(about, dict):
-        raise CheckpointError(f"ckpt={path}: field 'zsl_lab' is missing; expected a checkpoint that this project wrote.")
+        raise CheckpointError(f"{key}={path}: field 'zsl_lab' is missing; expected a checkpoint that this project wrote.")
     if about.get("format") != FORMAT:
         raise CheckpointError(
-            f"ckpt={path}: field 'format' is {about.get('format')}; this version reads {FORMAT}. "
+            f"{key}={path}: field 'format' is {about.get('format')}; this version reads {FORMAT}. "
             "Use the version of zsl_lab that wrote it, or train anew."
         )
     return checkpoint

@@ -6,7 +6,6 @@ Torch and Lightning are imported only once there is something to run, so that ``
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -26,9 +25,11 @@ if TYPE_CHECKING:
 CONFIG = "pkg://zsl_lab.conf"
 #: groups whose keys lie in a section of another name
 SECTION_OF_GROUP = {"hardware": "trainer"}
-#: what a resumed run cannot change without becoming another run
-FIXED_ON_RESUME = ("method", "dataset", "selection", "seed", "tuned", "experiment")
+#: what a checkpoint brings with it: changed, it would be another run
+FIXED_BY_CHECKPOINT = ("method", "dataset", "selection", "seed", "tuned", "experiment")
 
+#: exit code of a run stopped from the keyboard, as shells have it
+INTERRUPTED = 130
 
 #: exit codes of the jobs that failed
 _failures: list[int] = []
@@ -42,6 +43,8 @@ def _experiment(cfg: DictConfig) -> None:
     overrides = list(HydraConfig.get().overrides.task)
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
+        if cfg.paths.run_dir is not None:
+            raise ConfigError("paths.run_dir is filled in by the command. hydra.run.dir=FOLDER moves the run's folder.")
         if cfg.ckpt:
             cfg = _with_stored_config(cfg, overrides)
         OmegaConf.update(cfg, "paths.run_dir", str(folder))
@@ -52,8 +55,10 @@ def _experiment(cfg: DictConfig) -> None:
             traceback.print_exc()
         else:
             _say(sentence)
-        _failures.append(130 if isinstance(error, InterruptionError) else 2 if isinstance(error, ConfigError) else 1)
-        _discard_if_empty(folder)
+        _discard_record(folder)
+        if isinstance(error, InterruptionError):
+            sys.exit(INTERRUPTED)  # the whole sweep, as the user meant it
+        _failures.append(2 if isinstance(error, ConfigError) else 1)
         return
     print_result(result, folder, f"python -m zsl_lab task=test {quoted('ckpt', str(result.checkpoint))}")
 
@@ -61,13 +66,14 @@ def _experiment(cfg: DictConfig) -> None:
 def main() -> None:
     """Run the command; a user's mistake ends in a sentence and exit code 1 or 2, an interruption in 130."""
     arguments = sys.argv[1:]
-    sys.argv[1:] = _resume_in_place(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what happened instead of printing its own summary
     try:
+        _check_tuned(arguments)
+        sys.argv[1:] = _place_of_checkpoint(arguments)
         _experiment()
     except KeyboardInterrupt:
         _say("Interrupted.")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         sentence = _sentence(error, arguments)
         if sentence is None or "debug=true" in arguments:
@@ -82,11 +88,34 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)  # noqa: T201
 
 
-def _discard_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that came to nothing: one with Hydra's record in it and nothing else worth keeping."""
-    found = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()}
-    if found <= {".hydra", "config.yaml"}:
-        shutil.rmtree(folder, ignore_errors=True)
+def _discard_record(folder: Path) -> None:
+    """Remove Hydra's record of a run that came to nothing, and the folders made for it; never a file of the user's."""
+    record = folder / ".hydra"
+    if {path.name for path in folder.iterdir()} != {".hydra"}:
+        return
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (record / name).unlink(missing_ok=True)
+    here = Path.cwd()
+    for empty in (record, folder, *folder.parents):
+        if empty == here or empty in here.parents or any(empty.iterdir()):
+            break
+        empty.rmdir()
+
+
+def _check_tuned(arguments: Sequence[str]) -> None:
+    """Hydra takes any name for an optional group; a misspelt one would silently train with other settings."""
+    chosen = [argument.partition("=")[2] for argument in arguments if argument.startswith("tuned=")]
+    if not chosen:
+        return
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
+
+    with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+        choices = GlobalHydra.instance().config_loader().get_group_options("tuned", ObjectType.CONFIG)
+    for choice in chosen:
+        if choice not in choices:
+            raise ConfigError(f"tuned={choice}: there is no such choice. Choices of tuned: {', '.join(sorted(choices))}.")
 
 
 def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
@@ -95,13 +124,15 @@ def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
         return str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).partition("/")
-        near = nearest(choice, error.options)
+        near = nearest(choice.lower(), error.options)
         hint = f" Did you mean {group}={near[0]}?" if near else ""
         return f"{group}={choice}: there is no such choice.{hint} Choices of {group}: {', '.join(sorted(error.options))}."
     if isinstance(error, ConfigCompositionException):
         return _unknown_key(error, arguments)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).splitlines()[0]
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return "A group takes the name of one of its choices (python -m zsl_lab --help lists them); leave it out for none."
     if isinstance(error, OSError):
         found = output_error(error, "paths.output_dir")
         return str(found) if found else None
@@ -144,31 +175,42 @@ def _flat(node: object, prefix: str) -> list[str]:
     return [key for name, child in node.items() for key in _flat(child, f"{prefix}.{name}".strip("."))]
 
 
-def _resume_in_place(arguments: list[str]) -> list[str]:
-    """A resumed run goes on in its own folder."""
+def _place_of_checkpoint(arguments: list[str]) -> list[str]:
+    """A resumed run goes on in its own folder, Hydra's record of its start left as it is; a test has a folder of its own."""
     given = dict(argument.partition("=")[::2] for argument in arguments if not argument.startswith("-"))
-    if "ckpt" not in given or given.get("task", "fit") != "fit" or "hydra.run.dir" in given:
+    if "ckpt" not in given or "hydra.run.dir" in given:
         return arguments
-    path = Path(given["ckpt"].strip("'\""))
+    if given.get("task", "fit") == "test":
+        return [*arguments, "hydra.run.dir=${paths.output_dir}/test/${now:%Y-%m-%d_%H-%M-%S-%f}"]
+    path = Path(given["ckpt"].strip("'\"")).absolute()
     if not path.is_file():
         return arguments
+    if path.parent.name != "checkpoints":
+        raise ConfigError(f"{quoted('ckpt', str(path))}: a run goes on in its own folder; expected RUN/checkpoints/last.ckpt.")
     folder = str(path.parent.parent).replace("'", "\\'")
-    return [*arguments, f"hydra.run.dir='{folder}'"]
+    return [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
 
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, under what the command line says explicitly."""
     from zsl_lab import checkpoints
 
-    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt))["zsl_lab"]["config"])
+    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt")["zsl_lab"]["config"])
     assert isinstance(stored, DictConfig)
     stored.task = "fit"
+    for name in ("data_dir", "cache_dir"):  # another machine, or another working folder
+        if stored.paths[name] is None or not Path(stored.paths[name]).exists():
+            stored.paths[name] = cfg.paths[name]
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if cfg.task == "fit" and key.split(".")[0] in FIXED_ON_RESUME:
+        if key.split(".")[0] in FIXED_BY_CHECKPOINT:
             raise ConfigError(
-                f"{override}: a resumed run keeps the settings it was started with. Leave {key} out, or start a new run without ckpt."
+                f"{override}: a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run without ckpt."
             )
         section = SECTION_OF_GROUP.get(key, key)
-        OmegaConf.update(stored, section, OmegaConf.select(cfg, section), merge=False, force_add=True)
+        if override.startswith("~"):
+            parent, _, name = section.rpartition(".")
+            del (OmegaConf.select(stored, parent) if parent else stored)[name]
+        else:
+            OmegaConf.update(stored, section, OmegaConf.select(cfg, section), merge=False, force_add=True)
     return stored

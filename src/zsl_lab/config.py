@@ -47,7 +47,7 @@ class SelectionConfig(_Section):
     metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
     check_every: int = Field(ge=1)
     report_oracle: bool
-    validation_seed: int = Field(ge=0)
+    validation_seed: int = Field(default=0, ge=0)
 
 
 class RunConfig(BaseModel):

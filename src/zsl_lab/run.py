@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
 
 from zsl_lab import checkpoints
 from zsl_lab.callbacks.phase_checkpoint import PhaseCheckpoint
@@ -58,24 +60,32 @@ def run(cfg: DictConfig) -> Result:
         ZslLabError: Anything that the user can mend, as a sentence.
     """
     config = parse(cfg)
+    # stored absolute: a checkpoint may be tested from another working folder
+    for section, key in (("paths", "data_dir"), ("method", "init_from")):
+        if config.plain[section].get(key):
+            config.plain[section][key] = str(Path(config.plain[section][key]).expanduser().absolute())
     _quiet()
-    checkpoint = checkpoints.read(config.ckpt) if config.ckpt else None
+    checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
     if config.task == "test" and checkpoint is None:
         raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
     _check_hardware(config)
     folder = Path(config.paths.run_dir)
+    resumed = config.task == "fit" and checkpoint is not None
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        if not resumed:
+            atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
         benchmark = _load_benchmark(config)
         if checkpoint is not None:
             _check_same_benchmark(checkpoint["zsl_lab"], benchmark, config)
-        if config.task == "test":
-            assert checkpoint is not None
-            return _Experiment(config, benchmark, folder).test_only(checkpoint)
-        return _Experiment(config, benchmark, folder).fit(checkpoint)
-    except OSError as error:
-        found = output_error(error, "paths.output_dir")
+        experiment = _Experiment(config, benchmark, folder)
+        return experiment.test_only(checkpoint) if config.task == "test" and checkpoint else experiment.fit(checkpoint)
+    except Exception as error:
+        if not resumed and not (folder / "checkpoints").exists():
+            for name in ("config.yaml", metrics_csv.FILE):
+                with suppress(OSError):  # what cannot be written to holds nothing of ours
+                    (folder / name).unlink()
+        found = output_error(error, "paths.output_dir") if isinstance(error, OSError) else None
         if found is None:
             raise
         raise found from error
@@ -88,6 +98,7 @@ class _Experiment:
         self.config = config
         self.benchmark = benchmark
         self.folder = folder
+        self._loggers: list[Logger] = []
 
     # --------------------------------------------------------------------------- the two tasks
 
@@ -98,14 +109,16 @@ class _Experiment:
         resume_phase = about["phase"] if about else None
         if about is not None and checkpoint is not None:
             metrics_csv.rewind(self.folder, about["phase"], checkpoint["method_state"]["step"])
+        self._loggers = [instantiate(node) for node in self.config.loggers.values()]
+        start = self._start()
         selected = about["selected"] if about else None
         spent = about["spent"] if about else {"steps": 0, "seconds": 0.0}
         if selection.name == "validation" and resume_phase != "refit":
             split = validation_split(self.benchmark, selection.validation_seed)
-            outcome = self._train("select", split, None, spent, resume=resume_phase == "select")
+            outcome = self._train("select", split, None, spent, None, resume=resume_phase == "select")
             selected = outcome.best.effective_step if outcome.best else outcome.steps
             spent = {"steps": outcome.steps, "seconds": outcome.seconds}
-        outcome = self._train("refit", test_split(self.benchmark), selected, spent, resume=resume_phase == "refit")
+        outcome = self._train("refit", test_split(self.benchmark), selected, spent, start, resume=resume_phase == "refit")
         steps, seconds = spent["steps"] + outcome.steps, spent["seconds"] + outcome.seconds
         training = {
             "steps": steps,
@@ -126,6 +139,10 @@ class _Experiment:
                 f"ckpt={self.config.ckpt}: this state is from the selection phase and never saw the validation classes. "
                 "Finish the run first (ckpt=... without task=test), or give its best.ckpt."
             )
+        if not checkpoint["zsl_lab"]["reported"]:
+            raise CheckpointError(
+                f"ckpt={self.config.ckpt}: this state is there to go on from, it is not the selected one. Give the run's best.ckpt."
+            )
         beside = self.config.ckpt.parent.parent / "result.json"
         earlier = Result.load(beside) if beside.is_file() else None
         training = (
@@ -144,7 +161,9 @@ class _Experiment:
 
     # --------------------------------------------------------------------------- training
 
-    def _train(self, phase: str, split: Split, selected: int | None, spent: dict[str, Any], *, resume: bool) -> PhaseOutcome:
+    def _train(
+        self, phase: str, split: Split, selected: int | None, spent: dict[str, Any], start: dict[str, Any] | None, *, resume: bool
+    ) -> PhaseOutcome:
         config, selection = self.config, self.config.selection
         pl.seed_everything(config.seed, verbose=False)
         data = self._data(split)
@@ -154,8 +173,13 @@ class _Experiment:
         method.phase = phase
         method.selection_metric = selection.metric
         method.steered_by_checks = phase == "select" or selection.name == "oracle"
-        if phase == "refit" and method.initial_weights is not None:
-            self._start_from(method, Path(method.initial_weights))
+        if phase == "select" and method.initial_weights is not None and method.first_candidate == 0:
+            raise ConfigError(
+                "method.steps=0: the given network has seen the validation classes, so selection=validation pre-trains one of its own "
+                "to choose the step with. Set method.steps above 0, or selection=last."
+            )
+        if start is not None:
+            self._load_start(method, start)
         first_step = method.step
         looks = phase == "select" or selection.report_oracle or selection.name == "oracle"
         last = method.total_steps if looks or selected is None else selected
@@ -176,8 +200,8 @@ class _Experiment:
         def is_best(method: ZeroShotMethod) -> bool:
             if phase == "select":
                 return False
-            if selection.name == "oracle":
-                return method.best is not None and method.best is method.checks[-1]
+            if selection.name == "oracle" and steps:
+                return method.best is not None and method.best == method.checks[-1]
             return method.step == (last if selected is None else selected)
 
         saver = PhaseCheckpoint(self.folder / "checkpoints", about, is_best)
@@ -187,25 +211,44 @@ class _Experiment:
             trainer.fit(method, datamodule=data, ckpt_path=config.ckpt if resume else None, weights_only=True)
         except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard
             raise InterruptionError(self._how_to_go_on(saver)) from None
-        if phase == "refit" and not steps:
-            trainer.save_checkpoint(saver.best_path)
+        if phase == "refit" and not steps:  # nothing to train: Lightning called no hook
+            saver.on_train_start(trainer, method)
         return PhaseOutcome(method.step - first_step, clock.seconds, method.best)
 
-    def _start_from(self, method: ZeroShotMethod, path: Path) -> None:
-        checkpoint = checkpoints.read(path)
-        about = checkpoint["zsl_lab"]
-        if about["phase"] != "refit" or about["splits_sha256"] != self.benchmark.provenance.splits_sha256:
+    def _start(self) -> dict[str, Any] | None:
+        """The checkpoint to start from, looked at before anything is trained; None to train from scratch."""
+        config, path = self.config, getattr(self.config.method, "init_from", None)
+        if path is None:
+            return None
+        checkpoint = checkpoints.read(Path(path), "method.init_from")
+        about, here = checkpoint["zsl_lab"], self.benchmark.provenance
+        if about["phase"] != "refit" or (about["splits_sha256"], about["features_sha256"]) != (here.splits_sha256, here.features_sha256):
             raise CheckpointError(
-                f"method.init_from={path}: it was trained on other classes or samples (splits {about['splits_sha256'][:12]}, phase "
-                f"{about['phase']}); expected splits {self.benchmark.provenance.splits_sha256[:12]}, phase refit. "
-                "Train the mmVAE on this dataset and split first, or leave init_from out to pre-train in this run."
+                f"method.init_from={path}: it was trained on other classes or samples (splits {about['splits_sha256'][:12]}, features "
+                f"{about['features_sha256'][:12]}, phase {about['phase']}); expected splits {here.splits_sha256[:12]}, features "
+                f"{here.features_sha256[:12]}, phase refit. Train the mmVAE on this dataset and split first, or leave init_from out."
             )
+        for key in ("normalize", "normalize_semantics"):
+            found, expected = about["config"]["dataset"][key], getattr(config.dataset, key)
+            if found != expected:
+                raise CheckpointError(
+                    f"method.init_from={path}: it was trained with dataset.{key}={found}; this run has {expected}. "
+                    f"Set dataset.{key}={found}, or leave init_from out."
+                )
+        if about["config"]["selection"]["name"] == "oracle" and config.selection.name != "oracle":
+            raise CheckpointError(
+                f"method.init_from={path}: its step was selected on test, so what starts from it is an oracle's too. "
+                "Set selection=oracle, or start from a run with selection=validation or last."
+            )
+        return checkpoint
+
+    def _load_start(self, method: ZeroShotMethod, checkpoint: dict[str, Any]) -> None:
         try:
             method.load_state_dict(checkpoint["state_dict"])
         except RuntimeError as error:
             problem = str(error).splitlines()[1].strip()
             raise CheckpointError(
-                f"method.init_from={path}: its networks have another shape ({problem}). "
+                f"method.init_from={method.initial_weights}: its networks have another shape ({problem}). "
                 "Use the same method.* widths as it was trained with, or leave init_from out."
             ) from error
         method.step = method.first_candidate
@@ -219,7 +262,7 @@ class _Experiment:
 
     def _test(self, path: Path, training: dict[str, Any], oracle: dict[str, Any] | None) -> Result:
         config = self.config
-        checkpoint = checkpoints.read(path)
+        checkpoint = checkpoints.read(path, "ckpt")
         data = self._data(test_split(self.benchmark))
         method = config.method_class(config.method, data.feature_dim, data.classes)
         try:
@@ -270,7 +313,6 @@ class _Experiment:
 
     def _trainer(self, callbacks: list[pl.Callback], *, epochs: int, look: bool) -> pl.Trainer:
         chosen = self.config.trainer
-        loggers = [instantiate(node, folder=str(self.folder)) for node in self.config.loggers.values()] if epochs else []
         extra = [instantiate(node) for node in self.config.callbacks.values()] if epochs else []
         return pl.Trainer(
             accelerator=chosen.accelerator,
@@ -280,7 +322,7 @@ class _Experiment:
             max_epochs=epochs,
             limit_val_batches=None if look else 0,
             num_sanity_val_steps=0,
-            logger=loggers,
+            logger=self._loggers if epochs else False,
             callbacks=[*extra, *callbacks],
             enable_checkpointing=True,
             enable_progress_bar=False,

@@ -25,6 +25,7 @@ class PhaseCheckpoint(Checkpoint):
         self._folder = folder
         self._about = about
         self._is_best = is_best
+        self._reporting = False
 
     @property
     def best_path(self) -> Path:
@@ -36,13 +37,24 @@ class PhaseCheckpoint(Checkpoint):
         """The latest state, to resume from."""
         return self._folder / "last.ckpt"
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What training starts from may be the state to report (a network given by ``init_from``)."""
+        self._save_best(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """An epoch ends with a check: write what it calls for (each file is replaced at once or not at all)."""
-        assert isinstance(pl_module, ZeroShotMethod)
-        if self._is_best(pl_module):
-            trainer.save_checkpoint(self.best_path)
+        for logger in trainer.loggers:  # on the disk before the state that goes on from there
+            logger.save()
+        self._save_best(trainer, pl_module)
         trainer.save_checkpoint(self.last_path)
 
+    def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ZeroShotMethod)
+        if self._is_best(pl_module):
+            self._reporting = True
+            trainer.save_checkpoint(self.best_path)
+            self._reporting = False
+
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what this project needs to know of the run."""
-        checkpoint["zsl_lab"] = self._about
+        """Add what this project needs to know of the run, and whether this is the state that is reported."""
+        checkpoint["zsl_lab"] = {**self._about, "reported": self._reporting}

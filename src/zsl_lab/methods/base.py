@@ -65,7 +65,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     Attributes:
         step: Training steps taken.
         checks: Every check made so far, in order.
-        best: The best check by :attr:`selection_metric` from :attr:`first_candidate` on.
+        best: The best check by :attr:`selection_metric` (and by AUSUC among equals) from :attr:`first_candidate` on.
         selection_metric: The metric that ``best`` goes by.
         steered_by_checks: Whether checks may influence training; never set where the checks look at test samples
             and the result is not labelled an oracle's.
@@ -81,7 +81,6 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         # a step may take several updates with several optimisers; manual optimisation is also faster
         self.automatic_optimization = False
         self.config = config
-        self.feature_dim = feature_dim
         # not part of the weights: a method can be asked about other classes than those it was trained with
         self.register_buffer("semantics", torch.as_tensor(classes.semantics), persistent=False)
         self.register_buffer("seen_mask", torch.as_tensor(classes.seen_mask), persistent=False)
@@ -206,7 +205,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Put the random state back, last of all, so that nothing between loading and training draws from it."""
         if self._random_state is not None:
             torch.set_rng_state(self._random_state["cpu"])
-            if self._random_state["cuda"] is not None:
+            if self._random_state["cuda"] is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(self._random_state["cuda"])
             self._random_state = None
 
@@ -218,21 +217,30 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of evaluation samples."""
-        self.metrics.update(self.class_scores(batch.features), batch.labels)
+        self.metrics.update(self._scores(batch), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Record the check, and tell the method where it may know."""
         metrics = {name: float(value) for name, value in self.metrics.compute().items()}
         check = Check(self.step, self.effective_step, metrics)
         self.checks.append(check)
-        best = self.best.metrics[self.selection_metric] if self.best else float("-inf")
-        improved = self.step >= self.first_candidate and metrics[self.selection_metric] > best
+        improved = self.step >= self.first_candidate and (self.best is None or self._merit(check) > self._merit(self.best))
         if improved:
             self.best = check
         for logger in self.loggers:
             logger.log_metrics({f"{self.phase}/check/{name}": value for name, value in metrics.items()}, step=self.step)
         if self.steered_by_checks:
             self.after_check(improved=improved)
+
+    def _merit(self, check: Check) -> tuple[float, float]:
+        # where nothing is recognised yet every harmonic mean is 0, and AUSUC still tells better from worse
+        values = (check.metrics[self.selection_metric], check.metrics["ausuc"])
+        return tuple(value if value == value else float("-inf") for value in values)  # type: ignore[return-value]
+
+    def _scores(self, batch: Batch) -> Tensor:
+        # in single precision whatever training uses, so that a figure does not depend on the hardware it was measured on
+        with torch.autocast(self.device.type, enabled=False):
+            return self.class_scores(batch.features)
 
     def on_test_epoch_start(self) -> None:
         """Forget earlier figures and predictions."""
@@ -241,7 +249,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of test samples and keep what was predicted."""
-        scores = self.class_scores(batch.features)
+        scores = self._scores(batch)
         self.metrics.update(scores, batch.labels)
         gzsl, zsl = predict(scores, self.seen_mask)
         if (zsl < 0).any():

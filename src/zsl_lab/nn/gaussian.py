@@ -27,6 +27,8 @@ def kl_to_unit_variance(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) 
     Returns:
         ``[B]``, in nats.
     """
+    if mean.dtype == torch.half:  # a difference above 256 would overflow when squared
+        mean, log_variance, prior_mean = mean.float(), log_variance.float(), prior_mean.float()
     return 0.5 * ((mean - prior_mean).square() + log_variance.exp() - log_variance - 1).sum(-1)
 
 
@@ -36,5 +38,4 @@ def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
     Returns:
         ``[B, C]``.
     """
-    # the squared norm of the points is subtracted nowhere else, so it is added for exact distances, not only for order
     return points.square().sum(-1, keepdim=True) - 2 * points @ centres.T + centres.square().sum(-1)

@@ -57,6 +57,9 @@ class SGAL(MMVAE):
 
     def __init__(self, config: SGALConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
+        # found once: looking for them on a GPU would make every step wait for it
+        self.register_buffer("unseen", torch.as_tensor((~classes.seen_mask).nonzero()[0]), persistent=False)
+        self.unseen: Tensor
         self._undone = 0
         self._best_weights: dict[str, Tensor] | None = None
 
@@ -110,8 +113,7 @@ class SGAL(MMVAE):
 
     def _generate_unseen(self, draws: int) -> tuple[Tensor, Tensor]:
         """E-step: features of unseen classes drawn uniformly, from the present networks; ``([n, D], [n])``."""
-        unseen = (~self.seen_mask).nonzero().squeeze(1)
-        labels = unseen[torch.randint(len(unseen), (draws,), device=self.device)]
+        labels = self.unseen[torch.randint(len(self.unseen), (draws,), device=self.device)]
         copies = self.config.decoder_samples
         features = self.networks.generate(self.semantics[labels], samples=copies, decoder_dropout=self.config.generate_with_dropout)
         return features, labels.repeat(copies)

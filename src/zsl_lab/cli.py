@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -129,6 +129,8 @@ def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
         return f"{group}={choice}: there is no such choice.{hint} Choices of {group}: {', '.join(sorted(error.options))}."
     if isinstance(error, ConfigCompositionException):
         return _unknown_key(error, arguments)
+    if isinstance(error, OverrideParseException):
+        return f"{str(error).splitlines()[0]}: expected KEY=VALUE or GROUP=CHOICE."
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).splitlines()[0]
     if isinstance(error, ValueError) and "Config group override" in str(error):

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.conftest import SHORT, SHORT_SGAL
 from zsl_lab import run as run_module
 from zsl_lab.config import parse
+from zsl_lab.data import dataset as dataset_module
 from zsl_lab.data.datamodule import ClassSpace, FeatureDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.base import Check
@@ -54,7 +55,7 @@ def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModul
             super().__init__(*args, **kwargs)
             modules.append(self)
 
-    monkeypatch.setattr(run_module, "FeatureDataModule", Spy)
+    monkeypatch.setattr(dataset_module, "FeatureDataModule", Spy)
     return modules
 
 

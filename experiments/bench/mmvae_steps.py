@@ -17,21 +17,22 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from zsl_lab.config import RunConfig, parse
+from zsl_lab.config import parse
 from zsl_lab.data.datamodule import FeatureDataModule
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods.mmvae import MMVAE
+from zsl_lab.methods.mmvae.method import MMVAEConfig
 from zsl_lab.run import run
 
 
-def raw_loop(config: RunConfig, data: FeatureDataModule, device: torch.device) -> float:
+def raw_loop(config: MMVAEConfig, data: FeatureDataModule, device: torch.device) -> float:
     """Train without Lightning, logs or checkpoints; steps per second."""
-    torch.manual_seed(config.seed)
-    method = MMVAE(config.method, data.feature_dim, data.classes).to(device).train()  # type: ignore[arg-type]
-    optimizer = torch.optim.Adam(method.networks.parameters(), lr=config.method.learning_rate, fused=True)
+    torch.manual_seed(0)
+    method = MMVAE(config, data.feature_dim, data.classes).to(device).train()
+    optimizer = torch.optim.Adam(method.networks.parameters(), lr=config.learning_rate, fused=True)
     samples = data.samples(data.split.train, device)
-    steps, size = config.method.steps, config.method.batch_size
+    steps, size = config.steps, config.batch_size
     order = torch.randperm(len(samples.labels), device=device)
     position = 0
     started = time.perf_counter()
@@ -57,18 +58,19 @@ def through_command(cfg: DictConfig, folder: Path) -> float:
 
 def main() -> None:
     """Print the figures."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 5
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 7
     with initialize_config_module("zsl_lab.conf", version_base="1.3"):
         cfg = compose("config", ["experiment=bench_mmvae", *(a for a in sys.argv[1:] if "=" in a)])
     with tempfile.TemporaryDirectory() as folder:
         cfg.paths.run_dir = folder
         config = parse(cfg)
         benchmark = config.dataset.load(DataPaths(Path(folder), Path(folder)))
-        data = FeatureDataModule(benchmark, full_split(benchmark), config.dataset.normalize, config.dataset.normalize_semantics)
+        data = config.dataset.data_module(benchmark, full_split(benchmark))
+        assert isinstance(config.method, MMVAEConfig)
         device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
         raw, command = [], []
         for i in range(rounds):
-            raw.append(raw_loop(config, data, device))
+            raw.append(raw_loop(config.method, data, device))
             command.append(through_command(cfg, Path(folder) / str(i)))
     a, b = statistics.median(raw), statistics.median(command)
     print(f"raw loop        {a:8.1f} steps/s   (median of {rounds}: {', '.join(f'{x:.1f}' for x in raw)})")

@@ -167,7 +167,7 @@ class _Experiment:
         config, selection = self.config, self.config.selection
         pl.seed_everything(config.seed, verbose=False)
         data = self._data(split)
-        method = config.method_class(config.method, data.feature_dim, data.classes)
+        method = config.method_class.build(config.method, data)
         if method.total_steps < 1:
             raise ConfigError("method.steps=0: expected at least one training step.")
         method.phase = phase
@@ -264,7 +264,7 @@ class _Experiment:
         config = self.config
         checkpoint = checkpoints.read(path, "ckpt")
         data = self._data(test_split(self.benchmark))
-        method = config.method_class(config.method, data.feature_dim, data.classes)
+        method = config.method_class.build(config.method, data)
         try:
             method.load_state_dict(checkpoint["state_dict"])
         except RuntimeError as error:
@@ -309,7 +309,7 @@ class _Experiment:
     # --------------------------------------------------------------------------- parts
 
     def _data(self, split: Split) -> FeatureDataModule:
-        return FeatureDataModule(self.benchmark, split, self.config.dataset.normalize, self.config.dataset.normalize_semantics)
+        return self.config.dataset.data_module(self.benchmark, split)
 
     def _trainer(self, callbacks: list[pl.Callback], *, epochs: int, look: bool) -> pl.Trainer:
         chosen = self.config.trainer

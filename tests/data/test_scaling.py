@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.dataset import Normalization
-from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.scaling import Normalization, Scaler
 
 ROWS = np.random.default_rng(0).gamma(1.0, 2.0, size=(40, 5)).astype(np.float32)
 NEW = np.random.default_rng(1).gamma(1.0, 3.0, size=(7, 5)).astype(np.float32)

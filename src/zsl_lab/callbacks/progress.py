@@ -38,9 +38,9 @@ class ProgressLine(pl.Callback):
                 auto_refresh=False,
             )
             self._bar.start()
-            self._task = self._bar.add_task(_title(pl_module), total=total, completed=pl_module.step, note="")
+            self._task = self._bar.add_task(_title(trainer, pl_module), total=total, completed=pl_module.step, note="")
         else:
-            self._console.print(f"{_title(pl_module)}, {total} steps", highlight=False)
+            self._console.print(f"{_title(trainer, pl_module)}, {total} steps", highlight=False)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Draw, if it is time to."""
@@ -77,7 +77,9 @@ class ProgressLine(pl.Callback):
             self._bar = None
 
 
-def _title(method: ZeroShotMethod) -> str:
+def _title(trainer: pl.Trainer, method: ZeroShotMethod) -> str:
+    if trainer.limit_val_batches == 0:
+        return f"{method.config.name}: {method.phase}"
     if method.phase == "select":
         return f"{method.config.name}: select (checks on validation classes)"
     use = "select" if method.steered_by_checks else "are shown only"

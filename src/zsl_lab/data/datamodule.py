@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray
-from zsl_lab.data.dataset import Normalization
-from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.scaling import Normalization, Scaler
 from zsl_lab.data.splits import Split
 
 #: rows scored at once in evaluation: enough to keep a processor busy, little beside the features themselves
 EVALUATION_BATCH = 4096
 
 
-#: how many samples the batch has that follows a number of steps
-BatchSize = Callable[[int], int]
+#: how many samples the batch has that follows a number of steps; None for all of them, in their order
+BatchSize = Callable[[int], int | None]
 
 
 class Batch(NamedTuple):
@@ -98,9 +97,13 @@ class TrainStream:
         """Yield the batches up to the next check; none after the last."""
         end = next((step for step in self._check_steps if step > self.step), self.step)
         while self.step < end:
-            rows = self._draw(self._batch_size(self.step))
+            wanted = self._batch_size(self.step)
             self.step += 1
-            yield Batch(*(part.index_select(0, rows) for part in self._samples))
+            if wanted is None:
+                yield self._samples
+            else:
+                rows = self._draw(wanted)
+                yield Batch(*(part.index_select(0, rows) for part in self._samples))
 
     def state(self) -> dict[str, Any]:
         """Where the stream stands, for a checkpoint."""

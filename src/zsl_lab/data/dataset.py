@@ -10,8 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from zsl_lab.data.benchmark import Benchmark
-
-Normalization = Literal["none", "minmax", "l2", "standard", "scale", "centered_l2"]
+from zsl_lab.data.datamodule import FeatureDataModule
+from zsl_lab.data.scaling import Normalization
+from zsl_lab.data.splits import Split
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,7 @@ class DatasetConfig(BaseModel, ABC):
     @abstractmethod
     def load(self, paths: DataPaths) -> Benchmark:
         """Read, validate and return the benchmark with its own (proposed) split."""
+
+    def data_module(self, benchmark: Benchmark, split: Split) -> FeatureDataModule:
+        """Batches of one phase; a dataset of another kind than features returns one of its own."""
+        return FeatureDataModule(benchmark, split, self.normalize, self.normalize_semantics)

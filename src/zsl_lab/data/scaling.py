@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
-from zsl_lab.data.dataset import Normalization
+
+Normalization = Literal["none", "minmax", "l2", "standard", "scale", "centered_l2"]
 
 
 @dataclass(frozen=True)

@@ -13,30 +13,24 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.metrics import ZeroShotMetrics, predict
 
 
 class MethodConfig(BaseModel):
-    """The keys that every method has.
+    """What every method's configuration has.
 
     Attributes:
         name: The method's name, as in ``method=...`` and in ``result.json``.
-        steps: How many training steps; a step is one batch.
-        batch_size: Samples in a batch.
-        learning_rate: Step size of the optimiser.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: str
-    steps: int = Field(ge=0)
-    batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
 
 
 @dataclass(frozen=True)
@@ -122,13 +116,18 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """
 
     @property
+    @abstractmethod
     def total_steps(self) -> int:
-        """Training steps of the whole schedule."""
-        return self.config.steps
+        """Training steps of the whole schedule; a step is one batch."""
 
-    def samples_after(self, step: int) -> int:
-        """How many training samples the step is given that follows ``step`` steps."""
-        return self.config.batch_size
+    @abstractmethod
+    def samples_after(self, step: int) -> int | None:
+        """How many training samples the step is given that follows ``step`` steps; None for all of them (a closed form)."""
+
+    @classmethod
+    def build(cls, config: MethodConfig, data: FeatureDataModule) -> ZeroShotMethod:
+        """A method for the features and classes of a data module; one that needs more of the data takes it here."""
+        return cls(config, data.feature_dim, data.classes)
 
     @property
     def initial_weights(self) -> str | None:

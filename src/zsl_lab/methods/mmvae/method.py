@@ -21,6 +21,9 @@ Width = Annotated[int, Field(ge=1)]
 class MMVAEConfig(MethodConfig):
     """The keys of mmVAE; conf/method/mmvae.yaml says what each does and where its value comes from."""
 
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
     latent_dim: Width
     encoder_hidden: list[Width]
     decoder_hidden: list[Width]
@@ -60,6 +63,15 @@ class MMVAE(ZeroShotMethod):
             batch_norm=config.batch_norm,
             prior_batch_norm=config.prior_batch_norm,
         )
+
+    @property
+    def total_steps(self) -> int:
+        """``steps``."""
+        return self.config.steps
+
+    def samples_after(self, step: int) -> int:
+        """``batch_size``."""
+        return self.config.batch_size
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Minus the squared distance between the latent mean and each class's prior mean (Eq. 3); ``[B, C]``."""

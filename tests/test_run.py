@@ -336,6 +336,20 @@ def test_metrics_are_on_the_disk_before_the_state_that_goes_on_from_there(config
     assert lines[1].startswith("select,20,")
 
 
+def test_a_disk_that_is_full_leaves_no_half_checkpoint(configure: Configure, tmp_path: Path) -> None:
+    OmegaConf.save(configure("method=mmvae", *SHORT, "method.encoder_hidden=[512]"), tmp_path / "cfg.yaml")
+    limited = (
+        "import resource, sys\nfrom omegaconf import OmegaConf\nfrom zsl_lab.errors import OutputError\nfrom zsl_lab.run import run\n"
+        "cfg = OmegaConf.load(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n    run(cfg)\nexcept OutputError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", limited, str(tmp_path / "cfg.yaml")]
+    done = subprocess.run(command, timeout=120, check=True, capture_output=True, text=True)
+    assert "last.ckpt" in done.stdout
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
 def test_a_run_that_failed_before_training_leaves_nothing(configure: Configure, tmp_path: Path) -> None:
     cfg = configure("method=mmvae", *SHORT, "dataset=awa2")
     cfg.paths.data_dir = str(tmp_path)

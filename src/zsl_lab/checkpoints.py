@@ -1,16 +1,32 @@
-"""Reading checkpoints: never unpickled, and recognised as this project's before anything is believed."""
+"""Checkpoint files: written whole or not at all; read without unpickling, recognised as this project's before anything is believed."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from zsl_lab.errors import CheckpointError
+from zsl_lab.files import atomic_write
 
 #: version of what a run adds to a Lightning checkpoint under the key "zsl_lab"
 FORMAT = 1
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file and renames.
+
+    Lightning's own way copies from the system's temporary folder: a full disk then leaves half a checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; raises OutputError, and leaves what was there before, where that fails."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        atomic_write(path, buffer.getvalue())
 
 
 def read(path: Path, key: str) -> dict[str, Any]:

@@ -173,7 +173,7 @@ class _Experiment:
         method.phase = phase
         method.selection_metric = selection.metric
         method.steered_by_checks = phase == "select" or selection.name == "oracle"
-        if phase == "select" and method.initial_weights is not None and method.first_candidate == 0:
+        if phase == "select" and config.method.initial_weights is not None and method.first_candidate == 0:
             raise ConfigError(
                 "method.steps=0: the given network has seen the validation classes, so selection=validation pre-trains one of its own "
                 "to choose the step with. Set method.steps above 0, or selection=last."
@@ -217,7 +217,7 @@ class _Experiment:
 
     def _start(self) -> dict[str, Any] | None:
         """The checkpoint to start from, looked at before anything is trained; None to train from scratch."""
-        config, path = self.config, getattr(self.config.method, "init_from", None)
+        config, path = self.config, self.config.method.initial_weights
         if path is None:
             return None
         checkpoint = checkpoints.read(Path(path), "method.init_from")
@@ -248,7 +248,7 @@ class _Experiment:
         except RuntimeError as error:
             problem = str(error).splitlines()[1].strip()
             raise CheckpointError(
-                f"method.init_from={method.initial_weights}: its networks have another shape ({problem}). "
+                f"method.init_from={self.config.method.initial_weights}: its networks have another shape ({problem}). "
                 "Use the same method.* widths as it was trained with, or leave init_from out."
             ) from error
         method.step = method.first_candidate
@@ -325,6 +325,7 @@ class _Experiment:
             logger=self._loggers if epochs else False,
             callbacks=[*extra, *callbacks],
             enable_checkpointing=True,
+            plugins=[checkpoints.AtomicCheckpointIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=str(self.folder),

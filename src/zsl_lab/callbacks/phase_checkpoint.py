@@ -39,7 +39,8 @@ class PhaseCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What training starts from may be the state to report (a network given by ``init_from``)."""
-        self._save_best(trainer, pl_module)
+        if trainer.ckpt_path is None:  # a resumed run has written it already
+            self._save_best(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """An epoch ends with a check: write what it calls for (each file is replaced at once or not at all)."""

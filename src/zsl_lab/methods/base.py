@@ -32,6 +32,11 @@ class MethodConfig(BaseModel):
 
     name: str
 
+    @property
+    def initial_weights(self) -> str | None:
+        """A checkpoint to start from instead of training up to the first candidate; None to train from scratch."""
+        return None
+
 
 @dataclass(frozen=True)
 class Check:
@@ -128,11 +133,6 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     def build(cls, config: MethodConfig, data: FeatureDataModule) -> ZeroShotMethod:
         """A method for the features and classes of a data module; one that needs more of the data takes it here."""
         return cls(config, data.feature_dim, data.classes)
-
-    @property
-    def initial_weights(self) -> str | None:
-        """A checkpoint to start from instead of training up to :attr:`first_candidate`; None to train from scratch."""
-        return None
 
     @property
     def milestones(self) -> tuple[int, ...]:

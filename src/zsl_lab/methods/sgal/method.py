@@ -28,6 +28,11 @@ class SGALConfig(MMVAEConfig):
     generate_with_dropout: bool
     restore_best: bool
 
+    @property
+    def initial_weights(self) -> str | None:
+        """``init_from``: a trained mmVAE."""
+        return self.init_from
+
     @model_validator(mode="after")
     def _needs_pretraining(self) -> SGALConfig:
         if self.steps == 0 and self.init_from is None:
@@ -71,11 +76,6 @@ class SGAL(MMVAE):
     def samples_after(self, step: int) -> int:
         """A batch; twice that in fine-tuning, where the extra seen-only step has samples of its own."""
         return self.config.batch_size if step < self.config.steps else 2 * self.config.fine_tune_batch_size
-
-    @property
-    def initial_weights(self) -> str | None:
-        """``init_from``: a trained mmVAE."""
-        return self.config.init_from
 
     @property
     def milestones(self) -> tuple[int, ...]:

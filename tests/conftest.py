@@ -21,6 +21,9 @@ SHORT = (
     "selection.check_every=20",
 )
 SHORT_SGAL = (*SHORT, "method.fine_tune_steps=40")
+#: such a run of every method
+SHORT_FIT = {"mmvae": SHORT, "sgal": SHORT_SGAL, "sgal_dropout": SHORT_SGAL}
+METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
 
 
 @pytest.fixture

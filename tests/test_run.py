@@ -13,19 +13,17 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT, SHORT_SGAL
+from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL
 from zsl_lab import run as run_module
 from zsl_lab.config import parse
 from zsl_lab.data import dataset as dataset_module
 from zsl_lab.data.datamodule import ClassSpace, FeatureDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
-from zsl_lab.methods.base import Check
-from zsl_lab.methods.sgal import SGAL
+from zsl_lab.methods.base import Check, ZeroShotMethod
 from zsl_lab.reporting import artifacts
 from zsl_lab.run import run
 
 Configure = Callable[..., DictConfig]
-SHORT_FIT = {"mmvae": SHORT, "sgal": SHORT_SGAL, "sgal_dropout": SHORT_SGAL}
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +55,10 @@ def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModul
 
     monkeypatch.setattr(dataset_module, "FeatureDataModule", Spy)
     return modules
+
+
+def test_no_method_is_left_out_of_these_tests() -> None:
+    assert sorted(SHORT_FIT) == METHODS
 
 
 @pytest.mark.parametrize("method", SHORT_FIT)
@@ -108,9 +110,10 @@ def test_predictions_let_anyone_recompute_every_figure(configure: Configure, tmp
     assert {row["zsl"] for row in rows if row["split"] == "test_unseen"} <= {"2", "4", "5"}
 
 
-def test_testing_a_checkpoint_gives_the_stored_figures(configure: Configure, tmp_path: Path) -> None:
-    trained = run(configure("method=sgal", *SHORT_SGAL))
-    again = configure("method=sgal", *SHORT_SGAL, "task=test", run_dir="again")
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_testing_a_checkpoint_gives_the_stored_figures(configure: Configure, tmp_path: Path, method: str) -> None:
+    trained = run(configure(f"method={method}", *SHORT_FIT[method]))
+    again = configure(f"method={method}", *SHORT_FIT[method], "task=test", run_dir="again")
     again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
     tested = run(again)
     assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
@@ -118,41 +121,60 @@ def test_testing_a_checkpoint_gives_the_stored_figures(configure: Configure, tmp
     assert tested.training == trained.training
 
 
-def test_same_seed_gives_equal_bits_and_another_seed_other_weights(configure: Configure, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_same_seed_gives_equal_bits_and_another_seed_other_weights(configure: Configure, tmp_path: Path, method: str) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(configure("method=sgal", *SHORT_SGAL, f"seed={seed}", run_dir=name))
+        run(configure(f"method={method}", *SHORT_FIT[method], f"seed={seed}", run_dir=name))
     a, b, c = (tmp_path / name / "checkpoints" / "best.ckpt" for name in "abc")
     assert_same_weights(a, b)
     assert any(not torch.equal(value, weights(c)[name]) for name, value in weights(a).items())
     assert (tmp_path / "a" / "metrics.csv").read_text() == (tmp_path / "b" / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(("phase", "step"), [("select", 30), ("select", 65), ("refit", 30), ("refit", 65)])
-def test_a_run_that_crashed_ends_in_the_same_weights_after_resuming(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, step: int
-) -> None:
-    run(configure("method=sgal", *SHORT_SGAL, run_dir="whole"))
-    train_on = SGAL.train_on
+def assert_resumed_equals_whole(configure: Configure, folder: Path, method: str, phase: str, step: int) -> None:
+    """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
+    overrides = (f"method={method}", *SHORT_FIT[method])
+    run(configure(*overrides, run_dir="whole"))
+    method_class = parse(configure(*overrides)).method_class
+    train_on = method_class.train_on
 
-    def crash(self: SGAL, batch: Any) -> Any:
+    def crash(self: ZeroShotMethod, batch: Any) -> Any:
         if (self.phase, self.step) == (phase, step):
             raise RuntimeError("power cut")
         return train_on(self, batch)
 
-    monkeypatch.setattr(SGAL, "train_on", crash)
-    with pytest.raises(RuntimeError, match="power cut"):
-        run(configure("method=sgal", *SHORT_SGAL, run_dir="cut"))
-    monkeypatch.undo()
-    resumed = configure("method=sgal", *SHORT_SGAL, run_dir="cut")
-    resumed.ckpt = str(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method_class, "train_on", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(configure(*overrides, run_dir="cut"))
+    resumed = configure(*overrides, run_dir="cut")
+    resumed.ckpt = str(folder / "cut" / "checkpoints" / "last.ckpt")
     run(resumed)
     for name in ("best.ckpt", "last.ckpt"):
-        assert_same_weights(tmp_path / "whole" / "checkpoints" / name, tmp_path / "cut" / "checkpoints" / name)
-    whole, cut = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
+        assert_same_weights(folder / "whole" / "checkpoints" / name, folder / "cut" / "checkpoints" / name)
+    whole, cut = (json.loads((folder / name / "result.json").read_text()) for name in ("whole", "cut"))
     assert whole["metrics"] == cut["metrics"]
     assert whole["oracle"] == cut["oracle"]
     assert whole["training"]["steps"] == cut["training"]["steps"]
-    assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "cut" / "metrics.csv").read_text()
+    assert (folder / "whole" / "metrics.csv").read_text() == (folder / "cut" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_a_run_that_crashed_late_ends_in_the_same_weights_after_resuming(
+    configure: Configure, tmp_path: Path, method: str, phase: str
+) -> None:
+    cfg = parse(configure(f"method={method}", *SHORT_FIT[method]))
+    classes = ClassSpace(np.arange(2), np.eye(2, dtype=np.float32), np.array([True, False]), ("a", "b"))
+    steps = cfg.method_class(cfg.method, 3, classes).total_steps
+    assert_resumed_equals_whole(configure, tmp_path, method, phase, steps * 4 // 5 + 1)
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+def test_sgal_that_crashed_before_fine_tuning_ends_in_the_same_weights_after_resuming(
+    configure: Configure, tmp_path: Path, phase: str
+) -> None:
+    assert_resumed_equals_whole(configure, tmp_path, "sgal", phase, 30)
 
 
 def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_own_training_samples(

@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # built from a copy: setuptools leaves build/ beside the sources
     copy = folder / "source"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True, timeout=60)
-    for name in ("src", "conf", "pyproject.toml"):
+    for name in ("src", "conf", "pyproject.toml", "setup.py"):
         subprocess.run(["cp", "-r", str(REPOSITORY / name), str(copy)], check=True, timeout=60)
     subprocess.run([*command, str(copy)], check=True, timeout=120)
     (built,) = folder.glob("*.whl")

@@ -81,7 +81,7 @@ def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configur
     stored = json.loads((folder / "result.json").read_text())
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
-        *("training", "benchmark", "checkpoint", "versions", "git_commit"),
+        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model"),
     ]
     assert stored["method"] == method
     assert stored["metrics"] == result.metrics
@@ -191,6 +191,13 @@ def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_ow
     features = select._benchmark.features[select.split.train]
     torch.testing.assert_close(select.scaler.shift, torch.from_numpy(features).mean(0))
     assert not torch.equal(select.scaler.shift, refit.scaler.shift)
+
+
+def test_figures_are_drawn_of_the_method_in_evaluation_mode(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = []
+    monkeypatch.setattr(artifacts, "draw_figures", lambda folder, data, method, *rest, **named: training.append(method.training))
+    run(configure("method=mmvae", *SHORT, "selection=last"))
+    assert training == [False]
 
 
 def test_last_reports_the_last_step_and_oracle_the_best_on_test(configure: Configure, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ class Result:
         checkpoint: File of the weights that were measured, or None if none was written.
         versions: Version of each package that matters, see :func:`versions`.
         git_commit: Commit of the source checkout, see :func:`git_commit`.
+        model: ``parameters`` and ``flops`` of scoring one sample (see :func:`zsl_lab.methods.complexity.complexity`); None in
+            results of versions that did not count them.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Result:
     checkpoint: str | None
     versions: dict[str, str]
     git_commit: str | None
+    model: dict[str, int] | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, all of it or nothing.
@@ -162,9 +165,10 @@ class _Each:
 
 @dataclass(frozen=True)
 class _Optional:
-    """An object of these fields, or null."""
+    """An object of these fields, or null; with ``may_lack``, a file without it is read as one with null."""
 
     fields: dict[str, _Kind]
+    may_lack: bool = False
 
 
 _Kind = Union[_Leaf, _Each, _Optional, "dict[str, _Kind]"]
@@ -203,6 +207,7 @@ _SCHEMA: dict[str, _Kind] = {
     "checkpoint": _TEXT_OR_NULL,
     "versions": _Each(_TEXT),
     "git_commit": _TEXT_OR_NULL,
+    "model": _Optional({"parameters": _INTEGER, "flops": _INTEGER}, may_lack=True),
 }
 
 
@@ -226,9 +231,12 @@ def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
         raise _damaged(path, name, json.dumps(raw, ensure_ascii=False), _expected(kind))
     if isinstance(kind, _Each):
         return {key: _read(kind.kind, value, path, f"{name}.{key}") for key, value in raw.items()}
-    values = {}
+    values: dict[str, Any] = {}
     for key, part in (kind.fields if isinstance(kind, _Optional) else kind).items():
         inner = f"{name}.{key}" if name else key
+        if key not in raw and isinstance(part, _Optional) and part.may_lack:
+            values[key] = None
+            continue
         if key not in raw:
             raise _damaged(path, inner, "nothing", _expected(part))
         values[key] = _read(part, raw[key], path, inner)

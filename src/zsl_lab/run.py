@@ -28,6 +28,7 @@ from zsl_lab.data.splits import Split, redraw, test_split, validation_split
 from zsl_lab.errors import CheckpointError, ConfigError, InterruptionError, output_error, quoted
 from zsl_lab.files import atomic_write
 from zsl_lab.methods.base import Check, ZeroShotMethod
+from zsl_lab.methods.complexity import complexity
 from zsl_lab.reporting import artifacts, metrics_csv
 from zsl_lab.result import Result, git_commit, versions
 
@@ -272,6 +273,7 @@ class _Experiment:
                 f"ckpt={path}: its weights do not fit method={config.method.name} on this dataset ({str(error).splitlines()[1].strip()})."
             ) from error
         self._trainer([], epochs=0, look=True).test(method, datamodule=data, verbose=False)
+        method.eval()  # Lightning puts it back as it was, with dropout on
         recalls = method.metrics.recalls().cpu().numpy()
         seen = data.classes.seen_mask
         names = np.array(data.classes.names, dtype=object)
@@ -299,6 +301,7 @@ class _Experiment:
             checkpoint=str(path),
             versions=versions(),
             git_commit=git_commit(),
+            model=complexity(method, data.feature_dim),
         )
         predicted = method.test_predictions()
         artifacts.write_predictions(self.folder, data, predicted)

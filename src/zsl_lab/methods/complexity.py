@@ -1,0 +1,26 @@
+"""How large a method is and what it costs to ask it (ASPN paper, Table 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from zsl_lab.methods.base import ZeroShotMethod
+
+
+def complexity(method: ZeroShotMethod, feature_dim: int) -> dict[str, int]:
+    """Count parameters, and the floating-point operations of one forward pass.
+
+    Args:
+        method: The method, in evaluation mode.
+        feature_dim: D.
+
+    Returns:
+        ``parameters``: numbers that training determines, those of parts that only training needs included; ``flops``:
+        operations of scoring one sample against all classes, the classes' side included. A multiplication and an
+        addition are two operations; only matrix products are counted, as PyTorch's own counter does.
+    """
+    sample = torch.zeros(1, feature_dim, device=method.device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        method.class_scores(sample)
+    return {"parameters": sum(parameter.numel() for parameter in method.parameters()), "flops": counter.get_total_flops()}

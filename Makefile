@@ -16,7 +16,7 @@ lint: $(VENV)/.installed ## style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed ## speed and memory, as ratios to a raw PyTorch loop
-	$(BIN)/python experiments/bench/mmvae_steps.py
+	$(BIN)/python experiments/bench/steps.py
 	$(BIN)/pytest -q -s tests/data/test_store.py -k awa2_sized
 
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -41,6 +41,7 @@ RESULT = Result(
     versions={"torch": "2.6.0"},
     git_commit=None,
     model={"parameters": 1_000, "flops": 20_000},
+    calibration=0.25,
 )
 
 
@@ -69,13 +70,15 @@ def test_the_fields_are_those_of_the_contract(tmp_path: Path) -> None:
     raw = json.loads(RESULT.save(tmp_path).read_text(encoding="utf-8"))
     assert list(raw) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training", "benchmark"),
-        *("checkpoint", "versions", "git_commit", "model"),
+        *("checkpoint", "versions", "git_commit", "model", "calibration"),
     ]
 
 
-def test_a_result_from_before_models_were_counted_is_read(tmp_path: Path) -> None:
+def test_a_result_from_before_a_field_was_added_is_read(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(changed("model", ...)))
     assert Result.load(tmp_path) == replace(RESULT, model=None)
+    (tmp_path / "result.json").write_text(json.dumps(changed("calibration", ...)))
+    assert Result.load(tmp_path) == replace(RESULT, calibration=None)
 
 
 def test_nan_is_written_as_null_and_read_as_nan(tmp_path: Path) -> None:

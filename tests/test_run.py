@@ -81,7 +81,7 @@ def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configur
     stored = json.loads((folder / "result.json").read_text())
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
-        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model"),
+        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model", "calibration"),
     ]
     assert stored["method"] == method
     assert stored["metrics"] == result.metrics
@@ -131,9 +131,9 @@ def test_same_seed_gives_equal_bits_and_another_seed_other_weights(configure: Co
     assert (tmp_path / "a" / "metrics.csv").read_text() == (tmp_path / "b" / "metrics.csv").read_text()
 
 
-def assert_resumed_equals_whole(configure: Configure, folder: Path, method: str, phase: str, step: int) -> None:
+def assert_resumed_equals_whole(configure: Configure, folder: Path, method: str, phase: str, step: int, *more: str) -> None:
     """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
-    overrides = (f"method={method}", *SHORT_FIT[method])
+    overrides = (f"method={method}", *SHORT_FIT[method], *more)
     run(configure(*overrides, run_dir="whole"))
     method_class = parse(configure(*overrides)).method_class
     train_on = method_class.train_on
@@ -198,6 +198,35 @@ def test_figures_are_drawn_of_the_method_in_evaluation_mode(configure: Configure
     monkeypatch.setattr(artifacts, "draw_figures", lambda folder, data, method, *rest, **named: training.append(method.training))
     run(configure("method=mmvae", *SHORT, "selection=last"))
     assert training == [False]
+
+
+def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(configure: Configure, tmp_path: Path) -> None:
+    plain = run(configure("method=mmvae", *SHORT, run_dir="plain"))
+    overrides = ("method=mmvae", *SHORT, "selection.calibrate=true")
+    found = run(configure(*overrides))
+    assert plain.calibration is None
+    assert found.calibration
+    stored = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["zsl_lab"]
+    assert stored["calibration"] == found.calibration
+    again = configure(*overrides, "task=test", run_dir="again")
+    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    tested = run(again)
+    assert (tested.metrics, tested.calibration) == (found.metrics, found.calibration)
+    # what is restricted to unseen classes, or swept over all constants, does not depend on one
+    same = run(configure("method=mmvae", *SHORT, f"method.steps={stored['selected']}", "selection=last", run_dir="same"))
+    for name in ("zsl_top1", "ausuc"):
+        assert same.metrics[name] == pytest.approx(found.metrics[name])
+    assert same.metrics["seen"] != found.metrics["seen"]
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+def test_a_calibrated_run_resumes_exactly(configure: Configure, tmp_path: Path, phase: str) -> None:
+    assert_resumed_equals_whole(configure, tmp_path, "mmvae", phase, 33, "selection.calibrate=true")
+
+
+def test_a_constant_is_not_chosen_where_there_are_no_validation_classes(configure: Configure) -> None:
+    with pytest.raises(ConfigError, match="selection=last has none of"):
+        run(configure("method=mmvae", *SHORT, "selection=last", "+selection.calibrate=true"))
 
 
 def test_last_reports_the_last_step_and_oracle_the_best_on_test(configure: Configure, tmp_path: Path) -> None:
@@ -330,10 +359,9 @@ def test_among_checks_that_recognise_nothing_the_better_ausuc_is_best(configure:
 
 
 def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> None:
-    cfg = parse(configure("experiment=bench_mmvae"))
+    cfg = parse(configure("experiment=bench", "method=mmvae"))
     method = cfg.method.model_dump()
-    assert (method["encoder_hidden"], method["decoder_hidden"], method["latent_dim"], method["batch_size"]) == ([512], [512], 64, 64)
-    assert (method["prior_hidden"], method["learning_rate"]) == ("geometric", 1e-4)
+    assert (method["encoder_hidden"], method["latent_dim"], method["batch_size"], method["learning_rate"]) == ([512], 64, 64, 1e-4)
     dataset = cfg.dataset.model_dump()
     assert [dataset[key] for key in ("feature_dim", "semantic_dim", "classes", "unseen")] == [2048, 85, 50, 10]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zsl_lab.data.dataset import DatasetConfig
 from zsl_lab.errors import ConfigError, nearest
@@ -48,6 +48,16 @@ class SelectionConfig(_Section):
     check_every: int = Field(ge=1)
     report_oracle: bool
     validation_seed: int = Field(default=0, ge=0)
+    calibrate: bool = False
+
+    @model_validator(mode="after")
+    def _calibrates_on_validation_classes(self) -> SelectionConfig:
+        if self.calibrate and self.name != "validation":
+            raise ValueError(
+                f"calibrate=true: the constant is chosen on validation classes, which selection={self.name} has none of; "
+                "set selection=validation, or leave selection.calibrate out"
+            )
+        return self
 
 
 class RunConfig(BaseModel):

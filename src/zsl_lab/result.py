@@ -47,6 +47,7 @@ class Result:
         git_commit: Commit of the source checkout, see :func:`git_commit`.
         model: ``parameters`` and ``flops`` of scoring one sample (see :func:`zsl_lab.methods.complexity.complexity`); None in
             results of versions that did not count them.
+        calibration: Constant added to the scores of unseen classes, chosen on validation classes; None if there is none.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Result:
     versions: dict[str, str]
     git_commit: str | None
     model: dict[str, int] | None = None
+    calibration: float | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, all of it or nothing.
@@ -147,13 +149,17 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """What a single value may be: ``expected`` says it in a message. A ``figure`` is a float, its null is NaN."""
+    """What a single value may be: ``expected`` says it in a message. A ``figure`` is a float, its null is NaN.
+
+    With ``may_lack``, a file without it is read as one with null.
+    """
 
     expected: str
     types: tuple[type[Any], ...]
     null: bool = False
     choices: tuple[str, ...] = ()
     figure: bool = False
+    may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,7 @@ _SCHEMA: dict[str, _Kind] = {
     "versions": _Each(_TEXT),
     "git_commit": _TEXT_OR_NULL,
     "model": _Optional({"parameters": _INTEGER, "flops": _INTEGER}, may_lack=True),
+    "calibration": _Leaf("a number or null", (int, float), null=True, may_lack=True),
 }
 
 
@@ -234,7 +241,7 @@ def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
     values: dict[str, Any] = {}
     for key, part in (kind.fields if isinstance(kind, _Optional) else kind).items():
         inner = f"{name}.{key}" if name else key
-        if key not in raw and isinstance(part, _Optional) and part.may_lack:
+        if key not in raw and isinstance(part, (_Leaf, _Optional)) and part.may_lack:
             values[key] = None
             continue
         if key not in raw:

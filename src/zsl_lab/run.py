@@ -48,6 +48,19 @@ class PhaseOutcome:
     best: Check | None
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What the selection phase chose.
+
+    Attributes:
+        step: How many steps to train for; None if all.
+        calibration: Constant added to the scores of unseen classes; None while it is being chosen.
+    """
+
+    step: int | None
+    calibration: float | None
+
+
 def run(cfg: DictConfig) -> Result:
     """Train and test, or only test, as the configuration says.
 
@@ -112,14 +125,16 @@ class _Experiment:
             metrics_csv.rewind(self.folder, about["phase"], checkpoint["method_state"]["step"])
         self._loggers = [instantiate(node) for node in self.config.loggers.values()]
         start = self._start()
-        selected = about["selected"] if about else None
+        chosen = Chosen(about["selected"], about.get("calibration", 0.0)) if about else Chosen(None, 0.0)
         spent = about["spent"] if about else {"steps": 0, "seconds": 0.0}
         if selection.name == "validation" and resume_phase != "refit":
             split = validation_split(self.benchmark, selection.validation_seed)
-            outcome = self._train("select", split, None, spent, None, resume=resume_phase == "select")
-            selected = outcome.best.effective_step if outcome.best else outcome.steps
+            # None: each check finds the constant that suits it
+            open_choice = Chosen(None, None if selection.calibrate else 0.0)
+            outcome = self._train("select", split, open_choice, spent, None, resume=resume_phase == "select")
+            chosen = Chosen(outcome.best.effective_step, outcome.best.calibration) if outcome.best else Chosen(outcome.steps, 0.0)
             spent = {"steps": outcome.steps, "seconds": outcome.seconds}
-        outcome = self._train("refit", test_split(self.benchmark), selected, spent, start, resume=resume_phase == "refit")
+        outcome = self._train("refit", test_split(self.benchmark), chosen, spent, start, resume=resume_phase == "refit")
         steps, seconds = spent["steps"] + outcome.steps, spent["seconds"] + outcome.seconds
         training = {
             "steps": steps,
@@ -163,15 +178,16 @@ class _Experiment:
     # --------------------------------------------------------------------------- training
 
     def _train(
-        self, phase: str, split: Split, selected: int | None, spent: dict[str, Any], start: dict[str, Any] | None, *, resume: bool
+        self, phase: str, split: Split, chosen: Chosen, spent: dict[str, Any], start: dict[str, Any] | None, *, resume: bool
     ) -> PhaseOutcome:
-        config, selection = self.config, self.config.selection
+        config, selection, selected = self.config, self.config.selection, chosen.step
         pl.seed_everything(config.seed, verbose=False)
         data = self._data(split)
         method = config.method_class.build(config.method, data)
         if method.total_steps < 1:
             raise ConfigError("method.steps=0: expected at least one training step.")
         method.phase = phase
+        method.calibration = chosen.calibration
         method.selection_metric = selection.metric
         method.steered_by_checks = phase == "select" or selection.name == "oracle"
         if phase == "select" and config.method.initial_weights is not None and method.first_candidate == 0:
@@ -193,6 +209,7 @@ class _Experiment:
             "config": config.plain,
             "phase": phase,
             "selected": selected,
+            "calibration": chosen.calibration,
             "spent": spent,
             "splits_sha256": self.benchmark.provenance.splits_sha256,
             "features_sha256": self.benchmark.provenance.features_sha256,
@@ -272,6 +289,7 @@ class _Experiment:
             raise CheckpointError(
                 f"ckpt={path}: its weights do not fit method={config.method.name} on this dataset ({str(error).splitlines()[1].strip()})."
             ) from error
+        method.calibration = checkpoint["zsl_lab"].get("calibration", 0.0)
         self._trainer([], epochs=0, look=True).test(method, datamodule=data, verbose=False)
         method.eval()  # Lightning puts it back as it was, with dropout on
         recalls = method.metrics.recalls().cpu().numpy()
@@ -302,6 +320,7 @@ class _Experiment:
             versions=versions(),
             git_commit=git_commit(),
             model=complexity(method, data.feature_dim),
+            calibration=method.calibration if config.selection.calibrate else None,
         )
         predicted = method.test_predictions()
         artifacts.write_predictions(self.folder, data, predicted)

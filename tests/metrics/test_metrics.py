@@ -228,6 +228,28 @@ def test_fuzz() -> None:
             same(found[name], expected)
 
 
+def test_no_constant_gives_a_higher_harmonic_mean_than_the_calibration(case: Case) -> None:
+    scores, target, seen = tensors(case)
+    metric = ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    constant, figures = metric.calibrated()
+
+    def harmonic(of: float) -> float:
+        u, s = ref_accuracies(*case, of)
+        return 100 * (0.0 if u + s == 0 else 2 * u * s / (u + s))
+
+    if math.isnan(harmonic(0.0)):
+        assert constant == 0
+        return
+    assert figures["harmonic_mean"].item() == pytest.approx(harmonic(constant))
+    assert harmonic(constant) >= max(harmonic(c) for c in np.linspace(-6, 6, 241)) - 1e-9
+    # adding it to the scores of the unseen classes, as a run does, gives these very figures
+    shifted = ZeroShotMetrics(seen)
+    shifted.update(scores + constant * ~seen, target)
+    for name, value in shifted.compute().items():
+        same(figures[name], value.item())
+
+
 def test_predict_is_what_is_counted(case: Case) -> None:
     scores, target, seen = tensors(case)
     gzsl, zsl = predict(scores, seen)

@@ -46,11 +46,13 @@ class Check:
         step: Training steps taken when it was made.
         effective_step: Steps that shaped the weights; fewer than ``step`` where steps were undone.
         metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc``, in percent.
+        calibration: The constant that was added to the scores of unseen classes.
     """
 
     step: int
     effective_step: int
     metrics: dict[str, float]
+    calibration: float = 0.0
 
 
 class ZeroShotMethod(pl.LightningModule, ABC):
@@ -68,6 +70,8 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         selection_metric: The metric that ``best`` goes by.
         steered_by_checks: Whether checks may influence training; never set where the checks look at test samples
             and the result is not labelled an oracle's.
+        calibration: Constant added to the scores of unseen classes (calibrated stacking, Chao et al., ECCV 2016); None
+            for each check to find its own.
         phase: ``select`` or ``refit``; begins every logged name.
         last_losses: The losses last looked at.
     """
@@ -91,6 +95,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         self.best: Check | None = None
         self.selection_metric = "harmonic_mean"
         self.steered_by_checks = False
+        self.calibration: float | None = 0.0
         self.phase = "refit"
         self.last_losses: dict[str, float] = {}
         self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -220,8 +225,9 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Record the check, and tell the method where it may know."""
-        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
-        check = Check(self.step, self.effective_step, metrics)
+        constant, figures = self.metrics.calibrated() if self.calibration is None else (self.calibration, self.metrics.compute())
+        metrics = {name: float(value) for name, value in figures.items()}
+        check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
         improved = self.step >= self.first_candidate and (self.best is None or self._merit(check) > self._merit(self.best))
         if improved:
@@ -239,7 +245,8 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     def _scores(self, batch: Batch) -> Tensor:
         # in single precision whatever training uses, so that a figure does not depend on the hardware it was measured on
         with torch.autocast(self.device.type, enabled=False):
-            return self.class_scores(batch.features)
+            scores = self.class_scores(batch.features)
+        return scores + self.calibration * ~self.seen_mask if self.calibration else scores
 
     def on_test_epoch_start(self) -> None:
         """Forget earlier figures and predictions."""

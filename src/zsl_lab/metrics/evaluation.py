@@ -69,6 +69,22 @@ class ZeroShotMetrics(MarginMetric):
         )
         return dict(zip(METRIC_NAMES, on_device(100 * values, self.device).unbind(), strict=True))
 
+    def calibrated(self) -> tuple[float, dict[str, Tensor]]:
+        """The constant that calibrated stacking gains most harmonic mean from on these very samples, and the figures with it.
+
+        Returns:
+            What is added to the scores of the unseen classes, the smallest in size of equally good ones, 0 where every
+            harmonic mean is 0; and the figures of :meth:`compute` at that constant, an oracle's where the samples are test samples.
+        """
+        constants, unseen, seen = seen_unseen_curve(*self.samples(), self.seen_mask.cpu())
+        means = harmonic_mean(unseen, seen)
+        if not means.max() > 0:
+            return 0.0, self.compute()
+        best = (means == means.max()).nonzero().squeeze(1)
+        at = best[constants[best].abs().argmin()]
+        chosen = on_device(100 * torch.stack([unseen[at], seen[at], means[at]]), self.device)
+        return float(constants[at]), {**self.compute(), **dict(zip(("unseen", "seen", "harmonic_mean"), chosen.unbind(), strict=True))}
+
     def recalls(self) -> Tensor:
         """Recall of each class in percent, prediction over all classes, float64 ``[C]``; NaN for a class without a sample.
 

@@ -32,7 +32,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     table.add_column("")
     for name in COLUMNS:
         table.add_column(name, justify="right")
-    table.add_row(_LABELS[result.selection], *_cells(result.metrics), style="bold")
+    label = _LABELS[result.selection] + (", calibrated" if result.calibration is not None else "")
+    table.add_row(label, *_cells(result.metrics), style="bold")
     if result.oracle is not None:
         table.add_row(f"oracle (best step on test, {result.oracle['step']})", *_cells(result.oracle), style="dim")
     facts = result.benchmark

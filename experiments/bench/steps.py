@@ -1,0 +1,119 @@
+"""Steps per second of each method as a ratio to a raw PyTorch loop doing the same steps in the same process.
+
+Published sizes on ``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a machine whose speed
+drifts treats both alike; medians are compared. A closed form has no steps worth counting and is left out.
+
+    python experiments/bench/steps.py [METHOD ...] [KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+from torch import Tensor
+
+from zsl_lab.config import RunConfig, parse
+from zsl_lab.data.datamodule import Batch, FeatureDataModule
+from zsl_lab.data.dataset import DataPaths
+from zsl_lab.data.splits import test_split as full_split
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.run import run
+
+#: what each method is measured with: enough steps for some seconds a round
+METHODS = {
+    # one hidden layer of 512, as the SGAL supplement has it for AwA2
+    "mmvae": ("method.steps=600", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
+    "sgal": ("method.steps=50", "method.fine_tune_steps=500", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
+    "vzsl": ("method.steps=300",),
+    "aspn_baseline": ("method.steps=150",),
+    "aspn_spn": ("method.steps=60",),
+    "aspn": ("method.steps=60",),
+}
+ROUNDS = 5
+
+
+class _Raw(ZeroShotMethod):
+    """Mixed into a method: its steps without Lightning, the optimisers bare."""
+
+    bare: list[torch.optim.Optimizer]
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        return self.bare[0] if len(self.bare) == 1 else self.bare
+
+    def descend(self, loss: Tensor, optimizer: Any) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def raw_loop(config: RunConfig, data: FeatureDataModule, device: torch.device) -> float:
+    """Train without Lightning, logs or checkpoints; steps per second."""
+    torch.manual_seed(0)
+    raw = type("Raw", (_Raw, config.method_class), {})
+    method = raw(config.method, data.feature_dim, data.classes).to(device).train()
+    found = method.configure_optimizers()
+    method.bare = list(found) if isinstance(found, (list, tuple)) else [found]
+    samples = data.samples(data.split.train, device)
+    order = torch.randperm(len(samples.labels), device=device)
+    position = 0
+    started = time.perf_counter()
+    for _ in range(method.total_steps):
+        size = method.samples_after(method.step)
+        if position + size > len(order):
+            order, position = torch.randperm(len(samples.labels), device=device), 0
+        rows = order[position : position + size]
+        position += size
+        method.train_on(Batch(*(part[rows] for part in samples)))
+        method.step += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return float(method.total_steps / (time.perf_counter() - started))
+
+
+def through_command(cfg: DictConfig, folder: Path) -> float:
+    """The same through the framework, logging and progress line included; steps per second."""
+    cfg.paths.run_dir = str(folder)
+    return float(run(cfg).training["steps_per_second"])
+
+
+def measure(name: str, overrides: list[str], folder: Path) -> str:
+    """One row of the table."""
+    with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+        cfg = compose("config", ["experiment=bench", f"method={name}", *METHODS[name], *overrides])
+    cfg.paths.run_dir = str(folder)
+    config = parse(cfg)
+    benchmark = config.dataset.load(DataPaths(folder, folder))
+    data = config.dataset.data_module(benchmark, full_split(benchmark))
+    device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
+    raw, command = [], []
+    for i in range(ROUNDS):
+        raw.append(raw_loop(config, data, device))
+        command.append(through_command(cfg, folder / str(i)))
+    a, b = statistics.median(raw), statistics.median(command)
+    spread = f"{min(raw):.1f}-{max(raw):.1f}, {min(command):.1f}-{max(command):.1f}"
+    return f"{name:<16}{a:10.1f}{b:12.1f}{b / a:8.3f}   {spread}"
+
+
+def main() -> None:
+    """Print the figures."""
+    overrides = [argument for argument in sys.argv[1:] if "=" in argument]
+    names = [argument for argument in sys.argv[1:] if "=" not in argument] or list(METHODS)
+    rows = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measure(name, overrides, Path(folder)))
+    print(f"\nsteps per second, median of {ROUNDS} rounds, {torch.get_num_threads()} threads")
+    print(f"{'method':<16}{'raw loop':>10}{'zsl_lab':>12}{'ratio':>8}   range of either")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

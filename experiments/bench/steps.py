@@ -57,8 +57,8 @@ class _Raw(ZeroShotMethod):
 def raw_loop(config: RunConfig, data: FeatureDataModule, device: torch.device) -> float:
     """Train without Lightning, logs or checkpoints; steps per second."""
     torch.manual_seed(0)
-    raw = type("Raw", (_Raw, config.method_class), {})
-    method = raw(config.method, data.feature_dim, data.classes).to(device).train()
+    raw: Any = type("Raw", (_Raw, config.method_class), {})
+    method = raw.build(config.method, data).to(device).train()
     found = method.configure_optimizers()
     method.bare = list(found) if isinstance(found, (list, tuple)) else [found]
     samples = data.samples(data.split.train, device)

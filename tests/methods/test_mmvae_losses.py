@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation, reconstruction_error
+from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
 from zsl_lab.nn.gaussian import kl_to_unit_variance, reparameterize, squared_distances
+from zsl_lab.nn.losses import squared_error
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -35,11 +36,11 @@ def test_kl_of_a_gaussian_with_itself_is_zero() -> None:
     assert kl_to_unit_variance(mean, torch.zeros_like(mean), mean).abs().max().item() == 0
 
 
-def test_reconstruction_error_sums_dimensions_and_averages_samples() -> None:
+def test_squared_error_sums_dimensions_and_averages_samples() -> None:
     x, y = drawn(4, 3), drawn(4, 3, seed=1)
     expected = sum((x[b, j] - y[b, j]) ** 2 for b in range(4) for j in range(3)) / 4
     assert isinstance(expected, Tensor)
-    assert_same_value_and_gradients(reconstruction_error(x, y), expected, [x, y])
+    assert_same_value_and_gradients(squared_error(x, y), expected, [x, y])
 
 
 def written_out_separation(means: Tensor, labels: list[int], d: float, pairs: Pairs) -> Tensor:

@@ -13,16 +13,6 @@ from zsl_lab.nn.gaussian import kl_to_unit_variance
 Pairs = Literal["different", "all", "classes"]
 
 
-def reconstruction_error(features: Tensor, reconstruction: Tensor) -> Tensor:
-    """Squared error, summed over dimensions and averaged over the batch: -log p(x|z) up to constants.
-
-    Args:
-        features: ``[B, D]``.
-        reconstruction: ``[B, D]``.
-    """
-    return (features - reconstruction).square().sum() / len(features)
-
-
 def latent_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) -> Tensor:
     """KL(q(z|x) || p(z|a)), summed over dimensions and averaged over the batch; each argument is ``[B, Z]``."""
     return kl_to_unit_variance(mean, log_variance, prior_mean).mean()

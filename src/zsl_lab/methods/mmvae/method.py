@@ -11,9 +11,10 @@ from torch import Tensor
 
 from zsl_lab.data.datamodule import Batch, ClassSpace
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
-from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation, reconstruction_error
+from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
 from zsl_lab.nn.gaussian import reparameterize
+from zsl_lab.nn.losses import squared_error
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -91,7 +92,7 @@ class MMVAE(ZeroShotMethod):
         mean, log_variance = self.networks.encode(features)
         prior_mean = self.networks.prior(self.semantics[labels])
         terms = {
-            "reconstruction": reconstruction_error(features, self.networks.decoder(reparameterize(mean, log_variance))),
+            "reconstruction": squared_error(features, self.networks.decoder(reparameterize(mean, log_variance))),
             "kl": latent_divergence(mean, log_variance, prior_mean),
         }
         total = terms["reconstruction"] + config.kl_weight * terms["kl"]

@@ -1,0 +1,203 @@
+"""The attentive semantic preservation network as a zero-shot method (ASPN paper, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
+from zsl_lab.methods.aspn.attention import CategoryAttention
+from zsl_lab.methods.aspn.losses import Compatibility, compatibility, critic_loss, prototype_cross_entropy
+from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
+from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.nn.losses import squared_error
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class ASPNConfig(MethodConfig):
+    """The keys of ASPN; conf/method/aspn.yaml says what each does and where its value comes from."""
+
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    hidden_dim: Width
+    noise_dim: Width | Literal["semantics"]
+    semantic_scale: float = Field(gt=0)
+    negative_slope: float = Field(ge=0, lt=1)
+    output_scale: float = Field(ge=0)
+    output_bias: Literal["random", "mean"]
+    visual_weight: float = Field(ge=0)
+    semantic_weight: float = Field(ge=0)
+    preservation_weight: float = Field(ge=0)
+    adversarial_weight: float = Field(ge=0)
+    beta: float = Field(ge=0)
+    critic_steps: int = Field(ge=1)
+    vartheta: float = Field(ge=0)
+    compatibility: Compatibility
+    temperature: float = Field(gt=0)
+    attention: Literal["none", "hidden", "output"]
+    alpha: float = Field(gt=0, lt=1)
+    learn_alpha: bool
+    scale_attention: bool
+    swap_attention: bool
+    score: Compatibility
+
+
+class ASPN(ZeroShotMethod):
+    """A generator of features from semantics whose noiseless output is each class's prototype.
+
+    Args:
+        config: See :class:`ASPNConfig`.
+        feature_dim: D.
+        classes: Semantics of all classes and which of them are seen.
+    """
+
+    config_class: ClassVar[type[ASPNConfig]] = ASPNConfig
+    config: ASPNConfig
+
+    def __init__(self, config: ASPNConfig, feature_dim: int, classes: ClassSpace) -> None:
+        super().__init__(config, feature_dim, classes)
+        semantic_dim, hidden_dim = classes.semantics.shape[1], config.hidden_dim
+        noise_dim = semantic_dim if config.noise_dim == "semantics" else config.noise_dim
+        on_output = config.attention == "output"
+        attention = (
+            None
+            if config.attention == "none"
+            else CategoryAttention(
+                feature_dim if on_output else hidden_dim,
+                alpha=config.alpha,
+                learn_alpha=config.learn_alpha,
+                scaled=config.scale_attention,
+                swapped=config.swap_attention,
+            )
+        )
+        self.generator = Generator(
+            semantic_dim,
+            noise_dim,
+            hidden_dim,
+            feature_dim,
+            attention=attention,
+            attention_on_output=on_output,
+            semantic_scale=config.semantic_scale,
+            negative_slope=config.negative_slope,
+            output_scale=config.output_scale,
+        )
+        preserves = config.semantic_weight > 0 or config.preservation_weight > 0
+        self.inference = Inference(feature_dim, hidden_dim, semantic_dim, noise_dim) if preserves else None
+        self.critic = Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
+
+    @classmethod
+    def build(cls, config: MethodConfig, data: FeatureDataModule) -> ASPN:
+        """With ``output_bias: mean``, the generator begins at the mean training feature."""
+        assert isinstance(config, ASPNConfig)
+        method = cls(config, data.feature_dim, data.classes)
+        if method.config.output_bias == "mean":
+            with torch.no_grad():
+                method.generator.output.bias.copy_(data.samples(data.split.train).features.mean(0))
+        return method
+
+    @property
+    def total_steps(self) -> int:
+        """``steps``."""
+        return self.config.steps
+
+    def samples_after(self, step: int) -> int:
+        """``batch_size``."""
+        return self.config.batch_size
+
+    def class_scores(self, features: Tensor) -> Tensor:
+        """How well features fit the classes' prototypes (section 3.5, "distances"), without attention; ``[B, C]``."""
+        return compatibility(features, self.generator.prototypes(self.semantics), self.config.score)
+
+    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What generator and inference network minimise together (Eq. 9): its terms and their weighted sum.
+
+        Args:
+            features: ``[B, D]``.
+            labels: Class positions, ``[B]``.
+
+        Returns:
+            ``total``, ``visual``, ``semantic``, ``preservation``, ``adversarial`` and ``classification``, scalars; those of
+            weight 0 are left out.
+        """
+        config = self.config
+        semantics = self.semantics[labels]
+        generated = self.generator(semantics, self._noise(semantics), attend=True)
+        terms = {"visual": squared_error(features, generated)}
+        weights = {"visual": config.visual_weight}
+        if self.inference is not None:
+            inferred, noise = self.inference(features)
+            again, _ = self.inference(generated)
+            terms["semantic"] = squared_error(semantics, inferred)
+            cycled = self.generator(inferred, noise, attend=True)
+            terms["preservation"] = squared_error(semantics, again) + squared_error(features, cycled)
+            weights |= {"semantic": config.semantic_weight, "preservation": config.preservation_weight}
+        if self.critic is not None:
+            terms["adversarial"] = -self.critic(generated, semantics).mean()
+            weights["adversarial"] = config.adversarial_weight
+        if config.vartheta > 0:
+            prototypes = self.generator.prototypes(self.semantics)
+            of_real, of_generated = (
+                prototype_cross_entropy(x, prototypes, labels, config.compatibility, config.temperature) for x in (features, generated)
+            )
+            terms["classification"] = of_real + of_generated
+            weights["classification"] = config.vartheta
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return {"total": total, **terms}
+
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """``critic_steps`` steps of the critic, then one of generator and inference network, on the same samples."""
+        if self.critic is None:
+            losses = self.losses(batch.features, batch.labels)
+            self.descend(losses["total"], self.optimizers())
+            return losses
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        optimizer, critic_optimizer = optimizers
+        semantics = self.semantics[batch.labels]
+        for _ in range(self.config.critic_steps):
+            with torch.no_grad():
+                generated = self.generator(semantics, self._noise(semantics), attend=True)
+            loss = critic_loss(self.critic, batch.features, generated, semantics, self.config.beta)
+            self.descend(loss, critic_optimizer)
+        # the generator's step looks through the critic without changing it
+        self.critic.requires_grad_(False)
+        losses = self.losses(batch.features, batch.labels)
+        self.descend(losses["total"], optimizer)
+        self.critic.requires_grad_(True)
+        return {**losses, "critic": loss}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for generator and inference network together, and one for the critic where there is one."""
+        critic = list(self.critic.parameters()) if self.critic is not None else []
+        others = [parameter for name, parameter in self.named_parameters() if not name.startswith("critic.")]
+        groups = [parameters for parameters in (others, critic) if parameters]
+        return [torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True) for parameters in groups]
+
+    def _noise(self, semantics: Tensor) -> Tensor:
+        return torch.randn(len(semantics), self.generator.noise_dim, device=semantics.device)
+
+    @torch.no_grad()
+    def generate(self, semantics: Tensor, samples: int) -> Tensor:
+        """Sample features of any classes, seen, unseen or new; without attention, so that a class does not depend on the others.
+
+        Args:
+            semantics: Scaled class semantics, ``[K, Q]``.
+            samples: Features per class, n.
+
+        Returns:
+            Scaled features, ``[K, n, D]``.
+        """
+        rows = semantics.repeat_interleave(samples, 0)
+        features: Tensor = self.generator(rows, self._noise(rows))
+        return features.view(len(semantics), samples, -1)
+
+    @torch.no_grad()
+    def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features themselves and the prototypes of all classes, ``([B, D], [C, D])``: ASPN classifies in feature space."""
+        return features, self.generator.prototypes(self.semantics)

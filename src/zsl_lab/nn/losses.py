@@ -1,0 +1,15 @@
+"""Losses that several methods share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def squared_error(rows: Tensor, others: Tensor) -> Tensor:
+    """Squared Euclidean distance of corresponding rows, averaged over the batch: -log of a Gaussian up to constants.
+
+    Args:
+        rows: ``[B, D]``.
+        others: ``[B, D]``.
+    """
+    return (rows - others).square().sum() / len(rows)

@@ -24,7 +24,8 @@ CLASSES = ClassSpace(
     np.arange(4), np.random.default_rng(0).standard_normal((4, Q)).astype(np.float32), np.array([True, True, True, False]), tuple("abcd")
 )
 VARIANTS = ("aspn_baseline", "aspn_spn", "aspn")
-KINDS: tuple[Compatibility, ...] = ("inner_product", "distance", "cosine")
+KINDS: tuple[Compatibility, ...] = ("inner_product", "distance", "cosine", "centered_cosine")
+CENTRE = torch.linspace(0.2, 0.6, D)
 
 
 def published(name: str) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def batch(seed: int = 1) -> Batch:
 
 
 def written_out_compatibility(x: Tensor, p: Tensor, kind: Compatibility) -> Tensor:
+    if kind == "centered_cosine":
+        x, p = x - CENTRE, p - CENTRE
     if kind == "inner_product":
         return sum((a * b for a, b in zip(x, p, strict=True)), torch.zeros(()))
     if kind == "distance":
@@ -76,15 +79,18 @@ def written_out_compatibility(x: Tensor, p: Tensor, kind: Compatibility) -> Tens
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_prototype_cross_entropy_has_the_value_and_gradients_of_equation_8(kind: Compatibility) -> None:
+@pytest.mark.parametrize("seen_only", [False, True])
+def test_prototype_cross_entropy_has_the_value_and_gradients_of_equation_8(kind: Compatibility, seen_only: bool) -> None:
     torch.manual_seed(0)
     x = torch.rand(B, D, dtype=torch.float64, requires_grad=True)
     prototypes = torch.rand(4, D, dtype=torch.float64, requires_grad=True)
-    labels, temperature = torch.tensor([0, 3, 1, 2, 0, 0]), 0.5
-    found = prototype_cross_entropy(x, prototypes, labels, kind, temperature)
+    labels, temperature = torch.tensor([0, 2, 1, 2, 0, 0]), 0.5
+    among = torch.tensor([True, True, True, False]) if seen_only else None
+    found = prototype_cross_entropy(compatibility(x, prototypes, kind, CENTRE), labels, temperature, among)
     expected = torch.zeros((), dtype=torch.float64)
     for i in range(B):
-        exponentials = [torch.exp(written_out_compatibility(x[i], prototypes[c], kind) / temperature) for c in range(4)]
+        competing = range(3 if seen_only else 4)
+        exponentials = [torch.exp(written_out_compatibility(x[i], prototypes[c], kind) / temperature) for c in competing]
         expected = expected - torch.log(exponentials[int(labels[i])] / sum(exponentials, torch.zeros(()))) / B
     torch.testing.assert_close(found, expected)
     for a, b in zip(torch.autograd.grad(found, (x, prototypes)), torch.autograd.grad(expected, (x, prototypes)), strict=True):
@@ -203,7 +209,7 @@ def test_scores_compare_features_with_the_noiseless_output_for_every_class(score
     model = method(score=score)
     features = batch().features
     prototypes = model.generator(model.semantics, torch.zeros(4, Z))
-    torch.testing.assert_close(model.class_scores(features), compatibility(features, prototypes, score))
+    torch.testing.assert_close(model.class_scores(features), compatibility(features, prototypes, score, model.centre))
     nearest = torch.stack([((x - prototypes) ** 2).sum(1).argmin() for x in features])
     if score == "distance":
         assert torch.equal(model.class_scores(features).argmax(1), nearest)
@@ -253,6 +259,33 @@ def test_the_published_size_is_that_of_table_2() -> None:
     assert math.isclose(sum(p.numel() for p in model.parameters()) / 1e6, 13.9, abs_tol=0.05)
 
 
+def test_features_generated_for_unseen_classes_join_the_cycle_of_semantics_only() -> None:
+    model = method(attention="none", unseen_share=0.5, semantic_weight=1.0)
+    assert model.inference is not None
+    samples = batch()
+    torch.manual_seed(7)
+    found = model.losses(samples.features, samples.labels)
+    torch.manual_seed(7)
+    extra = model.unseen[torch.randint(1, (3,))]
+    noise = torch.randn(B + 3, Z)
+    semantics = model.semantics[torch.cat([samples.labels, extra])]
+    generated = model.generator(semantics, noise)
+    cycled = model.generator(*model.inference(samples.features))
+    of_semantics = (semantics - model.inference(generated)[0]).square().sum(1).mean()
+    torch.testing.assert_close(found["preservation"], of_semantics + (samples.features - cycled).square().sum(1).mean())
+    torch.testing.assert_close(found["visual"], (samples.features - generated[:B]).square().sum(1).mean())
+
+
+def test_with_decay_the_learning_rates_fall_linearly_to_zero() -> None:
+    model = bare(steps=4, decay=True)
+    rates = []
+    for _ in range(4):
+        model.train_on(batch())
+        model.step += 1
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in model.bare])
+    torch.testing.assert_close(torch.tensor(rates), torch.tensor([[0.01] * 2, [0.0075] * 2, [0.005] * 2, [0.0025] * 2]))
+
+
 def test_generated_features_are_not_negative_and_vary_with_the_noise() -> None:
     model = method()
     features = model.generate(model.semantics, 50)
@@ -269,6 +302,10 @@ def test_one_batch_can_be_learnt_by_heart() -> None:
     for _ in range(300):
         model.train_on(samples._replace(features=features))
     assert torch.equal(model.class_scores(features).argmax(1), samples.labels)
+
+
+def test_a_checkpoint_keeps_the_centre() -> None:
+    assert "centre" in method().state_dict()
 
 
 def test_a_generator_can_begin_at_the_mean_training_feature(configure: Callable[..., DictConfig], tmp_path: Path) -> None:

@@ -11,38 +11,42 @@ from torch.nn.functional import cross_entropy, normalize
 from zsl_lab.nn.gaussian import squared_distances
 from zsl_lab.nn.gradient_penalty import gradient_penalty
 
-Compatibility = Literal["inner_product", "distance", "cosine"]
+Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine"]
 
 
-def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility) -> Tensor:
+def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility, centre: Tensor) -> Tensor:
     """How well each feature fits each prototype, higher is better.
 
     Args:
         features: ``[B, D]``.
         prototypes: ``[C, D]``.
-        kind: ``inner_product`` (Eq. 8), ``distance`` (minus the squared Euclidean distance, section 3.5), ``cosine``.
+        kind: ``inner_product`` (Eq. 8); ``distance``: minus the squared Euclidean distance (section 3.5); ``cosine``;
+            ``centered_cosine``: of what is left when ``centre`` is subtracted from both.
+        centre: The mean training feature, ``[D]``.
 
     Returns:
         ``[B, C]``.
     """
     if kind == "distance":
         return -squared_distances(features, prototypes)
-    if kind == "cosine":
+    if kind == "centered_cosine":
+        features, prototypes = features - centre, prototypes - centre
+    if kind != "inner_product":
         features, prototypes = normalize(features, dim=1), normalize(prototypes, dim=1)
     return features @ prototypes.T
 
 
-def prototype_cross_entropy(features: Tensor, prototypes: Tensor, labels: Tensor, kind: Compatibility, temperature: float) -> Tensor:
-    """Minus the mean log-probability of the true class among all classes, softmax of the compatibilities (Eq. 8).
+def prototype_cross_entropy(scores: Tensor, labels: Tensor, temperature: float, among: Tensor | None = None) -> Tensor:
+    """Minus the mean log-probability of the true class, softmax of the compatibilities (Eq. 8).
 
     Args:
-        features: ``[B, D]``.
-        prototypes: One for each class, seen and unseen, ``[C, D]``.
+        scores: Compatibilities with the prototypes of all classes, ``[B, C]``.
         labels: Class positions, ``[B]``.
-        kind: See :func:`compatibility`.
         temperature: The compatibilities are divided by it.
+        among: Which classes compete, bool ``[C]``; None for all (the paper).
     """
-    return cross_entropy(compatibility(features, prototypes, kind) / temperature, labels)
+    scores = scores / temperature
+    return cross_entropy(scores if among is None else scores.masked_fill(~among, float("-inf")), labels)
 
 
 def critic_loss(critic: Callable[[Tensor, Tensor], Tensor], real: Tensor, generated: Tensor, semantics: Tensor, beta: float) -> Tensor:

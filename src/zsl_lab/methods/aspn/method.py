@@ -25,6 +25,7 @@ class ASPNConfig(MethodConfig):
     steps: int = Field(ge=0)
     batch_size: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
+    decay: bool
     hidden_dim: Width
     noise_dim: Width | Literal["semantics"]
     semantic_scale: float = Field(gt=0)
@@ -34,12 +35,14 @@ class ASPNConfig(MethodConfig):
     visual_weight: float = Field(ge=0)
     semantic_weight: float = Field(ge=0)
     preservation_weight: float = Field(ge=0)
+    unseen_share: float = Field(ge=0)
     adversarial_weight: float = Field(ge=0)
     beta: float = Field(ge=0)
     critic_steps: int = Field(ge=1)
     vartheta: float = Field(ge=0)
     compatibility: Compatibility
     temperature: float = Field(gt=0)
+    classify_among: Literal["all", "seen"]
     attention: Literal["none", "hidden", "output"]
     alpha: float = Field(gt=0, lt=1)
     learn_alpha: bool
@@ -90,15 +93,21 @@ class ASPN(ZeroShotMethod):
         preserves = config.semantic_weight > 0 or config.preservation_weight > 0
         self.inference = Inference(feature_dim, hidden_dim, semantic_dim, noise_dim) if preserves else None
         self.critic = Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
+        # with the weights: what is measured with it must be measured so again
+        self.register_buffer("centre", torch.zeros(feature_dim))
+        self.centre: Tensor
+        self.register_buffer("unseen", torch.as_tensor((~classes.seen_mask).nonzero()[0]), persistent=False)
+        self.unseen: Tensor
 
     @classmethod
     def build(cls, config: MethodConfig, data: FeatureDataModule) -> ASPN:
-        """With ``output_bias: mean``, the generator begins at the mean training feature."""
+        """Take the mean training feature from the data: the centre, and with ``output_bias: mean`` where the generator begins."""
         assert isinstance(config, ASPNConfig)
         method = cls(config, data.feature_dim, data.classes)
-        if method.config.output_bias == "mean":
-            with torch.no_grad():
-                method.generator.output.bias.copy_(data.samples(data.split.train).features.mean(0))
+        with torch.no_grad():
+            method.centre.copy_(data.samples(data.split.train).features.mean(0))
+            if config.output_bias == "mean":
+                method.generator.output.bias.copy_(method.centre)
         return method
 
     @property
@@ -112,7 +121,7 @@ class ASPN(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """How well features fit the classes' prototypes (section 3.5, "distances"), without attention; ``[B, C]``."""
-        return compatibility(features, self.generator.prototypes(self.semantics), self.config.score)
+        return compatibility(features, self.generator.prototypes(self.semantics), self.config.score, self.centre)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What generator and inference network minimise together (Eq. 9): its terms and their weighted sum.
@@ -126,24 +135,30 @@ class ASPN(ZeroShotMethod):
             weight 0 are left out.
         """
         config = self.config
-        semantics = self.semantics[labels]
-        generated = self.generator(semantics, self._noise(semantics), attend=True)
+        of_batch = self.semantics[labels]
+        # Eq. 3 takes semantics from p(s), which unseen classes have too
+        extra = self.unseen[torch.randint(len(self.unseen), (round(config.unseen_share * len(labels)),), device=labels.device)]
+        semantics = torch.cat([of_batch, self.semantics[extra]])
+        generated_too = self.generator(semantics, self._noise(semantics), attend=True)
+        generated = generated_too[: len(labels)]
         terms = {"visual": squared_error(features, generated)}
         weights = {"visual": config.visual_weight}
         if self.inference is not None:
             inferred, noise = self.inference(features)
-            again, _ = self.inference(generated)
-            terms["semantic"] = squared_error(semantics, inferred)
+            again, _ = self.inference(generated_too)
+            terms["semantic"] = squared_error(of_batch, inferred)
             cycled = self.generator(inferred, noise, attend=True)
             terms["preservation"] = squared_error(semantics, again) + squared_error(features, cycled)
             weights |= {"semantic": config.semantic_weight, "preservation": config.preservation_weight}
         if self.critic is not None:
-            terms["adversarial"] = -self.critic(generated, semantics).mean()
+            terms["adversarial"] = -self.critic(generated, of_batch).mean()
             weights["adversarial"] = config.adversarial_weight
         if config.vartheta > 0:
             prototypes = self.generator.prototypes(self.semantics)
+            among = self.seen_mask if config.classify_among == "seen" else None
             of_real, of_generated = (
-                prototype_cross_entropy(x, prototypes, labels, config.compatibility, config.temperature) for x in (features, generated)
+                prototype_cross_entropy(compatibility(x, prototypes, config.compatibility, self.centre), labels, config.temperature, among)
+                for x in (features, generated)
             )
             terms["classification"] = of_real + of_generated
             weights["classification"] = config.vartheta
@@ -152,6 +167,8 @@ class ASPN(ZeroShotMethod):
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """``critic_steps`` steps of the critic, then one of generator and inference network, on the same samples."""
+        if self.config.decay:
+            self._decay()
         if self.critic is None:
             losses = self.losses(batch.features, batch.labels)
             self.descend(losses["total"], self.optimizers())
@@ -178,6 +195,13 @@ class ASPN(ZeroShotMethod):
         others = [parameter for name, parameter in self.named_parameters() if not name.startswith("critic.")]
         groups = [parameters for parameters in (others, critic) if parameters]
         return [torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True) for parameters in groups]
+
+    def _decay(self) -> None:
+        """Learning rates fall linearly from the first step to 0 after the last."""
+        optimizers = self.optimizers(use_pl_optimizer=False)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * (1 - self.step / self.config.steps)
 
     def _noise(self, semantics: Tensor) -> Tensor:
         return torch.randn(len(semantics), self.generator.noise_dim, device=semantics.device)

@@ -13,6 +13,8 @@ from zsl_lab.methods.base import ZeroShotMethod
 
 #: seconds between two drawings
 INTERVAL = 0.5
+#: seconds between two lines where there is no terminal
+LINE_INTERVAL = 2.0
 
 
 class ProgressLine(pl.Callback):
@@ -48,11 +50,12 @@ class ProgressLine(pl.Callback):
             self._draw(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show what the check found."""
+        """Show what the check found; where there is no terminal, not more often than anybody reads."""
         assert isinstance(pl_module, ZeroShotMethod)
         if self._bar is not None:
             self._draw(pl_module)
-        else:
+        elif time.monotonic() > self._due or pl_module.step == trainer.datamodule.last_step:  # type: ignore[attr-defined]
+            self._due = time.monotonic() + LINE_INTERVAL
             self._console.print(f"  step {pl_module.step}: {_note(pl_module)}", highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

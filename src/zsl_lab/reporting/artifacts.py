@@ -74,7 +74,7 @@ def draw_figures(
     with torch.no_grad():
         space = method.latent_space(samples.features)
     if space is not None:
-        latents, priors = (part.float().cpu().numpy() for part in space)
+        latents, places = (part.float().cpu().numpy() for part in space)
         positions = np.searchsorted(data.classes.ids, unseen)
         local = np.searchsorted(unseen, data.labels(data.split.eval_unseen))
-        figures.latent_projection(latents, local, priors[positions], names, target / "latent_projection.png")
+        figures.latent_projection(latents, local, places[positions], names, target / "latent_projection.png")

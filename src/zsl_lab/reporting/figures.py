@@ -249,26 +249,26 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
 def latent_projection(
     latents: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64],
-    priors: npt.NDArray[np.float32],
+    places: npt.NDArray[np.float32],
     names: Sequence[str],
     path: PathLike,
 ) -> None:
-    """t-SNE of latent means, coloured by class, with the means of the class priors as stars.
+    """t-SNE of samples in the space a method compares them with classes in, coloured by class, the classes themselves as stars.
 
     As in Fig. 3 of the SGAL paper (Yu and Lee, "Zero-shot Learning via Simultaneous Generating and Learning",
     NeurIPS 2019). Principal components come first; the same input always gives the same picture.
 
     Args:
-        latents: Latent means of samples, ``[M, Z]``.
-        labels: Row of ``priors`` that each sample belongs to, ``[M]``.
-        priors: Means of the classes' priors, ``[K, Z]``.
+        latents: Samples, ``[M, Z]``.
+        labels: Row of ``places`` that each sample belongs to, ``[M]``.
+        places: Where the method places the K classes (means of priors, prototypes), ``[K, Z]``.
         names: Names of the K classes.
         path: The PNG.
     """
     if len(latents) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(latents), MAX_POINTS, replace=False))
         latents, labels = latents[kept], labels[kept]
-    points = np.concatenate([latents, priors]).astype(np.float64)
+    points = np.concatenate([latents, places]).astype(np.float64)
     dims = min(30, *points.shape)
     if dims < points.shape[1]:
         points = PCA(dims, random_state=0).fit_transform(points)
@@ -288,14 +288,12 @@ def latent_projection(
     axes = figure.subplots()
     axes.scatter(samples[:, 0], samples[:, 1], c=[colours[label] for label in labels], s=9 if few else 8, alpha=0.6, linewidths=0)
     axes.scatter(stars[:, 0], stars[:, 1], c=colours, s=220 if few else 110, marker="*", edgecolors="black", linewidths=0.8, zorder=3)
-    axes.set(title="Latent means of unseen classes and their priors (t-SNE)")
+    axes.set(title="Unseen classes and their samples in latent space (t-SNE)")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    handles = [Line2D([], [], linestyle="", marker="o", color=MUTED, markersize=4, label="latent mean of a sample")]
-    handles += [
-        Line2D([], [], linestyle="", marker="*", color="white", markeredgecolor="black", markersize=10, label="mean of a class prior")
-    ]
+    handles = [Line2D([], [], linestyle="", marker="o", color=MUTED, markersize=4, label="sample")]
+    handles += [Line2D([], [], linestyle="", marker="*", color="white", markeredgecolor="black", markersize=10, label="class")]
     labelled = [_label(name) for name in names]
     if few:
         handles += [

@@ -50,7 +50,7 @@ def prototype_cross_entropy(scores: Tensor, labels: Tensor, temperature: float, 
 
 
 def critic_loss(critic: Callable[[Tensor, Tensor], Tensor], real: Tensor, generated: Tensor, semantics: Tensor, beta: float) -> Tensor:
-    """What the critic minimises: minus Eq. 4, the penalty on the norm of its gradient (not on the norm squared, see METHODS).
+    """What the critic minimises: minus Eq. 4, the penalty on the norm of its gradient, as usual, where Eq. 4 has the norm squared.
 
     Args:
         critic: Maps ``[B, D]`` features and ``[B, Q]`` semantics to ``[B]``.

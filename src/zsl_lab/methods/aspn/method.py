@@ -29,12 +29,14 @@ class ASPNConfig(MethodConfig):
     hidden_dim: Width
     noise_dim: Width | Literal["semantics"]
     semantic_scale: float = Field(gt=0)
+    noise_scale: float = Field(gt=0)
     negative_slope: float = Field(ge=0, lt=1)
     output_scale: float = Field(ge=0)
     output_bias: Literal["random", "mean"]
     visual_weight: float = Field(ge=0)
     semantic_weight: float = Field(ge=0)
-    preservation_weight: float = Field(ge=0)
+    semantic_cycle_weight: float = Field(ge=0)
+    visual_cycle_weight: float = Field(ge=0)
     unseen_share: float = Field(ge=0)
     adversarial_weight: float = Field(ge=0)
     beta: float = Field(ge=0)
@@ -87,10 +89,11 @@ class ASPN(ZeroShotMethod):
             attention=attention,
             attention_on_output=on_output,
             semantic_scale=config.semantic_scale,
+            noise_scale=config.noise_scale,
             negative_slope=config.negative_slope,
             output_scale=config.output_scale,
         )
-        preserves = config.semantic_weight > 0 or config.preservation_weight > 0
+        preserves = max(config.semantic_weight, config.semantic_cycle_weight, config.visual_cycle_weight) > 0
         self.inference = Inference(feature_dim, hidden_dim, semantic_dim, noise_dim) if preserves else None
         self.critic = Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
         # with the weights: what is measured with it must be measured so again
@@ -131,8 +134,8 @@ class ASPN(ZeroShotMethod):
             labels: Class positions, ``[B]``.
 
         Returns:
-            ``total``, ``visual``, ``semantic``, ``preservation``, ``adversarial`` and ``classification``, scalars; those of
-            weight 0 are left out.
+            ``total``, ``visual``, ``semantic``, ``semantic_cycle``, ``visual_cycle``, ``adversarial`` and ``classification``,
+            scalars; those of networks that there are not are left out.
         """
         config = self.config
         of_batch = self.semantics[labels]
@@ -147,9 +150,13 @@ class ASPN(ZeroShotMethod):
             inferred, noise = self.inference(features)
             again, _ = self.inference(generated_too)
             terms["semantic"] = squared_error(of_batch, inferred)
-            cycled = self.generator(inferred, noise, attend=True)
-            terms["preservation"] = squared_error(semantics, again) + squared_error(features, cycled)
-            weights |= {"semantic": config.semantic_weight, "preservation": config.preservation_weight}
+            terms["semantic_cycle"] = squared_error(semantics, again)
+            terms["visual_cycle"] = squared_error(features, self.generator(inferred, noise, attend=True))
+            weights |= {
+                "semantic": config.semantic_weight,
+                "semantic_cycle": config.semantic_cycle_weight,
+                "visual_cycle": config.visual_cycle_weight,
+            }
         if self.critic is not None:
             terms["adversarial"] = -self.critic(generated, of_batch).mean()
             weights["adversarial"] = config.adversarial_weight

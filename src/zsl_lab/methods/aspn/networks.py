@@ -20,6 +20,7 @@ class Generator(nn.Module):
         attention: Category attention among the rows of a batch, of width H or D; None for none.
         attention_on_output: Whether it acts on the output instead of the hidden activations.
         semantic_scale: Class semantics are multiplied by it on their way in.
+        noise_scale: The noise likewise.
         negative_slope: Of the hidden layer's activation; 0 is ReLU.
         output_scale: The output layer's initial weights are multiplied by it. What random weights say about directions of
             semantics that no seen class has is never unlearnt, and is all that tells unseen classes apart there.
@@ -35,6 +36,7 @@ class Generator(nn.Module):
         attention: CategoryAttention | None,
         attention_on_output: bool,
         semantic_scale: float,
+        noise_scale: float,
         negative_slope: float,
         output_scale: float,
     ) -> None:
@@ -47,6 +49,7 @@ class Generator(nn.Module):
         self.noise_dim = noise_dim
         self._attention_on_output = attention_on_output
         self._semantic_scale = semantic_scale
+        self._noise_scale = noise_scale
         self._negative_slope = negative_slope
 
     def forward(self, semantics: Tensor, noise: Tensor, *, attend: bool = False) -> Tensor:
@@ -60,7 +63,9 @@ class Generator(nn.Module):
         Returns:
             ``[B, D]``, not negative.
         """
-        hidden = leaky_relu(self.hidden(torch.cat([self._semantic_scale * semantics, noise], dim=1)), self._negative_slope)
+        hidden = leaky_relu(
+            self.hidden(torch.cat([self._semantic_scale * semantics, self._noise_scale * noise], dim=1)), self._negative_slope
+        )
         if attend and self.attention is not None and not self._attention_on_output:
             hidden = self.attention(hidden)
         features = relu(self.output(hidden))

@@ -18,16 +18,18 @@ from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods.aspn import ASPN
 from zsl_lab.methods.aspn.losses import Compatibility, compatibility, critic_loss, prototype_cross_entropy
+from zsl_lab.nn.whitening import within_class_whitening
 
 D, Q, Z, H, B = 5, 3, 2, 4, 6
 CLASSES = ClassSpace(
     np.arange(4), np.random.default_rng(0).standard_normal((4, Q)).astype(np.float32), np.array([True, True, True, False]), tuple("abcd")
 )
 VARIANTS = ("aspn_baseline", "aspn_spn", "aspn")
-KINDS: tuple[Compatibility, ...] = ("inner_product", "distance", "cosine", "centered_cosine")
+KINDS: tuple[Compatibility, ...] = ("inner_product", "distance", "cosine", "centered_cosine", "whitened_cosine")
 #: terms of the objective
 NAMES = ("visual", "semantic", "semantic_cycle", "visual_cycle", "adversarial", "classification")
 CENTRE = torch.linspace(0.2, 0.6, D)
+WHITENING = torch.eye(D, dtype=torch.float64) + 0.2 * torch.ones(D, D, dtype=torch.float64)
 
 
 def published(name: str) -> dict[str, Any]:
@@ -70,8 +72,10 @@ def batch(seed: int = 1) -> Batch:
 
 
 def written_out_compatibility(x: Tensor, p: Tensor, kind: Compatibility) -> Tensor:
-    if kind == "centered_cosine":
+    if kind in ("centered_cosine", "whitened_cosine"):
         x, p = x - CENTRE, p - CENTRE
+    if kind == "whitened_cosine":
+        x, p = (torch.stack([(v * WHITENING[:, i]).sum() for i in range(D)]) for v in (x, p))
     if kind == "inner_product":
         return sum((a * b for a, b in zip(x, p, strict=True)), torch.zeros(()))
     if kind == "distance":
@@ -88,7 +92,7 @@ def test_prototype_cross_entropy_has_the_value_and_gradients_of_equation_8(kind:
     prototypes = torch.rand(4, D, dtype=torch.float64, requires_grad=True)
     labels, temperature = torch.tensor([0, 2, 1, 2, 0, 0]), 0.5
     among = torch.tensor([True, True, True, False]) if seen_only else None
-    found = prototype_cross_entropy(compatibility(x, prototypes, kind, CENTRE), labels, temperature, among)
+    found = prototype_cross_entropy(compatibility(x, prototypes, kind, CENTRE, WHITENING), labels, temperature, among)
     expected = torch.zeros((), dtype=torch.float64)
     for i in range(B):
         competing = range(3 if seen_only else 4)
@@ -212,7 +216,7 @@ def test_scores_compare_features_with_the_noiseless_output_for_every_class(score
     model = method(score=score)
     features = batch().features
     prototypes = model.generator(model.semantics, torch.zeros(4, Z))
-    torch.testing.assert_close(model.class_scores(features), compatibility(features, prototypes, score, model.centre))
+    torch.testing.assert_close(model.class_scores(features), compatibility(features, prototypes, score, model.centre, model.whitening))
     nearest = torch.stack([((x - prototypes) ** 2).sum(1).argmin() for x in features])
     if score == "distance":
         assert torch.equal(model.class_scores(features).argmax(1), nearest)
@@ -307,15 +311,26 @@ def test_one_batch_can_be_learnt_by_heart() -> None:
     assert torch.equal(model.class_scores(features).argmax(1), samples.labels)
 
 
-def test_a_checkpoint_keeps_the_centre() -> None:
+def test_a_checkpoint_keeps_what_features_are_compared_by() -> None:
     assert "centre" in method().state_dict()
+    assert "whitening" not in method().state_dict()
+    assert "whitening" in method(score="whitened_cosine").state_dict()
 
 
-def test_a_generator_can_begin_at_the_mean_training_feature(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
-    cfg = parse(configure("method=aspn", "dataset.normalize=minmax", "method.output_bias=mean", "method.output_scale=0"))
+def test_what_is_taken_from_the_training_samples_are_their_mean_and_their_scatter_within_classes(
+    configure: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    cfg = parse(
+        configure(
+            "method=aspn", "dataset.normalize=minmax", "method.output_bias=mean", "method.output_scale=0", "method.score=whitened_cosine"
+        )
+    )
     benchmark = cfg.dataset.load(DataPaths(tmp_path, tmp_path))
     data = cfg.dataset.data_module(benchmark, full_split(benchmark))
     model = cfg.method_class.build(cfg.method, data)
     assert isinstance(model, ASPN)
-    mean = data.samples(benchmark.trainval).features.mean(0)
+    samples = data.samples(benchmark.trainval)
+    mean = samples.features.mean(0)
+    torch.testing.assert_close(model.centre, mean)
+    torch.testing.assert_close(model.whitening, within_class_whitening(samples.features, samples.labels, 0.5))
     torch.testing.assert_close(model.generator.prototypes(model.semantics), mean.expand(benchmark.num_classes, -1))

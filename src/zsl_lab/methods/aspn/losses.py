@@ -11,26 +11,31 @@ from torch.nn.functional import cross_entropy, normalize
 from zsl_lab.nn.gaussian import squared_distances
 from zsl_lab.nn.gradient_penalty import gradient_penalty
 
-Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine"]
+Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine", "whitened_cosine"]
 
 
-def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility, centre: Tensor) -> Tensor:
+def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None) -> Tensor:
     """How well each feature fits each prototype, higher is better.
 
     Args:
         features: ``[B, D]``.
         prototypes: ``[C, D]``.
         kind: ``inner_product`` (Eq. 8); ``distance``: minus the squared Euclidean distance (section 3.5); ``cosine``;
-            ``centered_cosine``: of what is left when ``centre`` is subtracted from both.
+            ``centered_cosine``: of what is left when ``centre`` is subtracted from both; ``whitened_cosine``: of that
+            times ``whitening``.
         centre: The mean training feature, ``[D]``.
+        whitening: See :func:`zsl_lab.nn.whitening.within_class_whitening`, ``[D, D]``; needed for ``whitened_cosine`` only.
 
     Returns:
         ``[B, C]``.
     """
     if kind == "distance":
         return -squared_distances(features, prototypes)
-    if kind == "centered_cosine":
+    if kind in ("centered_cosine", "whitened_cosine"):
         features, prototypes = features - centre, prototypes - centre
+    if kind == "whitened_cosine":
+        assert whitening is not None
+        features, prototypes = features @ whitening, prototypes @ whitening
     if kind != "inner_product":
         features, prototypes = normalize(features, dim=1), normalize(prototypes, dim=1)
     return features @ prototypes.T

@@ -15,6 +15,7 @@ from zsl_lab.methods.aspn.losses import Compatibility, compatibility, critic_los
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.nn.losses import squared_error
+from zsl_lab.nn.whitening import within_class_whitening
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -51,6 +52,12 @@ class ASPNConfig(MethodConfig):
     scale_attention: bool
     swap_attention: bool
     score: Compatibility
+    shrinkage: float = Field(gt=0, le=1)
+
+    @property
+    def whitens(self) -> bool:
+        """Whether anything is compared after whitening."""
+        return "whitened_cosine" in (self.score, self.compatibility)
 
 
 class ASPN(ZeroShotMethod):
@@ -99,16 +106,21 @@ class ASPN(ZeroShotMethod):
         # with the weights: what is measured with it must be measured so again
         self.register_buffer("centre", torch.zeros(feature_dim))
         self.centre: Tensor
+        self.register_buffer("whitening", torch.eye(feature_dim) if config.whitens else None)
+        self.whitening: Tensor | None
         self.register_buffer("unseen", torch.as_tensor((~classes.seen_mask).nonzero()[0]), persistent=False)
         self.unseen: Tensor
 
     @classmethod
     def build(cls, config: MethodConfig, data: FeatureDataModule) -> ASPN:
-        """Take the mean training feature from the data: the centre, and with ``output_bias: mean`` where the generator begins."""
+        """Take from the training samples what features are compared by, and with ``output_bias: mean`` where the generator begins."""
         assert isinstance(config, ASPNConfig)
         method = cls(config, data.feature_dim, data.classes)
+        samples = data.samples(data.split.train)
         with torch.no_grad():
-            method.centre.copy_(data.samples(data.split.train).features.mean(0))
+            method.centre.copy_(samples.features.mean(0))
+            if method.whitening is not None:
+                method.whitening.copy_(within_class_whitening(samples.features, samples.labels, config.shrinkage))
             if config.output_bias == "mean":
                 method.generator.output.bias.copy_(method.centre)
         return method
@@ -124,7 +136,7 @@ class ASPN(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """How well features fit the classes' prototypes (section 3.5, "distances"), without attention; ``[B, C]``."""
-        return compatibility(features, self.generator.prototypes(self.semantics), self.config.score, self.centre)
+        return self._compatibility(features, self.generator.prototypes(self.semantics), self.config.score)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What generator and inference network minimise together (Eq. 9): its terms and their weighted sum.
@@ -164,7 +176,7 @@ class ASPN(ZeroShotMethod):
             prototypes = self.generator.prototypes(self.semantics)
             among = self.seen_mask if config.classify_among == "seen" else None
             of_real, of_generated = (
-                prototype_cross_entropy(compatibility(x, prototypes, config.compatibility, self.centre), labels, config.temperature, among)
+                prototype_cross_entropy(self._compatibility(x, prototypes, config.compatibility), labels, config.temperature, among)
                 for x in (features, generated)
             )
             terms["classification"] = of_real + of_generated
@@ -209,6 +221,9 @@ class ASPN(ZeroShotMethod):
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * (1 - self.step / self.config.steps)
+
+    def _compatibility(self, features: Tensor, prototypes: Tensor, kind: Compatibility) -> Tensor:
+        return compatibility(features, prototypes, kind, self.centre, self.whitening)
 
     def _noise(self, semantics: Tensor) -> Tensor:
         return torch.randn(len(semantics), self.generator.noise_dim, device=semantics.device)

@@ -1,0 +1,35 @@
+"""Directions in which samples of one class scatter, made to count less."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
+    """W = ((1 - r) S + r mean(diag S) I)^(-1/2), S the covariance of features about the means of their classes.
+
+    The shrinkage towards a multiple of the identity is that of Friedman, "Regularized discriminant analysis", JASA 1989.
+
+    Args:
+        features: ``[N, D]``.
+        labels: Class of each sample, ``[N]``.
+        shrinkage: r, above 0 and up to 1; 1 gives a multiple of the identity.
+
+    Returns:
+        Symmetric, ``[D, D]``, in the type of ``features``, computed in double precision; the identity where no two samples of a class differ.
+    """
+    x = features.double()
+    _, position = torch.unique(labels, return_inverse=True)
+    counts = torch.bincount(position).double()[:, None]
+    means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add(0, position, x) / counts
+    x = x - means[position]
+    scatter = x.T @ x / len(x)
+    level = scatter.diagonal().mean()
+    if level == 0:  # one sample a class: nothing is known of how they scatter
+        return torch.eye(x.shape[1], dtype=features.dtype, device=x.device)
+    values, vectors = torch.linalg.eigh(scatter)
+    # rounding can put an eigenvalue of 0 below it
+    spread = (1 - shrinkage) * values.clamp(min=0) + shrinkage * level
+    whitening: Tensor = vectors * spread.rsqrt() @ vectors.T
+    return whitening.to(features.dtype)

@@ -21,8 +21,16 @@ SHORT = (
     "selection.check_every=20",
 )
 SHORT_SGAL = (*SHORT, "method.fine_tune_steps=40")
+SHORT_VZSL = tuple(override for override in SHORT if "prior_hidden" not in override)
 #: such a run of every method
 SHORT_FIT = {"mmvae": SHORT, "sgal": SHORT_SGAL, "sgal_dropout": SHORT_SGAL}
+SHORT_FIT |= {"vzsl": SHORT_VZSL, "vzsl_no_margin": SHORT_VZSL, "vzsl_no_reconstruction": SHORT_VZSL}
+SHORT_FIT |= {"eszsl": ("callbacks=none", "method.gammas=[1,0.1,0.01]", "method.lambdas=[1,0.1]")}
+SHORT_ASPN = (
+    *("callbacks=none", "dataset.normalize=minmax", "selection.check_every=20"),
+    *("method.steps=40", "method.learning_rate=0.001", "method.hidden_dim=32", "method.noise_dim=8"),
+)
+SHORT_FIT |= {"aspn_baseline": SHORT_ASPN, "aspn_spn": SHORT_ASPN, "aspn": SHORT_ASPN}
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
 
 

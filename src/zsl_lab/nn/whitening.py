@@ -17,7 +17,7 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
         shrinkage: r, above 0 and up to 1; 1 gives a multiple of the identity.
 
     Returns:
-        Symmetric, ``[D, D]``, in the type of ``features``, computed in double precision; the identity where no two samples of a class differ.
+        Symmetric, ``[D, D]``, in the type of ``features``; the identity where no two samples of a class differ.
     """
     x = features.double()
     _, position = torch.unique(labels, return_inverse=True)

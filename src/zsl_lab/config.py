@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zsl_lab.data.dataset import DatasetConfig
 from zsl_lab.errors import ConfigError, nearest
@@ -41,7 +41,11 @@ class TrainerConfig(_Section):
 
 
 class SelectionConfig(_Section):
-    """How the step whose weights are reported is chosen; see conf/selection."""
+    """How the step whose weights are reported is chosen; see conf/selection.
+
+    Attributes:
+        calibrate: Whether a constant is chosen with the step; without effect where no validation classes choose.
+    """
 
     name: Literal["validation", "oracle", "last"]
     metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
@@ -49,15 +53,6 @@ class SelectionConfig(_Section):
     report_oracle: bool
     validation_seed: int = Field(default=0, ge=0)
     calibrate: bool = False
-
-    @model_validator(mode="after")
-    def _calibrates_on_validation_classes(self) -> SelectionConfig:
-        if self.calibrate and self.name != "validation":
-            raise ValueError(
-                f"calibrate=true: the constant is chosen on validation classes, which selection={self.name} has none of; "
-                "set selection=validation, or leave selection.calibrate out"
-            )
-        return self
 
 
 class RunConfig(BaseModel):

@@ -320,7 +320,7 @@ class _Experiment:
             versions=versions(),
             git_commit=git_commit(),
             model=complexity(method, data.feature_dim),
-            calibration=method.calibration if config.selection.calibrate else None,
+            calibration=method.calibration if config.selection.calibrate and config.selection.name == "validation" else None,
         )
         predicted = method.test_predictions()
         artifacts.write_predictions(self.folder, data, predicted)

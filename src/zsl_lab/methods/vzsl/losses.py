@@ -1,0 +1,35 @@
+"""The terms of the VZSL objective, as losses to minimise (slides of the paper, "final objective")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def negative_log_likelihood(features: Tensor, reconstruction: Tensor, variance: float) -> Tensor:
+    """-log p(x|z) of a Gaussian decoder of fixed variance, up to a constant; summed over dimensions, averaged over the batch.
+
+    Args:
+        features: ``[B, D]``.
+        reconstruction: Mean of p(x|z), ``[B, D]``.
+        variance: That of every dimension of p(x|z).
+    """
+    return (features - reconstruction).square().sum() / (2 * variance * len(features))
+
+
+def margin(divergences: Tensor, labels: Tensor, seen_mask: Tensor, *, exclude_true: bool) -> Tensor:
+    """-R, the smooth stand-in for minus the KL divergence to the nearest seen class, averaged over the batch.
+
+    R = -log sum_{c in seen} exp(-KL(q(z|x) || p(z|a_c))) (slides, "margin regularizer").
+
+    Args:
+        divergences: KL(q(z|x) || p(z|a_c)) for all classes, ``[B, C]``.
+        labels: Class positions, ``[B]``.
+        seen_mask: Which classes are seen, bool ``[C]``; the others do not enter.
+        exclude_true: Whether a sample's own class is left out of its sum.
+    """
+    left_out = ~seen_mask
+    if exclude_true:
+        classes = torch.arange(len(seen_mask), device=labels.device)
+        left_out = left_out | (labels[:, None] == classes)
+    return torch.logsumexp((-divergences).masked_fill(left_out, float("-inf")), dim=1).mean()

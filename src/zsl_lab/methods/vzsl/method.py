@@ -1,0 +1,150 @@
+"""VZSL as a zero-shot method (W. Wang et al., AAAI 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.errors import ConfigError
+from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
+from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
+from zsl_lab.nn.blocks import mlp
+from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparameterize
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class VZSLConfig(MethodConfig):
+    """The keys of VZSL; conf/method/vzsl.yaml says what each does and where its value comes from."""
+
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    beta1: float = Field(ge=0, lt=1)
+    latent_dim: Width
+    encoder_hidden: list[Width]
+    decoder_hidden: list[Width]
+    dropout: float = Field(ge=0, lt=1)
+    prior_bias: bool
+    log_variance_limit: float = Field(gt=0)
+    decoder_variance: float = Field(gt=0)
+    reconstruction: bool
+    lambda_: float = Field(ge=0)
+    exclude_true: bool
+
+
+class VZSL(ZeroShotMethod):
+    """q(z|x) is pulled towards the Gaussian that the semantics of x's class place, and away from those of other classes.
+
+    Args:
+        config: See :class:`VZSLConfig`.
+        feature_dim: D.
+        classes: Semantics of all classes and which of them are seen.
+    """
+
+    config_class: ClassVar[type[VZSLConfig]] = VZSLConfig
+    config: VZSLConfig
+
+    def __init__(self, config: VZSLConfig, feature_dim: int, classes: ClassSpace) -> None:
+        super().__init__(config, feature_dim, classes)
+        latent = config.latent_dim
+        self.encoder = mlp([feature_dim, *config.encoder_hidden, 2 * latent], dropout=config.dropout, batch_norm=False)
+        self.decoder = (
+            mlp([latent, *config.decoder_hidden, feature_dim], dropout=config.dropout, batch_norm=False) if config.reconstruction else None
+        )
+        self.prior = LinearGaussianPrior(
+            self.semantics[self.seen_mask], latent, bias=config.prior_bias, log_variance_limit=config.log_variance_limit
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """``steps``."""
+        return self.config.steps
+
+    def samples_after(self, step: int) -> int:
+        """``batch_size``."""
+        return self.config.batch_size
+
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``; the latter clamped as the prior's is."""
+        mean, log_variance = self.encoder(features).chunk(2, dim=-1)
+        limit = self.config.log_variance_limit
+        return mean, log_variance.clamp(-limit, limit)
+
+    def class_scores(self, features: Tensor) -> Tensor:
+        """-KL(q(z|x) || p(z|a_c)) for every class, ``[B, C]`` (slides, unseen class inference)."""
+        return -pairwise_kl_divergence(*self.encode(features), *self.prior(self.semantics))
+
+    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms of minus the final objective, and their sum.
+
+        Args:
+            features: ``[B, D]``.
+            labels: Class positions, ``[B]``.
+
+        Returns:
+            ``total``, ``kl``, and where they take part ``reconstruction`` and ``margin``; scalars.
+        """
+        config = self.config
+        mean, log_variance = self.encode(features)
+        prior_mean, prior_log_variance = self.prior(self.semantics)
+        terms = {"kl": kl_divergence(mean, log_variance, prior_mean[labels], prior_log_variance[labels]).mean()}
+        total = terms["kl"]
+        if self.decoder is not None:
+            reconstruction = self.decoder(reparameterize(mean, log_variance))
+            terms["reconstruction"] = negative_log_likelihood(features, reconstruction, config.decoder_variance)
+            total = total + terms["reconstruction"]
+        if config.lambda_ > 0:
+            divergences = pairwise_kl_divergence(mean, log_variance, prior_mean, prior_log_variance)
+            terms["margin"] = margin(divergences, labels, self.seen_mask, exclude_true=config.exclude_true)
+            total = total + config.lambda_ * terms["margin"]
+        return {"total": total, **terms}
+
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One step on seen samples."""
+        losses = self.losses(batch.features, batch.labels)
+        self.descend(losses["total"], self.optimizers())
+        return losses
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, as in re-implementations; the fused kernel computes the same update."""
+        config = self.config
+        return torch.optim.Adam(self.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True)
+
+    @torch.no_grad()
+    def generate(self, semantics: Tensor, samples: int) -> Tensor:
+        """Sample features of any classes, seen, unseen or new: z ~ p(z|a), x the mean of p(x|z).
+
+        Networks are used in evaluation mode and left as they were found.
+
+        Args:
+            semantics: Scaled class semantics, ``[K, Q]``.
+            samples: Features per class, n.
+
+        Returns:
+            Scaled features, ``[K, n, D]``.
+
+        Raises:
+            ConfigError: There is no decoder.
+        """
+        if self.decoder is None:
+            raise ConfigError("method.reconstruction=false: without a decoder no features can be generated. Train with true.")
+        was_training = self.decoder.training
+        self.decoder.eval()
+        try:
+            mean, log_variance = (rows.repeat_interleave(samples, 0) for rows in self.prior(semantics))
+            features: Tensor = self.decoder(reparameterize(mean, log_variance))
+        finally:
+            self.decoder.train(was_training)
+        return features.view(len(semantics), samples, -1)
+
+    @torch.no_grad()
+    def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent means of features and prior means of all classes, ``([B, Z], [C, Z])``."""
+        return self.encode(features)[0], self.prior(self.semantics)[0]

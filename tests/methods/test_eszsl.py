@@ -40,14 +40,14 @@ def problem(samples: int, dim: int, semantic_dim: int, classes: int) -> tuple[Te
     return drawn(samples, dim) + 0.5, targets, drawn(classes, semantic_dim, seed=1)
 
 
-def paper_notation(features: Tensor, targets: Tensor, semantics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """X [D, N], Y [N, C] with 1 and -1, S [Q, C]."""
-    y = torch.tensor([[1.0 if target == c else -1.0 for c in range(len(semantics))] for target in targets.tolist()])
+def paper_notation(features: Tensor, targets: Tensor, semantics: Tensor, negative: float = -1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """X [D, N], Y [N, C] with 1 and -1 (or another number), S [Q, C]."""
+    y = torch.tensor([[1.0 if target == c else negative for c in range(len(semantics))] for target in targets.tolist()])
     return features.double().T, y.double(), semantics.double().T
 
 
-def written_out(features: Tensor, targets: Tensor, semantics: Tensor, gamma: float, lambda_: float) -> Tensor:
-    x, y, s = paper_notation(features, targets, semantics)
+def written_out(features: Tensor, targets: Tensor, semantics: Tensor, gamma: float, lambda_: float, negative: float = -1.0) -> Tensor:
+    x, y, s = paper_notation(features, targets, semantics, negative)
     left = torch.linalg.inv(x @ x.T + gamma * torch.eye(len(x)))
     right = torch.linalg.inv(s @ s.T + lambda_ * torch.eye(len(s)))
     solution: Tensor = left @ x @ y @ s.T @ right
@@ -72,6 +72,16 @@ def objective(v: Tensor, x: Tensor, y: Tensor, s: Tensor, gamma: float, lambda_:
 def test_the_solution_is_the_written_out_inverse(shape: tuple[int, int, int, int], gamma: float, lambda_: float) -> None:
     given = problem(*shape)
     torch.testing.assert_close(RidgeSolver(*given).solve(gamma, lambda_).weights, written_out(*given, gamma, lambda_), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_y_may_hold_0_where_a_sample_is_not_of_the_class(shape: tuple[int, int, int, int]) -> None:
+    given = problem(*shape)
+    x, y, s = paper_notation(*given, negative=0.0)
+    found = RidgeSolver(*given, negative=0.0).solve(0.1, 0.2)
+    torch.testing.assert_close(found.weights, written_out(*given, 0.1, 0.2, negative=0.0))
+    assert found.objective.item() == pytest.approx(objective(found.weights, x, y, s, 0.1, 0.2).item() / shape[0])
+    assert found.error.item() == pytest.approx(data_term(found.weights, x, y, s).item() / shape[0])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -118,7 +128,7 @@ def test_a_small_ridge_is_not_lost_beside_large_features() -> None:
 
 
 def config_of(gammas: list[float], lambdas: list[float]) -> ESZSLConfig:
-    return ESZSLConfig(name="eszsl", gammas=gammas, lambdas=lambdas)
+    return ESZSLConfig(name="eszsl", gammas=gammas, lambdas=lambdas, negative=-1.0)
 
 
 def small_method() -> tuple[ESZSL, Batch]:

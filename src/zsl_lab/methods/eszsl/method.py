@@ -23,6 +23,7 @@ class ESZSLConfig(MethodConfig):
 
     gammas: list[Ridge] = Field(min_length=1)
     lambdas: list[Ridge] = Field(min_length=1)
+    negative: float = Field(ge=-1, le=0)
 
     @property
     def candidates(self) -> list[tuple[float, float]]:
@@ -77,7 +78,7 @@ class ESZSL(ZeroShotMethod):
         """
         if self._solver is None:  # not in checkpoints: a resumed run decomposes the same samples again
             targets = self.seen_mask.cumsum(0)[batch.labels] - 1
-            self._solver = RidgeSolver(batch.features, targets, self.semantics[self.seen_mask])
+            self._solver = RidgeSolver(batch.features, targets, self.semantics[self.seen_mask], self.config.negative)
         gamma, lambda_ = self._candidates[self.step]
         solution = self._solver.solve(gamma, lambda_)
         self.weights.copy_(solution.weights)

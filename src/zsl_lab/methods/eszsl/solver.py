@@ -29,7 +29,7 @@ class Solution:
 class RidgeSolver:
     """Minimises ``||X^T V S - Y||^2 + gamma ||V S||^2 + lambda ||X^T V||^2 + gamma lambda ||V||^2`` over V.
 
-    In the paper's notation X is ``[D, N]``, S ``[Q, C]`` and Y ``[N, C]`` with 1 at a sample's class and -1 elsewhere; the minimum
+    In the paper's notation X is ``[D, N]``, S ``[Q, C]`` and Y ``[N, C]`` with 1 at a sample's class and -1 (or 0) elsewhere; the minimum
     is ``V = (X X^T + gamma I)^-1 X Y S^T (S S^T + lambda I)^-1``. With ``X X^T = U diag(e) U^T`` and ``S = P diag(s) R^T`` it is
     ``U M P^T``, ``M_ij = (U^T X Y R)_ij s_j / ((e_i + gamma) (s_j^2 + lambda))``: all that depends on the samples is decomposed once.
     In double precision, since a small gamma divides by what single precision would lose beside the largest eigenvalue.
@@ -38,15 +38,17 @@ class RidgeSolver:
         features: Training samples, ``[N, D]``.
         targets: Column of Y that each sample has its 1 in, int64 ``[N]``.
         semantics: Semantics of the classes of Y, ``[C, Q]``.
+        negative: What Y holds where a sample is not of the class.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor, semantics: Tensor) -> None:
+    def __init__(self, features: Tensor, targets: Tensor, semantics: Tensor, negative: float = -1.0) -> None:
         dim = features.shape[1]
         gram = torch.zeros(dim, dim, dtype=torch.float64, device=features.device)
         products = torch.zeros(dim, len(semantics), dtype=torch.float64, device=features.device)
         for start in range(0, len(features), ROWS):
             x = features[start : start + ROWS].double()
-            y = 2 * torch.nn.functional.one_hot(targets[start : start + ROWS], len(semantics)).double() - 1
+            positive = torch.nn.functional.one_hot(targets[start : start + ROWS], len(semantics)).double()
+            y = positive + negative * (1 - positive)
             gram += x.T @ x
             products += x.T @ y
         eigenvalues, self._u = torch.linalg.eigh(gram)
@@ -55,7 +57,7 @@ class RidgeSolver:
         self._p, self._s, r_transposed = torch.linalg.svd(semantics.double().T, full_matrices=False)
         self._target = self._u.T @ (products @ r_transposed.T)
         self._samples = len(features)
-        self._squared_targets = float(len(features) * len(semantics))
+        self._squared_targets = len(features) * (1 + negative**2 * (len(semantics) - 1))
 
     def solve(self, gamma: float, lambda_: float) -> Solution:
         """The minimum for a pair of ridge constants, both above 0."""

@@ -10,18 +10,19 @@ from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
 
-Normalization = Literal["none", "minmax", "l2", "standard", "scale", "centered_l2"]
+Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """An affine map per dimension, and for some kinds a division of each row by its norm.
+    """An affine map per dimension, and for some kinds a square root or a division of each row by its norm.
 
     Attributes:
-        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``l2`` (rows of norm 1); ``standard`` (each dimension to mean 0
-            and standard deviation 1); ``scale`` (all of it divided by one number, the standard deviation of all values,
-            which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean row subtracted, then rows of
-            norm 1: what classes share says nothing about which is which).
+        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``minmax_sqrt`` (the square roots of that, so that large values
+            count for less; what lies below the smallest training value becomes 0); ``l2`` (rows of norm 1); ``standard``
+            (each dimension to mean 0 and standard deviation 1); ``scale`` (all of it divided by one number, the standard
+            deviation of all values, which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean row
+            subtracted, then rows of norm 1: what classes share says nothing about which is which).
         shift: Subtracted first, ``[D]``.
         scale: Divided by then, ``[D]``.
     """
@@ -35,7 +36,7 @@ class Scaler:
         """Take the statistics that ``kind`` needs from ``rows`` ``[N, D]``."""
         table = torch.from_numpy(rows)
         shift, scale = torch.zeros(table.shape[1]), torch.ones(table.shape[1])
-        if kind == "minmax":
+        if kind in ("minmax", "minmax_sqrt"):
             shift = table.amin(0)
             scale = table.amax(0) - shift
         elif kind == "standard":
@@ -52,6 +53,8 @@ class Scaler:
         if self.kind == "none":
             return rows
         rows = (rows - self.shift.to(rows.device)) / self.scale.to(rows.device)
+        if self.kind == "minmax_sqrt":
+            return rows.clamp(min=0).sqrt()
         return torch.nn.functional.normalize(rows, dim=1) if self.kind.endswith("l2") else rows
 
     def state(self) -> dict[str, str | Tensor]:

@@ -94,11 +94,13 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: PathLike, selected:
         terms = list(dict.fromkeys(name for row in own for name in row if name.startswith("loss/")))
         # the sum first and black, its terms in colours
         terms.sort(key=lambda name: name != "loss/total")
-        colours = iter([PALETTE[i % (len(PALETTE) - 1)] for i in range(len(terms))])
+        # past the last colour they begin again, dotted
+        looks = iter([(PALETTE[i % (len(PALETTE) - 1)], "-" if i < len(PALETTE) - 1 else ":") for i in range(len(terms))])
         for name in terms:
             total = name == "loss/total"
             steps, values = _series(own, name)
-            losses.plot(steps, values, color="black" if total else next(colours), label=_label(name.removeprefix("loss/")))
+            colour, line = ("black", "-") if total else next(looks)
+            losses.plot(steps, values, color=colour, linestyle=line, label=_label(name.removeprefix("loss/")))
         _scale(losses)
         losses.set(title=f"{title}: losses", ylabel="loss, mean over the batch")
         for key, (label, colour) in ACCURACIES.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zsl_lab.nn.losses import squared_error
+
 
 def negative_log_likelihood(features: Tensor, reconstruction: Tensor, variance: float) -> Tensor:
     """-log p(x|z) of a Gaussian decoder of fixed variance, up to a constant; summed over dimensions, averaged over the batch.
@@ -14,7 +16,7 @@ def negative_log_likelihood(features: Tensor, reconstruction: Tensor, variance: 
         reconstruction: Mean of p(x|z), ``[B, D]``.
         variance: That of every dimension of p(x|z).
     """
-    return (features - reconstruction).square().sum() / (2 * variance * len(features))
+    return squared_error(features, reconstruction) / (2 * variance)
 
 
 def margin(divergences: Tensor, labels: Tensor, seen_mask: Tensor, *, exclude_true: bool) -> Tensor:

@@ -30,12 +30,12 @@ from zsl_lab.run import run
 #: what each method is measured with: enough steps for some seconds a round
 METHODS = {
     # one hidden layer of 512, as the SGAL supplement has it for AwA2
-    "mmvae": ("method.steps=600", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
-    "sgal": ("method.steps=50", "method.fine_tune_steps=500", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
-    "vzsl": ("method.steps=300",),
-    "aspn_baseline": ("method.steps=150",),
-    "aspn_spn": ("method.steps=60",),
-    "aspn": ("method.steps=60",),
+    "mmvae": ("method.steps=400", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
+    "sgal": ("method.steps=20", "method.fine_tune_steps=250", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
+    "vzsl": ("method.steps=200",),
+    "aspn_baseline": ("method.steps=100",),
+    "aspn_spn": ("method.steps=50",),
+    "aspn": ("method.steps=50",),
 }
 ROUNDS = 5
 

@@ -133,6 +133,13 @@ def test_same_seed_gives_equal_bits_and_another_seed_other_weights(configure: Co
     assert same == (method == "eszsl")
 
 
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_every_method_trains_in_mixed_precision(configure: Configure, method: str) -> None:
+    result = run(configure(f"method={method}", *SHORT_FIT[method], "trainer.precision=bf16-mixed", "selection=last"))
+    assert result.training["precision"] == "bf16-mixed"
+    assert 0 <= result.metrics["seen"] <= 100
+
+
 def assert_resumed_equals_whole(configure: Configure, folder: Path, method: str, phase: str, step: int, *more: str) -> None:
     """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
     overrides = (f"method={method}", *SHORT_FIT[method], *more)

@@ -19,7 +19,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, generated
     Returns:
         Scalar that can be differentiated by the critic's parameters.
     """
-    between = torch.lerp(generated.detach(), real, torch.rand(len(real), 1, dtype=real.dtype, device=real.device)).requires_grad_()
+    share = torch.rand(len(real), 1, dtype=real.dtype, device=real.device)
+    # generated in half precision where training is mixed
+    between = torch.lerp(generated.detach().to(real.dtype), real, share).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty: Tensor = (slope.norm(dim=1) - 1).square().mean()
     return penalty

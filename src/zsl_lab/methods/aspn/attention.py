@@ -40,4 +40,6 @@ class CategoryAttention(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Mix ``[B, H]`` rows."""
-        return torch.lerp(rows, self.weights(rows).to(rows.dtype) @ rows, self.alpha.to(rows.dtype))
+        # a matrix product may come in another precision than its arguments where training is mixed
+        mixture = (self.weights(rows).to(rows.dtype) @ rows).to(rows.dtype)
+        return torch.lerp(rows, mixture, self.alpha.to(rows.dtype))

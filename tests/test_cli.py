@@ -103,6 +103,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
         ("method.g=abc", "method.g=abc: input should be a valid number."),
         ("method.steps=1.5", "method.steps=1.5: input should be a valid integer."),
         ("method.batch_norm=7", "method.batch_norm=7: input should be a valid boolean."),
+        ("method.prior_hidden=[0]", "method.prior_hidden.0=0: input should be greater than or equal to 1."),
         ("method.encoder_hidden=[0]", "method.encoder_hidden.0=0: input should be greater than or equal to 1."),
         (
             "selection.metric=accuracy",

@@ -148,7 +148,9 @@ def _check(model: type[Model], values: Mapping[str, Any], section: str) -> Model
 
 
 def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
-    key = ".".join([section, *(str(part) for part in problem["loc"])]).strip(".")
+    # of a place only the field and the index in a list mean something to a user; the rest names a branch of a union
+    place = [str(part) for i, part in enumerate(problem["loc"]) if i == 0 or isinstance(part, int)]
+    key = ".".join([section, *place]).strip(".")
     if problem["type"] == "extra_forbidden":
         near = nearest(str(problem["loc"][-1]), model.model_fields)
         hint = f" Did you mean {section}.{near[0]}?" if near else f" The keys of {section or 'the run'}: {', '.join(model.model_fields)}."

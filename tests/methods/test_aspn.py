@@ -211,6 +211,19 @@ def test_attention_acts_while_training_and_neither_on_prototypes_nor_on_what_is_
     torch.testing.assert_close(together[0], first[0])
 
 
+def test_while_training_all_that_is_generated_attends_and_prototypes_do_not() -> None:
+    model = bare()
+    attended: list[bool] = []
+
+    def note(module: nn.Module, args: Any, named: dict[str, Any]) -> None:
+        attended.append(named.get("attend", False))
+
+    model.generator.register_forward_pre_hook(note, with_kwargs=True)
+    model.train_on(batch())
+    # for the critic, for the losses, in the visual cycle, and the prototypes of the classification
+    assert attended == [True, True, True, False]
+
+
 @pytest.mark.parametrize("score", KINDS)
 def test_scores_compare_features_with_the_noiseless_output_for_every_class(score: Compatibility) -> None:
     model = method(score=score)
@@ -266,7 +279,7 @@ def test_the_published_size_is_that_of_table_2() -> None:
     assert math.isclose(sum(p.numel() for p in model.parameters()) / 1e6, 13.9, abs_tol=0.05)
 
 
-def test_features_generated_for_unseen_classes_join_the_cycle_of_semantics_only() -> None:
+def test_without_attention_features_generated_for_unseen_classes_join_the_cycle_of_semantics_only() -> None:
     model = method(attention="none", unseen_share=0.5)
     assert model.inference is not None
     samples = batch()

@@ -147,6 +147,8 @@ def _unknown_key(error: ConfigCompositionException, arguments: Sequence[str]) ->
         return first
     key = first.split("'")[1]
     groups, keys = _known(arguments)
+    if key in keys:  # a sweep over choices of which one lacks it
+        return f"{key}: one of the choices swept over has no such key. Sweep over those that have it, and run the others by themselves."
     near = nearest(key, [*groups, *keys])
     hint = f"Did you mean {' or '.join(near)}?" if near else "`python -m zsl_lab --cfg job` lists every key."
     return f"{key}: there is no such key. {hint}"

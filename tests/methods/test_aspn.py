@@ -233,6 +233,10 @@ def test_scores_compare_features_with_the_noiseless_output_for_every_class(score
     nearest = torch.stack([((x - prototypes) ** 2).sum(1).argmin() for x in features])
     if score == "distance":
         assert torch.equal(model.class_scores(features).argmax(1), nearest)
+    # what is drawn is the space that is compared in
+    drawn, places = model.latent_space(features)
+    products = -torch.cdist(drawn, places).square() if score == "distance" else drawn @ places.T
+    torch.testing.assert_close(products, model.class_scores(features))
 
 
 def test_each_parameter_belongs_to_exactly_one_optimiser() -> None:

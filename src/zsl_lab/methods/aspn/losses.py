@@ -14,6 +14,18 @@ from zsl_lab.nn.gradient_penalty import gradient_penalty
 Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine", "whitened_cosine"]
 
 
+def comparable(rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None) -> Tensor:
+    """Features or prototypes in the space they are compared in, ``[N, D]``; for the arguments see :func:`compatibility`."""
+    if kind in ("inner_product", "distance"):
+        return rows
+    if kind in ("centered_cosine", "whitened_cosine"):
+        rows = rows - centre
+    if kind == "whitened_cosine":
+        assert whitening is not None
+        rows = rows @ whitening
+    return normalize(rows, dim=1)
+
+
 def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None) -> Tensor:
     """How well each feature fits each prototype, higher is better.
 
@@ -31,14 +43,7 @@ def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility, cen
     """
     if kind == "distance":
         return -squared_distances(features, prototypes)
-    if kind in ("centered_cosine", "whitened_cosine"):
-        features, prototypes = features - centre, prototypes - centre
-    if kind == "whitened_cosine":
-        assert whitening is not None
-        features, prototypes = features @ whitening, prototypes @ whitening
-    if kind != "inner_product":
-        features, prototypes = normalize(features, dim=1), normalize(prototypes, dim=1)
-    return features @ prototypes.T
+    return comparable(features, kind, centre, whitening) @ comparable(prototypes, kind, centre, whitening).T
 
 
 def prototype_cross_entropy(scores: Tensor, labels: Tensor, temperature: float, among: Tensor | None = None) -> Tensor:

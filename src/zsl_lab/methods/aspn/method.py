@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
 from zsl_lab.methods.aspn.attention import CategoryAttention
-from zsl_lab.methods.aspn.losses import Compatibility, compatibility, critic_loss, prototype_cross_entropy
+from zsl_lab.methods.aspn.losses import Compatibility, comparable, compatibility, critic_loss, prototype_cross_entropy
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.nn.losses import squared_error
@@ -245,5 +245,7 @@ class ASPN(ZeroShotMethod):
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features themselves and the prototypes of all classes, ``([B, D], [C, D])``: ASPN classifies in feature space."""
-        return features, self.generator.prototypes(self.semantics)
+        """Features and the prototypes of all classes in the space they are compared in, ``([B, D], [C, D])``."""
+        both = (features, self.generator.prototypes(self.semantics))
+        features, prototypes = (comparable(rows, self.config.score, self.centre, self.whitening) for rows in both)
+        return features, prototypes

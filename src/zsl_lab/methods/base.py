@@ -9,16 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.metrics import ZeroShotMetrics, predict
+
+#: the width of a layer, as a configuration key
+Width = Annotated[int, Field(ge=1)]
 
 
 class MethodConfig(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,11 +13,9 @@ from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
 from zsl_lab.methods.aspn.attention import CategoryAttention
 from zsl_lab.methods.aspn.losses import Compatibility, comparable, compatibility, critic_loss, prototype_cross_entropy
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
 from zsl_lab.nn.losses import squared_error
 from zsl_lab.nn.whitening import within_class_whitening
-
-Width = Annotated[int, Field(ge=1)]
 
 
 class ASPNConfig(MethodConfig):

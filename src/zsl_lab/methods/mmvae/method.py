@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from zsl_lab.data.datamodule import Batch, ClassSpace
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
 from zsl_lab.nn.gaussian import reparameterize
 from zsl_lab.nn.losses import squared_error
-
-Width = Annotated[int, Field(ge=1)]
 
 
 class MMVAEConfig(MethodConfig):

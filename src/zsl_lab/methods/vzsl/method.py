@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -11,13 +11,11 @@ from torch import Tensor
 
 from zsl_lab.data.datamodule import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
 from zsl_lab.nn.blocks import mlp
 from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparameterize
-
-Width = Annotated[int, Field(ge=1)]
 
 
 class VZSLConfig(MethodConfig):

@@ -8,6 +8,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
+import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.torchvision_import
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 #: a run of a second or two: small networks, few steps, nothing on the screen

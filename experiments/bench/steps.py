@@ -71,7 +71,7 @@ def raw_loop(config: RunConfig, data: FeatureDataModule, device: torch.device) -
             order, position = torch.randperm(len(samples.labels), device=device), 0
         rows = order[position : position + size]
         position += size
-        method.train_on(Batch(*(part[rows] for part in samples)))
+        method.train_on(Batch(*(part[rows] for part in samples[:3])))
         method.step += 1
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -22,7 +22,7 @@ from zsl_lab.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.callbacks.stopwatch import Stopwatch
 from zsl_lab.config import RunConfig, parse
 from zsl_lab.data.benchmark import Benchmark
-from zsl_lab.data.datamodule import FeatureDataModule
+from zsl_lab.data.datamodule import PhaseDataModule
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import Split, redraw, test_split, validation_split
 from zsl_lab.errors import CheckpointError, ConfigError, InterruptionError, output_error, quoted
@@ -319,7 +319,7 @@ class _Experiment:
             checkpoint=str(path),
             versions=versions(),
             git_commit=git_commit(),
-            model=complexity(method, data.feature_dim),
+            model=complexity(method, data.samples(data.split.eval_unseen[:1], method.device).inputs),
             calibration=method.calibration if config.selection.calibrate and config.selection.name == "validation" else None,
         )
         predicted = method.test_predictions()
@@ -330,7 +330,7 @@ class _Experiment:
 
     # --------------------------------------------------------------------------- parts
 
-    def _data(self, split: Split) -> FeatureDataModule:
+    def _data(self, split: Split) -> PhaseDataModule:
         return self.config.dataset.data_module(self.benchmark, split)
 
     def _trainer(self, callbacks: list[pl.Callback], *, epochs: int, look: bool) -> pl.Trainer:
@@ -360,7 +360,8 @@ class _Experiment:
 
 
 def _load_benchmark(config: RunConfig) -> Benchmark:
-    benchmark = config.dataset.load(_data_paths(config))
+    load = config.dataset.load_images if config.method_class.takes == "images" else config.dataset.load
+    benchmark: Benchmark = load(_data_paths(config))
     return redraw(benchmark, config.dataset.split_seed) if config.dataset.split == "random" else benchmark
 
 

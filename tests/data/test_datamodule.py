@@ -26,7 +26,7 @@ def test_batches_have_their_size_even_where_a_pass_ends() -> None:
 
 def test_features_labels_and_rows_of_a_batch_belong_together() -> None:
     for batch in TrainStream(samples(10), lambda step: 4, [5], seed=0):
-        assert torch.equal(batch.features[:, 0].long(), batch.rows)
+        assert torch.equal(batch.inputs[:, 0].long(), batch.rows)
         assert torch.equal(batch.labels, batch.rows % 3)
 
 

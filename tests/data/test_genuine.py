@@ -15,7 +15,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from zsl_lab.data import splits
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.dataset import DataPaths, DatasetConfig
 from zsl_lab.data.mat import read_mat
 from zsl_lab.data.xian import XianDataset
@@ -55,7 +55,7 @@ def stand_in_labels(folder: Path, seen: int, unseen: int, validation: int) -> np
 
 
 @pytest.fixture
-def benchmark(genuine: Path, published: str, paths: DataPaths, write_mat: WriteMat) -> Benchmark:
+def benchmark(genuine: Path, published: str, paths: DataPaths, write_mat: WriteMat) -> FeatureBenchmark:
     """A published benchmark: the genuine split file, with stand-ins for features and labels."""
     config = configured(published)
     assert isinstance(config, XianDataset)
@@ -70,7 +70,7 @@ def benchmark(genuine: Path, published: str, paths: DataPaths, write_mat: WriteM
         return config.load(paths)
 
 
-def test_genuine_files_parse_with_the_published_counts(benchmark: Benchmark, published: str) -> None:
+def test_genuine_files_parse_with_the_published_counts(benchmark: FeatureBenchmark, published: str) -> None:
     assert len(benchmark.trainval) + len(benchmark.test_seen) + len(benchmark.test_unseen) == benchmark.num_samples
     assert benchmark.provenance.splits_version.startswith(f"proposed split ({published.upper()}, file of 20")
     assert benchmark.validation_classes is not None
@@ -79,7 +79,7 @@ def test_genuine_files_parse_with_the_published_counts(benchmark: Benchmark, pub
     assert benchmark.class_names[0] == expected
 
 
-def test_no_phase_but_the_last_sees_a_test_sample(benchmark: Benchmark) -> None:
+def test_no_phase_but_the_last_sees_a_test_sample(benchmark: FeatureBenchmark) -> None:
     test = np.concatenate([benchmark.test_seen, benchmark.test_unseen])
     for own in (benchmark.validation_classes, None):  # the authors' validation classes, and classes drawn by the seed
         b = benchmark.with_split(benchmark.trainval, benchmark.test_seen, benchmark.test_unseen, own, benchmark.provenance)
@@ -92,7 +92,7 @@ def test_no_phase_but_the_last_sees_a_test_sample(benchmark: Benchmark) -> None:
     assert not np.isin(splits.test_split(benchmark).train, test).any()
 
 
-def test_a_redrawn_split_keeps_the_numbers_of_classes(benchmark: Benchmark) -> None:
+def test_a_redrawn_split_keeps_the_numbers_of_classes(benchmark: FeatureBenchmark) -> None:
     b = splits.redraw(benchmark, 0)
     assert len(b.seen_classes) == len(benchmark.seen_classes)
     assert len(b.unseen_classes) == len(benchmark.unseen_classes)

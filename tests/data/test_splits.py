@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zsl_lab.data import splits
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.synthetic import SyntheticDataset
 from zsl_lab.errors import DataError
@@ -19,13 +19,13 @@ from .conftest import BASE
 SIZES = {"classes": 20, "unseen": 5, "feature_dim": 3, "semantic_dim": 3, "samples_per_class": 10, "difficulty": 0.5, "seed": 0}
 
 
-def synthetic(**sizes: Any) -> Benchmark:
+def synthetic(**sizes: Any) -> FeatureBenchmark:
     config = SyntheticDataset.model_validate({**BASE, "name": "toy", **SIZES, **sizes})
     return config.load(DataPaths.__new__(DataPaths))
 
 
 @pytest.fixture
-def benchmark() -> Benchmark:
+def benchmark() -> FeatureBenchmark:
     return synthetic()
 
 
@@ -33,7 +33,7 @@ def same(a: splits.Split, b: splits.Split) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("train", "eval_seen", "eval_unseen", "unseen_classes"))
 
 
-def test_the_test_phase_is_the_benchmark_s_own(benchmark: Benchmark) -> None:
+def test_the_test_phase_is_the_benchmark_s_own(benchmark: FeatureBenchmark) -> None:
     t = splits.test_split(benchmark)
     assert t.name == "test"
     assert t.train is benchmark.trainval
@@ -44,7 +44,7 @@ def test_the_test_phase_is_the_benchmark_s_own(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_validation_uses_every_training_sample_once_and_no_test_sample(benchmark: Benchmark, seed: int) -> None:
+def test_validation_uses_every_training_sample_once_and_no_test_sample(benchmark: FeatureBenchmark, seed: int) -> None:
     v = splits.validation_split(benchmark, seed)
     assert v.name == "validation"
     np.testing.assert_array_equal(np.sort(np.concatenate([v.train, v.eval_seen, v.eval_unseen])), np.sort(benchmark.trainval))
@@ -60,12 +60,12 @@ def test_validation_uses_every_training_sample_once_and_no_test_sample(benchmark
         assert part.dtype == np.int64
 
 
-def test_the_seed_decides(benchmark: Benchmark) -> None:
+def test_the_seed_decides(benchmark: FeatureBenchmark) -> None:
     assert same(splits.validation_split(benchmark, 0), splits.validation_split(benchmark, 0))
     assert not same(splits.validation_split(benchmark, 0), splits.validation_split(benchmark, 1))
 
 
-def test_the_authors_validation_classes_are_kept_for_every_seed(benchmark: Benchmark) -> None:
+def test_the_authors_validation_classes_are_kept_for_every_seed(benchmark: FeatureBenchmark) -> None:
     chosen = benchmark.seen_classes[[3, 1]]
     b = replace(benchmark, validation_classes=chosen)
     for seed in (0, 1):
@@ -81,7 +81,7 @@ def test_a_class_of_one_sample_keeps_it() -> None:
     assert np.bincount(labels[kept], minlength=3).tolist() == [1, 1, 1]
 
 
-def test_too_few_classes_or_samples_for_validation_are_an_error(benchmark: Benchmark) -> None:
+def test_too_few_classes_or_samples_for_validation_are_an_error(benchmark: FeatureBenchmark) -> None:
     with pytest.raises(DataError, match=r"found 14 validation classes among 15.*at least 2 other.*selection=last"):
         splits.validation_split(replace(benchmark, validation_classes=benchmark.seen_classes[1:]), 0)
     two = benchmark.seen_classes[:2]
@@ -99,7 +99,7 @@ def test_too_few_classes_or_samples_for_validation_are_an_error(benchmark: Bench
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_redrawn_split_has_the_same_counts_and_other_classes(benchmark: Benchmark, seed: int) -> None:
+def test_a_redrawn_split_has_the_same_counts_and_other_classes(benchmark: FeatureBenchmark, seed: int) -> None:
     b = splits.redraw(benchmark, seed)
     assert len(b.seen_classes) == len(benchmark.seen_classes)
     assert len(b.unseen_classes) == len(benchmark.unseen_classes)
@@ -113,7 +113,7 @@ def test_a_redrawn_split_has_the_same_counts_and_other_classes(benchmark: Benchm
     assert b.features is benchmark.features
 
 
-def test_redrawn_splits_are_told_apart_by_their_hash(benchmark: Benchmark) -> None:
+def test_redrawn_splits_are_told_apart_by_their_hash(benchmark: FeatureBenchmark) -> None:
     hashes = [splits.redraw(benchmark, seed).provenance.splits_sha256 for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
     assert benchmark.provenance.splits_sha256 not in hashes

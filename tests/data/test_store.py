@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from zsl_lab.data import store
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.synthetic import SyntheticDataset
 from zsl_lab.errors import DataError, OutputError
@@ -23,7 +23,7 @@ SIZES = {"classes": 6, "unseen": 2, "feature_dim": 8, "semantic_dim": 3, "sample
 
 
 @pytest.fixture
-def benchmark(paths: DataPaths) -> Benchmark:
+def benchmark(paths: DataPaths) -> FeatureBenchmark:
     return SyntheticDataset.model_validate({**BASE, "name": "toy", **SIZES}).load(paths)
 
 
@@ -35,7 +35,7 @@ def run(script: str, *arguments: Path) -> str:
 
 
 @pytest.mark.parametrize("validation_classes", [None, [1, 2]])
-def test_what_is_stored_comes_back(benchmark: Benchmark, tmp_path: Path, validation_classes: list[int] | None) -> None:
+def test_what_is_stored_comes_back(benchmark: FeatureBenchmark, tmp_path: Path, validation_classes: list[int] | None) -> None:
     ids = None if validation_classes is None else benchmark.seen_classes[validation_classes]
     b = benchmark.with_split(benchmark.trainval, benchmark.test_seen, benchmark.test_unseen, ids, benchmark.provenance)
     store.save(b, tmp_path / "new" / "b.h5")
@@ -46,7 +46,7 @@ def test_what_is_stored_comes_back(benchmark: Benchmark, tmp_path: Path, validat
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["b.h5"]
 
 
-def test_every_damaged_byte_is_noticed(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_every_damaged_byte_is_noticed(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
     path = tmp_path / "b.h5"
     store.save(benchmark, path)
     intact = path.read_bytes()
@@ -63,17 +63,17 @@ def test_every_damaged_byte_is_noticed(benchmark: Benchmark, tmp_path: Path) -> 
             store.load(path)
 
 
-def test_another_format_version_is_not_read(benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_format_version_is_not_read(benchmark: FeatureBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(benchmark, tmp_path / "b.h5")
     monkeypatch.setattr(store, "FORMAT_VERSION", store.FORMAT_VERSION + 1)
     with pytest.raises(DataError, match=r"format 1.*expected .*format 2"):
         store.load(tmp_path / "b.h5")
 
 
-def test_the_key_chooses_the_file(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_the_key_chooses_the_file(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
     builds = []
 
-    def build() -> Benchmark:
+    def build() -> FeatureBenchmark:
         builds.append(1)
         return benchmark
 
@@ -83,19 +83,19 @@ def test_the_key_chooses_the_file(benchmark: Benchmark, tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_data_are_contiguous(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_data_are_contiguous(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
     store.save(benchmark, tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as file:
         assert all(dataset.chunks is None and dataset.compression is None for dataset in file.values())
 
 
-def test_a_file_in_place_of_the_folder_is_an_output_error(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_an_output_error(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(OutputError, match=r"cache/b\.h5: cannot be written .*paths\.cache_dir"):
         store.save(benchmark, tmp_path / "cache" / "b.h5")
 
 
-def test_a_failed_write_keeps_the_old_file(benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(benchmark: FeatureBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cache" / "b.h5"
     store.save(benchmark, path)
     before = path.read_bytes()
@@ -126,7 +126,7 @@ for limit in (0, 100, 1000, 4096, 7000):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file size limit stands in for a full disk")
-def test_a_disk_that_fills_up_leaves_nothing_half_written(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_leaves_nothing_half_written(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
     store.save(benchmark, tmp_path / "b.h5")
     text = run(FULL_DISK, tmp_path / "b.h5", tmp_path / "full" / "b.h5")
     assert text.count("full/b.h5: cannot be written (File too large)") == 5
@@ -139,14 +139,17 @@ import sys
 import numpy as np
 from pathlib import Path
 from zsl_lab.data import store
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import FeatureBenchmark
 n = 37_322
 labels = np.arange(n) % 50
 features = np.ones((n, 2048), dtype=np.float32)
 index = np.arange(n)
 parts = index[(labels < 40) & (index % 7 > 0)], index[(labels < 40) & (index % 7 == 0)], index[labels >= 40]
 names = tuple(map(str, range(50)))
-store.save(Benchmark("awa2", features, labels, np.ones((50, 85), dtype=np.float32), names, *parts), Path(sys.argv[1]))
+semantics = np.ones((50, 85), dtype=np.float32)
+trainval, test_seen, test_unseen = parts
+fields = dict(labels=labels, class_names=names, trainval=trainval, test_seen=test_seen, test_unseen=test_unseen)
+store.save(FeatureBenchmark(name="awa2", features=features, semantics=semantics, **fields), Path(sys.argv[1]))
 """
 
 # the peak of this process alone: getrusage also counts the process that started it

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from zsl_lab.data import xian
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import validation_split
 from zsl_lab.errors import DataError, OutputError
@@ -30,7 +30,7 @@ def _no_unexpected_warning() -> object:
         yield
 
 
-def same(a: Benchmark, b: Benchmark) -> bool:
+def same(a: FeatureBenchmark, b: FeatureBenchmark) -> bool:
     arrays = ("features", "labels", "semantics", "trainval", "test_seen", "test_unseen", "validation_classes")
     return a.class_names == b.class_names and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
 

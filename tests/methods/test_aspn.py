@@ -127,7 +127,7 @@ def test_every_term_of_the_objective_has_the_value_and_gradients_of_its_equation
     assert model.inference is not None
     assert model.critic is not None
     samples = batch()
-    features, labels = samples.features.double(), samples.labels
+    features, labels = samples.inputs.double(), samples.labels
     torch.manual_seed(7)
     found = model.losses(features, labels)
     torch.manual_seed(7)
@@ -190,7 +190,7 @@ def test_a_samples_scores_do_not_depend_on_its_batch_mates(name: str, attention:
         model.train_on(batch(step))
     for training in (True, False):  # nor on whether somebody forgot to switch to evaluation
         model.train(training)
-        features = batch().features
+        features = batch().inputs
         whole = model.class_scores(features)
         alone = torch.cat([model.class_scores(row[None]) for row in features])
         torch.testing.assert_close(whole, alone)
@@ -227,7 +227,7 @@ def test_while_training_all_that_is_generated_attends_and_prototypes_do_not() ->
 @pytest.mark.parametrize("score", KINDS)
 def test_scores_compare_features_with_the_noiseless_output_for_every_class(score: Compatibility) -> None:
     model = method(score=score)
-    features = batch().features
+    features = batch().inputs
     prototypes = model.generator(model.semantics, torch.zeros(4, Z))
     torch.testing.assert_close(model.class_scores(features), compatibility(features, prototypes, score, model.centre, model.whitening))
     nearest = torch.stack([((x - prototypes) ** 2).sum(1).argmin() for x in features])
@@ -288,16 +288,16 @@ def test_without_attention_features_generated_for_unseen_classes_join_the_cycle_
     assert model.inference is not None
     samples = batch()
     torch.manual_seed(7)
-    found = model.losses(samples.features, samples.labels)
+    found = model.losses(samples.inputs, samples.labels)
     torch.manual_seed(7)
     extra = model.unseen[torch.randint(1, (3,))]
     noise = torch.randn(B + 3, Z)
     semantics = model.semantics[torch.cat([samples.labels, extra])]
     generated = model.generator(semantics, noise)
-    cycled = model.generator(*model.inference(samples.features))
+    cycled = model.generator(*model.inference(samples.inputs))
     torch.testing.assert_close(found["semantic_cycle"], (semantics - model.inference(generated)[0]).square().sum(1).mean())
-    torch.testing.assert_close(found["visual_cycle"], (samples.features - cycled).square().sum(1).mean())
-    torch.testing.assert_close(found["visual"], (samples.features - generated[:B]).square().sum(1).mean())
+    torch.testing.assert_close(found["visual_cycle"], (samples.inputs - cycled).square().sum(1).mean())
+    torch.testing.assert_close(found["visual"], (samples.inputs - generated[:B]).square().sum(1).mean())
 
 
 def test_with_decay_the_learning_rates_fall_linearly_to_zero() -> None:
@@ -324,7 +324,7 @@ def test_one_batch_can_be_learnt_by_heart() -> None:
     prototypes = torch.rand(3, D)
     features = prototypes[samples.labels]
     for _ in range(300):
-        model.train_on(samples._replace(features=features))
+        model.train_on(samples._replace(inputs=features))
     assert torch.equal(model.class_scores(features).argmax(1), samples.labels)
 
 
@@ -347,7 +347,7 @@ def test_what_is_taken_from_the_training_samples_are_their_mean_and_their_scatte
     model = cfg.method_class.build(cfg.method, data)
     assert isinstance(model, ASPN)
     samples = data.samples(benchmark.trainval)
-    mean = samples.features.mean(0)
+    mean = samples.inputs.mean(0)
     torch.testing.assert_close(model.centre, mean)
-    torch.testing.assert_close(model.whitening, within_class_whitening(samples.features, samples.labels, 0.5))
+    torch.testing.assert_close(model.whitening, within_class_whitening(samples.inputs, samples.labels, 0.5))
     torch.testing.assert_close(model.generator.prototypes(model.semantics), mean.expand(benchmark.num_classes, -1))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 
 from tests.conftest import SHORT
@@ -15,7 +16,7 @@ def test_parameters_and_operations_are_those_counted_by_hand(configure: Callable
     cfg = parse(configure("method=mmvae", *SHORT, "method.batch_norm=false", "method.prior_batch_norm=false"))
     D, Q, Z, H, C = 10, 5, 8, 32, 4
     classes = ClassSpace(np.arange(C), np.eye(C, Q, dtype=np.float32), np.array([True, True, False, False]), tuple("abcd"))
-    found = complexity(cfg.method_class(cfg.method, D, classes).eval(), D)
+    found = complexity(cfg.method_class(cfg.method, D, classes).eval(), torch.zeros(1, D))
 
     def dense(a: int, b: int) -> int:
         return a * b + b

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.conftest import SHORT_FIT
 from zsl_lab.config import parse
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datamodule import Batch, ClassSpace
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError
@@ -166,7 +166,7 @@ def test_each_step_leaves_the_solution_of_its_candidate_on_the_seen_classes() ->
     for gamma, lambda_ in method.config.candidates:
         losses = method.train_on(batch)
         method.step += 1
-        expected = written_out(batch.features, targets, method.semantics[seen], gamma, lambda_)
+        expected = written_out(batch.inputs, targets, method.semantics[seen], gamma, lambda_)
         torch.testing.assert_close(method.weights.data, expected.float(), rtol=1e-4, atol=1e-6)
         assert (losses["gamma"].item(), losses["lambda"].item()) == pytest.approx((gamma, lambda_))
         assert 0 < losses["error"].item() < losses["total"].item() <= 4
@@ -183,25 +183,25 @@ def test_semantics_of_unseen_classes_do_not_enter_the_solution() -> None:
 def test_scores_are_the_bilinear_form_with_the_semantics_of_every_class() -> None:
     method, batch = small_method()
     method.train_on(batch)
-    found = method.class_scores(batch.features[:3])
+    found = method.class_scores(batch.inputs[:3])
     v, s = method.weights.double(), method.semantics.double()
-    expected = [[float(x @ v @ s[c]) for c in range(6)] for x in batch.features[:3].double()]
+    expected = [[float(x @ v @ s[c]) for c in range(6)] for x in batch.inputs[:3].double()]
     torch.testing.assert_close(found.double(), torch.tensor(expected, dtype=torch.float64), rtol=1e-4, atol=1e-6)
 
 
 def test_a_sample_is_scored_alike_alone_and_in_a_batch() -> None:
     method, batch = small_method()
     method.train_on(batch)
-    alone = torch.cat([method.class_scores(row[None]) for row in batch.features])
-    torch.testing.assert_close(method.class_scores(batch.features), alone, rtol=1e-5, atol=1e-6)
+    alone = torch.cat([method.class_scores(row[None]) for row in batch.inputs])
+    torch.testing.assert_close(method.class_scores(batch.inputs), alone, rtol=1e-5, atol=1e-6)
 
 
 def test_among_classes_of_equal_norm_the_nearest_in_the_latent_space_is_the_best_scored() -> None:
     method, batch = small_method()
     method.semantics.copy_(torch.nn.functional.normalize(method.semantics, dim=1))
     method.train_on(batch)
-    samples, classes = method.latent_space(batch.features)
-    assert torch.equal(torch.cdist(samples, classes).argmin(1), method.class_scores(batch.features).argmax(1))
+    samples, classes = method.latent_space(batch.inputs)
+    assert torch.equal(torch.cdist(samples, classes).argmin(1), method.class_scores(batch.inputs).argmax(1))
 
 
 def test_all_that_training_determines_counts_as_a_parameter_and_none_of_it_is_descended_on() -> None:
@@ -248,11 +248,11 @@ def test_the_reported_weights_are_the_solution_of_the_selected_pair_on_all_train
     checks = [(float(row[f"check/{config.selection.metric}"]), float(row["check/ausuc"])) for row in rows if row["phase"] == "select"]
     gamma, lambda_ = candidates[checks.index(max(checks))]
 
-    benchmark: Benchmark = config.dataset.load(None)  # type: ignore[arg-type]
+    benchmark: FeatureBenchmark = config.dataset.load(None)  # type: ignore[arg-type]
     data = config.dataset.data_module(benchmark, final_split(benchmark))
     samples, seen = data.samples(data.split.train), torch.from_numpy(data.classes.seen_mask)
     targets = torch.searchsorted(torch.from_numpy(np.flatnonzero(data.classes.seen_mask)), samples.labels)
-    expected = written_out(samples.features, targets, torch.from_numpy(data.classes.semantics)[seen], gamma, lambda_)
+    expected = written_out(samples.inputs, targets, torch.from_numpy(data.classes.semantics)[seen], gamma, lambda_)
     torch.testing.assert_close(stored(tmp_path / "run" / "checkpoints" / "best.ckpt")["weights"], expected.float(), rtol=1e-3, atol=1e-5)
 
 

@@ -1,7 +1,8 @@
-"""The benchmark in memory: features, labels, class semantics and which sample plays which part.
+"""The benchmark in memory: samples, labels, what is known of the classes, and which sample plays which part.
 
-Nothing here knows a file or a method. Readers build a :class:`Benchmark`; every array is validated once, on
-construction, so that whoever holds one may trust it.
+Nothing here knows a file or a method. Readers build a :class:`FeatureBenchmark` (vectors in, vectors for the classes) or an
+:class:`ImageBenchmark` (pictures in, texts for the classes); every array is validated once, on construction, so that
+whoever holds one may trust it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ from zsl_lab.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+ImageArray = npt.NDArray[np.uint8]
+B = TypeVar("B", bound="Benchmark")
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,13 @@ class Provenance:
     sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Benchmark:
-    """A zero-shot benchmark, validated.
+    """Labelled samples of seen and unseen classes, validated; its subclasses say what a sample and a class are.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
-        features: Visual features, float32 ``[N, D]``.
         labels: Class id of each sample, 0-based, int64 ``[N]``.
-        semantics: Class semantics, float32 ``[C, Q]``; row ``c`` describes class id ``c``.
         class_names: ``C`` names; row ``c`` names class id ``c``.
         trainval: 0-based sample indices of the seen classes that may be trained on, int64.
         test_seen: 0-based sample indices of the seen classes that are only tested on, int64.
@@ -62,9 +64,7 @@ class Benchmark:
     """
 
     name: str
-    features: FloatArray
     labels: IntArray
-    semantics: FloatArray
     class_names: tuple[str, ...]
     trainval: IntArray
     test_seen: IntArray
@@ -73,17 +73,17 @@ class Benchmark:
     provenance: Provenance = field(default_factory=lambda: Provenance("memory"))
 
     def __post_init__(self) -> None:
-        _validate(self)
+        _validate_split(self)
 
     @property
     def num_samples(self) -> int:
         """N, the number of samples."""
-        return len(self.features)
+        return len(self.labels)
 
     @property
     def num_classes(self) -> int:
         """C, the number of classes, seen and unseen."""
-        return len(self.semantics)
+        return len(self.class_names)
 
     @cached_property
     def seen_classes(self) -> IntArray:
@@ -96,14 +96,14 @@ class Benchmark:
         return np.unique(self.labels[self.test_unseen])
 
     def with_split(
-        self,
+        self: B,
         trainval: IntArray,
         test_seen: IntArray,
         test_unseen: IntArray,
         validation_classes: IntArray | None,
         provenance: Provenance,
-    ) -> Benchmark:
-        """The same samples and semantics with other parts to play."""
+    ) -> B:
+        """The same samples and classes with other parts to play."""
         return replace(
             self,
             trainval=trainval,
@@ -114,46 +114,97 @@ class Benchmark:
         )
 
 
-def _validate(b: Benchmark) -> None:
-    """Check everything that training or evaluation relies on; cost is one pass over the features."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureBenchmark(Benchmark):
+    """A benchmark of feature vectors; a vector describes each class.
 
-    def fail(name: str, found: str, expected: str, other: str | None = None) -> DataError:
-        sources = b.provenance.sources
-        file, first = sources.get(name, (b.provenance.origin, name))
-        fields = f"field '{first}'" if other is None else f"fields '{first}' and '{sources.get(other, (file, other))[1]}'"
-        return DataError(f"{file}: {fields}: found {found}; expected {expected}.")
+    Attributes:
+        features: Visual features, float32 ``[N, D]``.
+        semantics: Class semantics, float32 ``[C, Q]``; row ``c`` describes class id ``c``.
+    """
 
-    if b.features.ndim != 2 or 0 in b.features.shape:
-        raise fail("features", f"an array of shape {list(b.features.shape)}", "[samples, dimensions], neither of them 0")
-    if b.labels.shape != (b.num_samples,):
-        raise fail("labels", f"shape {list(b.labels.shape)}", f"one label for each of the {b.num_samples} samples")
-    if b.semantics.ndim != 2 or 0 in b.semantics.shape:
-        raise fail("semantics", f"an array of shape {list(b.semantics.shape)}", "[classes, dimensions], neither of them 0")
-    if len(b.class_names) != b.num_classes:
-        raise fail("class names", f"{len(b.class_names)} names", f"{b.num_classes}, one for each row of the semantics")
+    features: FloatArray
+    semantics: FloatArray
+
+    def __post_init__(self) -> None:
+        samples, classes = len(self.features), len(self.semantics)
+        if self.features.ndim != 2 or 0 in self.features.shape:
+            raise _failure(self, "features", f"an array of shape {list(self.features.shape)}", "[samples, dimensions], neither of them 0")
+        if self.labels.shape != (samples,):
+            raise _failure(self, "labels", f"shape {list(self.labels.shape)}", f"one label for each of the {samples} samples")
+        if self.semantics.ndim != 2 or 0 in self.semantics.shape:
+            raise _failure(self, "semantics", f"an array of shape {list(self.semantics.shape)}", "[classes, dimensions], neither of them 0")
+        if len(self.class_names) != classes:
+            raise _failure(self, "class names", f"{len(self.class_names)} names", f"{classes}, one for each row of the semantics")
+        _validate_labels(self, "semantics")
+        for name, array in (("features", self.features), ("semantics", self.semantics)):
+            bad = _first_not_finite(array)
+            if bad is not None:
+                row, column = bad
+                found = f"{array[row, column]} in row {row}, column {column} (0-based)"
+                raise _failure(self, name, found, "finite numbers only")
+        super().__post_init__()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageBenchmark(Benchmark):
+    """A benchmark of pictures; a text describes each class.
+
+    Attributes:
+        images: uint8 ``[N, height, width, channels]``, 1 or 3 channels; may be mapped from a file, so read rows, not all of it.
+        descriptions: ``C`` texts; row ``c`` describes class id ``c``. None is empty.
+    """
+
+    images: ImageArray
+    descriptions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = list(self.images.shape)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or 0 in shape or shape[-1] not in (1, 3):
+            raise _failure(self, "images", f"{self.images.dtype} of shape {shape}", "uint8 [samples, height, width, 1 or 3]")
+        if self.labels.shape != (shape[0],):
+            raise _failure(self, "labels", f"shape {list(self.labels.shape)}", f"one label for each of the {shape[0]} images")
+        if len(self.descriptions) != self.num_classes:
+            raise _failure(self, "descriptions", f"{len(self.descriptions)} texts", f"{self.num_classes}, one for each class")
+        for class_id, text in enumerate(self.descriptions):
+            if not text.strip():
+                raise _failure(self, "descriptions", f"an empty text for class {_class(self, class_id)}", "a description of every class")
+        _validate_labels(self, "class names")
+        super().__post_init__()
+
+
+def _failure(b: Benchmark, name: str, found: str, expected: str, other: str | None = None) -> DataError:
+    sources = b.provenance.sources
+    file, first = sources.get(name, (b.provenance.origin, name))
+    fields = f"field '{first}'" if other is None else f"fields '{first}' and '{sources.get(other, (file, other))[1]}'"
+    return DataError(f"{file}: {fields}: found {found}; expected {expected}.")
+
+
+def _validate_labels(b: Benchmark, classes: str) -> None:
     low, high = int(b.labels.min()), int(b.labels.max())
     if low < 0 or high >= b.num_classes:
-        raise fail("labels", f"class ids from {low + 1} to {high + 1} (1-based)", f"1 to {b.num_classes}, the classes of the semantics")
-    for name, array in (("features", b.features), ("semantics", b.semantics)):
-        bad = _first_not_finite(array)
-        if bad is not None:
-            row, column = bad
-            raise fail(name, f"{array[row, column]} in row {row}, column {column} (0-based)", "finite numbers only")
+        raise _failure(
+            b, "labels", f"class ids from {low + 1} to {high + 1} (1-based)", f"1 to {b.num_classes}, the classes of the {classes}"
+        )
+
+
+def _validate_split(b: Benchmark) -> None:
     parts = {"trainval": b.trainval, "test_seen": b.test_seen, "test_unseen": b.test_unseen}
     for name, index in parts.items():
         if index.ndim != 1 or len(index) == 0:
-            raise fail(name, "no sample" if index.size == 0 else f"shape {list(index.shape)}", "a list of at least one sample index")
+            raise _failure(b, name, "no sample" if index.size == 0 else f"shape {list(index.shape)}", "a list of at least one sample index")
         if index.min() < 0 or index.max() >= b.num_samples:
             worst = int(index.min()) if index.min() < 0 else int(index.max())
-            raise fail(name, f"sample index {worst + 1} (1-based)", f"1 to {b.num_samples}, the samples of the feature file")
+            raise _failure(b, name, f"sample index {worst + 1} (1-based)", f"1 to {b.num_samples}, the samples of the feature file")
         if len(np.unique(index)) != len(index):
-            raise fail(name, "the same sample more than once", "every sample at most once")
+            raise _failure(b, name, "the same sample more than once", "every sample at most once")
     names = list(parts)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             common = np.intersect1d(parts[first], parts[second])
             if len(common):
-                raise fail(
+                raise _failure(
+                    b,
                     first,
                     f"{len(common)} samples in both (the first, 1-based: {int(common[0]) + 1})",
                     "no sample in two parts: one that is trained on cannot be tested on",
@@ -161,18 +212,18 @@ def _validate(b: Benchmark) -> None:
                 )
     both = np.intersect1d(b.seen_classes, b.unseen_classes)
     if len(both):
-        raise fail(
-            "test_unseen", f"class {_class(b, both[0])}, which also has training samples", "only classes without any sample in trainval"
+        raise _failure(
+            b, "test_unseen", f"class {_class(b, both[0])}, which also has training samples", "only classes without any sample in trainval"
         )
     strangers = np.setdiff1d(b.labels[b.test_seen], b.seen_classes)
     if len(strangers):
-        raise fail("test_seen", f"class {_class(b, strangers[0])}, which has no training sample", "only classes that train")
+        raise _failure(b, "test_seen", f"class {_class(b, strangers[0])}, which has no training sample", "only classes that train")
     if len(b.seen_classes) < 2:
-        raise fail("trainval", f"{len(b.seen_classes)} seen class", "at least 2 seen classes")
+        raise _failure(b, "trainval", f"{len(b.seen_classes)} seen class", "at least 2 seen classes")
     if b.validation_classes is not None:
         outside = np.setdiff1d(b.validation_classes, b.seen_classes)
         if len(outside):
-            raise fail("validation classes", f"class {_class(b, outside[0])}, which is not a seen class", "seen classes only")
+            raise _failure(b, "validation classes", f"class {_class(b, outside[0])}, which is not a seen class", "seen classes only")
 
 
 def _first_not_finite(array: FloatArray) -> tuple[int, int] | None:

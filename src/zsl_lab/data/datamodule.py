@@ -1,10 +1,11 @@
-"""Batches for training and evaluation, cut from tensors that lie on the training device."""
+"""Batches for training and evaluation: what every phase of a benchmark has, and features cut from tensors on the training device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, IntArray
 from zsl_lab.data.scaling import Normalization, Scaler
 from zsl_lab.data.splits import Split
 
@@ -28,14 +29,16 @@ class Batch(NamedTuple):
     """Samples and what is known of them.
 
     Attributes:
-        features: Scaled features, ``[B, D]``.
-        labels: Class positions, ``[B]``: rows of :attr:`ClassSpace.semantics`.
+        inputs: Scaled features, ``[B, D]``; of an image benchmark pictures, uint8 ``[B, channels, height, width]``.
+        labels: Class positions in the phase's :class:`ClassSpace`, ``[B]``.
         rows: 0-based index of each sample in the benchmark, ``[B]``.
+        classes: Positions of the classes that the batch was drawn from, ``[k]``, in no order; None for all that train.
     """
 
-    features: Tensor
+    inputs: Tensor
     labels: Tensor
     rows: Tensor
+    classes: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +47,17 @@ class ClassSpace:
 
     Attributes:
         ids: Class id in the benchmark of each position, ``[C]``.
-        semantics: Scaled class semantics, float32 ``[C, Q]``.
+        semantics: Scaled class semantics, float32 ``[C, Q]``; Q is 0 where texts describe the classes.
         seen_mask: Whether each class is seen, bool ``[C]``.
         names: The classes' names.
+        descriptions: The classes' texts, C of them; empty where vectors describe the classes.
     """
 
     ids: IntArray
     semantics: FloatArray
     seen_mask: npt.NDArray[np.bool_]
     names: tuple[str, ...]
+    descriptions: tuple[str, ...] = ()
 
 
 class TrainStream:
@@ -103,7 +108,7 @@ class TrainStream:
                 yield self._samples
             else:
                 rows = self._draw(wanted)
-                yield Batch(*(part.index_select(0, rows) for part in self._samples))
+                yield _rows_of(self._samples, rows)
 
     def state(self) -> dict[str, Any]:
         """Where the stream stands, for a checkpoint."""
@@ -114,6 +119,10 @@ class TrainStream:
         self._generator.set_state(state["pass_state"])
         self._begin_pass()
         self.step, self._position = state["step"], state["position"]
+
+
+def _rows_of(samples: Batch, rows: Tensor) -> Batch:
+    return Batch(*(part.index_select(0, rows) for part in samples[:3]))
 
 
 class _Batches:
@@ -127,42 +136,59 @@ class _Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._samples.labels), EVALUATION_BATCH):
-            yield Batch(*(part[start : start + EVALUATION_BATCH] for part in self._samples))
+            yield Batch(*(part[start : start + EVALUATION_BATCH] for part in self._samples[:3]))
 
 
-class FeatureDataModule(pl.LightningDataModule):
-    """A phase of a benchmark as scaled tensors on the training device.
+class Stream(Protocol):
+    """Training batches, cut in epochs that end where a check is due.
+
+    Attributes:
+        step: How many batches were given.
+    """
+
+    step: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches up to the next check; none after the last."""
+
+    def state(self) -> dict[str, Any]:
+        """Where the stream stands, for a checkpoint: plain containers and tensors."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go where :meth:`state` stood."""
+
+
+class PhaseDataModule(pl.LightningDataModule):
+    """A phase of a benchmark: its classes, and batches of its samples on the training device.
 
     Only the rows of the split are taken from the benchmark: a validation phase holds no test sample at all.
 
     Args:
         benchmark: The benchmark.
         split: Which samples train and which are evaluated.
-        normalize: How features are scaled; fitted on ``split.train``.
-        normalize_semantics: How class semantics are scaled; fitted on the seen classes of the split.
+        classes: The phase's classes.
     """
 
-    def __init__(self, benchmark: Benchmark, split: Split, normalize: Normalization, normalize_semantics: Normalization) -> None:
+    def __init__(self, benchmark: Benchmark, split: Split, classes: ClassSpace) -> None:
         super().__init__()
-        self._benchmark = benchmark
+        self._labels = benchmark.labels
         self.split = split
-        self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
-        semantics_scaler = Scaler.fit(normalize_semantics, benchmark.semantics[split.seen_classes])
-        ids = np.union1d(split.seen_classes, split.unseen_classes)
-        self.classes = ClassSpace(
-            ids=ids,
-            semantics=semantics_scaler.apply(torch.from_numpy(benchmark.semantics[ids])).numpy(),
-            seen_mask=np.isin(ids, split.seen_classes),
-            names=tuple(benchmark.class_names[i] for i in ids),
-        )
-        self._evaluation: _Batches | None = None
-        self._stream: TrainStream | None = None
+        self.classes = classes
+        self._evaluation: Iterable[Batch] | None = None
+        self._stream: Stream | None = None
         self._stream_state: dict[str, Any] | None = None
 
-    @property
-    def feature_dim(self) -> int:
-        """D."""
-        return int(self._benchmark.features.shape[1])
+    @abstractmethod
+    def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
+        """The given samples (0-based in the benchmark) as evaluation sees them, with class positions as labels."""
+
+    @abstractmethod
+    def training_stream(self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device) -> Stream:
+        """The training batches, from step 0 on (see :meth:`plan_training`)."""
+
+    @abstractmethod
+    def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
+        """The given samples in slices, as often as they are asked for; their number is known."""
 
     @property
     def last_step(self) -> int:
@@ -180,26 +206,24 @@ class FeatureDataModule(pl.LightningDataModule):
         """
         self._plan = (batch_size, list(check_steps), seed, first_step)
 
-    def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
-        """The given samples (0-based in the benchmark), scaled, with class positions as labels."""
-        features = self.scaler.apply(torch.from_numpy(self._benchmark.features[index]).to(device))
-        labels = torch.from_numpy(np.searchsorted(self.classes.ids, self._benchmark.labels[index])).to(device)
-        return Batch(features, labels, torch.from_numpy(index).to(device))
-
     def labels(self, index: IntArray) -> IntArray:
         """Benchmark class ids of the given samples."""
-        return self._benchmark.labels[index]
+        return self._labels[index]
+
+    def positions(self, index: IntArray) -> IntArray:
+        """Class positions of the given samples."""
+        return np.searchsorted(self.classes.ids, self._labels[index])
 
     def setup(self, stage: str) -> None:
         """Put what the stage needs on the training device."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if stage == "fit":
             batch_size, check_steps, seed, first_step = self._plan
-            self._stream = TrainStream(self.samples(self.split.train, device), batch_size, check_steps, seed)
+            self._stream = self.training_stream(batch_size, check_steps, seed, device)
             self._stream.step = first_step
-        self._evaluation = _Batches(self.samples(np.concatenate([self.split.eval_seen, self.split.eval_unseen]), device))
+        self._evaluation = self.evaluation_batches(np.concatenate([self.split.eval_seen, self.split.eval_unseen]), device)
 
-    def train_dataloader(self) -> TrainStream:
+    def train_dataloader(self) -> Stream:
         """Training batches."""
         assert self._stream is not None
         if self._stream_state is not None:
@@ -207,23 +231,70 @@ class FeatureDataModule(pl.LightningDataModule):
             self._stream_state = None
         return self._stream
 
-    def val_dataloader(self) -> _Batches:
+    def val_dataloader(self) -> Iterable[Batch]:
         """Evaluation samples, seen and unseen."""
         assert self._evaluation is not None
         return self._evaluation
 
-    def test_dataloader(self) -> _Batches:
+    def test_dataloader(self) -> Iterable[Batch]:
         """Evaluation samples, seen and unseen."""
         return self.val_dataloader()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Nothing to do: batches are cut from tensors that are there already."""
+        """Nothing to do: batches are on the device already."""
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaler, for whoever predicts with the checkpoint, and where the training stream stands."""
-        return {"scaler": self.scaler.state(), "stream": self._stream.state() if self._stream else None}
+        """Where the training stream stands."""
+        return {"stream": self._stream.state() if self._stream else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back the stream's place; the scaler is fitted anew, on the same samples."""
+        """Take back the stream's place."""
         self._stream_state = state_dict["stream"]
+
+
+class FeatureDataModule(PhaseDataModule):
+    """Features as scaled tensors that lie on the training device; a batch is an index into them.
+
+    Args:
+        benchmark: The benchmark.
+        split: Which samples train and which are evaluated.
+        normalize: How features are scaled; fitted on ``split.train``.
+        normalize_semantics: How class semantics are scaled; fitted on the seen classes of the split.
+    """
+
+    def __init__(self, benchmark: FeatureBenchmark, split: Split, normalize: Normalization, normalize_semantics: Normalization) -> None:
+        semantics_scaler = Scaler.fit(normalize_semantics, benchmark.semantics[split.seen_classes])
+        ids = np.union1d(split.seen_classes, split.unseen_classes)
+        classes = ClassSpace(
+            ids=ids,
+            semantics=semantics_scaler.apply(torch.from_numpy(benchmark.semantics[ids])).numpy(),
+            seen_mask=np.isin(ids, split.seen_classes),
+            names=tuple(benchmark.class_names[i] for i in ids),
+        )
+        super().__init__(benchmark, split, classes)
+        self._features = benchmark.features
+        self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return int(self._features.shape[1])
+
+    def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
+        """The given samples (0-based in the benchmark), scaled, with class positions as labels."""
+        features = self.scaler.apply(torch.from_numpy(self._features[index]).to(device))
+        labels = torch.from_numpy(self.positions(index)).to(device)
+        return Batch(features, labels, torch.from_numpy(index).to(device))
+
+    def training_stream(self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device) -> TrainStream:
+        """Shuffled passes over the training samples."""
+        return TrainStream(self.samples(self.split.train, device), batch_size, check_steps, seed)
+
+    def evaluation_batches(self, index: IntArray, device: torch.device) -> _Batches:
+        """Slices of the samples, which lie on the device."""
+        return _Batches(self.samples(index, device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler too, for whoever predicts with the checkpoint; on loading it is fitted anew, on the same samples."""
+        return {"scaler": self.scaler.state(), **super().state_dict()}

@@ -1,4 +1,4 @@
-"""What a ``dataset`` configuration may say, and what it promises: a :class:`Benchmark`."""
+"""What a ``dataset`` configuration may say, and what it promises: a benchmark, and the batches of its phases."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zsl_lab.data.benchmark import Benchmark
-from zsl_lab.data.datamodule import FeatureDataModule
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
+from zsl_lab.data.datamodule import FeatureDataModule, PhaseDataModule
 from zsl_lab.data.scaling import Normalization
 from zsl_lab.data.splits import Split
+from zsl_lab.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,10 @@ class DataPaths:
 
 
 class DatasetConfig(BaseModel, ABC):
-    """The keys that every dataset has; a kind of dataset adds its own and says how to :meth:`load`.
+    """The keys that every dataset has; a kind of dataset adds its own and says what it can load.
 
     Attributes:
         name: The benchmark's name, also its folder's below ``paths.data_dir``.
-        normalize: How features are scaled, with statistics of the training samples only.
-        normalize_semantics: How class semantics are scaled, with statistics of the seen classes only.
         split: ``proposed`` (the files' own) or ``random`` (the same numbers of classes, redrawn).
         split_seed: The seed that redraws the unseen classes; used with ``split=random``.
     """
@@ -42,15 +41,40 @@ class DatasetConfig(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: str
-    normalize: Normalization
-    normalize_semantics: Normalization
     split: Literal["proposed", "random"]
     split_seed: int = Field(ge=0)
 
-    @abstractmethod
-    def load(self, paths: DataPaths) -> Benchmark:
-        """Read, validate and return the benchmark with its own (proposed) split."""
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
+        """Read, validate and return the benchmark of feature vectors with its own (proposed) split."""
+        raise ConfigError(
+            f"dataset={self.name} holds images and descriptions, and this method takes feature vectors. "
+            "Choose method=n3, which takes images, or a dataset with features (dataset=flo, dataset.features=FILE)."
+        )
 
-    def data_module(self, benchmark: Benchmark, split: Split) -> FeatureDataModule:
-        """Batches of one phase; a dataset of another kind than features returns one of its own."""
+    def load_images(self, paths: DataPaths) -> ImageBenchmark:
+        """Read, validate and return the benchmark of images and descriptions with its own (proposed) split."""
+        raise ConfigError(
+            f"dataset={self.name} holds feature vectors, and this method takes images and a description of each class. "
+            "Choose dataset=flowers or dataset=digits, or a method that takes features (method=sgal)."
+        )
+
+    @abstractmethod
+    def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
+        """Batches of one phase of a benchmark that :meth:`load` or :meth:`load_images` gave."""
+
+
+class FeatureDatasetConfig(DatasetConfig):
+    """The keys of a dataset of feature vectors.
+
+    Attributes:
+        normalize: How features are scaled, with statistics of the training samples only.
+        normalize_semantics: How class semantics are scaled, with statistics of the seen classes only.
+    """
+
+    normalize: Normalization
+    normalize_semantics: Normalization
+
+    def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
+        """Scaled features on the training device."""
+        assert isinstance(benchmark, FeatureBenchmark)
         return FeatureDataModule(benchmark, split, self.normalize, self.normalize_semantics)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import field_validator
 
-from zsl_lab.data.benchmark import Benchmark, Provenance
-from zsl_lab.data.dataset import DataPaths, DatasetConfig
+from zsl_lab.data.benchmark import FeatureBenchmark, Provenance
+from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.hashing import sha256_arrays
 from zsl_lab.data.splits import hold_out
 
@@ -29,7 +29,7 @@ _TEST_SEEN_FRACTION = 0.2
 _HOLD_OUT_SEED = 0
 
 
-class DigitsDataset(DatasetConfig):
+class DigitsDataset(FeatureDatasetConfig):
     """1,797 images of 8 x 8 pixels, ten classes; no file is read and no download is needed.
 
     A fifth of each seen class, always the same samples, is ``test_seen``.
@@ -53,7 +53,7 @@ class DigitsDataset(DatasetConfig):
             raise ValueError(f"found the same digit more than once in {unseen}; expected different digits")
         return unseen
 
-    def load(self, paths: DataPaths) -> Benchmark:
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Build the benchmark: features are the pixels divided by 16, semantics ``[10, 9]``."""
         # scikit-learn takes a second to import
         from sklearn.datasets import load_digits
@@ -64,7 +64,7 @@ class DigitsDataset(DatasetConfig):
         is_unseen = np.isin(labels, self.unseen)
         trainval, test_seen = hold_out(np.flatnonzero(~is_unseen), labels, _TEST_SEEN_FRACTION, np.random.default_rng(_HOLD_OUT_SEED))
         test_unseen = np.flatnonzero(is_unseen)
-        return Benchmark(
+        return FeatureBenchmark(
             name=self.name,
             features=features,
             labels=labels,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from zsl_lab.data.benchmark import Benchmark, IntArray
+from zsl_lab.data.benchmark import B, Benchmark, IntArray
 from zsl_lab.data.hashing import sha256_arrays
 from zsl_lab.errors import DataError
 
@@ -92,7 +92,7 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
     return Split("validation", train, eval_seen, benchmark.trainval[plays_unseen], remaining, unseen)
 
 
-def redraw(benchmark: Benchmark, seed: int) -> Benchmark:
+def redraw(benchmark: B, seed: int) -> B:
     """The same benchmark with other classes unseen: as many as in the proposed split, drawn by the seed.
 
     Of each seen class the share of samples that ``test_seen`` has of the proposed split's seen samples is held out,

@@ -34,7 +34,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from zsl_lab.data.benchmark import Benchmark, Provenance
+from zsl_lab.data.benchmark import FeatureBenchmark, Provenance
 from zsl_lab.data.hashing import sha256_file
 from zsl_lab.errors import DataError, OutputError
 
@@ -57,7 +57,7 @@ _TYPES = {
 }
 
 
-def save(benchmark: Benchmark, path: Path) -> None:
+def save(benchmark: FeatureBenchmark, path: Path) -> None:
     """Write a benchmark, completely or not at all.
 
     Args:
@@ -87,7 +87,7 @@ def save(benchmark: Benchmark, path: Path) -> None:
         _discard(temporary)
 
 
-def load(path: Path) -> Benchmark:
+def load(path: Path) -> FeatureBenchmark:
     """Read a benchmark that :func:`save` wrote; peak memory is the arrays' own size and a few MiB.
 
     Raises:
@@ -106,7 +106,7 @@ def load(path: Path) -> Benchmark:
         arrays = {name: _read(file[name]) for name in _ARRAYS}
         meta = json.loads(_read(file["meta"]).tobytes())
     validation = meta["validation_classes"]
-    return Benchmark(
+    return FeatureBenchmark(
         name=meta["name"],
         class_names=tuple(meta["class_names"]),
         validation_classes=None if validation is None else np.array(validation, dtype=np.int64),
@@ -115,7 +115,7 @@ def load(path: Path) -> Benchmark:
     )
 
 
-def cached(name: str, key: Mapping[str, str], build: Callable[[], Benchmark], cache_dir: Path) -> Benchmark:
+def cached(name: str, key: Mapping[str, str], build: Callable[[], FeatureBenchmark], cache_dir: Path) -> FeatureBenchmark:
     """The benchmark from the cache where it is there and intact; otherwise build it and store it.
 
     Args:
@@ -167,7 +167,7 @@ class _Output(io.FileIO):
             return size or 0
 
 
-def _write(benchmark: Benchmark, output: _Output) -> None:
+def _write(benchmark: FeatureBenchmark, output: _Output) -> None:
     provenance = benchmark.provenance
     meta = {
         "name": benchmark.name,

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray, Provenance
-from zsl_lab.data.dataset import DataPaths, DatasetConfig
+from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, IntArray, Provenance
+from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.hashing import sha256_arrays
 from zsl_lab.data.splits import hold_out
 
@@ -57,7 +57,7 @@ class World:
     unseen_classes: IntArray
 
 
-class SyntheticDataset(DatasetConfig):
+class SyntheticDataset(FeatureDatasetConfig):
     """Samples of Gaussian classes around a linear function of the semantics.
 
     Attributes:
@@ -85,7 +85,7 @@ class SyntheticDataset(DatasetConfig):
             raise ValueError(f"found {self.unseen} unseen of {self.classes} classes; expected at least 3 seen ones (classes - unseen)")
         return self
 
-    def load(self, paths: DataPaths) -> Benchmark:
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Draw the samples; peak memory is the features' own size and a few MiB. No file is read or written."""
         world = self.world()
         rng = np.random.default_rng([self.seed, 1])
@@ -100,7 +100,7 @@ class SyntheticDataset(DatasetConfig):
         is_unseen = np.isin(labels, world.unseen_classes)
         trainval, test_seen = hold_out(np.flatnonzero(~is_unseen), labels, _TEST_SEEN_FRACTION, rng)
         test_unseen = np.flatnonzero(is_unseen)
-        return Benchmark(
+        return FeatureBenchmark(
             name=self.name,
             features=features,
             labels=labels,

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray, Provenance
-from zsl_lab.data.dataset import DataPaths, DatasetConfig
+from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, IntArray, Provenance
+from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.hashing import sha256_file
 from zsl_lab.data.mat import read_mat
 from zsl_lab.data.store import cached
@@ -74,7 +74,7 @@ class PublishedCounts(BaseModel):
     test_unseen: int = Field(ge=1)
 
 
-class XianDataset(DatasetConfig):
+class XianDataset(FeatureDatasetConfig):
     """A benchmark in the files of Xian et al.
 
     Attributes:
@@ -96,7 +96,7 @@ class XianDataset(DatasetConfig):
             raise ValueError(f"found '{semantics}'; expected att, original_att, sent, or a file ending in .mat, .csv or .npy")
         return semantics
 
-    def load(self, paths: DataPaths) -> Benchmark:
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.
 
         Raises:
@@ -159,7 +159,7 @@ class XianDataset(DatasetConfig):
         )
         return DataError(" ".join(text))
 
-    def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> Benchmark:
+    def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> FeatureBenchmark:
         splits_file, features_file = sources["splits"], sources["features"]
         locations = [f"{part}_loc" for part in _PARTS]
         splits = read_mat(splits_file, ["att", *locations], ["allclasses_names", "train_loc", "val_loc"])
@@ -168,7 +168,7 @@ class XianDataset(DatasetConfig):
         semantics = self._read_semantics(sources["semantics"], splits_file, splits["att"], names)
         recorded = read_mat(features_file, ["features", "labels"])
         parts = {part: _integers(splits[f"{part}_loc"], splits_file, f"{part}_loc") - 1 for part in _PARTS}
-        benchmark = Benchmark(
+        benchmark = FeatureBenchmark(
             name=self.name,
             features=_float32(_matrix(recorded["features"], features_file, "features").T),
             labels=_integers(recorded["labels"], features_file, "labels") - 1,
@@ -222,7 +222,7 @@ class XianDataset(DatasetConfig):
         row = {name: i for i, name in enumerate(own_names)}
         return semantics[[row[name] for name in names]]
 
-    def _check_counts(self, benchmark: Benchmark) -> None:
+    def _check_counts(self, benchmark: FeatureBenchmark) -> None:
         if self.counts is None:
             return
         found = {
@@ -296,7 +296,7 @@ def _borrow_validation(splits: dict[str, npt.NDArray[Any]], sentences: Path) -> 
     return {**splits, **other}
 
 
-def _validation_classes(benchmark: Benchmark, splits: dict[str, npt.NDArray[Any]], path: Path) -> IntArray | None:
+def _validation_classes(benchmark: FeatureBenchmark, splits: dict[str, npt.NDArray[Any]], path: Path) -> IntArray | None:
     """The classes of ``val_loc``, looking at training samples only: the field contains the images of ``test_seen_loc``."""
     if "val_loc" not in splits or "train_loc" not in splits:
         return None

@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
+from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.metrics import ZeroShotMetrics, predict
 
@@ -80,6 +80,8 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     """
 
     config_class: ClassVar[type[MethodConfig]]
+    #: what a sample is to the method: a feature vector, or an image while a text describes each class
+    takes: ClassVar[Literal["features", "images"]] = "features"
     config: MethodConfig
 
     def __init__(self, config: MethodConfig, feature_dim: int, classes: ClassSpace) -> None:
@@ -138,8 +140,9 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """How many training samples the step is given that follows ``step`` steps; None for all of them (a closed form)."""
 
     @classmethod
-    def build(cls, config: MethodConfig, data: FeatureDataModule) -> ZeroShotMethod:
-        """A method for the features and classes of a data module; one that needs more of the data takes it here."""
+    def build(cls, config: MethodConfig, data: PhaseDataModule) -> ZeroShotMethod:
+        """A method for the samples and classes of a data module; one that needs more of the data takes it here."""
+        assert isinstance(data, FeatureDataModule)
         return cls(config, data.feature_dim, data.classes)
 
     @property
@@ -248,7 +251,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     def _scores(self, batch: Batch) -> Tensor:
         # in single precision whatever training uses, so that a figure does not depend on the hardware it was measured on
         with torch.autocast(self.device.type, enabled=False):
-            scores = self.class_scores(batch.features)
+            scores = self.class_scores(batch.inputs)
         return scores + self.calibration * ~self.seen_mask if self.calibration else scores
 
     def on_test_epoch_start(self) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from zsl_lab.methods.base import ZeroShotMethod
 
 
-def complexity(method: ZeroShotMethod, feature_dim: int) -> dict[str, int]:
+def complexity(method: ZeroShotMethod, sample: Tensor) -> dict[str, int]:
     """Count parameters, and the floating-point operations of one forward pass.
 
     Args:
         method: The method, in evaluation mode.
-        feature_dim: D.
+        sample: One sample, as ``class_scores`` takes it.
 
     Returns:
-        ``parameters``: numbers that training determines, those of parts that only training needs included; ``flops``:
+        ``parameters``: numbers that training determines, not those it leaves as they were given, those of parts that only training needs included; ``flops``:
         operations of scoring one sample against all classes, the classes' side included. A multiplication and an
         addition are two operations; only matrix products are counted, as PyTorch's own counter does.
     """
-    sample = torch.zeros(1, feature_dim, device=method.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         method.class_scores(sample)
-    return {"parameters": sum(parameter.numel() for parameter in method.parameters()), "flops": counter.get_total_flops()}
+    return {
+        "parameters": sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad),
+        "flops": counter.get_total_flops(),
+    }

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsl_lab.data.datamodule import FeatureDataModule
+from zsl_lab.data.datamodule import PhaseDataModule
 from zsl_lab.files import atomic_write
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.reporting import figures
@@ -21,7 +21,7 @@ from zsl_lab.result import Result
 Predicted = tuple[Tensor, Tensor, Tensor]
 
 
-def write_predictions(folder: Path, data: FeatureDataModule, predicted: Predicted) -> None:
+def write_predictions(folder: Path, data: PhaseDataModule, predicted: Predicted) -> None:
     """Write ``predictions.csv``: one row a test sample, class ids 0-based, so that anyone can recompute every figure.
 
     Args:
@@ -42,9 +42,7 @@ def write_predictions(folder: Path, data: FeatureDataModule, predicted: Predicte
     atomic_write(folder / "predictions.csv", buffer.getvalue().encode())
 
 
-def draw_figures(
-    folder: Path, data: FeatureDataModule, method: ZeroShotMethod, result: Result, predicted: Predicted, selected: int
-) -> None:
+def draw_figures(folder: Path, data: PhaseDataModule, method: ZeroShotMethod, result: Result, predicted: Predicted, selected: int) -> None:
     """Draw ``figures/*.png``.
 
     Args:
@@ -72,7 +70,7 @@ def draw_figures(
     figures.confusion_matrix(names, matrix, target / "confusion_matrix_unseen.png")
     samples = data.samples(data.split.eval_unseen, method.device)
     with torch.no_grad():
-        space = method.latent_space(samples.features)
+        space = method.latent_space(samples.inputs)
     if space is not None:
         latents, places = (part.float().cpu().numpy() for part in space)
         positions = np.searchsorted(data.classes.ids, unseen)

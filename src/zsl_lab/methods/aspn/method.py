@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule
+from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
 from zsl_lab.methods.aspn.attention import CategoryAttention
 from zsl_lab.methods.aspn.losses import Compatibility, comparable, compatibility, critic_loss, prototype_cross_entropy
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
@@ -110,15 +110,16 @@ class ASPN(ZeroShotMethod):
         self.unseen: Tensor
 
     @classmethod
-    def build(cls, config: MethodConfig, data: FeatureDataModule) -> ASPN:
+    def build(cls, config: MethodConfig, data: PhaseDataModule) -> ASPN:
         """Take from the training samples what features are compared by, and with ``output_bias: mean`` where the generator begins."""
         assert isinstance(config, ASPNConfig)
+        assert isinstance(data, FeatureDataModule)
         method = cls(config, data.feature_dim, data.classes)
         samples = data.samples(data.split.train)
         with torch.no_grad():
-            method.centre.copy_(samples.features.mean(0))
+            method.centre.copy_(samples.inputs.mean(0))
             if method.whitening is not None:
-                method.whitening.copy_(within_class_whitening(samples.features, samples.labels, config.shrinkage))
+                method.whitening.copy_(within_class_whitening(samples.inputs, samples.labels, config.shrinkage))
             if config.output_bias == "mean":
                 method.generator.output.bias.copy_(method.centre)
         return method
@@ -187,7 +188,7 @@ class ASPN(ZeroShotMethod):
         if self.config.decay:
             self._decay()
         if self.critic is None:
-            losses = self.losses(batch.features, batch.labels)
+            losses = self.losses(batch.inputs, batch.labels)
             self.descend(losses["total"], self.optimizers())
             return losses
         optimizers = self.optimizers()
@@ -197,11 +198,11 @@ class ASPN(ZeroShotMethod):
         for _ in range(self.config.critic_steps):
             with torch.no_grad():
                 generated = self.generator(semantics, self._noise(semantics), attend=True)
-            loss = critic_loss(self.critic, batch.features, generated, semantics, self.config.beta)
+            loss = critic_loss(self.critic, batch.inputs, generated, semantics, self.config.beta)
             self.descend(loss, critic_optimizer)
         # the generator's step looks through the critic without changing it
         self.critic.requires_grad_(False)
-        losses = self.losses(batch.features, batch.labels)
+        losses = self.losses(batch.inputs, batch.labels)
         self.descend(losses["total"], optimizer)
         self.critic.requires_grad_(True)
         return {**losses, "critic": loss}

@@ -78,7 +78,7 @@ class ESZSL(ZeroShotMethod):
         """
         if self._solver is None:  # not in checkpoints: a resumed run decomposes the same samples again
             targets = self.seen_mask.cumsum(0)[batch.labels] - 1
-            self._solver = RidgeSolver(batch.features, targets, self.semantics[self.seen_mask], self.config.negative)
+            self._solver = RidgeSolver(batch.inputs, targets, self.semantics[self.seen_mask], self.config.negative)
         gamma, lambda_ = self._candidates[self.step]
         solution = self._solver.solve(gamma, lambda_)
         self.weights.copy_(solution.weights)

@@ -103,11 +103,11 @@ class SGAL(MMVAE):
         # drawn on the CPU, so that a GPU need not wait
         extra, shift = torch.rand(2).tolist()
         if extra < config.p:
-            super().train_on(Batch(batch.features[size:], batch.labels[size:], batch.rows[size:]))
+            super().train_on(Batch(batch.inputs[size:], batch.labels[size:], batch.rows[size:]))
         share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
         real = round(size * (1 - share))
         features, labels = self._generate_unseen(size - real)
-        losses = self.losses(torch.cat([batch.features[:real], features]), torch.cat([batch.labels[:real], labels]))
+        losses = self.losses(torch.cat([batch.inputs[:real], features]), torch.cat([batch.labels[:real], labels]))
         self.descend(losses["total"], self.optimizers())
         return losses
 

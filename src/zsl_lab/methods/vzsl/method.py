@@ -106,7 +106,7 @@ class VZSL(ZeroShotMethod):
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """One step on seen samples."""
-        losses = self.losses(batch.features, batch.labels)
+        losses = self.losses(batch.inputs, batch.labels)
         self.descend(losses["total"], self.optimizers())
         return losses
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from zsl_lab.config import RunConfig, parse
-from zsl_lab.data.datamodule import Batch, FeatureDataModule
+from zsl_lab.data.datamodule import Batch, PhaseDataModule
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods.base import ZeroShotMethod
@@ -54,7 +54,7 @@ class _Raw(ZeroShotMethod):
         optimizer.step()
 
 
-def raw_loop(config: RunConfig, data: FeatureDataModule, device: torch.device) -> float:
+def raw_loop(config: RunConfig, data: PhaseDataModule, device: torch.device) -> float:
     """Train without Lightning, logs or checkpoints; steps per second."""
     torch.manual_seed(0)
     raw: Any = type("Raw", (_Raw, config.method_class), {})

@@ -45,14 +45,15 @@ def _define_missing() -> None:
     if spec is None or spec.origin is None:
         return
     import torch
+    from torch.library import Library
 
     for library in sorted(Path(spec.origin).parent.glob("_C.*")):
         try:
-            torch.ops.load_library(library)
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
             return
         except OSError:  # what torchvision takes for "no operators" too
             pass
-    definition = torch.library.Library(_NAME, "FRAGMENT")
+    definition: Any = Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         definition.define(schema)
     _definitions.append(definition)

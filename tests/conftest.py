@@ -33,6 +33,12 @@ SHORT_ASPN = (
     *("method.steps=40", "method.learning_rate=0.001", "method.hidden_dim=32", "method.noise_dim=8"),
 )
 SHORT_FIT |= {"aspn_baseline": SHORT_ASPN, "aspn_spn": SHORT_ASPN, "aspn": SHORT_ASPN}
+SHORT_FIT |= {
+    "n3": (
+        *("callbacks=none", "selection.check_every=10", "method.base_steps=20", "method.steps=20", "method.batch_size=16"),
+        *("method.hidden_dim=16", "method.permutations=2"),
+    )
+}
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
 
 

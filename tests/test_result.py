@@ -70,7 +70,7 @@ def test_the_fields_are_those_of_the_contract(tmp_path: Path) -> None:
     raw = json.loads(RESULT.save(tmp_path).read_text(encoding="utf-8"))
     assert list(raw) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training", "benchmark"),
-        *("checkpoint", "versions", "git_commit", "model", "calibration"),
+        *("checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -148,8 +148,7 @@ def _check(model: type[Model], values: Mapping[str, Any], section: str) -> Model
 
 
 def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
-    # of a place only the field and the index in a list mean something to a user; the rest names a branch of a union
-    place = [str(part) for i, part in enumerate(problem["loc"]) if i == 0 or isinstance(part, int)]
+    place, model, section = _place(model, section, problem["loc"])
     key = ".".join([section, *place]).strip(".")
     if problem["type"] == "extra_forbidden":
         near = nearest(str(problem["loc"][-1]), model.model_fields)
@@ -161,6 +160,15 @@ def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
         return f"{section}: {problem['ctx']['error']}."
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}={_shown(problem['input'])}: {message}."
+
+
+def _place(model: type[BaseModel], section: str, loc: Sequence[int | str]) -> tuple[list[str], type[BaseModel], str]:
+    """Walk into sections of a section; of the rest only field and index mean something, what follows names a branch of a union."""
+    field = model.model_fields.get(str(loc[0])) if loc else None
+    inner = field.annotation if field else None
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        return _place(inner, f"{section}.{loc[0]}".strip("."), loc[1:]) if len(loc) > 1 else ([str(loc[0])], model, section)
+    return [str(part) for i, part in enumerate(loc) if i == 0 or isinstance(part, int)], model, section
 
 
 def _shown(value: Any) -> str:

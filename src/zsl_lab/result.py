@@ -48,6 +48,7 @@ class Result:
         model: ``parameters`` and ``flops`` of scoring one sample (see :func:`zsl_lab.methods.complexity.complexity`); None in
             results of versions that did not count them.
         calibration: Constant added to the scores of unseen classes, chosen on validation classes; None if there is none.
+        extra: Figures that this method alone has, by name, in percent; None if there are none.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Result:
     git_commit: str | None
     model: dict[str, int] | None = None
     calibration: float | None = None
+    extra: dict[str, float] | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, all of it or nothing.
@@ -164,9 +166,11 @@ class _Leaf:
 
 @dataclass(frozen=True)
 class _Each:
-    """An object of any names, every value of which is ``kind``."""
+    """An object of any names, every value of which is ``kind``; ``null`` and ``may_lack`` as for :class:`_Leaf`."""
 
     kind: _Leaf
+    null: bool = False
+    may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,13 +219,14 @@ _SCHEMA: dict[str, _Kind] = {
     "git_commit": _TEXT_OR_NULL,
     "model": _Optional({"parameters": _INTEGER, "flops": _INTEGER}, may_lack=True),
     "calibration": _Leaf("a number or null", (int, float), null=True, may_lack=True),
+    "extra": _Each(_FIGURE, null=True, may_lack=True),
 }
 
 
 def _expected(kind: _Kind) -> str:
     if isinstance(kind, _Leaf):
         return kind.expected
-    return "an object or null" if isinstance(kind, _Optional) else "an object"
+    return "an object or null" if isinstance(kind, _Optional) or (isinstance(kind, _Each) and kind.null) else "an object"
 
 
 def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
@@ -232,7 +237,7 @@ def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
         if not isinstance(raw, kind.types) or isinstance(raw, bool) or (kind.choices and raw not in kind.choices):
             raise _damaged(path, name, json.dumps(raw, ensure_ascii=False), _expected(kind))
         return float(raw) if kind.figure else raw
-    if isinstance(kind, _Optional) and raw is None:
+    if raw is None and (isinstance(kind, _Optional) or (isinstance(kind, _Each) and kind.null)):
         return None
     if not isinstance(raw, dict):
         raise _damaged(path, name, json.dumps(raw, ensure_ascii=False), _expected(kind))
@@ -241,7 +246,7 @@ def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
     values: dict[str, Any] = {}
     for key, part in (kind.fields if isinstance(kind, _Optional) else kind).items():
         inner = f"{name}.{key}" if name else key
-        if key not in raw and isinstance(part, (_Leaf, _Optional)) and part.may_lack:
+        if key not in raw and isinstance(part, (_Leaf, _Each, _Optional)) and part.may_lack:
             values[key] = None
             continue
         if key not in raw:

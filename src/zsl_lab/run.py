@@ -75,9 +75,13 @@ def run(cfg: DictConfig) -> Result:
     """
     config = parse(cfg)
     # stored absolute: a checkpoint may be tested from another working folder
-    for section, key in (("paths", "data_dir"), ("method", "init_from")):
-        if config.plain[section].get(key):
-            config.plain[section][key] = str(Path(config.plain[section][key]).expanduser().absolute())
+    for *place, key in (("paths", "data_dir"), ("method", "init_from"), ("method", "base", "weights"), ("method", "text", "model")):
+        section = config.plain
+        for name in place:
+            section = section.get(name, {})
+        path = Path(section.get(key) or "").expanduser()
+        if section.get(key) and (key in ("data_dir", "init_from") or path.exists()):  # the others may be names
+            section[key] = str(path.absolute())
     _quiet()
     checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
     if config.task == "test" and checkpoint is None:
@@ -183,7 +187,7 @@ class _Experiment:
         config, selection, selected = self.config, self.config.selection, chosen.step
         pl.seed_everything(config.seed, verbose=False)
         data = self._data(split)
-        method = config.method_class.build(config.method, data)
+        method = config.method_class.build(config.method, data, cache_dir=_data_paths(config).cache_dir)
         if method.total_steps < 1:
             raise ConfigError("method.steps=0: expected at least one training step.")
         method.phase = phase
@@ -282,7 +286,7 @@ class _Experiment:
         config = self.config
         checkpoint = checkpoints.read(path, "ckpt")
         data = self._data(test_split(self.benchmark))
-        method = config.method_class.build(config.method, data)
+        method = config.method_class.build(config.method, data, cache_dir=_data_paths(config).cache_dir, weights_follow=True)
         try:
             method.load_state_dict(checkpoint["state_dict"])
         except RuntimeError as error:
@@ -321,6 +325,7 @@ class _Experiment:
             git_commit=git_commit(),
             model=complexity(method, data.samples(data.split.eval_unseen[:1], method.device).inputs),
             calibration=method.calibration if config.selection.calibrate and config.selection.name == "validation" else None,
+            extra=method.extra_figures() or None,
         )
         predicted = method.test_predictions()
         artifacts.write_predictions(self.folder, data, predicted)

@@ -1,14 +1,19 @@
-"""The embedded demonstration: scikit-learn's handwritten digits, described by the segments of a display."""
+"""The embedded demonstration: scikit-learn's handwritten digits, described by the segments of a display, in numbers or words."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from pydantic import field_validator
 
-from zsl_lab.data.benchmark import FeatureBenchmark, Provenance
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray, Provenance
+from zsl_lab.data.datamodule import PhaseDataModule
 from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.hashing import sha256_arrays
-from zsl_lab.data.splits import hold_out
+from zsl_lab.data.image_module import ImageDataModule
+from zsl_lab.data.splits import Split, hold_out
 
 # Which segments of a seven-segment display are lit: top, upper right, lower right, bottom, lower left, upper left, middle;
 # then closed loops and curved strokes of the usual handwritten form, both halved so that every column lies in [0, 1].
@@ -24,7 +29,34 @@ _SEMANTICS = (
     (1, 1, 1, 1, 1, 1, 1, 1.0, 1.0),
     (1, 1, 1, 1, 0, 1, 1, 0.5, 0.5),
 )
+# The same in words, the same words for the same part, so that whoever reads them can put an unseen digit together from seen ones.
+_DESCRIPTIONS = (
+    "A closed loop over the whole height, with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a"
+    " vertical stroke on the upper right, a vertical stroke on the lower left, a vertical stroke on the lower right and a horizontal"
+    " bar at the bottom, empty in the centre.",
+    "A single straight line: a vertical stroke on the upper right and a vertical stroke on the lower right.",
+    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper right, a horizontal bar in the"
+    " middle, a vertical stroke on the lower left and a horizontal bar at the bottom.",
+    "An open line with two curved strokes: a horizontal bar at the top, a vertical stroke on the upper right, a horizontal bar in the"
+    " middle, a vertical stroke on the lower right and a horizontal bar at the bottom.",
+    "Open straight lines that cross: a vertical stroke on the upper left, a horizontal bar in the middle, a vertical stroke on the"
+    " upper right and a vertical stroke on the lower right.",
+    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a horizontal bar in the"
+    " middle, a vertical stroke on the lower right and a horizontal bar at the bottom.",
+    "A closed loop in the lower half, with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a"
+    " horizontal bar in the middle, a vertical stroke on the lower left, a vertical stroke on the lower right and a horizontal bar at"
+    " the bottom.",
+    "An open straight line with a corner: a horizontal bar at the top, a vertical stroke on the upper right and a vertical stroke on"
+    " the lower right.",
+    "A closed loop in the upper half and a closed loop in the lower half, with two curved strokes: a horizontal bar at the top, a"
+    " vertical stroke on the upper left, a vertical stroke on the upper right, a horizontal bar in the middle, a vertical stroke on"
+    " the lower left, a vertical stroke on the lower right and a horizontal bar at the bottom.",
+    "A closed loop in the upper half, with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a"
+    " vertical stroke on the upper right, a horizontal bar in the middle, a vertical stroke on the lower right and a horizontal bar"
+    " at the bottom.",
+)
 _PIXEL_MAX = 16
+_SIDE = 8
 _TEST_SEEN_FRACTION = 0.2
 _HOLD_OUT_SEED = 0
 
@@ -55,28 +87,51 @@ class DigitsDataset(FeatureDatasetConfig):
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Build the benchmark: features are the pixels divided by 16, semantics ``[10, 9]``."""
-        # scikit-learn takes a second to import
-        from sklearn.datasets import load_digits
+        pixels, labels = _samples()
+        features = (pixels / _PIXEL_MAX).astype(np.float32)
+        return FeatureBenchmark(
+            features=features,
+            semantics=np.array(_SEMANTICS, dtype=np.float32),
+            **self._split_of(labels, sha256_arrays(features)),
+        )
 
-        images, digits = load_digits(return_X_y=True)
-        features = (images / _PIXEL_MAX).astype(np.float32)
-        labels = digits.astype(np.int64)
+    def load_images(self, paths: DataPaths) -> ImageBenchmark:
+        """Build the benchmark: uint8 images ``[1797, 8, 8, 1]``, and a sentence for each digit that says how it looks."""
+        pixels, labels = _samples()
+        images = np.rint(pixels * (255 / _PIXEL_MAX)).astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
+        return ImageBenchmark(images=images, descriptions=_DESCRIPTIONS, **self._split_of(labels, sha256_arrays(images)))
+
+    def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
+        """Scaled features, or images as they are: eight pixels leave none to cut off, and a mirrored digit is another sign."""
+        if isinstance(benchmark, ImageBenchmark):
+            return ImageDataModule(benchmark, split, image_size=_SIDE, flip=False)
+        return super().data_module(benchmark, split)
+
+    def _split_of(self, labels: IntArray, sha256: str) -> dict[str, Any]:
+        """What the benchmark of features and that of images have in common."""
         is_unseen = np.isin(labels, self.unseen)
         trainval, test_seen = hold_out(np.flatnonzero(~is_unseen), labels, _TEST_SEEN_FRACTION, np.random.default_rng(_HOLD_OUT_SEED))
         test_unseen = np.flatnonzero(is_unseen)
-        return FeatureBenchmark(
-            name=self.name,
-            features=features,
-            labels=labels,
-            semantics=np.array(_SEMANTICS, dtype=np.float32),
-            class_names=tuple(str(digit) for digit in range(10)),
-            trainval=trainval,
-            test_seen=test_seen,
-            test_unseen=test_unseen,
-            provenance=Provenance(
+        return {
+            "name": self.name,
+            "labels": labels,
+            "class_names": tuple(str(digit) for digit in range(10)),
+            "trainval": trainval,
+            "test_seen": test_seen,
+            "test_unseen": test_unseen,
+            "provenance": Provenance(
                 origin="scikit-learn's digits",
                 splits_sha256=sha256_arrays(trainval, test_seen, test_unseen),
-                features_sha256=sha256_arrays(features),
+                features_sha256=sha256,
                 splits_version=f"unseen digits {', '.join(str(digit) for digit in sorted(self.unseen))}",
             ),
-        )
+        }
+
+
+def _samples() -> tuple[npt.NDArray[np.float64], IntArray]:
+    """Pixels from 0 to 16, ``[1797, 64]``, and digits, ``[1797]``."""
+    # scikit-learn takes a second to import
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    return pixels, digits.astype(np.int64)

@@ -8,6 +8,7 @@ of ``att``. The files are read once and kept in the cache.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, IntArray, Provenance
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, IntArray, Provenance
 from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.hashing import sha256_file
 from zsl_lab.data.mat import read_mat
@@ -161,13 +162,11 @@ class XianDataset(FeatureDatasetConfig):
 
     def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> FeatureBenchmark:
         splits_file, features_file = sources["splits"], sources["features"]
-        locations = [f"{part}_loc" for part in _PARTS]
-        splits = read_mat(splits_file, ["att", *locations], ["allclasses_names", "train_loc", "val_loc"])
+        splits = read_split(splits_file, ["att"], ["allclasses_names"])
         num_classes = _matrix(splits["att"], splits_file, "att").shape[1]
         names = _names(splits, num_classes)
         semantics = self._read_semantics(sources["semantics"], splits_file, splits["att"], names)
         recorded = read_mat(features_file, ["features", "labels"])
-        parts = {part: _integers(splits[f"{part}_loc"], splits_file, f"{part}_loc") - 1 for part in _PARTS}
         benchmark = FeatureBenchmark(
             name=self.name,
             features=_float32(_matrix(recorded["features"], features_file, "features").T),
@@ -178,16 +177,16 @@ class XianDataset(FeatureDatasetConfig):
                 origin=str(features_file.parent),
                 splits_sha256=hashes["splits"],
                 features_sha256=hashes["features"],
-                splits_version=_VERSIONS.get(hashes["splits"], "unknown"),
+                splits_version=split_version(hashes["splits"]),
                 sources={
                     "features": (str(features_file), "features"),
                     "labels": (str(features_file), "labels"),
                     "semantics": (str(sources["semantics"]), "original_att" if self.semantics == "original_att" else "att"),
                     "class names": (str(splits_file), "allclasses_names"),
-                    **{part: (str(splits_file), f"{part}_loc") for part in _PARTS},
+                    **split_sources(splits_file),
                 },
             ),
-            **parts,
+            **split_parts(splits, splits_file),
         )
         absent = np.setdiff1d(np.arange(num_classes), benchmark.labels)
         if len(absent):
@@ -195,9 +194,7 @@ class XianDataset(FeatureDatasetConfig):
                 f"{splits_file}: field 'att': found semantics of {num_classes} classes; expected {num_classes - len(absent)}, those that"
                 f" have samples in {features_file} (class {absent[0] + 1}, '{names[absent[0]]}', has none)."
             )
-        if "val_loc" not in splits or "train_loc" not in splits:
-            splits = _borrow_validation(splits, sources["sentences"])
-        return replace(benchmark, validation_classes=_validation_classes(benchmark, splits, splits_file))
+        return replace(benchmark, validation_classes=validation_classes(benchmark, splits, splits_file))
 
     def _read_semantics(self, path: Path, splits_file: Path, att: npt.NDArray[Any], names: tuple[str, ...]) -> FloatArray:
         """Semantics ``[C, Q]`` in the order of ``att_splits.mat``."""
@@ -244,6 +241,38 @@ class XianDataset(FeatureDatasetConfig):
                 " Results cannot be compared with published ones.",
                 stacklevel=3,
             )
+
+
+def read_split(path: Path, required: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """Fields of a split file: the sample numbers of its parts and, where they are known, of validation, beside what is asked for.
+
+    Args:
+        path: An ``att_splits.mat``; a ``sent_splits.mat`` beside it lends its validation classes where this one has lost them.
+        required: Other fields that must be there.
+        optional: Other fields that may be there.
+
+    Raises:
+        DataError: If the file is missing, damaged or lacks a field.
+    """
+    splits = read_mat(path, [*required, *(f"{part}_loc" for part in _PARTS)], [*optional, "train_loc", "val_loc"])
+    if "val_loc" in splits and "train_loc" in splits:
+        return splits
+    return _borrow_validation(splits, path.with_name(_SENTENCES))
+
+
+def split_parts(splits: dict[str, npt.NDArray[Any]], path: Path) -> dict[str, IntArray]:
+    """``trainval``, ``test_seen`` and ``test_unseen``: 0-based sample indices from the fields that :func:`read_split` gave."""
+    return {part: _integers(splits[f"{part}_loc"], path, f"{part}_loc") - 1 for part in _PARTS}
+
+
+def split_sources(path: Path) -> dict[str, tuple[str, str]]:
+    """File and field of each part, for error messages."""
+    return {part: (str(path), f"{part}_loc") for part in _PARTS}
+
+
+def split_version(sha256: str) -> str:
+    """The name of a published split file with this hash, or ``"unknown"``."""
+    return _VERSIONS.get(sha256, "unknown")
 
 
 def _matrix(array: npt.NDArray[Any], path: Path, field: str) -> npt.NDArray[Any]:
@@ -296,7 +325,7 @@ def _borrow_validation(splits: dict[str, npt.NDArray[Any]], sentences: Path) -> 
     return {**splits, **other}
 
 
-def _validation_classes(benchmark: FeatureBenchmark, splits: dict[str, npt.NDArray[Any]], path: Path) -> IntArray | None:
+def validation_classes(benchmark: Benchmark, splits: dict[str, npt.NDArray[Any]], path: Path) -> IntArray | None:
     """The classes of ``val_loc``, looking at training samples only: the field contains the images of ``test_seen_loc``."""
     if "val_loc" not in splits or "train_loc" not in splits:
         return None

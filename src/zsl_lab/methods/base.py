@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -56,6 +57,23 @@ class Check:
     effective_step: int
     metrics: dict[str, float]
     calibration: float = 0.0
+
+
+@dataclass(frozen=True)
+class TensorNorms:
+    """How far a tensor of a given network was adapted (N3 paper, Fig. 3 and 5a).
+
+    Attributes:
+        name: The tensor's name in the network.
+        kind: The kind of its layer: ``conv`` or ``linear``.
+        pretrained: L2 norm of what was given.
+        delta: L2 norm of what is added to it.
+    """
+
+    name: str
+    kind: str
+    pretrained: float
+    delta: float
 
 
 class ZeroShotMethod(pl.LightningModule, ABC):
@@ -140,8 +158,17 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """How many training samples the step is given that follows ``step`` steps; None for all of them (a closed form)."""
 
     @classmethod
-    def build(cls, config: MethodConfig, data: PhaseDataModule) -> ZeroShotMethod:
-        """A method for the samples and classes of a data module; one that needs more of the data takes it here."""
+    def build(
+        cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False
+    ) -> ZeroShotMethod:
+        """A method for the samples and classes of a data module; one that needs more of the data takes it here.
+
+        Args:
+            config: The method's own configuration.
+            data: The phase that it is for.
+            cache_dir: A writable folder for what is costly to compute again; None keeps nothing.
+            weights_follow: Whether a checkpoint's weights will be put into it, so that none need be read to start from.
+        """
         assert isinstance(data, FeatureDataModule)
         return cls(config, data.feature_dim, data.classes)
 
@@ -173,6 +200,18 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`extra_state` gave."""
+
+    def own_figures(self) -> dict[str, float]:
+        """Figures of the last evaluation, in percent, that the method measures in its own way; they replace those of the same name."""
+        return {}
+
+    def extra_figures(self) -> dict[str, float]:
+        """Figures of the last test, in percent, that no other method has."""
+        return {}
+
+    def tensor_norms(self) -> list[TensorNorms]:
+        """How far each tensor of a given network is adapted to the unseen classes, from input to output; [] where there is none."""
+        return []
 
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor] | None:
         """Latent points of ``[B, D]`` features and of the classes, ``([B, Z], [C, Z])``; None where there is no such space."""
@@ -232,7 +271,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Record the check, and tell the method where it may know."""
         constant, figures = self.metrics.calibrated() if self.calibration is None else (self.calibration, self.metrics.compute())
-        metrics = {name: float(value) for name, value in figures.items()}
+        metrics = {**{name: float(value) for name, value in figures.items()}, **self.own_figures()}
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
         improved = self.step >= self.first_candidate and (self.best is None or self._merit(check) > self._merit(self.best))
@@ -270,7 +309,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def test_metrics(self) -> dict[str, float]:
         """The five figures of the last test, in percent."""
-        return {name: float(value) for name, value in self.metrics.compute().items()}
+        return {**{name: float(value) for name, value in self.metrics.compute().items()}, **self.own_figures()}
 
     def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of every test sample: its index in the benchmark, and the class position predicted over all and over unseen classes."""

@@ -68,9 +68,14 @@ def draw_figures(folder: Path, data: PhaseDataModule, method: ZeroShotMethod, re
     predicted_ids = data.classes.ids[zsl[is_unseen]]
     np.add.at(matrix, (np.searchsorted(unseen, labels[is_unseen]), np.searchsorted(unseen, predicted_ids)), 1)
     figures.confusion_matrix(names, matrix, target / "confusion_matrix_unseen.png")
-    samples = data.samples(data.split.eval_unseen, method.device)
-    with torch.no_grad():
-        space = method.latent_space(samples.inputs)
+    norms = method.tensor_norms()
+    if norms:
+        figures.adaptation_norms(norms, target / "adaptation_norms.png")
+        figures.adaptation_by_layer_type(norms, target / "adaptation_by_layer_type.png")
+    space = None
+    if method.takes == "features":  # of images there may be more than fit in memory at once
+        with torch.no_grad():
+            space = method.latent_space(data.samples(data.split.eval_unseen, method.device).inputs)
     if space is not None:
         latents, places = (part.float().cpu().numpy() for part in space)
         positions = np.searchsorted(data.classes.ids, unseen)

@@ -45,6 +45,9 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     )
     console.print()
     console.print(table)
+    if result.extra is not None:
+        figures = ", ".join(f"{name} {'-' if math.isnan(value) else f'{value:.1f}'}" for name, value in result.extra.items())
+        console.print(figures, style="dim", soft_wrap=True)
     console.print()
     # a path or a command must survive copying: on one line, however narrow the terminal
     console.print(f"run folder:     {run_folder}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -110,7 +111,7 @@ class ASPN(ZeroShotMethod):
         self.unseen: Tensor
 
     @classmethod
-    def build(cls, config: MethodConfig, data: PhaseDataModule) -> ASPN:
+    def build(cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False) -> ASPN:
         """Take from the training samples what features are compared by, and with ``output_bias: mean`` where the generator begins."""
         assert isinstance(config, ASPNConfig)
         assert isinstance(data, FeatureDataModule)

@@ -1,0 +1,316 @@
+"""N3: neural networks from natural language (ICLR 2020 submission; section 3, evaluation of section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassAveragePrecision
+
+from zsl_lab.data.datamodule import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.image_module import ImageDataModule
+from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMethod
+from zsl_lab.methods.n3.base_network import BaseConfig, BaseNetwork, build_base_network
+from zsl_lab.methods.n3.generator import Adaptation, ParameterAdapter, SemanticEncoder
+from zsl_lab.metrics import PerClassAccuracy
+from zsl_lab.text import TextConfig, TokenStates, encode
+
+
+class N3Config(MethodConfig):
+    """The keys of N3; conf/method/n3.yaml says what each does and where its value comes from."""
+
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    classes_per_task: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    decay: bool
+    text: TextConfig
+    base: BaseConfig
+    base_steps: int = Field(ge=0)
+    base_learning_rate: float = Field(gt=0)
+    adapt: Literal["all", "classifier"]
+    gamma: float
+    mu: float
+    hidden_dim: Width
+    heads: int = Field(ge=1)
+    sem_layers: int = Field(ge=0)
+    encoder_layers: int = Field(ge=0)
+    decoder_layers: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    gradient_checkpointing: bool
+    permutations: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _needs_a_trained_base(self) -> N3Config:
+        if self.base.name == "small_cnn" and self.base_steps == 0:
+            raise ValueError(
+                "base.name=small_cnn has no pretrained weights: set method.base_steps above 0, which trains it on the seen classes, "
+                "or choose another network with method.base.name and method.base.weights"
+            )
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that the heads divide evenly")
+        return self
+
+
+class N3(ZeroShotMethod):
+    """Descriptions of classes in, a network that tells these classes apart out.
+
+    Args:
+        config: See :class:`N3Config`.
+        base: The network that is adapted.
+        text: Token states of the classes' descriptions, row ``c`` for class position ``c``.
+        classes: The classes and which of them are seen.
+    """
+
+    config_class: ClassVar[type[N3Config]] = N3Config
+    takes: ClassVar[Literal["features", "images"]] = "images"
+    config: N3Config
+
+    def __init__(self, config: N3Config, base: BaseNetwork, text: TokenStates, classes: ClassSpace) -> None:
+        super().__init__(config, base.feature_dim, classes)
+        self.base = base
+        # not part of the weights: a trained N3 can be asked for networks for other classes
+        self.register_buffer("states", torch.from_numpy(text.states), persistent=False)
+        self.register_buffer("token_mask", torch.from_numpy(text.mask), persistent=False)
+        self.states: Tensor
+        self.token_mask: Tensor
+        self.semantic_encoder = SemanticEncoder(text.states.shape[2], config.hidden_dim, config.sem_layers, config.heads, config.dropout)
+        self.adapter = ParameterAdapter(
+            base.tensors if config.adapt == "all" else (),
+            base.feature_dim,
+            config.hidden_dim,
+            config.encoder_layers,
+            config.decoder_layers,
+            config.heads,
+            config.dropout,
+            config.mu,
+            config.gradient_checkpointing,
+        )
+        # tells the seen classes apart while the base network is trained in the run
+        self.base_classifier = nn.Linear(base.feature_dim, len(classes.seen_mask)) if config.base_steps else None
+        base.requires_grad_(self.base_classifier is not None)
+        unseen = torch.as_tensor((~classes.seen_mask).nonzero()[0])
+        self.register_buffer("unseen", unseen, persistent=False)
+        self.unseen: Tensor
+        self._networks: dict[str, list[tuple[Tensor, Adaptation]]] = {}
+        self.accuracies = [PerClassAccuracy(len(unseen)) for _ in range(config.permutations)]
+        self.registered_accuracies = nn.ModuleList(self.accuracies)  # these move with the method to its device
+        self.top5 = PerClassAccuracy(len(unseen))
+        self.average_precision = MulticlassAveragePrecision(max(2, len(unseen)))
+        self._orders = 1
+
+    @classmethod
+    def build(cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False) -> N3:
+        """Encode the descriptions of the phase's classes, and load the base network."""
+        assert isinstance(config, N3Config)
+        assert isinstance(data, ImageDataModule)
+        data.draw_tasks(config.classes_per_task)
+        texts = data.classes.descriptions
+        seen = [text for text, is_seen in zip(texts, data.classes.seen_mask, strict=True) if is_seen]
+        states = encode(config.text, texts, cache_dir, fit_on=seen)
+        base = build_base_network(config.base, data.channels, load=not weights_follow)
+        return cls(config, base, states, data.classes)
+
+    # ------------------------------------------------------------------------------- what is generated
+
+    def adapt(self, classes: Tensor) -> Adaptation:
+        """What is generated for a task.
+
+        Args:
+            classes: Positions of the task's classes, ``[k]``, in the order of the logits.
+        """
+        embeddings = self.semantic_encoder(self.states[classes], self.token_mask[classes])
+        adaptation: Adaptation = self.adapter(embeddings)
+        return adaptation
+
+    def logits(self, images: Tensor, adaptation: Adaptation) -> Tensor:
+        """Classify with the adapted network: ``W = gamma * W_pre + mu * DeltaW`` (Eq. 4).
+
+        Args:
+            images: uint8 ``[B, channels, height, width]``.
+            adaptation: As :meth:`adapt` gives it.
+
+        Returns:
+            ``[B, k]``.
+        """
+        # nothing flows into the base network itself
+        given = {name: tensor.detach() for name, tensor in self.base.named_parameters()}
+        adapted = {name: self.config.gamma * given[name] + delta for name, delta in adaptation.deltas.items()}
+        features: Tensor = functional_call(self.base, {**given, **adapted}, (images,))
+        return features @ adaptation.classifier.T
+
+    def class_scores(self, features: Tensor) -> Tensor:
+        """Log-probabilities of a network made for all classes, ``[B, C]``."""
+        _, adaptation = self._network("all")[0]
+        return self.logits(features, adaptation).log_softmax(1)
+
+    def _network(self, kind: Literal["all", "unseen"]) -> list[tuple[Tensor, Adaptation]]:
+        """Networks for all classes or for the unseen ones in several orders, with the order of each; kept during an evaluation."""
+        if kind in self._networks:
+            return self._networks[kind]
+        if kind == "all":
+            orders = [torch.arange(len(self.seen_mask), device=self.device)]
+        else:
+            generator = torch.Generator().manual_seed(0)
+            shuffled = [torch.randperm(len(self.unseen), generator=generator) for _ in range(self._orders - 1)]
+            orders = [self.unseen, *(self.unseen[order.to(self.device)] for order in shuffled)]
+        return [(order, self.adapt(order)) for order in orders]
+
+    # ------------------------------------------------------------------------------- training
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the base network, where it is trained in the run, then of the generator."""
+        return self.config.base_steps + self.config.steps
+
+    def samples_after(self, step: int) -> int:
+        """A mini-batch of images of the task's classes."""
+        return self.config.batch_size
+
+    @property
+    def first_candidate(self) -> int:
+        """Weights from before the end of the base network's training are no N3."""
+        return self.config.base_steps
+
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One task: generate a network for its classes, classify a mini-batch with it, adjust the generator (section 3.3)."""
+        if self.step < self.config.base_steps:
+            return self._train_base(batch)
+        self._set_learning_rate()
+        losses = self.losses(batch)
+        self.descend(losses["cross_entropy"], self._optimizers[-1])
+        return losses
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy over the classes of the task, ``batch.classes``."""
+        classes = batch.classes
+        if classes is None:
+            classes = self.seen_mask.nonzero().squeeze(1)
+        position = torch.full((len(self.seen_mask),), -1, device=classes.device)
+        position[classes] = torch.arange(len(classes), device=classes.device)
+        logits = self.logits(batch.inputs, self.adapt(classes))
+        return {"cross_entropy": cross_entropy(logits, position[batch.labels])}
+
+    def _train_base(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Plain classification of the seen classes, for a base network that comes without weights."""
+        assert self.base_classifier is not None
+        loss = cross_entropy(self.base_classifier(self.base(batch.inputs)), batch.labels)
+        self.descend(loss, self._optimizers[0])
+        return {"base_cross_entropy": loss}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW for the generator; before it Adam for the base network, where it is trained in the run."""
+        config = self.config
+        base: list[torch.optim.Optimizer] = []
+        if self.base_classifier is not None:
+            parameters = [*self.base.parameters(), *self.base_classifier.parameters()]
+            base = [torch.optim.Adam(parameters, lr=config.base_learning_rate, fused=True)]
+        generator = [p for part in (self.semantic_encoder, self.adapter) for p in part.parameters() if p.requires_grad]
+        return [*base, torch.optim.AdamW(generator, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)]
+
+    @property
+    def _optimizers(self) -> Sequence[Any]:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def _set_learning_rate(self) -> None:
+        """With ``decay``, the generator's learning rate falls linearly to 0 after the last step."""
+        if self.config.decay:
+            share = 1 - (self.step - self.config.base_steps) / self.config.steps
+            for group in self._optimizers[-1].param_groups:
+                group["lr"] = self.config.learning_rate * share
+
+    # ------------------------------------------------------------------------------- evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Generate the networks of this check once."""
+        super().on_validation_epoch_start()
+        self._prepare_evaluation(orders=1)
+
+    def on_test_epoch_start(self) -> None:
+        """Generate the networks of this test once, for several orders of the unseen classes."""
+        super().on_test_epoch_start()
+        self._prepare_evaluation(orders=self.config.permutations)
+
+    @torch.no_grad()
+    def _prepare_evaluation(self, orders: int) -> None:
+        self._orders, self._networks = orders, {}
+        for metric in (*self.accuracies, self.top5, self.average_precision):
+            metric.reset()
+        with torch.autocast(self.device.type, enabled=False):
+            self._networks = {"all": self._network("all"), "unseen": self._network("unseen")}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Classify among all classes with one network, and samples of unseen classes with one made for these alone."""
+        super().validation_step(batch, batch_idx)
+        self._classify_unseen(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same, and keep what was predicted."""
+        super().test_step(batch, batch_idx)
+        is_unseen, positions = self._classify_unseen(batch)
+        rows, gzsl, zsl = self._predictions[-1]
+        zsl[is_unseen.cpu()] = positions.cpu()
+        self._predictions[-1] = rows, gzsl, zsl
+
+    def _classify_unseen(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Which samples are of unseen classes, ``[B]``, and the class positions predicted for them by the first network."""
+        is_unseen = ~self.seen_mask[batch.labels]
+        first = torch.empty(0, dtype=torch.int64, device=self.device)
+        if not is_unseen.any():
+            return is_unseen, first
+        images = batch.inputs[is_unseen]
+        target = torch.searchsorted(self.unseen, batch.labels[is_unseen])
+        for number, (order, adaptation) in enumerate(self._network("unseen")):
+            with torch.autocast(self.device.type, enabled=False):
+                logits = self.logits(images, adaptation)
+            predicted = order[logits.argmax(1)]
+            self.accuracies[number].update(torch.searchsorted(self.unseen, predicted), target)
+            if number == 0:
+                first = predicted
+                ranked = logits.topk(min(5, len(order)), dim=1).indices
+                self.top5.update(torch.where((ranked == target[:, None]).any(1), target, -1), target)
+                if len(order) > 1:
+                    self.average_precision.update(logits.softmax(1), target)
+        return is_unseen, first
+
+    def own_figures(self) -> dict[str, float]:
+        """``zsl_top1`` of networks made for the unseen classes alone: the median over orders of the classes (section 4.2)."""
+        return {"zsl_top1": 100 * float(self._accuracies().median())}
+
+    def extra_figures(self) -> dict[str, float]:
+        """What Table 6 reports beside, and how much the orders differ; in percent, over unseen classes alone."""
+        accuracies = 100 * self._accuracies()
+        return {
+            "zsl_top5": 100 * float(self.top5.compute()),
+            "zsl_average_precision": 100 * float(self.average_precision.compute()) if len(self.unseen) > 1 else 100.0,
+            "zsl_top1_lowest": float(accuracies.min()),
+            "zsl_top1_highest": float(accuracies.max()),
+        }
+
+    def _accuracies(self) -> Tensor:
+        return torch.stack([metric.compute() for metric in self.accuracies[: self._orders]])
+
+    def on_validation_epoch_end(self) -> None:
+        """Forget the networks: training goes on."""
+        super().on_validation_epoch_end()
+        self._networks = {}
+
+    @torch.no_grad()
+    def tensor_norms(self) -> list[TensorNorms]:
+        """How far each tensor is adapted for the unseen classes, from input to output (Fig. 3); the classifier has no weights given."""
+        adaptation = self.adapt(self.unseen)
+        kinds = {tensor.name: tensor.kind for tensor in self.base.tensors}
+        given = dict(self.base.named_parameters())
+        norms = [
+            TensorNorms(name, kinds[name], float(self.config.gamma * given[name].norm()), float(delta.norm()))
+            for name, delta in adaptation.deltas.items()
+        ]
+        return [*norms, TensorNorms("classifier", "linear", 0.0, float(adaptation.classifier.norm()))]

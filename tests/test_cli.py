@@ -72,7 +72,7 @@ def test_an_unknown_method_is_answered_with_the_choices(refused: Refused) -> Non
 
 
 def test_an_unknown_dataset_is_answered_with_the_choices(refused: Refused) -> None:
-    assert "Choices of dataset: apy, awa1, awa2, cub, digits, flo, sun, synthetic" in refused("dataset=imagenet")
+    assert "Choices of dataset: apy, awa1, awa2, cub, digits, flo, flowers, sun, synthetic" in refused("dataset=imagenet")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,9 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
             "selection.metric=accuracy: input should be 'zsl_top1', 'unseen', 'seen', 'harmonic_mean' or 'ausuc'.",
         ),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0."),
-        ("task=tset", "task=tset: input should be 'fit' or 'test'."),
+        ("task=tset", "task=tset: input should be 'fit', 'test' or 'predict'."),
+        ("task=predict", "task=predict needs a trained N3: ckpt=RUN"),
+        ("images=pictures/", "images=pictures/: this key belongs to task=predict."),
         ("trainer.devices=2", "trainer.devices=2: this version trains on one device."),
         ("task=test", "task=test needs a checkpoint"),
         ("ckpt=nowhere.ckpt", "ckpt=nowhere.ckpt: there is no such file."),

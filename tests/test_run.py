@@ -17,7 +17,10 @@ from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL
 from zsl_lab import run as run_module
 from zsl_lab.config import parse
 from zsl_lab.data import dataset as dataset_module
+from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.datamodule import ClassSpace, FeatureDataModule
+from zsl_lab.data.dataset import DataPaths
+from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.base import Check, ZeroShotMethod
 from zsl_lab.reporting import artifacts
@@ -66,6 +69,7 @@ def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configur
     result = run(configure(f"method={method}", *SHORT_FIT[method]))
     folder = tmp_path / "run"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    own = {"adaptation_norms.png", "adaptation_by_layer_type.png"} if method.startswith("n3") else {"latent_projection.png"}
     assert found == {
         "config.yaml",
         "metrics.csv",
@@ -76,12 +80,12 @@ def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configur
         "figures/training_curves.png",
         "figures/per_class_recall.png",
         "figures/confusion_matrix_unseen.png",
-        "figures/latent_projection.png",
+        *(f"figures/{name}" for name in own),
     }
     stored = json.loads((folder / "result.json").read_text())
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
-        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model", "calibration"),
+        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
     ]
     assert stored["method"] == method
     assert stored["metrics"] == result.metrics
@@ -174,8 +178,9 @@ def test_a_run_that_crashed_late_ends_in_the_same_weights_after_resuming(
     configure: Configure, tmp_path: Path, method: str, phase: str
 ) -> None:
     cfg = parse(configure(f"method={method}", *SHORT_FIT[method]))
-    classes = ClassSpace(np.arange(2), np.eye(2, dtype=np.float32), np.array([True, False]), ("a", "b"))
-    steps = cfg.method_class(cfg.method, 3, classes).total_steps
+    load = cfg.dataset.load_images if cfg.method_class.takes == "images" else cfg.dataset.load
+    benchmark: Benchmark = load(DataPaths(tmp_path, tmp_path))
+    steps = cfg.method_class.build(cfg.method, cfg.dataset.data_module(benchmark, final_split(benchmark))).total_steps
     assert_resumed_equals_whole(configure, tmp_path, method, phase, steps * 4 // 5 + 1)
 
 

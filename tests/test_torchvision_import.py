@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,69 +15,72 @@ import zsl_lab
 _DESCRIBES_OPERATORS = """
 import torch
 
-@torch.library.register_fake("torchvision::nms")
-def nms(dets, scores, iou_threshold):
-    return dets
+for name in ("nms", "qnms"):
+    torch.library.register_fake(f"torchvision::{name}", lambda dets, scores, iou_threshold: dets)
+"""
+#: imports it in turn without zsl_lab, with zsl_lab where the library loads, and where it does not
+_IMPORTS = """
+import json, sys
+import torch
 
-@torch.library.register_fake("torchvision::qnms")
-def qnms(dets, scores, iou_threshold):
-    return dets
+def imported():
+    try:
+        import torchvision
+    except RuntimeError as error:
+        return str(error)
+    return torchvision.__file__
+
+found = {"without": imported()}
+import zsl_lab
+load, loaded = torch.ops.load_library, []
+torch.ops.load_library = lambda path: loaded.append(str(path))
+found |= {"where_it_loads": imported(), "loaded": loaded}
+torch.ops.load_library = load
+zsl_lab.torchvision_import.install()
+found |= {"where_it_does_not": imported(), "schema": str(torch.ops.torchvision.nms.default._schema)}
+found["finders"] = [type(finder).__name__ for finder in sys.meta_path]
+print(json.dumps(found))
 """
 
 
-@pytest.fixture
-def broken_torchvision(tmp_path: Path) -> Path:
-    """A folder with a torchvision whose compiled operators are no library."""
-    package = tmp_path / "torchvision"
-    package.mkdir()
-    (package / "__init__.py").write_text(_DESCRIBES_OPERATORS)
-    (package / "_C.so").write_bytes(b"built for something else")
-    return tmp_path
-
-
 def run(code: str, *options: str, path: Path | None = None) -> str:
-    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+    paths = [str(path)] if path else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)}
     done = subprocess.run([sys.executable, *options, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_torchvision_imports_though_its_operators_do_not_load(broken_torchvision: Path) -> None:
-    code = """
-import sys
-try:
-    import torchvision
-except RuntimeError as error:
-    print(error)
-import zsl_lab
-import torch
-import torchvision
-print(torchvision.__file__)
-print(torch.ops.torchvision.nms.default._schema)
-print([type(finder).__name__ for finder in sys.meta_path].count("_SchemasFirst"))
-"""
-    without, where, schema, left = run(code, path=broken_torchvision).splitlines()
-    assert without == "operator torchvision::nms does not exist"
-    assert where == str(broken_torchvision / "torchvision" / "__init__.py")
-    assert schema == "torchvision::nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    assert left == "0"
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torchvision whose compiled operators are no library."""
+    package = tmp_path_factory.mktemp("site") / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text(_DESCRIBES_OPERATORS)
+    (package / "_C.so").write_bytes(b"built for something else")
+    return package
 
 
-def test_operators_that_load_are_not_defined_again(broken_torchvision: Path) -> None:
-    code = """
-import zsl_lab
-import torch
-loaded = []
-torch.ops.load_library = loaded.append
-try:
-    import torchvision
-except RuntimeError as error:
-    print(error)
-print(*loaded)
-"""
-    says, loaded = run(code, path=broken_torchvision).splitlines()
-    assert says == "operator torchvision::nms does not exist"
-    assert loaded == str(broken_torchvision / "torchvision" / "_C.so")
+@pytest.fixture(scope="module")
+def found(broken: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(run(_IMPORTS, path=broken.parent))
+    return values
+
+
+def test_torchvision_imports_though_its_operators_do_not_load(found: dict[str, Any], broken: Path) -> None:
+    assert found["without"] == "operator torchvision::nms does not exist"
+    assert found["where_it_does_not"] == str(broken / "__init__.py")
+    assert found["schema"] == "torchvision::nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+def test_operators_that_load_are_not_defined_again(found: dict[str, Any], broken: Path) -> None:
+    assert found["loaded"] == [str(broken / "_C.so")]
+    # this library defines nothing, and nobody did it in its place
+    assert found["where_it_loads"] == "operator torchvision::nms does not exist"
+
+
+def test_nothing_stays_behind_once_torchvision_was_imported(found: dict[str, Any]) -> None:
+    assert "_SchemasFirst" not in found["finders"]
 
 
 def test_nothing_happens_where_there_is_no_torchvision() -> None:
@@ -92,15 +97,15 @@ except ModuleNotFoundError as error:
     assert run(code, "-I", "-S") == "No module named 'torchvision'"
 
 
-def test_importing_the_package_imports_neither_torch_nor_torchvision() -> None:
-    assert run("import sys, zsl_lab; print([name for name in ('torch', 'torchvision', 'numpy') if name in sys.modules])") == "[]"
-
-
 def test_a_torchvision_that_is_imported_already_is_left_alone() -> None:
     code = """
 import sys, types
 sys.modules["torchvision"] = types.ModuleType("torchvision")
 import zsl_lab
-print([type(finder).__name__ for finder in sys.meta_path].count("_SchemasFirst"))
+print([type(finder).__name__ for finder in sys.meta_path])
 """
-    assert run(code) == "0"
+    assert "_SchemasFirst" not in run(code)
+
+
+def test_importing_the_package_imports_neither_torch_nor_torchvision() -> None:
+    assert run("import sys, zsl_lab; print([name for name in ('torch', 'torchvision', 'numpy') if name in sys.modules])") == "[]"

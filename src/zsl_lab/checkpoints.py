@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,39 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         atomic_write(path, buffer.getvalue())
+
+
+def reported(path: Path) -> Path:
+    """The checkpoint of the weights that a run reports: ``best.ckpt`` where the run's folder is given, else the file itself.
+
+    Raises:
+        CheckpointError: The folder is not that of a run that got so far.
+    """
+    if not path.is_dir():
+        return path
+    best = path / "checkpoints" / "best.ckpt"
+    if not best.is_file():
+        raise CheckpointError(
+            f"ckpt={path}: this folder has no checkpoints/best.ckpt. Give the folder of a finished run, or a file: "
+            "RUN/checkpoints/best.ckpt."
+        )
+    return best
+
+
+def check_reported(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a state that is only there to go on from.
+
+    Raises:
+        CheckpointError: The state is from the selection phase, or not the one that the run reports.
+    """
+    about = checkpoint["zsl_lab"]
+    if about["phase"] != "refit":
+        raise CheckpointError(
+            f"ckpt={path}: this state is from the selection phase and never saw the validation classes. "
+            f"Finish the run first (ckpt={path} and no task), or give its best.ckpt."
+        )
+    if not about["reported"]:
+        raise CheckpointError(f"ckpt={path}: this state is there to go on from, it is not the selected one. Give the run's best.ckpt.")
 
 
 def read(path: Path, key: str) -> dict[str, Any]:

@@ -37,7 +37,9 @@ _failures: list[int] = []
 
 @hydra.main(version_base="1.3", config_path=CONFIG, config_name="config")
 def _experiment(cfg: DictConfig) -> None:
+    from zsl_lab.predict import predict, print_prediction
     from zsl_lab.reporting.console import print_result
+    from zsl_lab.result import Result
     from zsl_lab.run import run
 
     overrides = list(HydraConfig.get().overrides.task)
@@ -48,7 +50,7 @@ def _experiment(cfg: DictConfig) -> None:
         if cfg.ckpt:
             cfg = _with_stored_config(cfg, overrides)
         OmegaConf.update(cfg, "paths.run_dir", str(folder))
-        result = run(cfg)
+        outcome = predict(cfg) if cfg.task == "predict" else run(cfg)
     except Exception as error:  # reported here, so that one job of a sweep does not end the others
         sentence = None if cfg.debug else _sentence(error, overrides)
         if sentence is None:
@@ -60,7 +62,10 @@ def _experiment(cfg: DictConfig) -> None:
             sys.exit(INTERRUPTED)  # the whole sweep, as the user meant it
         _failures.append(2 if isinstance(error, ConfigError) else 1)
         return
-    print_result(result, folder, f"python -m zsl_lab task=test {quoted('ckpt', str(result.checkpoint))}")
+    if isinstance(outcome, Result):
+        print_result(outcome, folder, f"python -m zsl_lab task=test {quoted('ckpt', str(outcome.checkpoint))}")
+    else:
+        print_prediction(outcome)
 
 
 def main() -> None:
@@ -180,12 +185,12 @@ def _flat(node: object, prefix: str) -> list[str]:
 
 
 def _place_of_checkpoint(arguments: list[str]) -> list[str]:
-    """A resumed run goes on in its own folder, Hydra's record of its start left as it is; a test has a folder of its own."""
+    """A resumed run goes on in its own folder, Hydra's record of its start left as it is; a test or a prediction has its own."""
     given = dict(argument.partition("=")[::2] for argument in arguments if not argument.startswith("-"))
     if "ckpt" not in given or "hydra.run.dir" in given:
         return arguments
-    if given.get("task", "fit") == "test":
-        return [*arguments, "hydra.run.dir=${paths.output_dir}/test/${now:%Y-%m-%d_%H-%M-%S-%f}"]
+    if given.get("task") in ("test", "predict"):
+        return [*arguments, f"hydra.run.dir=${{paths.output_dir}}/{given['task']}/${{now:%Y-%m-%d_%H-%M-%S-%f}}"]
     path = Path(given["ckpt"].strip("'\"")).absolute()
     if not path.is_file():
         return arguments
@@ -199,7 +204,8 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, under what the command line says explicitly."""
     from zsl_lab import checkpoints
 
-    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt")["zsl_lab"]["config"])
+    path = checkpoints.reported(Path(cfg.ckpt)) if cfg.task == "predict" else Path(cfg.ckpt)
+    stored = OmegaConf.create(checkpoints.read(path, "ckpt")["zsl_lab"]["config"])
     assert isinstance(stored, DictConfig)
     stored.task = "fit"
     for name in ("data_dir", "cache_dir"):  # another machine, or another working folder

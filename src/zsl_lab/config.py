@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import platformdirs
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zsl_lab.data.dataset import DatasetConfig
 from zsl_lab.errors import ConfigError, nearest
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+
+_PREDICT_ONLY = ("descriptions", "images")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,6 +32,11 @@ class PathsConfig(_Section):
     cache_dir: str | None
     output_dir: str
     run_dir: str
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where caches go; the user's own cache folder where ``cache_dir`` names none."""
+        return Path(self.cache_dir or platformdirs.user_cache_dir("zsl_lab")).expanduser()
 
 
 class TrainerConfig(_Section):
@@ -60,8 +68,10 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-    task: Literal["fit", "test"]
+    task: Literal["fit", "test", "predict"]
     ckpt: Path | None
+    descriptions: Path | None
+    images: Path | None
     seed: int
     paths: PathsConfig
     trainer: TrainerConfig
@@ -75,10 +85,12 @@ class RunConfig(BaseModel):
 
 
 class _Top(_Section):
-    task: Literal["fit", "test"]
+    task: Literal["fit", "test", "predict"]
     ckpt: str | None
     seed: int = Field(ge=0, lt=2**32)
     debug: bool
+    descriptions: str | None = None
+    images: str | None = None
 
 
 def parse(cfg: DictConfig) -> RunConfig:
@@ -96,11 +108,16 @@ def parse(cfg: DictConfig) -> RunConfig:
         if not isinstance(plain.get(section), dict):
             raise ConfigError(f"{section}: found {plain.get(section)!r}; expected a section of keys, such as conf/{section} holds.")
     top = _check(_Top, {k: v for k, v in plain.items() if k not in (*sections, "logger", "callbacks")}, "")
+    for key in _PREDICT_ONLY:
+        if top.task != "predict" and getattr(top, key):
+            raise ConfigError(f"{key}={getattr(top, key)}: this key belongs to task=predict. Set task=predict, or leave {key} out.")
     method_class = _target(plain["method"], ZeroShotMethod, "method")
     dataset_class = _target(plain["dataset"], DatasetConfig, "dataset")
     return RunConfig(
         task=top.task,
         ckpt=Path(top.ckpt) if top.ckpt else None,
+        descriptions=Path(top.descriptions).expanduser() if top.descriptions else None,
+        images=Path(top.images).expanduser() if top.images else None,
         seed=top.seed,
         paths=_check(PathsConfig, plain["paths"], "paths"),
         trainer=_check(TrainerConfig, plain["trainer"], "trainer"),
@@ -110,7 +127,8 @@ def parse(cfg: DictConfig) -> RunConfig:
         method_class=method_class,
         loggers=plain.get("logger") or {},
         callbacks=plain.get("callbacks") or {},
-        plain=plain,
+        # what is predicted is no setting of a run
+        plain={key: value for key, value in plain.items() if key not in _PREDICT_ONLY},
     )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
@@ -74,6 +73,8 @@ def run(cfg: DictConfig) -> Result:
         ZslLabError: Anything that the user can mend, as a sentence.
     """
     config = parse(cfg)
+    if config.task == "predict":
+        raise ConfigError("task=predict is not a run: the command line does it, or zsl_lab.predict.predict.")
     # stored absolute: a checkpoint may be tested from another working folder
     for *place, key in (("paths", "data_dir"), ("method", "init_from"), ("method", "base", "weights"), ("method", "text", "model")):
         section = config.plain
@@ -154,15 +155,7 @@ class _Experiment:
     def test_only(self, checkpoint: dict[str, Any]) -> Result:
         """Evaluate a checkpoint; what is known of its training comes from the result beside it, where there is one."""
         assert self.config.ckpt is not None
-        if checkpoint["zsl_lab"]["phase"] != "refit":
-            raise CheckpointError(
-                f"ckpt={self.config.ckpt}: this state is from the selection phase and never saw the validation classes. "
-                "Finish the run first (ckpt=... without task=test), or give its best.ckpt."
-            )
-        if not checkpoint["zsl_lab"]["reported"]:
-            raise CheckpointError(
-                f"ckpt={self.config.ckpt}: this state is there to go on from, it is not the selected one. Give the run's best.ckpt."
-            )
+        checkpoints.check_reported(checkpoint, self.config.ckpt)
         beside = self.config.ckpt.parent.parent / "result.json"
         earlier = Result.load(beside) if beside.is_file() else None
         training = (
@@ -187,7 +180,7 @@ class _Experiment:
         config, selection, selected = self.config, self.config.selection, chosen.step
         pl.seed_everything(config.seed, verbose=False)
         data = self._data(split)
-        method = config.method_class.build(config.method, data, cache_dir=_data_paths(config).cache_dir)
+        method = config.method_class.build(config.method, data, cache_dir=config.paths.cache_folder)
         if method.total_steps < 1:
             raise ConfigError("method.steps=0: expected at least one training step.")
         method.phase = phase
@@ -286,7 +279,7 @@ class _Experiment:
         config = self.config
         checkpoint = checkpoints.read(path, "ckpt")
         data = self._data(test_split(self.benchmark))
-        method = config.method_class.build(config.method, data, cache_dir=_data_paths(config).cache_dir, weights_follow=True)
+        method = config.method_class.build(config.method, data, cache_dir=config.paths.cache_folder, weights_follow=True)
         try:
             method.load_state_dict(checkpoint["state_dict"])
         except RuntimeError as error:
@@ -371,8 +364,7 @@ def _load_benchmark(config: RunConfig) -> Benchmark:
 
 
 def _data_paths(config: RunConfig) -> DataPaths:
-    cache = config.paths.cache_dir or platformdirs.user_cache_dir("zsl_lab")
-    return DataPaths(Path(config.paths.data_dir).expanduser(), Path(cache).expanduser())
+    return DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
 
 
 def _check_same_benchmark(about: dict[str, Any], benchmark: Benchmark, config: RunConfig) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
+from zsl_lab.data import splits
+from zsl_lab.data.datamodule import FeatureDataModule
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.digits import DigitsDataset
-from zsl_lab.data.splits import validation_split
+from zsl_lab.data.image_module import ImageDataModule
 from zsl_lab.data.synthetic import SyntheticDataset
 
 from .conftest import BASE
@@ -38,7 +41,7 @@ def test_digits_are_scaled_and_split() -> None:
     assert len(b.trainval) + len(b.test_seen) + len(b.test_unseen) == 1797
     for digit in b.seen_classes:
         assert np.sum(b.labels[b.test_seen] == digit) == pytest.approx(0.2 * np.sum(b.labels == digit), abs=0.5)
-    assert len(validation_split(b, 0).unseen_classes) == 2
+    assert len(splits.validation_split(b, 0).unseen_classes) == 2
 
 
 def test_digits_are_described_by_a_display() -> None:
@@ -47,6 +50,47 @@ def test_digits_are_described_by_a_display() -> None:
     assert semantics[:, :7].sum(axis=1).tolist() == [6, 2, 5, 5, 4, 5, 6, 3, 7, 6]
     assert len(np.unique(semantics[:, :7], axis=0)) == 10
     assert 0 <= semantics.min() < semantics.max() <= 1
+
+
+def test_digits_as_images_are_the_same_pixels_labels_and_split() -> None:
+    config = digits([2, 4, 5])
+    features, images = config.load(NOWHERE), config.load_images(NOWHERE)
+    assert images.images.shape == (1797, 8, 8, 1)
+    np.testing.assert_allclose(images.images.reshape(1797, 64) / 255, features.features, atol=0.5 / 255)
+    assert (images.images.min(), images.images.max()) == (0, 255)
+    for name in ("labels", "trainval", "test_seen", "test_unseen"):
+        np.testing.assert_array_equal(getattr(images, name), getattr(features, name))
+    assert images.provenance.splits_sha256 == features.provenance.splits_sha256
+    assert images.provenance.features_sha256 != features.provenance.features_sha256
+
+
+def test_sentences_name_the_segments_that_the_display_lights() -> None:
+    config = digits([2])
+    sentences, semantics = config.load_images(NOWHERE).descriptions, config.load(NOWHERE).semantics
+    segments = (
+        "horizontal bar at the top",
+        "vertical stroke in the northeast",
+        "vertical stroke in the southeast",
+        "horizontal bar at the bottom",
+        "vertical stroke in the southwest",
+        "vertical stroke in the northwest",
+        "horizontal bar in the middle",
+    )
+    assert [[segment in sentence for segment in segments] for sentence in sentences] == (semantics[:, :7] == 1).tolist()
+    assert [sentence.lower().count("closed loop") for sentence in sentences] == (2 * semantics[:, 7]).tolist()
+    curves = [2 if "two curved strokes" in sentence else int("a curved stroke" in sentence) for sentence in sentences]
+    assert curves == (2 * semantics[:, 8]).tolist()
+    assert len(set(sentences)) == 10
+
+
+def test_digits_come_as_features_or_as_whole_images() -> None:
+    config = digits([2])
+    features, images = config.load(NOWHERE), config.load_images(NOWHERE)
+    assert isinstance(config.data_module(features, splits.test_split(features)), FeatureDataModule)
+    data = config.data_module(images, splits.test_split(images))
+    assert isinstance(data, ImageDataModule)
+    (batch,) = data.training_stream(lambda step: 50, [1], 0, torch.device("cpu"))
+    assert torch.equal(batch.inputs[:, 0], torch.from_numpy(images.images[batch.rows.numpy(), :, :, 0]))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +110,7 @@ def test_bad_lists_of_unseen_digits_are_refused(unseen: list[int], sentence: str
 
 def test_every_list_of_unseen_digits_can_be_validated() -> None:
     for unseen in ([0], [3, 4, 5, 6, 7, 8, 9]):
-        assert len(validation_split(digits(unseen).load(NOWHERE), 0).seen_classes) >= 2
+        assert len(splits.validation_split(digits(unseen).load(NOWHERE), 0).seen_classes) >= 2
 
 
 def test_generated_samples_scatter_around_the_true_means() -> None:

@@ -125,7 +125,8 @@ def test_gray_images_are_seen_as_colour_images_of_equal_channels(build: Callable
 def test_an_images_features_do_not_depend_on_its_batch_mates(build: Callable[..., BaseNetwork]) -> None:
     network = build("resnet18").train()
     with torch.no_grad():
-        torch.testing.assert_close(network(images(count=3))[:1], network(images(count=3)[:1]), rtol=1e-4, atol=1e-4)
+        together, alone = network(images(count=3))[:1], network(images(count=3)[:1])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4 * float(alone.abs().max()))
 
 
 @pytest.mark.parametrize(("name", "size"), [("squeezenet1_1", 17), ("googlenet", 15), ("resnet18", 1)])
@@ -143,7 +144,7 @@ def test_the_small_network_has_64_features_of_digits_and_learns() -> None:
     network = small_cnn()
     found = network(images(channels=1, size=8))
     assert found.shape == (2, network.feature_dim) == (2, 64)
-    found.sum().backward()  # type: ignore[no-untyped-call]
+    found.sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 
 
@@ -164,7 +165,7 @@ def test_black_and_white_are_as_far_from_0_in_the_small_network() -> None:
 # ------------------------------------------------------------------------------------------- adapted tensors
 
 
-@pytest.mark.parametrize(("name", "count", "filters"), [("resnet18", 20, 4800), ("squeezenet1_1", 25, 2928), ("googlenet", 57, 7280)])
+@pytest.mark.parametrize(("name", "count", "filters"), [("resnet18", 20, 4800), ("squeezenet1_1", 25, 2944), ("googlenet", 57, 7280)])
 def test_every_convolutions_weight_is_adapted(name: Name, count: int, filters: int, build: Callable[..., BaseNetwork]) -> None:
     network = build(name)
     convolutions = {f"{path}.weight": tuple(m.weight.shape) for path, m in network.named_modules() if isinstance(m, nn.Conv2d)}
@@ -179,12 +180,12 @@ def test_every_convolutions_weight_is_adapted(name: Name, count: int, filters: i
 
 def test_tensors_come_in_the_order_in_which_an_image_meets_them(build: Callable[..., BaseNetwork]) -> None:
     for network, size in ((build("squeezenet1_1"), 64), (build("googlenet"), 64), (small_cnn(3), 8)):
-        met: list[str] = []
-        for path, module in network.named_modules():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(lambda *_, path=path: met.append(f"{path}.weight"))
+        names = {module: f"{path}.weight" for path, module in network.named_modules()}
+        met: list[nn.Module] = []
+        for module in names:
+            module.register_forward_hook(lambda module, *_, met=met: met.append(module))
         network(images(size=size))
-        assert [tensor.name for tensor in network.tensors] == met
+        assert [tensor.name for tensor in network.tensors] == [names[module] for module in met if isinstance(module, nn.Conv2d)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -231,8 +232,10 @@ def test_building_a_network_draws_no_random_numbers(build: Callable[..., BaseNet
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_where_weights_follow_from_a_checkpoint_no_file_is_needed(build: Callable[..., BaseNetwork], models: Any) -> None:
-    network = build_base_network(BaseConfig(name="resnet18", weights="gone.pth"), 3, load=False)
+@pytest.mark.parametrize("given", ["gone.pth", "imagenet", None])
+def test_where_weights_follow_from_a_checkpoint_none_are_needed(given: str | None, build: Callable[..., BaseNetwork], hub: Path) -> None:
+    assert not hub.exists()
+    network = build_base_network(BaseConfig(name="resnet18", weights=given), 3, load=False)
     assert not any(tensor.any() for tensor in network.state_dict().values())
     network.load_state_dict(build("resnet18").state_dict())
     assert torch.equal(network(images()), build("resnet18")(images()))
@@ -285,10 +288,10 @@ def test_a_single_missing_or_additional_tensor_is_named(random_model: Callable[[
     [
         (None, "there is no such file"),
         (b"", "these are no readable weights (EOFError). They were not unpickled further"),
-        (b"an error page", "these are no readable weights (UnpicklingError). They were not unpickled further"),
-        ([torch.zeros(1)], "found a list; expected tensors by name"),
+        (b"<html>404</html>", "these are no readable weights (UnpicklingError). They were not unpickled further"),
+        ([torch.zeros(1)], "found a value of type list; expected tensors by name"),
         ({}, "found nothing; expected tensors by name"),
-        ({"epoch": 3, "state_dict": {}}, "found 'epoch', a int; expected tensors by name"),
+        ({"epoch": 3, "state_dict": {}}, "found 'epoch' of type int; expected tensors by name"),
         (nn.ReLU(), "these are no readable weights (UnpicklingError). They were not unpickled further"),
     ],
 )
@@ -321,12 +324,12 @@ def test_without_weights_both_sources_are_named() -> None:
 
 
 def test_the_small_network_takes_no_weights() -> None:
-    with pytest.raises(ConfigError, match="small_cnn takes no weights.* Set method.base.weights=null, or method.base.name to .*resnet18"):
+    with pytest.raises(ConfigError, match=r"small_cnn takes no weights.* Set method.base.weights=null, or method.base.name to .*resnet18"):
         build_base_network(BaseConfig(name="small_cnn", weights="imagenet"), 1)
 
 
 def test_images_of_four_channels_are_for_the_small_network_only() -> None:
-    with pytest.raises(ConfigError, match="resnet18: the images have 4 channels; expected 1 or 3.*small_cnn"):
+    with pytest.raises(ConfigError, match=r"resnet18: the images have 4 channels; expected 1 or 3.*small_cnn"):
         build_base_network(BaseConfig(name="resnet18", weights="imagenet"), 4)
     assert small_cnn(channels=4)(images(channels=4, size=8)).shape == (2, 64)
 

@@ -17,7 +17,7 @@ TENSORS = (
 
 def semantic_encoder(layers: int = 1, dropout: float = 0.0) -> SemanticEncoder:
     torch.manual_seed(0)
-    return SemanticEncoder(E, WIDTH, layers, heads=2, dropout=dropout)
+    return SemanticEncoder(E, WIDTH, layers, heads=2, dropout=dropout, state_dropout=dropout)
 
 
 def adapter(

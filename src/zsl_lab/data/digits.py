@@ -29,31 +29,32 @@ _SEMANTICS = (
     (1, 1, 1, 1, 1, 1, 1, 1.0, 1.0),
     (1, 1, 1, 1, 0, 1, 1, 0.5, 0.5),
 )
-# The same in words, the same words for the same part, so that whoever reads them can put an unseen digit together from seen ones.
+# The same in words, the same word for the same part and another for every other, so that whoever reads them, if only word by
+# word, can put an unseen digit together from seen ones.
 _DESCRIPTIONS = (
-    "A closed loop over the whole height, with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a"
-    " vertical stroke on the upper right, a vertical stroke on the lower left, a vertical stroke on the lower right and a horizontal"
-    " bar at the bottom, empty in the centre.",
-    "A single straight line: a vertical stroke on the upper right and a vertical stroke on the lower right.",
-    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper right, a horizontal bar in the"
-    " middle, a vertical stroke on the lower left and a horizontal bar at the bottom.",
-    "An open line with two curved strokes: a horizontal bar at the top, a vertical stroke on the upper right, a horizontal bar in the"
-    " middle, a vertical stroke on the lower right and a horizontal bar at the bottom.",
-    "Open straight lines that cross: a vertical stroke on the upper left, a horizontal bar in the middle, a vertical stroke on the"
-    " upper right and a vertical stroke on the lower right.",
-    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a horizontal bar in the"
-    " middle, a vertical stroke on the lower right and a horizontal bar at the bottom.",
-    "A closed loop in the lower half, with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a"
-    " horizontal bar in the middle, a vertical stroke on the lower left, a vertical stroke on the lower right and a horizontal bar at"
-    " the bottom.",
-    "An open straight line with a corner: a horizontal bar at the top, a vertical stroke on the upper right and a vertical stroke on"
-    " the lower right.",
-    "A closed loop in the upper half and a closed loop in the lower half, with two curved strokes: a horizontal bar at the top, a"
-    " vertical stroke on the upper left, a vertical stroke on the upper right, a horizontal bar in the middle, a vertical stroke on"
-    " the lower left, a vertical stroke on the lower right and a horizontal bar at the bottom.",
-    "A closed loop in the upper half, with a curved stroke: a horizontal bar at the top, a vertical stroke on the upper left, a"
-    " vertical stroke on the upper right, a horizontal bar in the middle, a vertical stroke on the lower right and a horizontal bar"
-    " at the bottom.",
+    "A closed loop over the whole height, with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a "
+    "vertical stroke in the northeast, a vertical stroke in the southwest, a vertical stroke in the southeast and a horizontal bar at "
+    "the bottom, empty in the centre.",
+    "A single straight line: a vertical stroke in the northeast and a vertical stroke in the southeast.",
+    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke in the northeast, a horizontal bar in the "
+    "middle, a vertical stroke in the southwest and a horizontal bar at the bottom.",
+    "An open line with two curved strokes: a horizontal bar at the top, a vertical stroke in the northeast, a horizontal bar in the "
+    "middle, a vertical stroke in the southeast and a horizontal bar at the bottom.",
+    "Open straight lines that cross: a vertical stroke in the northwest, a horizontal bar in the middle, a vertical stroke in the "
+    "northeast and a vertical stroke in the southeast.",
+    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a horizontal bar in the "
+    "middle, a vertical stroke in the southeast and a horizontal bar at the bottom.",
+    "A closed loop in the lower half, with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a "
+    "horizontal bar in the middle, a vertical stroke in the southwest, a vertical stroke in the southeast and a horizontal bar at the "
+    "bottom.",
+    "An open straight line with a corner: a horizontal bar at the top, a vertical stroke in the northeast and a vertical stroke in "
+    "the southeast.",
+    "A closed loop in the upper half and a closed loop in the lower half, with two curved strokes: a horizontal bar at the top, a "
+    "vertical stroke in the northwest, a vertical stroke in the northeast, a horizontal bar in the middle, a vertical stroke in the "
+    "southwest, a vertical stroke in the southeast and a horizontal bar at the bottom.",
+    "A closed loop in the upper half, with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a "
+    "vertical stroke in the northeast, a horizontal bar in the middle, a vertical stroke in the southeast and a horizontal bar at the "
+    "bottom.",
 )
 _PIXEL_MAX = 16
 _SIDE = 8

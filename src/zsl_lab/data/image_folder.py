@@ -42,7 +42,7 @@ class ImageFolderDataset(DatasetConfig):
         images: The folder of pictures in it.
         labels: A CSV file in it with the columns ``file`` (below ``images``) and ``class_id`` (1-based) or ``class`` (a name).
         descriptions: A JSON file in it: a list of ``{"class_id", "name", "description"}``, or ``{name: description}``, whose
-            order then counts as ids.
+            order then counts as ids, as that of a list without ids does.
         description_format: The text of a class, made of ``{name}`` and ``{description}``.
         image_size: Side of the square that the network sees.
         resize: Side of the square that pictures are kept at; training cuts its squares from anywhere in it.
@@ -230,8 +230,8 @@ def read_descriptions(path: Path, description_format: str) -> tuple[tuple[str, .
     """Names and texts of the classes, in the order of their ids.
 
     Args:
-        path: A JSON file: a list of ``{"class_id", "name", "description"}`` with ids from 1 on, in any order, or
-            ``{name: description}``.
+        path: A JSON file: a list of ``{"class_id", "name", "description"}`` with ids from 1 on, in any order, or without
+            any, in the order of the list; or ``{name: description}``.
         description_format: The text of a class, made of ``{name}`` and ``{description}``; what it does not use may be missing.
 
     Returns:
@@ -267,6 +267,11 @@ def read_descriptions(path: Path, description_format: str) -> tuple[tuple[str, .
     return tuple(names), tuple(texts)
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """The files of a folder and of those in it that are pictures by their names, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+
 def _fields(description_format: str) -> set[str]:
     return {field for _, field, _, _ in string.Formatter().parse(description_format) if field is not None}
 
@@ -284,6 +289,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         return [{"name": name, "description": text} for name, text in content.items()]
     if not isinstance(content, list) or not content or not all(isinstance(entry, dict) for entry in content):
         raise DataError(f"{path}: found something else, or nothing; {expected}.")
+    if not any("class_id" in entry for entry in content):
+        return content
     by_id: dict[int, dict[str, Any]] = {}
     for entry in content:
         class_id = entry.get("class_id")
@@ -343,7 +350,7 @@ def _check_files(images: Path, files: list[str], labels_file: Path) -> None:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DataError(f"{images / missing[0]}: no such file{more}; expected every image that {labels_file} labels.")
     labelled = {images / file for file in files}
-    strangers = sorted(path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES and path not in labelled)
+    strangers = [path for path in find_pictures(images) if path not in labelled]
     if strangers:
         more = f" and {len(strangers) - 1} others" if len(strangers) > 1 else ""
         warnings.warn(

@@ -63,26 +63,31 @@ class _Architecture:
 
     Attributes:
         removed: Its parts that are the classifier or serve training from scratch only.
+        classifier: Its layer that has a row for each class.
         feature_dim: F.
         min_size: Height and width that an image needs to leave something to pool.
         mean: Of each channel of an image in [0, 1], by which the published weights expect it to be normalised.
         std: Likewise.
         options: Of torchvision's constructor.
+        kernel: Height and width of the classifier's filters where it is a convolution.
     """
 
     removed: tuple[str, ...]
+    classifier: str
     feature_dim: int
     min_size: int
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     options: Mapping[str, Any] = field(default_factory=dict)
+    kernel: tuple[int, ...] = ()
 
 
 _ARCHITECTURES = {
-    "resnet18": _Architecture(("avgpool", "fc"), feature_dim=512, min_size=1),
-    "squeezenet1_1": _Architecture(("classifier",), feature_dim=512, min_size=17),
+    "resnet18": _Architecture(("avgpool", "fc"), "fc", feature_dim=512, min_size=1),
+    "squeezenet1_1": _Architecture(("classifier",), "classifier.1", feature_dim=512, min_size=17, kernel=(1, 1)),
     "googlenet": _Architecture(
         ("aux1", "aux2", "avgpool", "dropout", "fc"),
+        "fc",
         feature_dim=1024,
         min_size=15,
         # its weights come from another framework: torchvision's transform_input makes these of the usual mean and std
@@ -157,6 +162,19 @@ class BaseNetwork(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.train(False)
         return self
+
+    def classifier_state(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        """A classifier under the names that torchvision's network has it by.
+
+        Args:
+            weight: A row for each class, ``[k, F]``.
+            bias: ``[k]``.
+        """
+        if self.name == "small_cnn":
+            return {"classifier.weight": weight, "classifier.bias": bias}
+        architecture = _ARCHITECTURES[self.name]
+        weight = weight.reshape(*weight.shape, *architecture.kernel)
+        return {f"{architecture.classifier}.weight": weight, f"{architecture.classifier}.bias": bias}
 
 
 def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) -> BaseNetwork:
@@ -260,10 +278,10 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
             f"{_KEY}={path}: these are no readable weights ({type(error).__name__}). They were not unpickled further. {ways}"
         ) from error
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{_KEY}={path}: found a {type(state).__name__}; expected tensors by name. {ways}")
+        raise CheckpointError(f"{_KEY}={path}: found a value of type {type(state).__name__}; expected tensors by name. {ways}")
     wrong = [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if wrong or not state:
-        found = f"{wrong[0]!r}, a {type(state[wrong[0]]).__name__}" if wrong else "nothing"
+        found = f"{wrong[0]!r} of type {type(state[wrong[0]]).__name__}" if wrong else "nothing"
         raise CheckpointError(f"{_KEY}={path}: found {found}; expected tensors by name. {ways}")
     return dict(state)
 

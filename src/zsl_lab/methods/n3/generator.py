@@ -33,12 +33,13 @@ class SemanticEncoder(nn.Module):
         hidden_dim: Width of the class embedding.
         layers: Transformer layers; 0 pools the projected states as they are.
         heads: Attention heads of each layer.
-        dropout: Dropout of the layers, and of the states that come in.
+        dropout: Dropout of the layers.
+        state_dropout: Dropout of the states that come in.
     """
 
-    def __init__(self, token_dim: int, hidden_dim: int, layers: int, heads: int, dropout: float) -> None:
+    def __init__(self, token_dim: int, hidden_dim: int, layers: int, heads: int, dropout: float, state_dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(state_dropout)
         self.projection = nn.Linear(token_dim, hidden_dim)
         self.layers = nn.ModuleList(_encoder_layer(hidden_dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden_dim)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from torchmetrics.classification import MulticlassAveragePrecision
 
 from zsl_lab.data.datamodule import Batch, ClassSpace, PhaseDataModule
@@ -19,7 +19,11 @@ from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMetho
 from zsl_lab.methods.n3.base_network import BaseConfig, BaseNetwork, build_base_network
 from zsl_lab.methods.n3.generator import Adaptation, ParameterAdapter, SemanticEncoder
 from zsl_lab.metrics import PerClassAccuracy
+from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.text import TextConfig, TokenStates, encode
+
+#: training images that features are measured on, evenly spaced where there are more
+MEASURED_IMAGES = 4096
 
 
 class N3Config(MethodConfig):
@@ -29,6 +33,7 @@ class N3Config(MethodConfig):
     batch_size: int = Field(ge=1)
     classes_per_task: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
+    mu_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     decay: bool
     text: TextConfig
@@ -44,6 +49,11 @@ class N3Config(MethodConfig):
     encoder_layers: int = Field(ge=0)
     decoder_layers: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
+    state_dropout: float = Field(ge=0, lt=1)
+    word_dropout: float = Field(ge=0, lt=1)
+    compare_by: Literal["inner_product", "cosine", "whitened_cosine"]
+    scale: float = Field(gt=0)
+    shrinkage: float = Field(gt=0, le=1)
     gradient_checkpointing: bool
     permutations: int = Field(ge=1)
 
@@ -53,6 +63,11 @@ class N3Config(MethodConfig):
             raise ValueError(
                 "base.name=small_cnn has no pretrained weights: set method.base_steps above 0, which trains it on the seen classes, "
                 "or choose another network with method.base.name and method.base.weights"
+            )
+        if self.compare_by == "whitened_cosine" and self.base_steps:
+            raise ValueError(
+                "method.compare_by=whitened_cosine needs features from the start, and with method.base_steps above 0 the base network is "
+                "trained first; set method.compare_by=cosine, or give pretrained weights (method.base.weights) and method.base_steps=0"
             )
         if self.hidden_dim % self.heads:
             raise ValueError(f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that the heads divide evenly")
@@ -81,7 +96,9 @@ class N3(ZeroShotMethod):
         self.register_buffer("token_mask", torch.from_numpy(text.mask), persistent=False)
         self.states: Tensor
         self.token_mask: Tensor
-        self.semantic_encoder = SemanticEncoder(text.states.shape[2], config.hidden_dim, config.sem_layers, config.heads, config.dropout)
+        self.semantic_encoder = SemanticEncoder(
+            text.states.shape[2], config.hidden_dim, config.sem_layers, config.heads, config.dropout, config.state_dropout
+        )
         self.adapter = ParameterAdapter(
             base.tensors if config.adapt == "all" else (),
             base.feature_dim,
@@ -93,12 +110,18 @@ class N3(ZeroShotMethod):
             config.mu,
             config.gradient_checkpointing,
         )
+        # with the weights: a classifier is generated for features measured with it
+        self.register_buffer("centre", torch.zeros(base.feature_dim))
+        self.centre: Tensor
+        self.register_buffer("whitening", torch.eye(base.feature_dim) if config.compare_by == "whitened_cosine" else None)
+        self.whitening: Tensor | None
         # tells the seen classes apart while the base network is trained in the run
         self.base_classifier = nn.Linear(base.feature_dim, len(classes.seen_mask)) if config.base_steps else None
         base.requires_grad_(self.base_classifier is not None)
         unseen = torch.as_tensor((~classes.seen_mask).nonzero()[0])
         self.register_buffer("unseen", unseen, persistent=False)
         self.unseen: Tensor
+        self._seen_texts = [text for text, is_seen in zip(classes.descriptions, classes.seen_mask, strict=True) if is_seen]
         self._networks: dict[str, list[tuple[Tensor, Adaptation]]] = {}
         self.accuracies = [PerClassAccuracy(len(unseen)) for _ in range(config.permutations)]
         self.registered_accuracies = nn.ModuleList(self.accuracies)  # these move with the method to its device
@@ -116,7 +139,22 @@ class N3(ZeroShotMethod):
         seen = [text for text, is_seen in zip(texts, data.classes.seen_mask, strict=True) if is_seen]
         states = encode(config.text, texts, cache_dir, fit_on=seen)
         base = build_base_network(config.base, data.channels, load=not weights_follow)
-        return cls(config, base, states, data.classes)
+        method = cls(config, base, states, data.classes)
+        if method.whitening is not None and not weights_follow:
+            method._measure_features(data)
+        return method
+
+    @torch.no_grad()
+    def _measure_features(self, data: ImageDataModule) -> None:
+        """The mean of the base network's features of training images, and how they scatter within their classes."""
+        assert self.whitening is not None
+        train = data.split.train
+        some = train[:: -(-len(train) // MEASURED_IMAGES)]
+        batches = list(data.evaluation_batches(some, self.device))
+        features = torch.cat([self.base(batch.inputs) for batch in batches])
+        labels = torch.cat([batch.labels for batch in batches])
+        self.centre.copy_(features.mean(0))
+        self.whitening.copy_(within_class_whitening(features, labels, self.config.shrinkage))
 
     # ------------------------------------------------------------------------------- what is generated
 
@@ -126,7 +164,12 @@ class N3(ZeroShotMethod):
         Args:
             classes: Positions of the task's classes, ``[k]``, in the order of the logits.
         """
-        embeddings = self.semantic_encoder(self.states[classes], self.token_mask[classes])
+        mask = self.token_mask[classes]
+        if self.training and self.config.word_dropout:
+            kept = torch.rand(mask.shape, device=mask.device) >= self.config.word_dropout
+            kept[:, 0] = True  # a text never loses all its words
+            mask = mask & kept
+        embeddings = self.semantic_encoder(self.states[classes], mask)
         adaptation: Adaptation = self.adapter(embeddings)
         return adaptation
 
@@ -140,11 +183,49 @@ class N3(ZeroShotMethod):
         Returns:
             ``[B, k]``.
         """
+        features: Tensor = functional_call(self.base, self._adapted(adaptation), (images,))
+        weight, bias = self._classifier(adaptation)
+        logits = features @ weight.T + bias
+        if self.config.compare_by == "inner_product":
+            return logits
+        compared = features if self.whitening is None else (features - self.centre) @ self.whitening
+        cosines: Tensor = logits / compared.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return cosines
+
+    def _classifier(self, adaptation: Adaptation) -> tuple[Tensor, Tensor]:
+        """Weight ``[k, F]`` and bias ``[k]`` of the linear layer that ranks classes as :meth:`logits` does."""
+        rows = adaptation.classifier
+        if self.config.compare_by == "inner_product":
+            return self.config.scale * rows, rows.new_zeros(len(rows))
+        rows = self.config.scale * normalize(rows, dim=1)
+        if self.whitening is None:
+            return rows, rows.new_zeros(len(rows))
+        weight = rows @ self.whitening.T
+        return weight, -weight @ self.centre
+
+    def _adapted(self, adaptation: Adaptation) -> dict[str, Tensor]:
+        """The base network's parameters with the deltas in them."""
         # nothing flows into the base network itself
         given = {name: tensor.detach() for name, tensor in self.base.named_parameters()}
         adapted = {name: self.config.gamma * given[name] + delta for name, delta in adaptation.deltas.items()}
-        features: Tensor = functional_call(self.base, {**given, **adapted}, (images,))
-        return features @ adaptation.classifier.T
+        return {**given, **adapted}
+
+    def export(self, adaptation: Adaptation) -> dict[str, Tensor]:
+        """The adapted network with its classifier as a plain state dict, under torchvision's names.
+
+        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and give the same logits for
+        images in [0, 1] less the base network's ``mean``, divided by its ``std``; by cosine, logits that rank classes alike.
+        So does ``squeezenet1_1(num_classes=k)`` once ``classifier[2] = nn.Identity()``: torchvision's clips each position of
+        the map of logits at 0 before it averages.
+
+        Args:
+            adaptation: As :meth:`adapt` gives it.
+
+        Returns:
+            Tensors on the CPU that share memory with nothing. ``small_cnn`` adds ``classifier.weight`` and ``.bias`` to its own.
+        """
+        state = {**self.base.state_dict(), **self._adapted(adaptation), **self.base.classifier_state(*self._classifier(adaptation))}
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Log-probabilities of a network made for all classes, ``[B, C]``."""
@@ -212,8 +293,15 @@ class N3(ZeroShotMethod):
         if self.base_classifier is not None:
             parameters = [*self.base.parameters(), *self.base_classifier.parameters()]
             base = [torch.optim.Adam(parameters, lr=config.base_learning_rate, fused=True)]
-        generator = [p for part in (self.semantic_encoder, self.adapter) for p in part.parameters() if p.requires_grad]
-        return [*base, torch.optim.AdamW(generator, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)]
+        parts = [*self.semantic_encoder.named_parameters(), *self.adapter.named_parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for name, p in parts if name != "mu"], "lr": config.learning_rate, "weight_decay": config.weight_decay},
+            # Adam moves every number by about its learning rate, and mu is small: with the others' it would grow tenfold at once
+            {"params": [p for name, p in parts if name == "mu" and p.requires_grad], "lr": config.mu_learning_rate, "weight_decay": 0.0},
+        ]
+        for group in groups:
+            group["initial_lr"] = group["lr"]
+        return [*base, torch.optim.AdamW([group for group in groups if group["params"]], fused=True)]
 
     @property
     def _optimizers(self) -> Sequence[Any]:
@@ -221,11 +309,15 @@ class N3(ZeroShotMethod):
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def _set_learning_rate(self) -> None:
-        """With ``decay``, the generator's learning rate falls linearly to 0 after the last step."""
+        """With ``decay``, the generator's learning rates fall linearly to 0 after the last step."""
         if self.config.decay:
             share = 1 - (self.step - self.config.base_steps) / self.config.steps
             for group in self._optimizers[-1].param_groups:
-                group["lr"] = self.config.learning_rate * share
+                group["lr"] = group["initial_lr"] * share
+
+    def extra_state(self) -> dict[str, Any]:
+        """The seen classes' texts, which tf-idf has its words and weights from."""
+        return {**super().extra_state(), "seen_texts": self._seen_texts}
 
     # ------------------------------------------------------------------------------- evaluation
 

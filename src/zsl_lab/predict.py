@@ -26,9 +26,9 @@ from zsl_lab import checkpoints
 from zsl_lab.config import RunConfig, TrainerConfig, parse
 from zsl_lab.data.benchmark import ImageArray
 from zsl_lab.data.datamodule import ClassSpace
-from zsl_lab.data.dataset import DatasetConfig
+from zsl_lab.data.dataset import ImageView
 from zsl_lab.data.image_files import decode
-from zsl_lab.data.image_folder import ImageFolderDataset, find_pictures, read_descriptions
+from zsl_lab.data.image_folder import find_pictures, read_descriptions
 from zsl_lab.data.image_module import EVALUATION_BATCH, crop
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files import atomic_write
@@ -77,23 +77,6 @@ class Prediction:
         return [self.classes[position] for position in self.probabilities.argmax(1).tolist()]
 
 
-@dataclass(frozen=True)
-class _View:
-    """How a dataset shows pictures and texts to the network.
-
-    Attributes:
-        side: Of the square that a picture is scaled to.
-        image_size: Of the square that is cut from its centre.
-        channels: 1 or 3.
-        description_format: The text of a class, made of ``{name}`` and ``{description}``.
-    """
-
-    side: int
-    image_size: int
-    channels: int
-    description_format: str
-
-
 def predict(cfg: DictConfig) -> Prediction:
     """Classify a folder of images among classes that nobody need have trained on.
 
@@ -122,7 +105,7 @@ def predict(cfg: DictConfig) -> Prediction:
     path = checkpoints.reported(config.ckpt)
     checkpoint = checkpoints.read(path, "ckpt")
     checkpoints.check_reported(checkpoint, path)
-    view = _view(config.dataset)
+    view = config.dataset.image_view()
     names, texts = _read_classes(config.descriptions, view.description_format)
     files = _find_images(config.images)
     method = _made_for(names, texts, config, view.channels, checkpoint, path).to(_device(config.trainer)).eval()
@@ -164,13 +147,6 @@ def print_prediction(prediction: Prediction) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ what is given
-
-
-def _view(dataset: DatasetConfig) -> _View:
-    if isinstance(dataset, ImageFolderDataset):
-        return _View(dataset.resize, dataset.image_size, 3, dataset.description_format)
-    # the embedded digits: bright strokes on black
-    return _View(8, 8, 1, "{description}")
 
 
 def _read_classes(path: Path, description_format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -236,7 +212,7 @@ def _made_for(
 # ------------------------------------------------------------------------------------------------ what is found
 
 
-def _probabilities(method: N3, adaptation: Adaptation, files: Sequence[Path], view: _View) -> Tensor:
+def _probabilities(method: N3, adaptation: Adaptation, files: Sequence[Path], view: ImageView) -> Tensor:
     """Probabilities ``[N, k]`` that the adapted network gives.
 
     Raises:
@@ -244,7 +220,7 @@ def _probabilities(method: N3, adaptation: Adaptation, files: Sequence[Path], vi
     """
     found: list[Tensor] = []
     broken: list[DataError] = []
-    middle = (view.side - view.image_size) // 2
+    middle = (view.resize - view.image_size) // 2
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), EVALUATION_BATCH):
             results = list(pool.map(partial(_attempt, view), files[start : start + EVALUATION_BATCH]))
@@ -264,9 +240,9 @@ def _probabilities(method: N3, adaptation: Adaptation, files: Sequence[Path], vi
     return torch.cat(found)
 
 
-def _attempt(view: _View, file: Path) -> ImageArray | DataError:
+def _attempt(view: ImageView, file: Path) -> ImageArray | DataError:
     try:
-        picture = decode(file, view.side)
+        picture = decode(file, view.resize)
     except DataError as error:
         return error
     if view.channels == 3:

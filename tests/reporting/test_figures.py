@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from zsl_lab.errors import OutputError
+from zsl_lab.methods.base import TensorNorms
 from zsl_lab.reporting import figures
 
 LONG = "great_crested_flycatcher_{}"
@@ -48,7 +49,13 @@ def rows(phase: str, steps: int, *, sign: int = 1, checks: bool = True) -> list[
     for step in range(50, steps + 1, 50):
         row: dict[str, Any] = {"phase": phase, "step": step, "loss/total": 1e3 / step, "loss/kl": sign * 1.0 / step}
         if checks and step % 100 == 0:
-            row |= {"check/seen": 90.0, "check/unseen": step / steps * 60, "check/harmonic_mean": step / steps * 70, "check/ausuc": ""}
+            row |= {
+                "check/zsl_top1": 50.0,
+                "check/seen": 90.0,
+                "check/unseen": step / steps * 60,
+                "check/harmonic_mean": step / steps * 70,
+                "check/ausuc": "",
+            }
         found.append(row)
     return found
 
@@ -63,7 +70,7 @@ def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> N
     check(tmp_path / "f.png")
     select_loss, select_accuracy, refit_loss, refit_accuracy = drawn[0].axes
     assert texts(select_loss) == texts(refit_loss) == {"total", "kl", "selected: 600"}
-    assert texts(select_accuracy) == {"seen", "unseen", "harmonic mean", "selected: 600"}
+    assert texts(select_accuracy) == {"zsl_top1", "seen", "unseen", "harmonic mean", "selected: 600"}
     assert select_loss.get_yscale() == "log"
     assert "validation" in select_accuracy.get_title(loc="left")
     assert "test (oracle)" in refit_accuracy.get_title(loc="left")
@@ -155,3 +162,30 @@ def test_unwritable_figure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Cannot write"):
         figures.confusion_matrix(["a", "b"], np.eye(2, dtype=int), tmp_path / "file" / "f.png")
+
+
+def norms(count: int) -> list[TensorNorms]:
+    made = [TensorNorms(f"layer{i}.conv.weight", "conv", 10.0 + i, 0.1 * i) for i in range(count)]
+    return [*made, TensorNorms("classifier", "linear", 0.0, 7.0)]
+
+
+@pytest.mark.parametrize("count", [3, 57])
+def test_adaptation_is_drawn_tensor_by_tensor_from_input_to_output(tmp_path: Path, drawn: list[Figure], count: int) -> None:
+    figures.adaptation_norms(norms(count), tmp_path / "f.png")
+    check(tmp_path / "f.png")
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [tensor.name for tensor in norms(count)]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the input is on top
+    given, generated = axes.containers
+    assert [bar.get_width() for bar in given][:-1] == [10.0 + i for i in range(count)]
+    # a logarithmic axis has no place for what is 0
+    assert np.isnan(list(given)[-1].get_width())
+    assert list(generated)[-1].get_width() == 7.0
+
+
+def test_adaptation_by_layer_type_shows_means(tmp_path: Path, drawn: list[Figure]) -> None:
+    figures.adaptation_by_layer_type(norms(3), tmp_path / "f.png")
+    check(tmp_path / "f.png")
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["conv (3 tensors)", "linear (1 tensor)"]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.1, 7.0])  # type: ignore[attr-defined]

@@ -93,5 +93,5 @@ def _note(method: ZeroShotMethod) -> str:
     parts = [f"loss {method.last_losses['total']:.4g}"] if "total" in method.last_losses else []
     if method.checks:
         found = method.checks[-1].metrics
-        parts.append(f"u {found['unseen']:.1f} s {found['seen']:.1f} H {found['harmonic_mean']:.1f}")
+        parts.append(f"zsl {found['zsl_top1']:.1f} u {found['unseen']:.1f} s {found['seen']:.1f} H {found['harmonic_mean']:.1f}")
     return "  ".join(parts)

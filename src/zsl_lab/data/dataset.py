@@ -29,6 +29,23 @@ class DataPaths:
     cache_dir: Path
 
 
+@dataclass(frozen=True)
+class ImageView:
+    """How a dataset shows a picture and a text to a method.
+
+    Attributes:
+        resize: Side of the square that a picture is scaled to.
+        image_size: Side of the square that is cut from its centre.
+        channels: 1 or 3.
+        description_format: The text of a class, made of ``{name}`` and ``{description}``.
+    """
+
+    resize: int
+    image_size: int
+    channels: int
+    description_format: str
+
+
 class DatasetConfig(BaseModel, ABC):
     """The keys that every dataset has; a kind of dataset adds its own and says what it can load.
 
@@ -53,7 +70,14 @@ class DatasetConfig(BaseModel, ABC):
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
         """Read, validate and return the benchmark of images and descriptions with its own (proposed) split."""
-        raise ConfigError(
+        raise self._without_images()
+
+    def image_view(self) -> ImageView:
+        """How pictures and texts from elsewhere become like those of :meth:`load_images`."""
+        raise self._without_images()
+
+    def _without_images(self) -> ConfigError:
+        return ConfigError(
             f"dataset={self.name} holds feature vectors, and this method takes images and a description of each class. "
             "Choose dataset=flowers or dataset=digits, or a method that takes features (method=sgal)."
         )

@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datamodule import PhaseDataModule
-from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig, ImageView
 from zsl_lab.data.hashing import sha256_arrays
 from zsl_lab.data.image_module import ImageDataModule
 from zsl_lab.data.splits import Split, hold_out
@@ -101,6 +101,10 @@ class DigitsDataset(FeatureDatasetConfig):
         pixels, labels = _samples()
         images = np.rint(pixels * (255 / _PIXEL_MAX)).astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
         return ImageBenchmark(images=images, descriptions=_DESCRIPTIONS, **self._split_of(labels, sha256_arrays(images)))
+
+    def image_view(self) -> ImageView:
+        """Eight by eight pixels, bright strokes on black."""
+        return ImageView(_SIDE, _SIDE, 1, "{description}")
 
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
         """Scaled features, or images as they are: eight pixels leave none to cut off, and a mirrored digit is another sign."""

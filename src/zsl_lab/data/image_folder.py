@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
-from zsl_lab.data.dataset import DataPaths, DatasetConfig
+from zsl_lab.data.dataset import DataPaths, DatasetConfig, ImageView
 from zsl_lab.data.hashing import sha256_arrays, sha256_file
 from zsl_lab.data.image_files import cached_images, hash_files
 from zsl_lab.data.image_module import ImageDataModule
@@ -112,6 +112,10 @@ class ImageFolderDataset(DatasetConfig):
                 f"{error} Mend the file, or use others: set paths.data_dir (environment variable ZSL_LAB_DATA), dataset.folder,"
                 f" dataset.images, dataset.labels, dataset.descriptions{split}."
             ) from error
+
+    def image_view(self) -> ImageView:
+        """The centre of a picture in colours."""
+        return ImageView(self.resize, self.image_size, 3, self.description_format)
 
     def data_module(self, benchmark: Benchmark, split: Split) -> ImageDataModule:
         """Squares cut from the pictures."""

@@ -34,7 +34,12 @@ _P = ParamSpec("_P")
 
 #: what each phase is called, and what its checks look at
 PHASES = {"select": ("Selection", "validation"), "refit": ("Final training", "test (oracle)")}
-ACCURACIES = {"seen": ("seen", SEEN), "unseen": ("unseen", UNSEEN), "harmonic_mean": ("harmonic mean", HARMONIC)}
+ACCURACIES = {
+    "zsl_top1": ("zsl_top1", PALETTE[3]),
+    "seen": ("seen", SEEN),
+    "unseen": ("unseen", UNSEEN),
+    "harmonic_mean": ("harmonic mean", HARMONIC),
+}
 
 #: bars in a column of :func:`per_class_recall`, columns in a row of it, bars in all
 BARS_A_COLUMN, COLUMNS_A_ROW, MAX_BARS = 55, 7, 770
@@ -82,7 +87,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: PathLike, selected:
 
     Args:
         rows: Rows of ``metrics.csv``: ``phase`` (``select`` or ``refit``), ``step``, and any of ``loss/<term>`` and of
-            ``check/seen``, ``check/unseen``, ``check/harmonic_mean`` (percent). Values that are missing are left out.
+            ``check/zsl_top1``, ``check/seen``, ``check/unseen``, ``check/harmonic_mean`` (percent). Values that are missing are left out.
         path: The PNG.
         selected: The step whose weights are reported, marked in every phase that reaches it.
     """

@@ -36,7 +36,7 @@ SHORT_FIT |= {"aspn_baseline": SHORT_ASPN, "aspn_spn": SHORT_ASPN, "aspn": SHORT
 SHORT_FIT |= {
     "n3": (
         *("callbacks=none", "selection.check_every=10", "method.base_steps=20", "method.steps=20", "method.batch_size=16"),
-        *("method.hidden_dim=16", "method.permutations=2"),
+        *("method.hidden_dim=16", "method.permutations=2", "method.compare_by=inner_product", "method.scale=1"),
     )
 }
 SHORT_FIT["n3_classifier"] = SHORT_FIT["n3"]

@@ -94,6 +94,10 @@ def run(cfg: DictConfig) -> Result:
         folder.mkdir(parents=True, exist_ok=True)
         if not resumed:
             atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
+        if config.method_class.takes == "images":
+            config.dataset.image_view()  # an error where there are no images, before anything else is missed
+        if config.task == "fit":
+            config.method.check_files()
         benchmark = _load_benchmark(config)
         if checkpoint is not None:
             _check_same_benchmark(checkpoint["zsl_lab"], benchmark, config)

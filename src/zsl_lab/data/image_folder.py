@@ -154,8 +154,8 @@ class ImageFolderDataset(DatasetConfig):
             provenance=Provenance(
                 origin=str(at["images"].parent),
                 splits_sha256=splits_sha256,
-                # of the pictures and their classes, as a feature file holds both
-                features_sha256=hashlib.sha256(f"{sha256} {sha256_arrays(labels)}".encode()).hexdigest(),
+                # of the pictures and their classes, as a feature file holds both, and of the texts: a method learns from these
+                features_sha256=hashlib.sha256(json.dumps([sha256, sha256_arrays(labels), texts]).encode()).hexdigest(),
                 splits_version="unseen classes of the configuration" if published is None else split_version(splits_sha256),
                 sources={
                     "labels": (str(at["labels"]), "class_id"),

@@ -41,6 +41,9 @@ class MethodConfig(BaseModel):
         """A checkpoint to start from instead of training up to the first candidate; None to train from scratch."""
         return None
 
+    def check_files(self) -> None:
+        """Look at the files that training needs beside the data, so that a missing one is noticed before data are read."""
+
 
 @dataclass(frozen=True)
 class Check:

@@ -57,6 +57,10 @@ class N3Config(MethodConfig):
     gradient_checkpointing: bool
     permutations: int = Field(ge=1)
 
+    def check_files(self) -> None:
+        """Load the base network's weights."""
+        build_base_network(self.base, channels=3)
+
     @model_validator(mode="after")
     def _needs_a_trained_base(self) -> N3Config:
         if self.base.name == "small_cnn" and self.base_steps == 0:
@@ -375,7 +379,7 @@ class N3(ZeroShotMethod):
 
     def own_figures(self) -> dict[str, float]:
         """``zsl_top1`` of networks made for the unseen classes alone: the median over orders of the classes (section 4.2)."""
-        return {"zsl_top1": 100 * float(self._accuracies().median())}
+        return {"zsl_top1": 100 * float(self._accuracies().quantile(0.5))}
 
     def extra_figures(self) -> dict[str, float]:
         """What Table 6 reports beside, and how much the orders differ; in percent, over unseen classes alone."""
@@ -395,9 +399,13 @@ class N3(ZeroShotMethod):
         super().on_validation_epoch_end()
         self._networks = {}
 
+    def on_test_epoch_end(self) -> None:
+        """Forget the networks: they do not move with the method to another device."""
+        self._networks = {}
+
     @torch.no_grad()
     def tensor_norms(self) -> list[TensorNorms]:
-        """How far each tensor is adapted for the unseen classes, from input to output (Fig. 3); the classifier has no weights given."""
+        """How far each tensor is adapted for the unseen classes, from input to output (Fig. 3); no classifier was given."""
         adaptation = self.adapt(self.unseen)
         kinds = {tensor.name: tensor.kind for tensor in self.base.tensors}
         given = dict(self.base.named_parameters())
@@ -405,4 +413,4 @@ class N3(ZeroShotMethod):
             TensorNorms(name, kinds[name], float(self.config.gamma * given[name].norm()), float(delta.norm()))
             for name, delta in adaptation.deltas.items()
         ]
-        return [*norms, TensorNorms("classifier", "linear", 0.0, float(adaptation.classifier.norm()))]
+        return [*norms, TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm()))]

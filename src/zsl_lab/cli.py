@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,16 @@ CONFIG = "pkg://zsl_lab.conf"
 SECTION_OF_GROUP = {"hardware": "trainer"}
 #: what a checkpoint brings with it: changed, it would be another run
 FIXED_BY_CHECKPOINT = ("method", "dataset", "selection", "seed", "tuned", "experiment")
+#: keys among them that only say where something lies, which another machine has elsewhere
+PLACES = ("method.base.weights", "method.text.model")
 
 #: exit code of a run stopped from the keyboard, as shells have it
 INTERRUPTED = 130
 
 #: exit codes of the jobs that failed
 _failures: list[int] = []
+
+_usual_format = warnings.formatwarning
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG, config_name="config")
@@ -72,9 +77,10 @@ def main() -> None:
     """Run the command; a user's mistake ends in a sentence and exit code 1 or 2, an interruption in 130."""
     arguments = sys.argv[1:]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what happened instead of printing its own summary
+    warnings.formatwarning = _format_warning
     try:
         _check_tuned(arguments)
-        sys.argv[1:] = _place_of_checkpoint(arguments)
+        sys.argv[1:] = _place_of_checkpoint(_composable(arguments))
         _experiment()
     except KeyboardInterrupt:
         _say("Interrupted.")
@@ -91,6 +97,13 @@ def main() -> None:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)  # noqa: T201
+
+
+def _format_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """Our own warnings are sentences, as errors are; those of other packages stay as Python prints them."""
+    if issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent):
+        return f"Warning: {message}\n"
+    return _usual_format(message, category, filename, lineno, line)
 
 
 def _discard_record(folder: Path) -> None:
@@ -184,9 +197,40 @@ def _flat(node: object, prefix: str) -> list[str]:
     return [key for name, child in node.items() for key in _flat(child, f"{prefix}.{name}".strip("."))]
 
 
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _given(arguments: Sequence[str]) -> dict[str, str]:
+    """What the command line sets, as it is written there."""
+    return {_key(argument): argument.partition("=")[2] for argument in arguments if not argument.startswith("-")}
+
+
+def _composable(arguments: list[str]) -> list[str]:
+    """With a checkpoint, arguments that Hydra composes although it does not know the checkpoint's method.
+
+    Raises:
+        ConfigError: An argument changes what the checkpoint brings.
+    """
+    if _given(arguments).get("ckpt", "null") in ("", "null"):
+        return arguments
+    _check_not_fixed(arguments)
+    # ++ sets a key that the default method lacks, too
+    return [f"++{argument.lstrip('+')}" if _key(argument) in PLACES else argument for argument in arguments]
+
+
+def _check_not_fixed(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        key = _key(override)
+        if key.split(".")[0] in FIXED_BY_CHECKPOINT and (key not in PLACES or override.startswith("~")):
+            raise ConfigError(
+                f"{override}: a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run without ckpt."
+            )
+
+
 def _place_of_checkpoint(arguments: list[str]) -> list[str]:
     """A resumed run goes on in its own folder, Hydra's record of its start left as it is; a test or a prediction has its own."""
-    given = dict(argument.partition("=")[::2] for argument in arguments if not argument.startswith("-"))
+    given = _given(arguments)
     if "ckpt" not in given or "hydra.run.dir" in given:
         return arguments
     if given.get("task") in ("test", "predict"):
@@ -204,19 +248,17 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, under what the command line says explicitly."""
     from zsl_lab import checkpoints
 
-    path = checkpoints.reported(Path(cfg.ckpt)) if cfg.task == "predict" else Path(cfg.ckpt)
-    stored = OmegaConf.create(checkpoints.read(path, "ckpt")["zsl_lab"]["config"])
+    _check_not_fixed(overrides)  # a sweeper's own parameters are known only now
+    if cfg.task in ("test", "predict"):
+        cfg.ckpt = str(checkpoints.reported(Path(cfg.ckpt)))
+    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt")["zsl_lab"]["config"])
     assert isinstance(stored, DictConfig)
     stored.task = "fit"
     for name in ("data_dir", "cache_dir"):  # another machine, or another working folder
         if stored.paths[name] is None or not Path(stored.paths[name]).exists():
             stored.paths[name] = cfg.paths[name]
     for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key.split(".")[0] in FIXED_BY_CHECKPOINT:
-            raise ConfigError(
-                f"{override}: a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run without ckpt."
-            )
+        key = _key(override)
         section = SECTION_OF_GROUP.get(key, key)
         if override.startswith("~"):
             parent, _, name = section.rpartition(".")

@@ -176,8 +176,18 @@ def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
         return f"{key}: this key is missing."
     if problem["type"] == "value_error":
         return f"{section}: {problem['ctx']['error']}."
+    inner = model.model_fields[place[0]].annotation if problem["type"] == "model_type" else None
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        return _section_sentence(inner, key, problem["input"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}={_shown(problem['input'])}: {message}."
+
+
+def _section_sentence(model: type[BaseModel], key: str, value: Any) -> str:
+    names = list(model.model_fields)
+    # mostly the value is meant for the first key, which names a choice
+    example = f"{key}.{names[0]}={value if isinstance(value, str) else '...'}"
+    return f"{key}={_shown(value)}: this is a section of keys ({', '.join(names)}); set one of them, such as {example}."
 
 
 def _place(model: type[BaseModel], section: str, loc: Sequence[int | str]) -> tuple[list[str], type[BaseModel], str]:

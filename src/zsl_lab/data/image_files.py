@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.lib import format as npy
@@ -24,13 +24,17 @@ from zsl_lab.data.hashing import sha256_file
 from zsl_lab.errors import ConfigError, DataError, OutputError
 from zsl_lab.files import atomic_write
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # part of the cache's key: raise it when the same files would be decoded into something else
-_READER_VERSION = "1"
+_READER_VERSION = "2"
 # so many pictures are decoded before they are written
 _BLOCK = 256
 # so many take long enough to say why nothing happens
 _MANY = 2000
 _SHOWN = 3
+_WHITE_16 = 2**16 - 1
 
 
 def hash_files(files: Sequence[Path]) -> str:
@@ -85,6 +89,8 @@ def cached_images(name: str, files: Sequence[Path], sha256: str, side: int, cach
 def decode(path: Path, side: int) -> ImageArray:
     """A picture as a square: upright, its short side scaled to ``side`` with antialiasing, cut from the centre.
 
+    Of 16-bit grey the 8 upper bits count, and what is transparent shows white behind it.
+
     Returns:
         uint8 ``[side, side, 3]``.
 
@@ -100,12 +106,36 @@ def decode(path: Path, side: int) -> ImageArray:
         with Image.open(path) as image:
             # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to scale down from
             image.draft("", (2 * side, 2 * side))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _in_colour(ImageOps.exif_transpose(image))
             return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC))
     # damaged bytes surface as almost any exception: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         reason = "the bytes of no known format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an image ({reason}); expected a whole picture, such as a JPEG or PNG.") from error
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """Any picture as 8-bit RGB; Pillow's own conversion clips 16-bit grey, and shows whatever colour hides behind transparency.
+
+    Raises:
+        ValueError: Numbers are stored of which nobody knows what is white.
+    """
+    from PIL import Image
+
+    transparency = image.info.get("transparency")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > _WHITE_16:
+            raise ValueError(f"grey from {grey.min()} to {grey.max()}, where 16 bits hold 0 to {_WHITE_16}")
+        image = Image.fromarray(np.round(grey / (_WHITE_16 / 255)).astype(np.uint8))
+        if transparency is not None:
+            image.putalpha(Image.fromarray(np.where(grey == transparency, 0, 255).astype(np.uint8)))
+    elif image.mode == "F":
+        raise ValueError("grey as floating-point numbers")
+    if transparency is None and image.mode not in ("LA", "PA", "RGBA"):
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> ImageArray | None:

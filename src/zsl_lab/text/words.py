@@ -44,7 +44,7 @@ def load_glove(folder: Path, max_tokens: int) -> Callable[[str], EncodedText]:
         if not known:
             raise DataError(
                 f"The description '{shortened(text)}' has no word that GloVe knows; expected at least one. Either mend this"
-                " description, or choose another method.text.encoder (bert, minilm or tfidf)."
+                " description, or train with another method.text.encoder (bert, minilm or tfidf)."
             )
         return EncodedText(np.array(vectors[known[:max_tokens]], dtype=np.float32), len(known))
 
@@ -87,7 +87,7 @@ def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int) -
     if strangers:
         warnings.warn(
             f"{len(strangers)} of {len(texts)} descriptions have no word that occurs in those of the seen classes, and cannot be told"
-            f" apart: '{', '.join(map(shortened, strangers))}'. Either mend them, or set method.text.encoder=minilm or bert.",
+            f" apart: '{', '.join(map(shortened, strangers))}'. Either mend them, or train with method.text.encoder=minilm or bert.",
             stacklevel=3,
         )
     return encoded

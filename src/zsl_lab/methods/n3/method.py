@@ -51,6 +51,8 @@ class N3Config(MethodConfig):
     dropout: float = Field(ge=0, lt=1)
     state_dropout: float = Field(ge=0, lt=1)
     word_dropout: float = Field(ge=0, lt=1)
+    pooling: Literal["attention", "mean"]
+    noise: float = Field(ge=0)
     compare_by: Literal["inner_product", "cosine", "whitened_cosine"]
     scale: float = Field(gt=0)
     shrinkage: float = Field(gt=0, le=1)
@@ -73,6 +75,10 @@ class N3Config(MethodConfig):
                 "method.compare_by=whitened_cosine needs features from the start, and with method.base_steps above 0 the base network is "
                 "trained first; set method.compare_by=cosine, or give pretrained weights (method.base.weights) and method.base_steps=0"
             )
+        if self.pooling == "mean" and self.sem_layers:
+            raise ValueError("pooling=mean has no layers over words; set method.sem_layers=0, or method.pooling=attention")
+        if self.noise and self.pooling != "mean":
+            raise ValueError("noise is added to the mean of a text's states; set method.pooling=mean, or method.noise=0")
         if self.hidden_dim % self.heads:
             raise ValueError(f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that the heads divide evenly")
         return self
@@ -101,7 +107,14 @@ class N3(ZeroShotMethod):
         self.states: Tensor
         self.token_mask: Tensor
         self.semantic_encoder = SemanticEncoder(
-            text.states.shape[2], config.hidden_dim, config.sem_layers, config.heads, config.dropout, config.state_dropout
+            text.states.shape[2],
+            config.hidden_dim,
+            config.sem_layers,
+            config.heads,
+            config.dropout,
+            config.state_dropout,
+            config.pooling,
+            config.noise,
         )
         self.adapter = ParameterAdapter(
             base.tensors if config.adapt == "all" else (),
@@ -144,7 +157,10 @@ class N3(ZeroShotMethod):
         states = encode(config.text, texts, cache_dir, fit_on=seen)
         base = build_base_network(config.base, data.channels, load=not weights_follow)
         method = cls(config, base, states, data.classes)
-        if method.whitening is not None and not weights_follow:
+        if weights_follow:
+            return method
+        method.semantic_encoder.measure(method.states[method.seen_mask], method.token_mask[method.seen_mask])
+        if method.whitening is not None:
             method._measure_features(data)
         return method
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,15 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
         ("task=test", "task=test needs a checkpoint"),
         ("ckpt=nowhere.ckpt", "ckpt=nowhere.ckpt: there is no such file."),
         ("ckpt=.", "ckpt=.: this is a folder."),
+        (
+            "method=n3 method.base=resnet18",
+            "method.base=resnet18: this is a section of keys (name, weights); set one of them, such as method.base.name=resnet18.",
+        ),
+        (
+            "method=n3 method.text=[tfidf]",
+            "method.text=['tfidf']: this is a section of keys (encoder, model, max_tokens); set one of them, such as method.text.encoder=...",
+        ),
+        ("task=test ckpt=.", "ckpt=.: this folder has no checkpoints/best.ckpt."),
         ("method", "Error parsing override 'method': expected KEY=VALUE or GROUP=CHOICE."),
         ("tuned=nope", "tuned=nope: there is no such choice. Choices of tuned: "),
         ("experiment=null", "A group takes the name of one of its choices"),
@@ -126,7 +136,24 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
     ],
 )
 def test_a_wrong_value_is_answered_with_a_sentence(refused: Refused, override: str, message: str) -> None:
-    assert message in refused(override)
+    assert message in refused(*override.split())
+
+
+@pytest.mark.parametrize("override", ["method=n3", "method.base.name=resnet18", "+method.steps=1", "~method.text.model", "seed=1,2"])
+def test_what_a_checkpoint_brings_is_locked_whatever_method_the_checkpoint_is_of(refused: Refused, override: str) -> None:
+    key = override.lstrip("+~").partition("=")[0]
+    sentence = f"a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run without ckpt."
+    assert refused("ckpt=nowhere.ckpt", override) == f"{override}: {sentence}\n"
+
+
+def test_no_checkpoint_locks_nothing(refused: Refused) -> None:
+    assert "method.g=2: input should be" in refused("ckpt=null", "method.g=2")
+
+
+def test_warnings_of_other_packages_stay_as_they_are() -> None:
+    assert cli._format_warning("x", UserWarning, "elsewhere.py", 1) == warnings.formatwarning("x", UserWarning, "elsewhere.py", 1)
+    assert cli._format_warning("x", UserWarning, cli.__file__, 1) == "Warning: x\n"
+    assert "DeprecationWarning" in cli._format_warning("x", DeprecationWarning, cli.__file__, 1)
 
 
 def test_a_refused_run_in_a_folder_of_the_users_leaves_his_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.conftest import SHORT_FIT, SHORT_SGAL
+from zsl_lab import cli
 from zsl_lab.config import parse
 from zsl_lab.data.benchmark import ImageBenchmark
 from zsl_lab.data.datamodule import ClassSpace
@@ -33,6 +34,7 @@ from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.base_network import BaseConfig, build_base_network
 from zsl_lab.predict import Prediction, predict, print_prediction
 from zsl_lab.reporting import artifacts
+from zsl_lab.result import Result
 from zsl_lab.run import run
 from zsl_lab.text import TokenStates
 
@@ -457,13 +459,18 @@ def test_where_the_network_cannot_be_written_no_table_remains(
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def test_the_command_predicts_from_a_runs_folder_alone(trained: Path, images: Path, digits: ImageBenchmark, tmp_path: Path) -> None:
-    classes_file(tmp_path / "my classes.json", {name: digits.descriptions[int(name)] for name in UNSEEN})
+def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
+    trained: Path, images: Path, digits: ImageBenchmark, tmp_path: Path
+) -> None:
+    described = {name: digits.descriptions[int(name)] for name in UNSEEN}
+    classes_file(tmp_path / "my classes.json", {**described, "two": described["2"]})
     keys = (f"ckpt={trained}", "descriptions='my classes.json'", "images=images/")
     environment = {**os.environ, "ZSL_LAB_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "zsl_lab", "task=predict", *keys]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    said = "my classes.json: field 'description': found the same text for '2' and 'two'. Such classes cannot be told apart."
+    assert done.stderr == f"Warning: {said}\n"
     (folder,) = tmp_path.glob("outputs/predict/*")
     assert {path.name for path in folder.iterdir()} == {".hydra", "predictions.csv", "network.pth"}
     lines = done.stdout.splitlines()
@@ -471,3 +478,52 @@ def test_the_command_predicts_from_a_runs_folder_alone(trained: Path, images: Pa
     assert any(line.startswith("30 images, ") for line in lines)
     with (folder / "predictions.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == sorted(path.name for path in images.iterdir())
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in this process, in a folder of its own; gives its exit code."""
+
+    def command(*arguments: str) -> int:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("ZSL_LAB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
+        monkeypatch.setattr(cli, "_failures", [])
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            assert isinstance(exit_.code, int)
+            return exit_.code
+        return 0
+
+    return command
+
+
+def test_a_runs_folder_is_tested_as_its_best_checkpoint_is(trained: Path, command: Command, tmp_path: Path) -> None:
+    assert command("task=test", f"ckpt={trained}") == 0
+    (found,) = tmp_path.glob("outputs/test/*/result.json")
+    tested, reported = Result.load(found), Result.load(trained / "result.json")
+    assert tested.metrics == reported.metrics
+    assert tested.training == reported.training
+    assert tested.checkpoint == str(trained / "checkpoints" / "best.ckpt")
+
+
+@pytest.mark.parametrize("task", ["task=test", "task=predict"])
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        # what this run's small network and encoder say of them shows that they arrived
+        ("method.base.weights=moved.pth", "method.base.weights=moved.pth: method.base.name=small_cnn takes no weights"),
+        ("+method.text.model=moved/", "method.text: found model=moved/ with encoder="),
+    ],
+)
+def test_a_checkpoint_leaves_open_where_weights_and_encoder_lie(
+    trained: Path, images: Path, command: Command, capsys: pytest.CaptureFixture[str], task: str, override: str, found: str
+) -> None:
+    keys = [f"descriptions={trained / 'classes.json'}", f"images={images}"] if task == "task=predict" else []
+    classes_file(trained / "classes.json", {"a": "A closed loop.", "b": "A single straight line."})
+    assert command(task, f"ckpt={trained}", override, *keys) == 2
+    assert found in capsys.readouterr().err

@@ -260,6 +260,53 @@ def test_every_kind_of_picture_becomes_three_channels(tmp_path: Path, mode: str)
     assert (decode(file, 6) == 255).all()
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path: Path, mode: str) -> None:
+    grey = np.array([[0, 257], [128 * 257, 65535]], dtype="uint16" if mode == "I;16" else "int32")
+    Image.fromarray(grey).save(tmp_path / "grey.tif")
+    with Image.open(tmp_path / "grey.tif") as image:
+        assert image.mode == mode
+    assert decode(tmp_path / "grey.tif", 2).tolist() == [[[0] * 3, [1] * 3], [[128] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.array([[0, 65536]], dtype="int32"), "grey from 0 to 65536, where 16 bits hold 0 to 65535"),
+        (np.array([[-1, 5]], dtype="int32"), "grey from -1 to 5"),
+        (np.array([[0, 0.5]], dtype="float32"), "grey as floating-point numbers"),
+    ],
+)
+def test_grey_that_cannot_be_scaled_is_refused(tmp_path: Path, pixels: Any, found: str) -> None:
+    Image.fromarray(pixels).save(tmp_path / "grey.tif")
+    with pytest.raises(DataError, match=rf"grey\.tif: cannot be read as an image \({found}"):
+        decode(tmp_path / "grey.tif", 2)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
+def test_transparency_shows_white(tmp_path: Path, mode: str) -> None:
+    picture = Image.new("RGBA", (2, 2), (0, 0, 0, 255))  # opaque black above black that nobody sees
+    picture.paste((0, 0, 0, 0), (0, 1, 2, 2))
+    file = tmp_path / ("a.tif" if mode == "PA" else "a.png")
+    picture.convert(mode).save(file)
+    with Image.open(file) as image:
+        assert image.mode == mode
+    assert decode(file, 2)[:, 0].tolist() == [[0] * 3, [255] * 3]
+
+
+def test_half_a_transparency_is_half_of_the_colour(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (255, 0, 0, 127)).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", 2)[0, 0].tolist() == [255, 128, 128]
+
+
+@pytest.mark.parametrize("bits", ["uint8", "uint16"])
+def test_one_grey_can_be_named_transparent(tmp_path: Path, bits: str) -> None:
+    Image.fromarray(np.array([[0, 40], [0, 40]], dtype=bits) * (257 if bits == "uint16" else 1)).save(
+        tmp_path / "a.png", transparency=40 * 257 if bits == "uint16" else 40
+    )
+    assert decode(tmp_path / "a.png", 2)[0, :, 0].tolist() == [0, 255]
+
+
 def test_a_file_that_is_no_image_is_named(own: Configure, toy: Path, paths: DataPaths) -> None:
     (toy / "images" / "bee2.png").write_text("hello")
     with pytest.raises(DataError, match=r"images/bee2\.png: cannot be read as an image \(the bytes of no known format\); expected a whole"):

@@ -89,7 +89,7 @@ def cached_images(name: str, files: Sequence[Path], sha256: str, side: int, cach
 def decode(path: Path, side: int) -> ImageArray:
     """A picture as a square: upright, its short side scaled to ``side`` with antialiasing, cut from the centre.
 
-    Of 16-bit grey the 8 upper bits count, and what is transparent shows white behind it.
+    16-bit grey is scaled to 8 bits (divided by 257), and a transparent picture is laid on white.
 
     Returns:
         uint8 ``[side, side, 3]``.
@@ -127,7 +127,7 @@ def _in_colour(image: Image.Image) -> Image.Image:
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > _WHITE_16:
             raise ValueError(f"grey from {grey.min()} to {grey.max()}, where 16 bits hold 0 to {_WHITE_16}")
-        image = Image.fromarray(np.round(grey / (_WHITE_16 / 255)).astype(np.uint8))
+        image = Image.fromarray(np.round(grey / 257).astype(np.uint8))
         if transparency is not None:
             image.putalpha(Image.fromarray(np.where(grey == transparency, 0, 255).astype(np.uint8)))
     elif image.mode == "F":

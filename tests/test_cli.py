@@ -123,8 +123,8 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
             "method.base=resnet18: this is a section of keys (name, weights); set one of them, such as method.base.name=resnet18.",
         ),
         (
-            "method=n3 method.text=[tfidf]",
-            "method.text=['tfidf']: this is a section of keys (encoder, model, max_tokens); set one of them, such as method.text.encoder=...",
+            "method=n3 method.text=null",
+            "method.text=null: this is a section of keys (encoder, model, max_tokens); set one of them, such as method.text.encoder=...",
         ),
         ("task=test ckpt=.", "ckpt=.: this folder has no checkpoints/best.ckpt."),
         ("method", "Error parsing override 'method': expected KEY=VALUE or GROUP=CHOICE."),

@@ -59,9 +59,11 @@ def test_tfidf_takes_its_statistics_from_the_seen_texts_alone() -> None:
 
 
 def test_a_text_without_a_word_that_tfidf_knows_is_one_zero_and_named() -> None:
-    with pytest.warns(
-        UserWarning, match=r"^1 of 2 descriptions have no word that occurs in those of the seen .*'green leaf'.*, or train with method"
-    ) as caught:
+    sentence = (
+        r"^1 of 2 descriptions have no word that occurs in those of the seen classes, and cannot be told apart: 'green leaf'\. "
+        r"Either mend them, or train with method\.text\.encoder=minilm or bert\.$"
+    )
+    with pytest.warns(UserWarning, match=sentence) as caught:
         encoded = encode(TFIDF, ["green leaf", SEEN[0]], None, SEEN)
     assert len(caught) == 1
     assert encoded.mask.sum(axis=1).tolist() == [1, 3]

@@ -60,8 +60,8 @@ def test_longer_descriptions_are_cut_with_one_warning_that_counts_them(tiny: Tex
         with pytest.warns(UserWarning, match="descriptions have more than") as caught:
             encoded = encode(config, texts, tmp_path, [])
         assert [str(warning.message) for warning in caught] == [
-            "3 of 6 descriptions have more than 6 tokens (the longest 602) and are cut there. Either raise method.text.max_tokens as"
-            " far as the encoder allows, or shorten them."
+            "3 of 6 descriptions have more than 6 tokens (the longest 602) and are cut there. Either shorten them, or train with a"
+            " higher method.text.max_tokens, as far as the encoder allows."
         ]
         assert encoded.mask.sum(axis=1).tolist() == [5, 6, 4, 5, 6, 6]
 

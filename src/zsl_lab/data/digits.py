@@ -100,7 +100,8 @@ class DigitsDataset(FeatureDatasetConfig):
         """Build the benchmark: uint8 images ``[1797, 8, 8, 1]``, and a sentence for each digit that says how it looks."""
         pixels, labels = _samples()
         images = np.rint(pixels * (255 / _PIXEL_MAX)).astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
-        return ImageBenchmark(images=images, descriptions=_DESCRIPTIONS, **self._split_of(labels, sha256_arrays(images)))
+        sha256 = sha256_arrays(images, np.array(_DESCRIPTIONS))
+        return ImageBenchmark(images=images, descriptions=_DESCRIPTIONS, **self._split_of(labels, sha256))
 
     def image_view(self) -> ImageView:
         """Eight by eight pixels, bright strokes on black."""

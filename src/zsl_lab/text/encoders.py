@@ -80,8 +80,8 @@ def encode(config: TextConfig, texts: Sequence[str], cache_dir: Path | None, fit
     if cut:
         warnings.warn(
             f"{cut} of {len(texts)} descriptions have more than {config.max_tokens} tokens (the longest"
-            f" {max(text.num_tokens for text in encoded)}) and are cut there. Either raise method.text.max_tokens as far as the"
-            " encoder allows, or shorten them.",
+            f" {max(text.num_tokens for text in encoded)}) and are cut there. Either shorten them, or train with a higher"
+            " method.text.max_tokens, as far as the encoder allows.",
             stacklevel=2,
         )
     return _padded(encoded)

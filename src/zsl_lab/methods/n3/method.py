@@ -29,7 +29,7 @@ MEASURED_IMAGES = 4096
 class N3Config(MethodConfig):
     """The keys of N3; conf/method/n3.yaml says what each does and where its value comes from."""
 
-    steps: int = Field(ge=0)
+    steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     classes_per_task: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
@@ -277,8 +277,8 @@ class N3(ZeroShotMethod):
 
     @property
     def first_candidate(self) -> int:
-        """Weights from before the end of the base network's training are no N3."""
-        return self.config.base_steps
+        """While the base network is trained, the generator is not."""
+        return self.config.base_steps + 1
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """One task: generate a network for its classes, classify a mini-batch with it, adjust the generator (section 3.3)."""

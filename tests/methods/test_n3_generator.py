@@ -140,28 +140,3 @@ def test_gradient_checkpointing_changes_neither_values_nor_gradients(dropout: fl
     assert torch.equal(found[0][0], found[1][0])
     for plain, again in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(plain, again)
-
-
-def test_with_mean_pooling_an_embedding_is_linear_in_the_centred_mean_of_the_words() -> None:
-    torch.manual_seed(0)
-    model, (states, mask) = SemanticEncoder(E, WIDTH, 0, 2, 0.0, 0.0, "mean", noise=0.5).eval(), descriptions()
-    model.measure(states[:3], mask[:3])
-    means = [states[row, mask[row]].mean(0) for row in range(K)]
-    centre = (means[0] + means[1] + means[2]) / 3
-    found = model(states, mask)
-    for row, mean in enumerate(means):
-        direction = (mean - centre) / (mean - centre).square().mean().sqrt()
-        torch.testing.assert_close(found[row], model.projection.weight @ direction + model.projection.bias, rtol=1e-4, atol=1e-5)
-
-
-def test_noise_is_added_to_the_mean_in_training_only() -> None:
-    torch.manual_seed(0)
-    model, (states, mask) = SemanticEncoder(E, E, 0, 2, 0.0, 0.0, "mean", noise=0.5), descriptions()
-    with torch.no_grad():
-        torch.nn.init.eye_(model.projection.weight)
-        still = model.eval()(states, mask)
-        assert torch.equal(still, model(states, mask))
-        model.train()
-        added = torch.stack([model(states, mask) - still for _ in range(2000)])
-    assert float(added.std()) == pytest.approx(0.5, rel=0.02)
-    assert float(added.mean()) == pytest.approx(0.0, abs=0.01)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from zsl_lab.methods.n3.base_network import AdaptedTensor
@@ -30,9 +28,6 @@ class Adaptation:
 class SemanticEncoder(nn.Module):
     """SEM: a transformer over the words of each description, and attention that pools them into one class embedding.
 
-    With ``pooling="mean"`` neither: the mean of a description's states, less that of the training classes' and of equal length
-    for all, goes through one linear map. That leaves least to be learnt from few classes.
-
     Args:
         token_dim: E, width of the frozen text encoder's states.
         hidden_dim: Width of the class embedding.
@@ -40,40 +35,15 @@ class SemanticEncoder(nn.Module):
         heads: Attention heads of each layer.
         dropout: Dropout of the layers.
         state_dropout: Dropout of the states that come in.
-        pooling: How the states of a description become one.
-        noise: Standard deviation of what training adds to every number of a pooled state, which has one of about 1;
-            used with ``pooling="mean"``.
     """
 
-    def __init__(
-        self,
-        token_dim: int,
-        hidden_dim: int,
-        layers: int,
-        heads: int,
-        dropout: float,
-        state_dropout: float,
-        pooling: Literal["attention", "mean"] = "attention",
-        noise: float = 0.0,
-    ) -> None:
+    def __init__(self, token_dim: int, hidden_dim: int, layers: int, heads: int, dropout: float, state_dropout: float) -> None:
         super().__init__()
-        self._pooling = pooling
-        self._noise = noise
         self.dropout = nn.Dropout(state_dropout)
         self.projection = nn.Linear(token_dim, hidden_dim)
-        # with the weights: what new texts are compared with
-        self.register_buffer("centre", torch.zeros(token_dim) if pooling == "mean" else None)
-        self.centre: Tensor | None
-        if pooling == "attention":
-            self.layers = nn.ModuleList(_encoder_layer(hidden_dim, heads, dropout) for _ in range(layers))
-            self.norm = nn.LayerNorm(hidden_dim)
-            self.attention = nn.Linear(hidden_dim, 1)
-
-    @torch.no_grad()
-    def measure(self, states: Tensor, mask: Tensor) -> None:
-        """Take the mean of the training classes' texts, ``[k, T, E]`` and ``[k, T]``, where it is needed."""
-        if self.centre is not None:
-            self.centre.copy_(_mean_state(states, mask).mean(0))
+        self.layers = nn.ModuleList(_encoder_layer(hidden_dim, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.attention = nn.Linear(hidden_dim, 1)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Embed descriptions one by one: a class's embedding does not depend on the other classes.
@@ -85,24 +55,13 @@ class SemanticEncoder(nn.Module):
         Returns:
             ``[k, hidden_dim]``.
         """
-        embedded: Tensor
-        if self.centre is not None:
-            pooled = normalize(_mean_state(states, mask) - self.centre, dim=1) * states.shape[2] ** 0.5
-            if self.training:
-                pooled = pooled + self._noise * torch.randn_like(pooled)
-            embedded = self.projection(self.dropout(pooled))
-            return embedded
         hidden = self.projection(self.dropout(states))
         for layer in self.layers:
             hidden = layer(hidden, src_key_padding_mask=~mask)
         hidden = self.norm(hidden)
         weights = self.attention(hidden).squeeze(-1).masked_fill(~mask, float("-inf")).softmax(1)
-        embedded = (weights.unsqueeze(-1) * hidden).sum(1)
-        return embedded
-
-
-def _mean_state(states: Tensor, mask: Tensor) -> Tensor:
-    return (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        pooled: Tensor = (weights.unsqueeze(-1) * hidden).sum(1)
+        return pooled
 
 
 class ParameterAdapter(nn.Module):

@@ -51,8 +51,6 @@ class N3Config(MethodConfig):
     dropout: float = Field(ge=0, lt=1)
     state_dropout: float = Field(ge=0, lt=1)
     word_dropout: float = Field(ge=0, lt=1)
-    pooling: Literal["attention", "mean"]
-    noise: float = Field(ge=0)
     compare_by: Literal["inner_product", "cosine", "whitened_cosine"]
     scale: float = Field(gt=0)
     shrinkage: float = Field(gt=0, le=1)
@@ -75,10 +73,6 @@ class N3Config(MethodConfig):
                 "method.compare_by=whitened_cosine needs features from the start, and with method.base_steps above 0 the base network is "
                 "trained first; set method.compare_by=cosine, or give pretrained weights (method.base.weights) and method.base_steps=0"
             )
-        if self.pooling == "mean" and self.sem_layers:
-            raise ValueError("pooling=mean has no layers over words; set method.sem_layers=0, or method.pooling=attention")
-        if self.noise and self.pooling != "mean":
-            raise ValueError("noise is added to the mean of a text's states; set method.pooling=mean, or method.noise=0")
         if self.hidden_dim % self.heads:
             raise ValueError(f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that the heads divide evenly")
         return self
@@ -113,8 +107,6 @@ class N3(ZeroShotMethod):
             config.heads,
             config.dropout,
             config.state_dropout,
-            config.pooling,
-            config.noise,
         )
         self.adapter = ParameterAdapter(
             base.tensors if config.adapt == "all" else (),
@@ -157,10 +149,7 @@ class N3(ZeroShotMethod):
         states = encode(config.text, texts, cache_dir, fit_on=seen)
         base = build_base_network(config.base, data.channels, load=not weights_follow)
         method = cls(config, base, states, data.classes)
-        if weights_follow:
-            return method
-        method.semantic_encoder.measure(method.states[method.seen_mask], method.token_mask[method.seen_mask])
-        if method.whitening is not None:
+        if method.whitening is not None and not weights_follow:
             method._measure_features(data)
         return method
 

@@ -13,10 +13,10 @@ import zsl_lab
 
 #: as torchvision describes its operators: an error where nobody has defined them
 _DESCRIBES_OPERATORS = """
-import torch
+from torch import library
 
 for name in ("nms", "qnms"):
-    torch.library.register_fake(f"torchvision::{name}", lambda dets, scores, iou_threshold: dets)
+    library.register_fake(f"torchvision::{name}", lambda dets, scores, iou_threshold: dets)
 """
 #: imports it in turn without zsl_lab, with zsl_lab where the library loads, and where it does not
 _IMPORTS = """

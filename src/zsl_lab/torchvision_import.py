@@ -45,15 +45,15 @@ def _define_missing() -> None:
     if spec is None or spec.origin is None:
         return
     import torch
-    from torch.library import Library
+    from torch import library
 
-    for library in sorted(Path(spec.origin).parent.glob("_C.*")):
+    for compiled in sorted(Path(spec.origin).parent.glob("_C.*")):
         try:
-            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+            torch.ops.load_library(compiled)  # type: ignore[no-untyped-call]
             return
         except OSError:  # what torchvision takes for "no operators" too
             pass
-    definition: Any = Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
+    definition: Any = library.Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         definition.define(schema)
     _definitions.append(definition)

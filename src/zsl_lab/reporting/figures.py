@@ -72,6 +72,25 @@ def _label(name: str) -> str:
     return name.replace("_", " ").replace("$", r"\$")
 
 
+def _horizontal(axes: Axes) -> None:
+    """What all charts of horizontal bars have in common."""
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+
+
+def _legend(figure: Figure, title: str, colours: Sequence[Patch]) -> None:
+    """The title of a whole figure, and under it what its colours mean."""
+    figure.legend(
+        handles=colours,
+        loc="outside upper left",
+        ncols=2,
+        title=title,
+        alignment="left",
+        title_fontproperties={"weight": "bold", "size": 10},
+    )
+
+
 def _save(figure: Figure, path: PathLike) -> None:
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
 
@@ -192,19 +211,10 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
         # room on the right for the figure beside a full bar; full height for every column, so that bars are equally thick
         axes.set(xlim=(0, 112), ylim=(length - 0.4, -0.6))
         axes.set_xticks([0, 25, 50, 75, 100])
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
+        _horizontal(axes)
     figure.supxlabel("recall, prediction over all classes (%)", fontsize=9)
     title = f"Per-class recall of {count} classes" if every == 1 else f"Per-class recall of {len(bars)} of {count} classes"
-    figure.legend(
-        handles=[Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")],
-        loc="outside upper left",
-        ncols=2,
-        title=title,
-        alignment="left",
-        title_fontproperties={"weight": "bold", "size": 10},
-    )
+    _legend(figure, title, [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")])
     _save(figure, path)
 
 
@@ -223,24 +233,17 @@ def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
     figure = _figure(7.0, max(2.6, 0.19 * len(norms) + 1.2))
     axes = figure.subplots()
     # a logarithmic axis has no place for 0: such a bar is left out
-    for shift, colour, label, values in (
-        (-0.2, SEEN, "given: gamma W_pre", [tensor.pretrained for tensor in norms]),
-        (0.2, UNSEEN, "generated: mu DeltaW", [tensor.delta for tensor in norms]),
+    for shift, colour, values in (
+        (-0.2, SEEN, [tensor.pretrained for tensor in norms]),
+        (0.2, UNSEEN, [tensor.delta for tensor in norms]),
     ):
-        axes.barh(places + shift, [value if value > 0 else np.nan for value in values], height=0.38, color=colour, label=label)
+        axes.barh(places + shift, [value if value > 0 else np.nan for value in values], height=0.38, color=colour)
     axes.set_xscale("log")
     axes.set_yticks(places, [_label(tensor.name) for tensor in norms], fontsize=7.0)
     axes.set(xlabel="L2 norm (logarithmic)", ylim=(len(norms) - 0.4, -0.6))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
-    figure.legend(
-        loc="outside upper left",
-        ncols=2,
-        title="Parameters for the unseen classes, from input (top) to output",
-        alignment="left",
-        title_fontproperties={"weight": "bold", "size": 10},
-    )
+    _horizontal(axes)
+    colours = [Patch(color=SEEN, label="given: gamma W_pre"), Patch(color=UNSEEN, label="generated: mu DeltaW")]
+    _legend(figure, "Parameters for the unseen classes, from input (top) to output", colours)
     _save(figure, path)
 
 
@@ -263,9 +266,7 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
     names = [f"{kind} ({len(group)} tensor{'s' * (len(group) > 1)})" for kind, group in zip(kinds, groups, strict=True)]
     axes.set_yticks(np.arange(len(kinds)), names)
     axes.set(xlabel="mean L2 norm of what is generated", title="Adaptation by type of layer", xlim=(0, 1.18 * max(means) or 1))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
+    _horizontal(axes)
     _save(figure, path)
 
 

@@ -22,6 +22,7 @@ from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.base_network import BaseConfig, build_base_network
+from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run import run
 from zsl_lab.text import TokenStates
 
@@ -61,7 +62,8 @@ def plain_forward(model: N3, x: Tensor, weights: dict[str, Tensor], classifier: 
     for name, stride in (("conv1", 1), ("conv2", 2), ("conv3", 1)):
         bias = dict(model.base.named_parameters())[f"{name}.bias"]
         hidden = nn.functional.conv2d(hidden, weights[f"{name}.weight"], bias, stride=stride, padding=1).relu()
-    return torch.stack([feature @ classifier.T for feature in hidden.mean((2, 3))])
+    quarters = [hidden[:, :, rows, columns].mean((2, 3)) for rows in (slice(2), slice(2, 4)) for columns in (slice(2), slice(2, 4))]
+    return torch.stack([feature @ classifier.T for feature in torch.stack(quarters, dim=2).flatten(1)])
 
 
 def test_the_adapted_network_is_gamma_w_plus_the_generated_deltas(configure: Configure) -> None:
@@ -222,6 +224,23 @@ def test_the_base_network_is_trained_first_and_left_alone_then(configure: Config
     assert all(torch.equal(value, long[name]) for name, value in short.items())
     untrained = build_base_network(BaseConfig(name="small_cnn", weights=None), channels=1).state_dict()
     assert not any(torch.equal(value, short[f"base.{name}"]) for name, value in untrained.items())
+
+
+def test_whitening_is_that_of_the_base_network_as_it_was_trained_in_the_run(configure: Configure, tmp_path: Path) -> None:
+    config = configured(configure, "method.compare_by=whitened_cosine", "selection=last", "selection.calibrate=false")
+    run(configure("method=n3", *SHORT_FIT["n3"], "method.compare_by=whitened_cosine", "selection=last", "selection.calibrate=false"))
+    stored = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    base = build_base_network(BaseConfig(name="small_cnn", weights=None), channels=1)
+    base.load_state_dict({name.removeprefix("base."): value for name, value in stored.items() if name.startswith("base.")})
+    benchmark = config.dataset.load_images(None)  # type: ignore[arg-type]
+    train = benchmark.trainval
+    with torch.no_grad():
+        features = base(torch.from_numpy(benchmark.images[train].transpose(0, 3, 1, 2).copy()))
+    labels = torch.from_numpy(benchmark.labels[train])
+    torch.testing.assert_close(stored["centre"], features.mean(0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        stored["whitening"], within_class_whitening(features, labels, config.plain["method"]["shrinkage"]), rtol=1e-2, atol=1e-2
+    )
 
 
 def test_a_run_reports_what_only_n3_measures_and_draws_how_far_it_adapted(configure: Configure, tmp_path: Path) -> None:

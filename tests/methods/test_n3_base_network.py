@@ -140,10 +140,80 @@ def test_the_smallest_images_pass_and_smaller_ones_are_refused(name: Name, size:
             network(images(size=size - 1))
 
 
-def test_the_small_network_has_64_features_of_digits_and_learns() -> None:
+STAGES = {
+    "resnet18": (("relu", 64, 32), ("layer1", 64, 16), ("layer2", 128, 8), ("layer3", 256, 4), ("layer4", 512, 2)),
+    "squeezenet1_1": (("features.1", 64, 31), ("features.4", 128, 15), ("features.7", 256, 7), ("features.12", 512, 3)),
+    "googlenet": (("conv1", 64, 32), ("conv3", 192, 16), ("inception3b", 480, 8), ("inception4e", 832, 4), ("inception5b", 1024, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_of_stages_are_the_averages_of_what_leaves_them_side_by_side(
+    name: Name, weights: Callable[[str], Path], random_model: Callable[[str], nn.Module]
+) -> None:
+    model = random_model(name)
+    left: dict[str, Tensor] = {}
+
+    def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _given, found: left.__setitem__(layer, found.clone())
+
+    hooks = [model.get_submodule(layer).register_forward_hook(keep(layer)) for layer, _, _ in STAGES[name]]
+    usual = (images() / 255 - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    if name == "resnet18":  # its blocks have a layer of the same name
+        hooks[0].remove()
+        left["relu"] = model.get_submodule("bn1")(model.get_submodule("conv1")(usual)).relu()
+    with torch.no_grad():
+        model(usual)
+        for stages in ([2, 3], [1, len(STAGES[name])], [1]):
+            network = build_base_network(BaseConfig(name=name, weights=str(weights(name)), stages=stages), 3)
+            found = network(images())
+            layers = [STAGES[name][stage - 1] for stage in stages]
+            assert [left[layer].shape[1:] for layer, _, _ in layers] == [(channels, size, size) for _, channels, size in layers]
+            expected = torch.cat([left[layer].mean((2, 3)) for layer, _, _ in layers], dim=1)
+            assert found.shape == (2, network.feature_dim)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    for hook in hooks:
+        hook.remove()
+
+
+def test_only_layers_up_to_the_last_stage_are_adapted_and_all_are_kept(
+    build: Callable[..., BaseNetwork], weights: Callable[[str], Path]
+) -> None:
+    network = build_base_network(BaseConfig(name="squeezenet1_1", weights=str(weights("squeezenet1_1")), stages=[2, 3]), 3)
+    expected = [tensor for tensor in build("squeezenet1_1").tensors if int(tensor.name.split(".")[1]) <= 7]
+    assert list(network.tensors) == expected
+    assert network.state_dict().keys() == build("squeezenet1_1").state_dict().keys()
+
+
+def test_the_last_stage_alone_is_the_network_as_it_is(build: Callable[..., BaseNetwork], weights: Callable[[str], Path]) -> None:
+    network = build_base_network(BaseConfig(name="squeezenet1_1", weights=str(weights("squeezenet1_1")), stages=[4]), 3)
+    assert torch.equal(network(images()), build("squeezenet1_1")(images()))
+    assert network.reads_last
+
+
+@pytest.mark.parametrize("stages", [[], [0], [5], [3, 2], [2, 2]])
+def test_stages_that_are_not_there_or_not_in_order_are_refused(stages: list[int]) -> None:
+    with pytest.raises(ValidationError, match=r"ascending numbers from 1 to 4, the stages of squeezenet1_1, or null for the last one"):
+        BaseConfig(name="squeezenet1_1", weights=None, stages=stages)
+
+
+def test_a_classifier_for_stages_has_names_that_no_network_of_torchvision_takes(random_model: Callable[[str], nn.Module]) -> None:
+    network = build_base_network(BaseConfig(name="squeezenet1_1", weights=None, stages=[2, 3]), 3, load=False)
+    state = network.classifier_state(torch.zeros(5, 384), torch.zeros(5))
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {"classifier.weight": (5, 384), "classifier.bias": (5,)}
+    assert not state.keys() & random_model("squeezenet1_1").state_dict().keys()
+    assert network.description == "squeezenet1_1, the classifier for averages of stages 2, 3"
+
+
+def test_the_small_networks_features_of_digits_are_averages_by_quarters_and_it_learns() -> None:
     network = small_cnn()
     found = network(images(channels=1, size=8))
-    assert found.shape == (2, network.feature_dim) == (2, 64)
+    assert found.shape == (2, network.feature_dim) == (2, 256)
+    hidden = (images(channels=1, size=8) / 255 - 0.5) / 0.5
+    for layer in network.children():
+        hidden = layer(hidden)
+    quarters = [hidden[:, :, rows, columns].mean((2, 3)) for rows in (slice(2), slice(2, 4)) for columns in (slice(2), slice(2, 4))]
+    torch.testing.assert_close(found, torch.stack(quarters, dim=2).flatten(1))
     found.sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 
@@ -331,7 +401,7 @@ def test_the_small_network_takes_no_weights() -> None:
 def test_images_of_four_channels_are_for_the_small_network_only() -> None:
     with pytest.raises(ConfigError, match=r"resnet18: the images have 4 channels; expected 1 or 3.*small_cnn"):
         build_base_network(BaseConfig(name="resnet18", weights="imagenet"), 4)
-    assert small_cnn(channels=4)(images(channels=4, size=8)).shape == (2, 64)
+    assert small_cnn(channels=4)(images(channels=4, size=8)).shape == (2, 256)
 
 
 def test_a_network_nobody_knows_is_refused() -> None:
@@ -344,7 +414,7 @@ def test_without_torchvision_both_ways_out_are_named(monkeypatch: pytest.MonkeyP
     found = message(ConfigError, "resnet18", "imagenet")
     assert 'pip install "zsl-lab[n3]"' in found
     assert "method.base.name=small_cnn" in found
-    assert small_cnn(channels=1).feature_dim == 64
+    assert small_cnn(channels=1).feature_dim == 256
 
 
 @pytest.fixture

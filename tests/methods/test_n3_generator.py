@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.methods.n3.base_network import AdaptedTensor
-from zsl_lab.methods.n3.generator import Adaptation, ParameterAdapter, SemanticEncoder
+from zsl_lab.methods.n3.generator import Adaptation, MeanEncoder, ParameterAdapter, SemanticEncoder, mean_state
 
 K, T, E, WIDTH, F = 5, 7, 12, 16, 10
 TENSORS = (
@@ -56,6 +56,36 @@ def test_padding_and_other_classes_do_not_change_a_class_embedding(training: boo
     for row, length in enumerate(mask.sum(1).tolist()):
         alone = model(states[row : row + 1, :length], mask[row : row + 1, :length])
         torch.testing.assert_close(together[row], alone[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_mean_embedding_is_the_projected_direction_from_the_seen_classes_mean() -> None:
+    torch.manual_seed(0)
+    (states, mask), centre = descriptions(), torch.linspace(-1, 1, E)
+    model = MeanEncoder(centre, WIDTH, noise=3.0).eval()
+    found = model(states, mask)
+    for row, length in enumerate(mask.sum(1).tolist()):
+        away = states[row, :length].sum(0) / length - centre
+        direction = away / away.square().mean().sqrt()
+        torch.testing.assert_close(found[row], direction @ model.projection.weight.T + model.projection.bias)
+
+
+def test_noise_moves_a_mean_embedding_in_training_only() -> None:
+    torch.manual_seed(0)
+    given = descriptions()
+    quiet, noisy = MeanEncoder(torch.zeros(E), WIDTH, noise=0.0), MeanEncoder(torch.zeros(E), WIDTH, noise=0.5)
+    noisy.load_state_dict(quiet.state_dict())
+    assert torch.equal(noisy.eval()(*given), quiet.train()(*given))
+    noisy.train()
+    with torch.no_grad():
+        noisy.projection.weight.copy_(torch.eye(WIDTH, E))
+        moved = torch.stack([noisy(*given) for _ in range(4000)])
+    assert moved[:, :, :E].std(0).mean() == pytest.approx(0.5, rel=0.02)
+
+
+def test_the_mean_state_counts_words_and_no_padding() -> None:
+    states = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [7.0], [9.0]]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert mean_state(states, mask).tolist() == [[2.0], [7.0]]
 
 
 def test_every_tensor_gets_a_delta_of_its_shape_and_every_class_a_row() -> None:

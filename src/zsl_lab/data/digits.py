@@ -1,7 +1,8 @@
-"""The embedded demonstration: scikit-learn's handwritten digits, described by the segments of a display, in numbers or words."""
+"""The embedded demonstration: scikit-learn's handwritten digits, described by the segments of a display, or in words."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,32 +30,23 @@ _SEMANTICS = (
     (1, 1, 1, 1, 1, 1, 1, 1.0, 1.0),
     (1, 1, 1, 1, 0, 1, 1, 0.5, 0.5),
 )
-# The same in words, the same word for the same part and another for every other, so that whoever reads them, if only word by
-# word, can put an unseen digit together from seen ones.
-_DESCRIPTIONS = (
-    "A closed loop over the whole height, with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a "
-    "vertical stroke in the northeast, a vertical stroke in the southwest, a vertical stroke in the southeast and a horizontal bar at "
-    "the bottom, empty in the centre.",
-    "A single straight line: a vertical stroke in the northeast and a vertical stroke in the southeast.",
-    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke in the northeast, a horizontal bar in the "
-    "middle, a vertical stroke in the southwest and a horizontal bar at the bottom.",
-    "An open line with two curved strokes: a horizontal bar at the top, a vertical stroke in the northeast, a horizontal bar in the "
-    "middle, a vertical stroke in the southeast and a horizontal bar at the bottom.",
-    "Open straight lines that cross: a vertical stroke in the northwest, a horizontal bar in the middle, a vertical stroke in the "
-    "northeast and a vertical stroke in the southeast.",
-    "An open line with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a horizontal bar in the "
-    "middle, a vertical stroke in the southeast and a horizontal bar at the bottom.",
-    "A closed loop in the lower half, with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a "
-    "horizontal bar in the middle, a vertical stroke in the southwest, a vertical stroke in the southeast and a horizontal bar at the "
-    "bottom.",
-    "An open straight line with a corner: a horizontal bar at the top, a vertical stroke in the northeast and a vertical stroke in "
-    "the southeast.",
-    "A closed loop in the upper half and a closed loop in the lower half, with two curved strokes: a horizontal bar at the top, a "
-    "vertical stroke in the northwest, a vertical stroke in the northeast, a horizontal bar in the middle, a vertical stroke in the "
-    "southwest, a vertical stroke in the southeast and a horizontal bar at the bottom.",
-    "A closed loop in the upper half, with a curved stroke: a horizontal bar at the top, a vertical stroke in the northwest, a "
-    "vertical stroke in the northeast, a horizontal bar in the middle, a vertical stroke in the southeast and a horizontal bar at the "
-    "bottom.",
+# In words, where the line of the usual handwritten form passes, if a clock's face lies behind it (a 1 by hand is in the middle, not
+# on the right as a display's). The same word for the same place and another for every other, so that whoever reads them, if only
+# word by word, can put an unseen digit together from seen ones.
+_DESCRIPTIONS = tuple(
+    f"On a clock's face, the line passes {places}."
+    for places in (
+        "eleven, twelve, one, three, five, six, seven and nine",
+        "twelve, the hub and six",
+        "eleven, twelve, one, the hub, seven, six and five",
+        "eleven, twelve, one, the hub, five and six",
+        "eleven, nine, the hub, three and six",
+        "one, twelve, eleven, nine, the hub, five, six and seven",
+        "twelve, nine, seven, six, five and the hub",
+        "eleven, twelve, one, the hub and six",
+        "one, twelve, eleven, the hub, five, six, seven, the hub and one",
+        "one, twelve, eleven, the hub, one, three and six",
+    )
 )
 _PIXEL_MAX = 16
 _SIDE = 8
@@ -86,6 +78,10 @@ class DigitsDataset(FeatureDatasetConfig):
             raise ValueError(f"found the same digit more than once in {unseen}; expected different digits")
         return unseen
 
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """None: no file is read."""
+        return ()
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Build the benchmark: features are the pixels divided by 16, semantics ``[10, 9]``."""
         pixels, labels = _samples()
@@ -97,7 +93,7 @@ class DigitsDataset(FeatureDatasetConfig):
         )
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
-        """Build the benchmark: uint8 images ``[1797, 8, 8, 1]``, and a sentence for each digit that says how it looks."""
+        """Build the benchmark: uint8 images ``[1797, 8, 8, 1]``, and a sentence for each digit that says how it is written."""
         pixels, labels = _samples()
         images = np.rint(pixels * (255 / _PIXEL_MAX)).astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
         sha256 = sha256_arrays(images, np.array(_DESCRIPTIONS))

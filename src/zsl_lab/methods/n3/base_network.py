@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import prod
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from zsl_lab.errors import CheckpointError, ConfigError, quoted
 
@@ -30,12 +31,27 @@ class BaseConfig(BaseModel):
         name: The network.
         weights: ``imagenet`` (torchvision downloads them), the file of a state dict (a relative path starts at the
             working folder), or None: not given. ``small_cnn`` takes None only, it is trained in the run.
+        stages: Whose averages over the image are the features, side by side, by number from the input. A stage is what lies
+            between two reductions of the image's size. None is the last, which the network's own classifier reads.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
     weights: str | None
+    stages: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> BaseConfig:
+        if self.stages is None:
+            return self
+        count = len(_STAGES[self.name])
+        if not self.stages or self.stages != sorted(set(self.stages)) or not 1 <= self.stages[0] <= self.stages[-1] <= count:
+            raise ValueError(
+                f"found base.stages={self.stages}; expected ascending numbers from 1 to {count}, the stages of {self.name}, "
+                "or null for the last one"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,6 @@ class _Architecture:
     Attributes:
         removed: Its parts that are the classifier or serve training from scratch only.
         classifier: Its layer that has a row for each class.
-        feature_dim: F.
         min_size: Height and width that an image needs to leave something to pool.
         mean: Of each channel of an image in [0, 1], by which the published weights expect it to be normalised.
         std: Likewise.
@@ -74,7 +89,6 @@ class _Architecture:
 
     removed: tuple[str, ...]
     classifier: str
-    feature_dim: int
     min_size: int
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -83,12 +97,11 @@ class _Architecture:
 
 
 _ARCHITECTURES = {
-    "resnet18": _Architecture(("avgpool", "fc"), "fc", feature_dim=512, min_size=1),
-    "squeezenet1_1": _Architecture(("classifier",), "classifier.1", feature_dim=512, min_size=17, kernel=(1, 1)),
+    "resnet18": _Architecture(("avgpool", "fc"), "fc", min_size=1),
+    "squeezenet1_1": _Architecture(("classifier",), "classifier.1", min_size=17, kernel=(1, 1)),
     "googlenet": _Architecture(
         ("aux1", "aux2", "avgpool", "dropout", "fc"),
         "fc",
-        feature_dim=1024,
         min_size=15,
         # its weights come from another framework: torchvision's transform_input makes these of the usual mean and std
         mean=(0.5, 0.5, 0.5),
@@ -97,32 +110,54 @@ _ARCHITECTURES = {
     ),
 }
 
+#: of each network the layer that ends a stage and the channels that leave it, from input to output
+_STAGES: dict[str, dict[str, int]] = {
+    "resnet18": {"relu": 64, "layer1.1": 64, "layer2.1": 128, "layer3.1": 256, "layer4.1": 512},
+    "squeezenet1_1": {"features.1": 64, "features.4": 128, "features.7": 256, "features.12": 512},
+    "googlenet": {"conv1": 64, "conv3": 192, "inception3b": 480, "inception4e": 832, "inception5b": 1024},
+    "small_cnn": {"relu1": 16, "relu3": 64},
+}
+
 
 class BaseNetwork(nn.Module):
-    """Images in, penultimate features out; every convolution's weight can be replaced through ``functional_call``.
+    """Images in, features out; the weight of every convolution that they depend on can be replaced through ``functional_call``.
 
     The parts are registered under their own names: a state dict of this network holds what torchvision's holds under
     the same names, less the classifier. Batch norm keeps its statistics whatever :meth:`train` says.
 
     Args:
         name: The network's name, for messages.
-        layers: What is applied one after the other, by name; the last gives ``[B, F, height, width]``.
-        feature_dim: F.
+        layers: What is applied one after the other, by name; each gives ``[B, channels, height, width]``.
+        stages: The stages that are read, by number from the input; None for the last. Layers after them are not applied.
         min_size: Height and width that an image needs.
         mean: Of each channel of an image in [0, 1], subtracted; as many as the first layer takes channels.
         std: Likewise, divided by.
+        cells: Averages are taken over each cell of a grid of so many rows and columns.
     """
 
     def __init__(
-        self, name: str, layers: Mapping[str, nn.Module], feature_dim: int, min_size: int, mean: tuple[float, ...], std: tuple[float, ...]
+        self,
+        name: str,
+        layers: Mapping[str, nn.Module],
+        stages: Sequence[int] | None,
+        min_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        cells: int = 1,
     ) -> None:
         super().__init__()
         self.name = name
-        self.feature_dim = feature_dim
+        ends = list(_STAGES[name])
+        self.stages = tuple(stages or (len(ends),))
+        #: whether the features are those that the network's own classifier reads
+        self.reads_last = self.stages == (len(ends),)
+        self._read = tuple(ends[stage - 1] for stage in self.stages)
+        self._cells = cells
+        self.feature_dim = cells**2 * sum(_STAGES[name][end] for end in self._read)
         self.min_size = min_size
         for part, layer in layers.items():
             self.add_module(part, layer)
-        self.tensors = tuple(_adapted_tensors(self))
+        self.tensors = tuple(tensor for part, layer in self._applied() for tensor in _adapted_tensors(part, layer))
         # constants of the architecture: no part of a state dict
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
@@ -131,7 +166,7 @@ class BaseNetwork(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Penultimate features, averaged over the image.
+        """What leaves the stages that are read, averaged over the image.
 
         Args:
             images: uint8 ``[B, channels, height, width]``; a single channel serves as all those that the network takes.
@@ -151,9 +186,26 @@ class BaseNetwork(nn.Module):
         # with the channels last convolutions take up to half the time on a CPU, whatever the layout of their weights
         images = images.expand(-1, len(self.mean), -1, -1).contiguous(memory_format=torch.channels_last)
         hidden = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        for layer in self.children():
+        averages = []
+        for name, layer in self._applied():
             hidden = layer(hidden)
-        return hidden.mean((2, 3))
+            if name in self._read:
+                averages.append(adaptive_avg_pool2d(hidden, self._cells).flatten(1))
+        return torch.cat(averages, dim=1)
+
+    def _applied(self) -> Iterator[tuple[str, nn.Module]]:
+        """Layers, those of a sequence one by one, up to the last that is read."""
+        for part, module in self.named_children():
+            inner = [(f"{part}.{name}", layer) for name, layer in module.named_children()] if isinstance(module, nn.Sequential) else []
+            for name, layer in inner or [(part, module)]:
+                yield name, layer
+                if name == self._read[-1]:
+                    return
+
+    @property
+    def description(self) -> str:
+        """The network's name; and what its classifier is for, where that is not what torchvision's reads."""
+        return self.name if self.reads_last else f"{self.name}, the classifier for averages of stages {', '.join(map(str, self.stages))}"
 
     def train(self, mode: bool = True) -> BaseNetwork:
         """Set the mode of everything but batch norm, which normalises by the statistics that came with the weights."""
@@ -164,13 +216,13 @@ class BaseNetwork(nn.Module):
         return self
 
     def classifier_state(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-        """A classifier under the names that torchvision's network has it by.
+        """A classifier under the names that torchvision's network has it by; ``classifier.weight`` and ``.bias`` where it has none.
 
         Args:
             weight: A row for each class, ``[k, F]``.
             bias: ``[k]``.
         """
-        if self.name == "small_cnn":
+        if self.name == "small_cnn" or not self.reads_last:
             return {"classifier.weight": weight, "classifier.bias": bias}
         architecture = _ARCHITECTURES[self.name]
         weight = weight.reshape(*weight.shape, *architecture.kernel)
@@ -195,7 +247,7 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
                 f"{quoted(_KEY, config.weights)}: method.base.name=small_cnn takes no weights, it is trained in the run. "
                 f"Set {_KEY}=null, or method.base.name to a network that takes them: {', '.join(_ARCHITECTURES)}."
             )
-        return _small_cnn(channels)
+        return _small_cnn(channels, config.stages)
     if channels not in (1, 3):
         raise ConfigError(
             f"method.base.name={config.name}: the images have {channels} channels; expected 1 or 3. "
@@ -204,7 +256,7 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
     if config.weights is None and load:
         raise ConfigError(f"{_KEY}=null: {config.name} needs pretrained weights. Set {_IMAGENET} or {_FILE}.")
     models = _torchvision_models(config.name)
-    network = _without_classifier(models, config.name)
+    network = _without_classifier(models, config.name, config.stages)
     if load and config.weights == "imagenet":
         state, source = _downloaded(models, config.name)
         _load(network, state, f"{_KEY}=imagenet ({source})", models)
@@ -214,7 +266,7 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
     return network.requires_grad_(False)
 
 
-def _small_cnn(channels: int) -> BaseNetwork:
+def _small_cnn(channels: int, stages: Sequence[int] | None) -> BaseNetwork:
     layers = OrderedDict[str, nn.Module](
         conv1=nn.Conv2d(channels, 16, 3, padding=1),
         relu1=nn.ReLU(inplace=True),
@@ -223,7 +275,8 @@ def _small_cnn(channels: int) -> BaseNetwork:
         conv3=nn.Conv2d(32, 64, 3, padding=1),
         relu3=nn.ReLU(inplace=True),
     )
-    return BaseNetwork("small_cnn", layers, feature_dim=64, min_size=1, mean=(0.5,) * channels, std=(0.5,) * channels)
+    # by quarters of the image: its few layers cannot put into channels where a stroke is
+    return BaseNetwork("small_cnn", layers, stages, min_size=1, mean=(0.5,) * channels, std=(0.5,) * channels, cells=2)
 
 
 def _torchvision_models(name: str) -> Any:
@@ -236,7 +289,7 @@ def _torchvision_models(name: str) -> Any:
         ) from error
 
 
-def _without_classifier(models: Any, name: str) -> BaseNetwork:
+def _without_classifier(models: Any, name: str, stages: Sequence[int] | None = None) -> BaseNetwork:
     """The network of torchvision up to its classifier, all its numbers 0."""
     architecture = _ARCHITECTURES[name]
     # without numbers at first: random ones would cost time, and move the generator that the run's own come from
@@ -247,13 +300,13 @@ def _without_classifier(models: Any, name: str) -> BaseNetwork:
         layer.to_empty(device="cpu")
         for tensor in layer.state_dict().values():
             tensor.zero_()
-    return BaseNetwork(name, layers, architecture.feature_dim, architecture.min_size, architecture.mean, architecture.std)
+    return BaseNetwork(name, layers, stages, architecture.min_size, architecture.mean, architecture.std)
 
 
-def _adapted_tensors(network: nn.Module) -> list[AdaptedTensor]:
-    """Weights of all convolutions and inner linear layers, from input to output."""
+def _adapted_tensors(part: str, layer: nn.Module) -> list[AdaptedTensor]:
+    """Weights of all convolutions and inner linear layers in a part of a network, from input to output."""
     found = []
-    for name, module in network.named_modules():
+    for name, module in layer.named_modules(prefix=part):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             shape = tuple(module.weight.shape)
             kind: Literal["conv", "linear"] = "conv" if isinstance(module, nn.Conv2d) else "linear"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from zsl_lab.methods.n3.base_network import AdaptedTensor
@@ -62,6 +63,39 @@ class SemanticEncoder(nn.Module):
         weights = self.attention(hidden).squeeze(-1).masked_fill(~mask, float("-inf")).softmax(1)
         pooled: Tensor = (weights.unsqueeze(-1) * hidden).sum(1)
         return pooled
+
+
+class MeanEncoder(nn.Module):
+    """Instead of SEM: the direction in which the mean of a description's states lies from that of the seen classes.
+
+    There is little in it that few classes could be learnt by heart by; noise makes a linear generator a ridge regression.
+
+    Args:
+        seen_mean: Of the seen classes' mean states, ``[E]``; kept with the weights.
+        hidden_dim: Width of the class embedding.
+        noise: In training, standard deviation of what is added to each number of the direction, whose root mean square is 1.
+    """
+
+    def __init__(self, seen_mean: Tensor, hidden_dim: int, noise: float) -> None:
+        super().__init__()
+        self._noise = noise
+        self.register_buffer("seen_mean", seen_mean)
+        self.seen_mean: Tensor
+        self.projection = nn.Linear(len(seen_mean), hidden_dim)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Embed descriptions one by one; see :meth:`SemanticEncoder.forward`."""
+        direction = normalize(mean_state(states, mask) - self.seen_mean, dim=1) * states.shape[2] ** 0.5
+        if self.training:
+            direction = direction + self._noise * torch.randn_like(direction)
+        embedding: Tensor = self.projection(direction)
+        return embedding
+
+
+def mean_state(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the tokens of each description, ``[k, T, E]`` to ``[k, E]``; ``mask`` as in :meth:`SemanticEncoder.forward`."""
+    counted = mask.unsqueeze(-1).to(states.dtype)
+    return (states * counted).sum(1) / counted.sum(1)
 
 
 class ParameterAdapter(nn.Module):

@@ -17,7 +17,7 @@ from zsl_lab.data.datamodule import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.image_module import ImageDataModule
 from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMethod
 from zsl_lab.methods.n3.base_network import BaseConfig, BaseNetwork, build_base_network
-from zsl_lab.methods.n3.generator import Adaptation, ParameterAdapter, SemanticEncoder
+from zsl_lab.methods.n3.generator import Adaptation, MeanEncoder, ParameterAdapter, SemanticEncoder, mean_state
 from zsl_lab.metrics import PerClassAccuracy
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.text import TextConfig, TokenStates, encode
@@ -45,6 +45,8 @@ class N3Config(MethodConfig):
     mu: float
     hidden_dim: Width
     heads: int = Field(ge=1)
+    pool: Literal["attention", "mean"]
+    pool_noise: float = Field(ge=0)
     sem_layers: int = Field(ge=0)
     encoder_layers: int = Field(ge=0)
     decoder_layers: int = Field(ge=1)
@@ -67,11 +69,6 @@ class N3Config(MethodConfig):
             raise ValueError(
                 "base.name=small_cnn has no pretrained weights: set method.base_steps above 0, which trains it on the seen classes, "
                 "or choose another network with method.base.name and method.base.weights"
-            )
-        if self.compare_by == "whitened_cosine" and self.base_steps:
-            raise ValueError(
-                "method.compare_by=whitened_cosine needs features from the start, and with method.base_steps above 0 the base network is "
-                "trained first; set method.compare_by=cosine, or give pretrained weights (method.base.weights) and method.base_steps=0"
             )
         if self.hidden_dim % self.heads:
             raise ValueError(f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that the heads divide evenly")
@@ -100,14 +97,19 @@ class N3(ZeroShotMethod):
         self.register_buffer("token_mask", torch.from_numpy(text.mask), persistent=False)
         self.states: Tensor
         self.token_mask: Tensor
-        self.semantic_encoder = SemanticEncoder(
-            text.states.shape[2],
-            config.hidden_dim,
-            config.sem_layers,
-            config.heads,
-            config.dropout,
-            config.state_dropout,
-        )
+        self.semantic_encoder: SemanticEncoder | MeanEncoder
+        if config.pool == "mean":
+            seen_mean = mean_state(self.states, self.token_mask)[self.seen_mask].mean(0)
+            self.semantic_encoder = MeanEncoder(seen_mean, config.hidden_dim, config.pool_noise)
+        else:
+            self.semantic_encoder = SemanticEncoder(
+                text.states.shape[2],
+                config.hidden_dim,
+                config.sem_layers,
+                config.heads,
+                config.dropout,
+                config.state_dropout,
+            )
         self.adapter = ParameterAdapter(
             base.tensors if config.adapt == "all" else (),
             base.feature_dim,
@@ -149,14 +151,15 @@ class N3(ZeroShotMethod):
         states = encode(config.text, texts, cache_dir, fit_on=seen)
         base = build_base_network(config.base, data.channels, load=not weights_follow)
         method = cls(config, base, states, data.classes)
-        if method.whitening is not None and not weights_follow:
+        if not weights_follow and not config.base_steps:
             method._measure_features(data)
         return method
 
     @torch.no_grad()
     def _measure_features(self, data: ImageDataModule) -> None:
-        """The mean of the base network's features of training images, and how they scatter within their classes."""
-        assert self.whitening is not None
+        """What whitening needs: the mean of the base network's features of training images, and how they scatter within their classes."""
+        if self.whitening is None:
+            return
         train = data.split.train
         some = train[:: -(-len(train) // MEASURED_IMAGES)]
         batches = list(data.evaluation_batches(some, self.device))
@@ -225,7 +228,8 @@ class N3(ZeroShotMethod):
         ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and give the same logits for
         images in [0, 1] less the base network's ``mean``, divided by its ``std``; by cosine, logits that rank classes alike.
         So does ``squeezenet1_1(num_classes=k)`` once ``classifier[2] = nn.Identity()``: torchvision's clips each position of
-        the map of logits at 0 before it averages.
+        the map of logits at 0 before it averages. With ``base.stages`` no network of torchvision is like it: the classifier
+        is called ``classifier.weight`` and ``.bias``, which torchvision's networks refuse, and is for the averages of those stages.
 
         Args:
             adaptation: As :meth:`adapt` gives it.
@@ -273,6 +277,10 @@ class N3(ZeroShotMethod):
         """One task: generate a network for its classes, classify a mini-batch with it, adjust the generator (section 3.3)."""
         if self.step < self.config.base_steps:
             return self._train_base(batch)
+        if self.config.base_steps and self.step == self.config.base_steps:
+            # in single precision, as where the weights are given
+            with torch.autocast(self.device.type, enabled=False):
+                self._measure_features(self.trainer.datamodule)  # type: ignore[attr-defined]
         self._set_learning_rate()
         losses = self.losses(batch)
         self.descend(losses["cross_entropy"], self._optimizers[-1])

@@ -114,13 +114,13 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
         ("task=tset", "task=tset: input should be 'fit', 'test' or 'predict'."),
         ("task=predict", "task=predict needs a trained N3: ckpt=RUN"),
         ("images=pictures/", "images=pictures/: this key belongs to task=predict."),
-        ("trainer.devices=2", "trainer.devices=2: this version trains on one device."),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: half precision needs a GPU"),
         ("task=test", "task=test needs a checkpoint"),
         ("ckpt=nowhere.ckpt", "ckpt=nowhere.ckpt: there is no such file."),
         ("ckpt=.", "ckpt=.: this is a folder."),
         (
             "method=n3 method.base=resnet18",
-            "method.base=resnet18: this is a section of keys (name, weights); set one of them, such as method.base.name=resnet18.",
+            "method.base=resnet18: this is a section of keys (name, weights, stages); set one of them, such as method.base.name=resnet18.",
         ),
         (
             "method=n3 method.text=null",

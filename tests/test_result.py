@@ -42,6 +42,7 @@ RESULT = Result(
     git_commit=None,
     model={"parameters": 1_000, "flops": 20_000},
     calibration=0.25,
+    validation={**METRICS, "step": 1100},
 )
 
 
@@ -70,13 +71,15 @@ def test_the_fields_are_those_of_the_contract(tmp_path: Path) -> None:
     raw = json.loads(RESULT.save(tmp_path).read_text(encoding="utf-8"))
     assert list(raw) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training", "benchmark"),
-        *("checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
+        *("checkpoint", "versions", "git_commit", "model", "calibration", "extra", "validation"),
     ]
 
 
 def test_a_result_from_before_a_field_was_added_is_read(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(changed("model", ...)))
     assert Result.load(tmp_path) == replace(RESULT, model=None)
+    (tmp_path / "result.json").write_text(json.dumps(changed("validation", ...)))
+    assert Result.load(tmp_path) == replace(RESULT, validation=None)
     (tmp_path / "result.json").write_text(json.dumps(changed("calibration", ...)))
     assert Result.load(tmp_path) == replace(RESULT, calibration=None)
 
@@ -174,7 +177,21 @@ def test_versions() -> None:
     found = versions()
     assert found["zsl_lab"] == __version__
     assert found["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
-    assert set(found) == {"zsl_lab", "python", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "h5py", "numpy"}
+    base = {
+        "torch",
+        "pytorch-lightning",
+        "torchmetrics",
+        "hydra-core",
+        "omegaconf",
+        "pydantic",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "h5py",
+        "wandb",
+    }
+    # those of extras where they are installed
+    assert set(found) - {"torchvision", "transformers"} == {"zsl_lab", "python"} | base
 
 
 @pytest.fixture

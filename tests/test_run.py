@@ -23,7 +23,7 @@ from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.base import Check, ZeroShotMethod
-from zsl_lab.reporting import artifacts
+from zsl_lab.reporting import artifacts, metrics_csv
 from zsl_lab.run import run
 
 Configure = Callable[..., DictConfig]
@@ -85,7 +85,7 @@ def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configur
     stored = json.loads((folder / "result.json").read_text())
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
-        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
+        *("training", "benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra", "validation"),
     ]
     assert stored["method"] == method
     assert stored["metrics"] == result.metrics
@@ -253,6 +253,21 @@ def test_last_reports_the_last_step_and_oracle_the_best_on_test(configure: Confi
     assert {k: v for k, v in oracle.oracle.items() if k != "step"} == pytest.approx(oracle.metrics)
     assert oracle.metrics["harmonic_mean"] >= last.metrics["harmonic_mean"]
     assert "select" not in (tmp_path / "last" / "metrics.csv").read_text()
+
+
+def test_the_figures_on_validation_classes_at_the_chosen_step_stand_in_the_result_and_outlive_it(
+    configure: Configure, tmp_path: Path
+) -> None:
+    result = run(configure("method=mmvae", *SHORT))
+    rows = [row for row in metrics_csv.read_rows(tmp_path / "run") if row["phase"] == "select" and "check/harmonic_mean" in row]
+    best = max(rows, key=lambda row: (row["check/harmonic_mean"], row["check/ausuc"]))
+    assert result.validation is not None
+    assert result.validation["step"] == best["step"]
+    assert result.validation["harmonic_mean"] == pytest.approx(best["check/harmonic_mean"])
+    again = configure("method=mmvae", *SHORT, "task=test", run_dir="again")
+    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert run(again).validation == result.validation
+    assert run(configure("method=mmvae", *SHORT, "selection=last", run_dir="last")).validation is None
 
 
 def test_without_the_oracle_nothing_is_checked_on_test_while_training(configure: Configure, tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zsl_lab.errors import ConfigError, InterruptionError, ZslLabError, nearest, output_error, quoted
+from zsl_lab.launch import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,68 +34,173 @@ FIXED_BY_CHECKPOINT = ("method", "dataset", "selection", "seed", "tuned", "exper
 #: keys among them that only say where something lies, which another machine has elsewhere
 PLACES = ("method.base.weights", "method.text.model")
 
-#: exit code of a run stopped from the keyboard, as shells have it
+#: choices of Hydra's own groups that come with packages, and the extra that brings them
+EXTRAS = {
+    "hydra/sweeper=optuna": "sweep",
+    "hydra/launcher=joblib": "sweep",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/launcher=ray": "ray",
+}
+
+#: exit code of a command stopped from the keyboard, as shells have it
 INTERRUPTED = 130
+#: the folder of a sweep for what its jobs share
+PRETRAINED = "pretrained"
 
 #: exit codes of the jobs that failed
 _failures: list[int] = []
 
 _usual_format = warnings.formatwarning
 
+# Hydra copies this store, of which there is one, for every group that it looks at; with plugins that is most of a second of --help.
+# What is taken out of it is copied anyway.
+ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
 
 @hydra.main(version_base="1.3", config_path=CONFIG, config_name="config")
-def _experiment(cfg: DictConfig) -> None:
+def _experiment(cfg: DictConfig) -> float | None:
+    hydra_cfg = HydraConfig.get()
+    overrides = list(hydra_cfg.overrides.task)
+    folder = Path(hydra_cfg.runtime.output_dir)
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        return _job(cfg, overrides, folder)
+    try:
+        _run(cfg, overrides, folder)
+    except Exception as error:
+        sentence = _told(error, cfg, overrides)
+        if not report(sentence):
+            _say(sentence)
+            _discard_record(folder)
+        if isinstance(error, InterruptionError):
+            sys.exit(error.exit_code)
+        _failures.append(_exit_code(error))
+    return None
+
+
+def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
+    """A job of a sweep, wherever its launcher runs it. That it failed stands in its folder and does not end the others.
+
+    Returns:
+        What a sweeper goes by; None where there is no such figure.
+    """
+    from zsl_lab import sweep
+    from zsl_lab.result import Result
+
+    warnings.formatwarning = _format_warning  # this may be another process than the command's
+    hydra_cfg = HydraConfig.get()
+    job = sweep.begin(cfg, hydra_cfg, folder)
+    try:
+        earlier = sweep.earlier(cfg, hydra_cfg, job)
+        if earlier and earlier.result:
+            result, outcome = earlier.result, "skipped"
+        else:
+            cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
+            _run(cfg, overrides, folder)
+            if cfg.task == "predict":
+                sweep.end(job, "finished")
+                return None
+            result, outcome = Result.load(folder), "finished"
+        value = sweep.objective(result, job, hydra_cfg)
+    except Exception as error:
+        sentence = _told(error, cfg, overrides)
+        if isinstance(error, InterruptionError):
+            sweep.end(job, "interrupted", why=sentence, exit_code=error.exit_code)
+            raise KeyboardInterrupt(error.exit_code) from None  # the whole sweep, as the user meant it
+        _say(sentence)
+        sweep.end(job, "failed", why=sentence, exit_code=_exit_code(error))
+        return None
+    sweep.end(job, outcome)
+    return value
+
+
+def _told(error: Exception, cfg: DictConfig, overrides: list[str]) -> str:
+    return (None if cfg.debug else _sentence(error, overrides)) or traceback.format_exc().rstrip()
+
+
+def _exit_code(error: Exception) -> int:
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
+    if cfg.paths.run_dir is not None:
+        raise ConfigError("paths.run_dir is filled in by the command. hydra.run.dir=FOLDER moves the run's folder.")
+    if cfg.ckpt and any(_key(override) == "ckpt" for override in overrides):  # one that was found has the settings of this command
+        cfg = _with_stored_config(cfg, overrides)
+    OmegaConf.update(cfg, "paths.run_dir", str(folder))
+    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.paths.pretrained_dir is None:
+        OmegaConf.update(cfg, "paths.pretrained_dir", str(Path(HydraConfig.get().sweep.dir).absolute() / PRETRAINED))
+    if not _run_in_processes(cfg, overrides, folder):
+        _run_here(cfg, folder)
+
+
+def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bool:
+    """Start the processes of a run that needs several, and wait; False where the run takes place in this one."""
+    wanted = OmegaConf.to_container(cfg.trainer, resolve=True)
+    assert isinstance(wanted, dict)
+    if wanted.get("devices") == 1 or cfg.task == "predict":
+        return False
+    from pydantic import ValidationError
+
+    from zsl_lab.hardware import TrainerConfig, processes_to_start
+    from zsl_lab.launch import launch
+
+    try:
+        processes = processes_to_start(TrainerConfig.model_validate(wanted))
+    except ValidationError:
+        return False  # the run itself says what is wrong, with all else that is
+    if not processes:
+        return False
+    if cfg.paths.pretrained_dir:  # they take no part in a sweep
+        escaped = cfg.paths.pretrained_dir.replace("\\", "\\\\").replace("'", "\\'")
+        overrides = [*overrides, f"paths.pretrained_dir='{escaped}'"]
+    launch(overrides, folder, processes)
+    return True
+
+
+def _run_here(cfg: DictConfig, folder: Path) -> None:
+    from zsl_lab import distributed
     from zsl_lab.predict import predict, print_prediction
     from zsl_lab.reporting.console import print_result
-    from zsl_lab.result import Result
     from zsl_lab.run import run
 
-    overrides = list(HydraConfig.get().overrides.task)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        if cfg.paths.run_dir is not None:
-            raise ConfigError("paths.run_dir is filled in by the command. hydra.run.dir=FOLDER moves the run's folder.")
-        if cfg.ckpt:
-            cfg = _with_stored_config(cfg, overrides)
-        OmegaConf.update(cfg, "paths.run_dir", str(folder))
-        outcome = predict(cfg) if cfg.task == "predict" else run(cfg)
-    except Exception as error:  # reported here, so that one job of a sweep does not end the others
-        sentence = None if cfg.debug else _sentence(error, overrides)
-        if sentence is None:
-            traceback.print_exc()
-        else:
-            _say(sentence)
-        _discard_record(folder)
-        if isinstance(error, InterruptionError):
-            sys.exit(INTERRUPTED)  # the whole sweep, as the user meant it
-        _failures.append(2 if isinstance(error, ConfigError) else 1)
+    if cfg.task == "predict":
+        print_prediction(predict(cfg))
         return
-    if isinstance(outcome, Result):
-        print_result(outcome, folder, f"python -m zsl_lab task=test {quoted('ckpt', str(outcome.checkpoint))}")
-    else:
-        print_prediction(outcome)
+    result = run(cfg)
+    if distributed.is_main():
+        print_result(result, folder, f"python -m zsl_lab task=test {quoted('ckpt', str(result.checkpoint))}")
 
 
 def main() -> None:
     """Run the command; a user's mistake ends in a sentence and exit code 1 or 2, an interruption in 130."""
+    from zsl_lab import sweep
+
     arguments = sys.argv[1:]
+    code = 0
+    sweep.forget()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what happened instead of printing its own summary
     warnings.formatwarning = _format_warning
     try:
         _check_tuned(arguments)
         sys.argv[1:] = _place_of_checkpoint(_composable(arguments))
         _experiment()
-    except KeyboardInterrupt:
-        _say("Interrupted.")
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as error:
+        _say(sweep.interrupted(error, arguments) or "Interrupted.")
+        sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
         sentence = _sentence(error, arguments)
-        if sentence is None or "debug=true" in arguments:
+        if sentence is not None and "debug=true" not in arguments:
+            _say(sentence)
+        elif sweep.is_running():  # what its jobs have found is reported all the same
+            traceback.print_exc()
+        else:
             raise
-        _say(sentence)
-        sys.exit(2)
-    if _failures:
-        sys.exit(_failures[0])
+        code = 2
+    code = code or next(iter(_failures), 0)
+    reported = sweep.finish(arguments)
+    if code or reported:
+        sys.exit(code or reported)
 
 
 def _say(sentence: str) -> None:
@@ -141,7 +249,9 @@ def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
     if isinstance(error, ZslLabError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).partition("/")
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if f"{group}={choice}" in EXTRAS:
+            return f'{group}={choice} needs more packages: pip install "zsl-lab[{EXTRAS[f"{group}={choice}"]}]".'
         near = nearest(choice.lower(), error.options)
         hint = f" Did you mean {group}={near[0]}?" if near else ""
         return f"{group}={choice}: there is no such choice.{hint} Choices of {group}: {', '.join(sorted(error.options))}."
@@ -151,6 +261,8 @@ def _sentence(error: Exception, arguments: Sequence[str]) -> str | None:
         return f"{str(error).splitlines()[0]}: expected KEY=VALUE or GROUP=CHOICE."
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).splitlines()[0]
+    if isinstance(error, ValueError) and "No trials are completed" in str(error):
+        return "No trial has a result: every job failed."
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return "A group takes the name of one of its choices (python -m zsl_lab --help lists them); leave it out for none."
     if isinstance(error, OSError):
@@ -254,6 +366,8 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt")["zsl_lab"]["config"])
     assert isinstance(stored, DictConfig)
     stored.task = "fit"
+    if not Path(stored.paths.get("pretrained_dir") or "").exists():  # the folder of a sweep that was moved
+        OmegaConf.update(stored, "paths.pretrained_dir", cfg.paths.pretrained_dir, force_add=True)
     for name in ("data_dir", "cache_dir"):  # another machine, or another working folder
         if stored.paths[name] is None or not Path(stored.paths[name]).exists():
             stored.paths[name] = cfg.paths[name]

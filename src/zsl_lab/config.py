@@ -14,24 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zsl_lab.data.dataset import DatasetConfig
 from zsl_lab.errors import ConfigError, nearest
+from zsl_lab.hardware import Section, TrainerConfig
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 
 _PREDICT_ONLY = ("descriptions", "images")
+#: no settings of a run: what is predicted, and how the command finds an earlier run
+_NOT_STORED = (*_PREDICT_ONLY, "resume", "sweep")
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class PathsConfig(_Section):
-    """Folders: where data are, where caches go, where runs go, and this run's own."""
+class PathsConfig(Section):
+    """Folders: where data are, where caches go, where runs go, this run's own, and what runs share."""
 
     data_dir: str
     cache_dir: str | None
     output_dir: str
     run_dir: str
+    pretrained_dir: str | None = None
 
     @property
     def cache_folder(self) -> Path:
@@ -39,16 +39,7 @@ class PathsConfig(_Section):
         return Path(self.cache_dir or platformdirs.user_cache_dir("zsl_lab")).expanduser()
 
 
-class TrainerConfig(_Section):
-    """What a run computes on; conf/hardware sets it, an explicit ``trainer.x=`` wins."""
-
-    accelerator: Literal["cpu", "gpu"]
-    devices: int = Field(ge=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    log_every_n_steps: int = Field(ge=1)
-
-
-class SelectionConfig(_Section):
+class SelectionConfig(Section):
     """How the step whose weights are reported is chosen; see conf/selection.
 
     Attributes:
@@ -73,6 +64,7 @@ class RunConfig(BaseModel):
     descriptions: Path | None
     images: Path | None
     seed: int
+    deterministic: bool
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -84,10 +76,19 @@ class RunConfig(BaseModel):
     plain: dict[str, Any]
 
 
-class _Top(_Section):
+class SweepConfig(Section):
+    """How a sweep is made; see conf/sweep."""
+
+    resume: bool
+
+
+class _Top(Section):
     task: Literal["fit", "test", "predict"]
     ckpt: str | None
+    resume: Literal["auto"] | None = None
+    sweep: SweepConfig = SweepConfig(resume=False)
     seed: int = Field(ge=0, lt=2**32)
+    deterministic: bool = False
     debug: bool
     descriptions: str | None = None
     images: str | None = None
@@ -107,7 +108,7 @@ def parse(cfg: DictConfig) -> RunConfig:
     for section in sections:
         if not isinstance(plain.get(section), dict):
             raise ConfigError(f"{section}: found {plain.get(section)!r}; expected a section of keys, such as conf/{section} holds.")
-    top = _check(_Top, {k: v for k, v in plain.items() if k not in (*sections, "logger", "callbacks")}, "")
+    top = checked(_Top, {k: v for k, v in plain.items() if k not in (*sections, "logger", "callbacks")}, "")
     for key in _PREDICT_ONLY:
         if top.task != "predict" and getattr(top, key):
             raise ConfigError(f"{key}={getattr(top, key)}: this key belongs to task=predict. Set task=predict, or leave {key} out.")
@@ -119,16 +120,16 @@ def parse(cfg: DictConfig) -> RunConfig:
         descriptions=Path(top.descriptions).expanduser() if top.descriptions else None,
         images=Path(top.images).expanduser() if top.images else None,
         seed=top.seed,
-        paths=_check(PathsConfig, plain["paths"], "paths"),
-        trainer=_check(TrainerConfig, plain["trainer"], "trainer"),
-        selection=_check(SelectionConfig, plain["selection"], "selection"),
-        dataset=_check(dataset_class, _without_target(plain["dataset"]), "dataset"),
-        method=_check(method_class.config_class, _without_target(plain["method"]), "method"),
+        deterministic=top.deterministic,
+        paths=checked(PathsConfig, plain["paths"], "paths"),
+        trainer=checked(TrainerConfig, plain["trainer"], "trainer"),
+        selection=checked(SelectionConfig, plain["selection"], "selection"),
+        dataset=checked(dataset_class, _without_target(plain["dataset"]), "dataset"),
+        method=checked(method_class.config_class, _without_target(plain["method"]), "method"),
         method_class=method_class,
         loggers=plain.get("logger") or {},
         callbacks=plain.get("callbacks") or {},
-        # what is predicted is no setting of a run
-        plain={key: value for key, value in plain.items() if key not in _PREDICT_ONLY},
+        plain={key: value for key, value in plain.items() if key not in _NOT_STORED},
     )
 
 
@@ -157,7 +158,8 @@ def _without_target(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key != "_target_"}
 
 
-def _check(model: type[Model], values: Mapping[str, Any], section: str) -> Model:
+def checked(model: type[Model], values: Mapping[str, Any], section: str) -> Model:
+    """The values as the model; raises ConfigError with a sentence for each wrong key, named below ``section``."""
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:

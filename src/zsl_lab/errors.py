@@ -30,7 +30,19 @@ class OutputError(ZslLabError):
 
 
 class InterruptionError(ZslLabError):
-    """Training was stopped by the user; the text says how to go on."""
+    """Training was stopped by the user; the text says how to go on.
+
+    Attributes:
+        exit_code: What the command ends with, as shells have it.
+    """
+
+    exit_code = 130
+
+
+class TerminationError(InterruptionError):
+    """Training was stopped by SIGTERM, as batch systems send it; the text says how to go on."""
+
+    exit_code = 143
 
 
 class TrainingError(ZslLabError):

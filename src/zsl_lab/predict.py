@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import Tensor
 
 from zsl_lab import checkpoints
-from zsl_lab.config import RunConfig, TrainerConfig, parse
+from zsl_lab.config import RunConfig, parse
 from zsl_lab.data.benchmark import ImageArray
 from zsl_lab.data.datamodule import ClassSpace
 from zsl_lab.data.dataset import ImageView
@@ -32,6 +32,7 @@ from zsl_lab.data.image_folder import find_pictures, read_descriptions
 from zsl_lab.data.image_module import EVALUATION_BATCH, crop
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files import atomic_write
+from zsl_lab.hardware import TrainerConfig
 from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.base_network import build_base_network
 from zsl_lab.methods.n3.generator import Adaptation
@@ -59,7 +60,7 @@ class Prediction:
         classes: The k classes' names, in the order of the file that describes them.
         files: The N images, relative to their folder.
         probabilities: ``[N, k]``; a row adds up to 1.
-        base: The network that was adapted (``method.base.name``).
+        base: The network that was adapted (``method.base.name``), and what of it the classifier reads if that is not its end.
         table: The file of predictions.
         network: The file of the adapted network's state dict.
     """
@@ -114,7 +115,7 @@ def predict(cfg: DictConfig) -> Prediction:
         probabilities = _probabilities(method, adaptation, files, view)
     folder = Path(config.paths.run_dir)
     relative = tuple(file.relative_to(config.images).as_posix() for file in files)
-    prediction = Prediction(names, relative, probabilities, method.base.name, folder / PREDICTIONS_FILE, folder / NETWORK_FILE)
+    prediction = Prediction(names, relative, probabilities, method.base.description, folder / PREDICTIONS_FILE, folder / NETWORK_FILE)
     _write(prediction, method.export(adaptation))
     return prediction
 
@@ -177,7 +178,7 @@ def _find_images(folder: Path) -> list[Path]:
 
 
 def _device(trainer: TrainerConfig) -> torch.device:
-    if trainer.accelerator == "gpu" and torch.cuda.is_available():
+    if trainer.accelerator != "cpu" and torch.cuda.is_available():
         return torch.device("cuda")
     if trainer.accelerator == "gpu":
         warnings.warn("trainer.accelerator=gpu: PyTorch finds no GPU on this machine; images are classified on the CPU.", stacklevel=3)

@@ -22,7 +22,10 @@ from zsl_lab.files import atomic_write
 
 RESULT_FILE = "result.json"
 SELECTIONS = ("validation", "oracle", "last")
-PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "h5py", "numpy")
+PACKAGES = (
+    *("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "pydantic"),
+    *("numpy", "scipy", "scikit-learn", "h5py", "transformers", "wandb"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Result:
         per_class: ``unseen`` and ``seen``: recall of each class by its name, prediction over all classes; NaN for a class
             without a test sample.
         training: ``steps, seconds, steps_per_second, device, precision, world_size``; all but ``steps`` may be None (unknown).
+            Steps and seconds are those of training from scratch: pre-training that another job of a sweep did is counted,
+            with the seconds that it took there.
         benchmark: ``classes, seen, unseen, samples`` (counts), ``splits_sha256, features_sha256`` and ``splits_version``,
             the name of the split files that the first hash identifies.
         checkpoint: File of the weights that were measured, or None if none was written.
@@ -49,6 +54,8 @@ class Result:
             results of versions that did not count them.
         calibration: Constant added to the scores of unseen classes, chosen on validation classes; None if there is none.
         extra: Figures that this method alone has, by name, in percent; None if there are none.
+        validation: The figures of ``metrics`` on validation classes at the chosen ``step``, and that step: what settings may be
+            compared by. None where no validation classes chose it.
     """
 
     method: str
@@ -66,6 +73,7 @@ class Result:
     model: dict[str, int] | None = None
     calibration: float | None = None
     extra: dict[str, float] | None = None
+    validation: dict[str, Any] | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, all of it or nothing.
@@ -220,6 +228,7 @@ _SCHEMA: dict[str, _Kind] = {
     "model": _Optional({"parameters": _INTEGER, "flops": _INTEGER}, may_lack=True),
     "calibration": _Leaf("a number or null", (int, float), null=True, may_lack=True),
     "extra": _Each(_FIGURE, null=True, may_lack=True),
+    "validation": _Optional({**_METRICS, "step": _INTEGER}, may_lack=True),
 }
 
 

@@ -10,25 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from zsl_lab import checkpoints
+from zsl_lab import checkpoints, distributed
 from zsl_lab.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.callbacks.stopwatch import Stopwatch
 from zsl_lab.config import RunConfig, parse
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import Benchmark, IntArray
 from zsl_lab.data.datamodule import PhaseDataModule
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import Split, redraw, test_split, validation_split
-from zsl_lab.errors import CheckpointError, ConfigError, InterruptionError, output_error, quoted
+from zsl_lab.errors import CheckpointError, ConfigError, InterruptionError, TrainingError, output_error
 from zsl_lab.files import atomic_write
+from zsl_lab.hardware import Hardware, check_processes, find_hardware, processor
+from zsl_lab.memory import Memory, identity
 from zsl_lab.methods.base import Check, ZeroShotMethod
 from zsl_lab.methods.complexity import complexity
-from zsl_lab.reporting import artifacts, metrics_csv
+from zsl_lab.pretrained import SharedPretraining
+from zsl_lab.pretrained import facts as pretraining_facts
+from zsl_lab.reporting import artifacts, loggers, metrics_csv
 from zsl_lab.result import Result, git_commit, versions
 
 
@@ -54,10 +60,12 @@ class Chosen:
     Attributes:
         step: How many steps to train for; None if all.
         calibration: Constant added to the scores of unseen classes; None while it is being chosen.
+        validation: The figures of that step on validation classes, and ``step``; None where these did not choose.
     """
 
     step: int | None
     calibration: float | None
+    validation: dict[str, Any] | None = None
 
 
 def run(cfg: DictConfig) -> Result:
@@ -87,12 +95,13 @@ def run(cfg: DictConfig) -> Result:
     checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
     if config.task == "test" and checkpoint is None:
         raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
-    _check_hardware(config)
+    hardware = find_hardware(config.trainer)
+    check_processes(config.trainer, hardware)
     folder = Path(config.paths.run_dir)
     resumed = config.task == "fit" and checkpoint is not None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not resumed:
+        if not resumed and distributed.is_main():
             atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
         if config.method_class.takes == "images":
             config.dataset.image_view()  # an error where there are no images, before anything else is missed
@@ -101,10 +110,10 @@ def run(cfg: DictConfig) -> Result:
         benchmark = _load_benchmark(config)
         if checkpoint is not None:
             _check_same_benchmark(checkpoint["zsl_lab"], benchmark, config)
-        experiment = _Experiment(config, benchmark, folder)
+        experiment = _Experiment(config, benchmark, folder, hardware)
         return experiment.test_only(checkpoint) if config.task == "test" and checkpoint else experiment.fit(checkpoint)
     except Exception as error:
-        if not resumed and not (folder / "checkpoints").exists():
+        if not resumed and distributed.is_main() and not (folder / "checkpoints").exists():
             for name in ("config.yaml", metrics_csv.FILE):
                 with suppress(OSError):  # what cannot be written to holds nothing of ours
                     (folder / name).unlink()
@@ -112,13 +121,16 @@ def run(cfg: DictConfig) -> Result:
         if found is None:
             raise
         raise found from error
+    finally:
+        distributed.disconnect()
 
 
 class _Experiment:
     """The steps of a run, with what they share."""
 
-    def __init__(self, config: RunConfig, benchmark: Benchmark, folder: Path) -> None:
+    def __init__(self, config: RunConfig, benchmark: Benchmark, folder: Path, hardware: Hardware) -> None:
         self.config = config
+        self.hardware = hardware
         self.benchmark = benchmark
         self.folder = folder
         self._loggers: list[Logger] = []
@@ -126,24 +138,34 @@ class _Experiment:
     # --------------------------------------------------------------------------- the two tasks
 
     def fit(self, checkpoint: dict[str, Any] | None) -> Result:
-        """Select (where validation does), refit, test once."""
+        """Select (where validation does), refit, test once; the loggers learn of all of it."""
+        if checkpoint is not None and distributed.is_main():
+            metrics_csv.rewind(self.folder, checkpoint["zsl_lab"]["phase"], checkpoint["method_state"]["step"])
+        facts = loggers.RunFacts(self.folder, self.config.plain, resumed=checkpoint is not None)
+        with loggers.opened(facts, self.config.loggers) as self._loggers:
+            result = self._fit(checkpoint)
+            loggers.log_result(self._loggers, result)
+        return result
+
+    def _fit(self, checkpoint: dict[str, Any] | None) -> Result:
         selection = self.config.selection
         about = checkpoint["zsl_lab"] if checkpoint else None
         resume_phase = about["phase"] if about else None
-        if about is not None and checkpoint is not None:
-            metrics_csv.rewind(self.folder, about["phase"], checkpoint["method_state"]["step"])
-        self._loggers = [instantiate(node) for node in self.config.loggers.values()]
+        resumed_at = {about["phase"]: int(checkpoint["method_state"]["step"])} if checkpoint and about else {}
         start = self._start()
-        chosen = Chosen(about["selected"], about.get("calibration", 0.0)) if about else Chosen(None, 0.0)
+        chosen = Chosen(about["selected"], about.get("calibration", 0.0), about.get("validation")) if about else Chosen(None, 0.0)
         spent = about["spent"] if about else {"steps": 0, "seconds": 0.0}
         if selection.name == "validation" and resume_phase != "refit":
             split = validation_split(self.benchmark, selection.validation_seed)
             # None: each check finds the constant that suits it
             open_choice = Chosen(None, None if selection.calibrate else 0.0)
-            outcome = self._train("select", split, open_choice, spent, None, resume=resume_phase == "select")
-            chosen = Chosen(outcome.best.effective_step, outcome.best.calibration) if outcome.best else Chosen(outcome.steps, 0.0)
+            outcome = self._train("select", split, open_choice, spent, None, resumed_at.get("select"))
+            chosen = Chosen(outcome.steps, 0.0)
+            if outcome.best:
+                best = outcome.best
+                chosen = Chosen(best.effective_step, best.calibration, {**best.metrics, "step": best.effective_step})
             spent = {"steps": outcome.steps, "seconds": outcome.seconds}
-        outcome = self._train("refit", test_split(self.benchmark), chosen, spent, start, resume=resume_phase == "refit")
+        outcome = self._train("refit", test_split(self.benchmark), chosen, spent, start, resumed_at.get("refit"))
         steps, seconds = spent["steps"] + outcome.steps, spent["seconds"] + outcome.seconds
         training = {
             "steps": steps,
@@ -151,7 +173,7 @@ class _Experiment:
             "steps_per_second": round(steps / seconds, 3) if seconds else 0.0,
             "device": self._device_name(),
             "precision": self.config.trainer.precision,
-            "world_size": 1,
+            "world_size": self.hardware.processes,
         }
         oracle = {**outcome.best.metrics, "step": outcome.best.effective_step} if outcome.best else None
         return self._test(self.folder / "checkpoints" / "best.ckpt", training, oracle)
@@ -179,7 +201,13 @@ class _Experiment:
     # --------------------------------------------------------------------------- training
 
     def _train(
-        self, phase: str, split: Split, chosen: Chosen, spent: dict[str, Any], start: dict[str, Any] | None, *, resume: bool
+        self,
+        phase: str,
+        split: Split,
+        chosen: Chosen,
+        spent: dict[str, Any],
+        start: dict[str, Any] | None,
+        resumed_at: int | None,
     ) -> PhaseOutcome:
         config, selection, selected = self.config, self.config.selection, chosen.step
         pl.seed_everything(config.seed, verbose=False)
@@ -211,6 +239,7 @@ class _Experiment:
             "phase": phase,
             "selected": selected,
             "calibration": chosen.calibration,
+            "validation": chosen.validation,
             "spent": spent,
             "splits_sha256": self.benchmark.provenance.splits_sha256,
             "features_sha256": self.benchmark.provenance.features_sha256,
@@ -223,16 +252,51 @@ class _Experiment:
                 return method.best is not None and method.best == method.checks[-1]
             return method.step == (last if selected is None else selected)
 
-        saver = PhaseCheckpoint(self.folder / "checkpoints", about, is_best)
+        resumed = resumed_at is not None
+        saver = PhaseCheckpoint(self.folder, about, is_best, every=config.trainer.save_every_n_steps, resumed=resumed)
         clock = Stopwatch()
         trainer = self._trainer([saver, clock], epochs=len(steps), look=looks)
+        place = self._place_of_pretraining(phase, chosen, looks) if first_step == 0 else None
+        if place is not None and resumed_at is not None and resumed_at >= place.steps:
+            place = None
         try:
-            trainer.fit(method, datamodule=data, ckpt_path=config.ckpt if resume else None, weights_only=True)
+            pretrained = place if place and self._find_pretraining(place, trainer, saver, resumed=resumed) else None
+            state = pretrained.path if pretrained else config.ckpt if resumed else None
+            trainer.fit(method, datamodule=data, ckpt_path=state, weights_only=True)
+        except TrainingError as error:
+            raise TrainingError(f"{error} {saver.last_good}") from error
         except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard
-            raise InterruptionError(self._how_to_go_on(saver)) from None
-        if phase == "refit" and not steps:  # nothing to train: Lightning called no hook
-            saver.on_train_start(trainer, method)
+            raise InterruptionError(saver.how_to_go_on("Interrupted")) from None
+        finally:
+            if place is not None:
+                place.release()
+        if not resumed and (pretrained.steps if pretrained else first_step) == last:
+            saver.save_end(trainer, method)  # nothing to train: Lightning called no hook
         return PhaseOutcome(method.step - first_step, clock.seconds, method.best)
+
+    def _place_of_pretraining(self, phase: str, chosen: Chosen, looks: bool) -> SharedPretraining | None:
+        """Where the pre-training of a phase is shared; None where it is not, or where there is none."""
+        config = self.config
+        if config.paths.pretrained_dir is None or config.method.pretraining is None:
+            return None
+        facts = pretraining_facts(config, self.benchmark, phase, chosen.calibration, self.hardware, looks=looks)
+        return SharedPretraining(Path(config.paths.pretrained_dir), config.method.pretraining.steps, facts)
+
+    def _find_pretraining(self, place: SharedPretraining, trainer: pl.Trainer, saver: PhaseCheckpoint, *, resumed: bool) -> bool:
+        """Whether to start from what was done before; it is logged as if it had been done here. Else this run may leave its own."""
+        several = self.hardware.processes > 1
+        if several:
+            trainer.strategy.setup_environment()  # connects the processes: the first looks for all
+        # of several processes the others would lose patience
+        rows = place.find_or_claim(wait=not several and not resumed) if distributed.is_main() else None
+        rows, claimed = distributed.gather((rows, place.claimed))[0]
+        if claimed:
+            saver.share(place)
+        if rows is None or resumed:
+            return False
+        for logger in self._loggers:
+            loggers.log_rows(logger, rows)
+        return True
 
     def _start(self) -> dict[str, Any] | None:
         """The checkpoint to start from, looked at before anything is trained; None to train from scratch."""
@@ -271,11 +335,6 @@ class _Experiment:
                 "Use the same method.* widths as it was trained with, or leave init_from out."
             ) from error
         method.step = method.first_candidate
-
-    def _how_to_go_on(self, saver: PhaseCheckpoint) -> str:
-        if not saver.last_path.exists():
-            return "Interrupted before the first check: nothing was saved. selection.check_every sets how often a state is."
-        return f"Interrupted. Go on with:\n  python -m zsl_lab {quoted('ckpt', str(saver.last_path))}"
 
     # --------------------------------------------------------------------------- testing
 
@@ -323,8 +382,11 @@ class _Experiment:
             model=complexity(method, data.samples(data.split.eval_unseen[:1], method.device).inputs),
             calibration=method.calibration if config.selection.calibrate and config.selection.name == "validation" else None,
             extra=method.extra_figures() or None,
+            validation=checkpoint["zsl_lab"].get("validation"),
         )
-        predicted = method.test_predictions()
+        predicted = _in_order(method.test_predictions(), data.evaluation_index)
+        if not distributed.is_main():
+            return result
         artifacts.write_predictions(self.folder, data, predicted)
         result.save(self.folder)
         artifacts.draw_figures(self.folder, data, method, result, predicted, selected=checkpoint["method_state"]["step"])
@@ -336,12 +398,17 @@ class _Experiment:
         return self.config.dataset.data_module(self.benchmark, split)
 
     def _trainer(self, callbacks: list[pl.Callback], *, epochs: int, look: bool) -> pl.Trainer:
-        chosen = self.config.trainer
-        extra = [instantiate(node) for node in self.config.callbacks.values()] if epochs else []
+        chosen, hardware = self.config.trainer, self.hardware
+        local = [] if chosen.launch == "slurm" or hardware.nodes > 1 else [LightningEnvironment()]
+        extra = [instantiate(node) for node in self.config.callbacks.values()] if epochs and distributed.is_main() else []
         return pl.Trainer(
-            accelerator=chosen.accelerator,
-            devices=chosen.devices,
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.nodes,
+            strategy=distributed.Replicas() if hardware.processes > 1 else "auto",
+            use_distributed_sampler=False,  # the data modules give each process its share
             precision=chosen.precision,
+            deterministic=self.config.deterministic,
             log_every_n_steps=chosen.log_every_n_steps,
             max_epochs=epochs,
             limit_val_batches=None if look else 0,
@@ -349,22 +416,51 @@ class _Experiment:
             logger=self._loggers if epochs else False,
             callbacks=[*extra, *callbacks],
             enable_checkpointing=True,
-            plugins=[checkpoints.AtomicCheckpointIO()],
+            plugins=[checkpoints.AtomicCheckpointIO(), *local],
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=str(self.folder),
         )
 
     def _device_name(self) -> str:
-        if self.config.trainer.accelerator == "gpu":
-            return torch.cuda.get_device_name()
-        return f"cpu ({torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        cpu = f"cpu ({processor()}, {threads} thread{'s' if threads > 1 else ''})"
+        name = torch.cuda.get_device_name() if self.hardware.accelerator == "gpu" else cpu
+        return f"{self.hardware.processes} x {name}" if self.hardware.processes > 1 else name
 
 
 def _load_benchmark(config: RunConfig) -> Benchmark:
-    load = config.dataset.load_images if config.method_class.takes == "images" else config.dataset.load
-    benchmark: Benchmark = load(_data_paths(config))
+    dataset, paths = config.dataset, _data_paths(config)
+    load = dataset.load_images if config.method_class.takes == "images" else dataset.load
+    sources = dataset.sources(paths)
+    if sources is None:
+        benchmark: Benchmark = load(paths)
+    else:
+        read = dataset.model_dump_json(exclude=_APPLIED_LATER)
+        places = (paths.data_dir.absolute(), paths.cache_dir.absolute())
+        key = (type(dataset), config.method_class.takes, read, places, identity(sources))
+        benchmark = _benchmarks.get(key, lambda: _protected(load(paths)))
     return redraw(benchmark, config.dataset.split_seed) if config.dataset.split == "random" else benchmark
+
+
+def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
+    return [array for name in ("features", "semantics", "images", "labels") if (array := getattr(benchmark, name, None)) is not None]
+
+
+def _size(benchmark: Benchmark) -> int:
+    return sum(array.nbytes for array in _arrays(benchmark) if not isinstance(array, np.memmap))
+
+
+def _protected(benchmark: Benchmark) -> Benchmark:
+    for array in _arrays(benchmark):
+        array.flags.writeable = False
+    return benchmark
+
+
+#: benchmarks that the next job of a sweep need not read again, up to a gibibyte
+_benchmarks: Memory[Benchmark] = Memory(2**30, _size)
+#: what a benchmark's phases depend on, and its reading does not
+_APPLIED_LATER = {"split", "split_seed", "normalize", "normalize_semantics"}
 
 
 def _data_paths(config: RunConfig) -> DataPaths:
@@ -381,15 +477,12 @@ def _check_same_benchmark(about: dict[str, Any], benchmark: Benchmark, config: R
             )
 
 
-def _check_hardware(config: RunConfig) -> None:
-    trainer = config.trainer
-    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError(
-            "trainer.accelerator=gpu: PyTorch finds no GPU on this machine. "
-            "Use hardware=cpu, or install a PyTorch build with CUDA where there is one."
-        )
-    if trainer.devices > 1:
-        raise ConfigError(f"trainer.devices={trainer.devices}: this version trains on one device. Set trainer.devices=1.")
+def _in_order(predicted: artifacts.Predicted, index: IntArray) -> artifacts.Predicted:
+    """Predictions in the order of the samples ``index``, whichever process made them."""
+    sorter = np.argsort(index)
+    place = sorter[np.searchsorted(index, predicted[0].numpy(), sorter=sorter)]
+    order = torch.from_numpy(np.argsort(place))
+    return predicted[0][order], predicted[1][order], predicted[2][order]
 
 
 def _quiet() -> None:

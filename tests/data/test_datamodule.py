@@ -43,7 +43,7 @@ def test_the_same_seed_draws_the_same_and_another_seed_does_not() -> None:
 def test_a_stream_goes_on_where_its_state_was_taken() -> None:
     whole = TrainStream(samples(10), lambda step: 4, [3, 9], seed=0)
     list(whole)
-    state = whole.state()
+    state = whole.state_after(3)
     rest = rows(list(whole))
     again = TrainStream(samples(10), lambda step: 4, [3, 9], seed=5)
     again.load_state(state)

@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from zsl_lab.errors import OutputError
 from zsl_lab.methods.base import TensorNorms
 from zsl_lab.reporting import figures
+from zsl_lab.reporting.style import new_figure
 
 LONG = "great_crested_flycatcher_{}"
 
@@ -22,13 +23,12 @@ LONG = "great_crested_flycatcher_{}"
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were made."""
     made: list[Figure] = []
-    make = figures._figure
 
     def keep(width: float, height: float) -> Figure:
-        made.append(make(width, height))
+        made.append(new_figure(width, height))
         return made[-1]
 
-    monkeypatch.setattr(figures, "_figure", keep)
+    monkeypatch.setattr(figures, "new_figure", keep)
     return made
 
 

@@ -10,7 +10,9 @@ import torch
 
 
 class Stopwatch(pl.Callback):
-    """Counts the seconds spent in training steps, evaluation left out; goes on where a resumed run stopped.
+    """Counts the seconds spent in training steps; evaluation and writing checkpoints are left out.
+
+    Goes on where a resumed run stopped, and counts shared pre-training with what it took the run that did it.
 
     Attributes:
         seconds: Seconds counted so far.
@@ -27,21 +29,22 @@ class Stopwatch(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop for the evaluation."""
-        self._stop(pl_module)
+        self._stop()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop, where no evaluation did."""
-        self._stop(pl_module)
+        self._stop()
 
-    def _stop(self, pl_module: pl.LightningModule) -> None:
+    def _stop(self) -> None:
         if self._since is not None:
-            if pl_module.device.type == "cuda":  # the device may still be at work
-                torch.cuda.synchronize(pl_module.device)
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # the device may still be at work
+                torch.cuda.synchronize()
             self.seconds += time.perf_counter() - self._since
             self._since = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The seconds counted so far."""
+        """The seconds counted so far; the next step starts again."""
+        self._stop()
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -60,26 +60,46 @@ class ClassSpace:
     descriptions: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One process of those that share the work.
+
+    Attributes:
+        number: Which one, from 0.
+        count: How many there are.
+    """
+
+    number: int
+    count: int
+
+
+#: a process that shares with none
+WHOLE = Shard(0, 1)
+
+
 class TrainStream:
     """Shuffled passes over the training samples, cut in epochs that end where a check is due.
 
     A pass is a permutation; a batch may straddle two passes, so that every batch has its size and every sample is
-    drawn equally often. All state is a generator's, a position and a step: :meth:`state` resumes exactly.
+    drawn equally often. All state is a generator's, a position and a step: :meth:`state_after` resumes exactly.
 
     Args:
         samples: The training samples.
         batch_size: Samples of the batch that follows the given number of steps.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the permutations.
+        shard: Which process this is of those that train together; all draw one sequence, of which each takes its own batch.
     """
 
-    def __init__(self, samples: Batch, batch_size: BatchSize, check_steps: Sequence[int], seed: int) -> None:
+    def __init__(self, samples: Batch, batch_size: BatchSize, check_steps: Sequence[int], seed: int, shard: Shard = WHOLE) -> None:
         self._samples = samples
+        self._shard = shard
         self._batch_size = batch_size
         self._check_steps = list(check_steps)
         self._generator = torch.Generator().manual_seed(seed)
         self.step = 0
         self._begin_pass()
+        self._one_before = self._state()
 
     def _begin_pass(self) -> None:
         self._pass_state = self._generator.get_state()
@@ -103,19 +123,25 @@ class TrainStream:
         end = next((step for step in self._check_steps if step > self.step), self.step)
         while self.step < end:
             wanted = self._batch_size(self.step)
+            self._one_before = self._state()
             self.step += 1
             if wanted is None:
                 yield self._samples
             else:
-                rows = self._draw(wanted)
-                yield _rows_of(self._samples, rows)
+                rows = self._draw(wanted * self._shard.count)
+                yield _rows_of(self._samples, rows[wanted * self._shard.number : wanted * (self._shard.number + 1)])
 
-    def state(self) -> dict[str, Any]:
-        """Where the stream stands, for a checkpoint."""
+    def _state(self) -> dict[str, Any]:
         return {"step": self.step, "position": self._position, "pass_state": self._pass_state}
 
+    def state_after(self, step: int) -> dict[str, Any]:
+        """Where the stream stands after so many batches: now, or one batch ago."""
+        state = self._state() if step == self.step else self._one_before
+        assert state["step"] == step
+        return state
+
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go where :meth:`state` stood."""
+        """Go where :meth:`state_after` stood."""
         self._generator.set_state(state["pass_state"])
         self._begin_pass()
         self.step, self._position = state["step"], state["position"]
@@ -151,11 +177,14 @@ class Stream(Protocol):
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches up to the next check; none after the last."""
 
-    def state(self) -> dict[str, Any]:
-        """Where the stream stands, for a checkpoint: plain containers and tensors."""
+    def state_after(self, step: int) -> dict[str, Any]:
+        """Where the stream stands after so many batches, for a checkpoint: plain containers and tensors.
+
+        ``step`` is the number of batches given, or one less: Lightning draws a batch ahead.
+        """
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go where :meth:`state` stood."""
+        """Go where :meth:`state_after` stood."""
 
 
 class PhaseDataModule(pl.LightningDataModule):
@@ -168,6 +197,9 @@ class PhaseDataModule(pl.LightningDataModule):
         split: Which samples train and which are evaluated.
         classes: The phase's classes.
     """
+
+    #: a process may have no sample to evaluate where there are very few
+    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(self, benchmark: Benchmark, split: Split, classes: ClassSpace) -> None:
         super().__init__()
@@ -183,12 +215,19 @@ class PhaseDataModule(pl.LightningDataModule):
         """The given samples (0-based in the benchmark) as evaluation sees them, with class positions as labels."""
 
     @abstractmethod
-    def training_stream(self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device) -> Stream:
-        """The training batches, from step 0 on (see :meth:`plan_training`)."""
+    def training_stream(
+        self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device, shard: Shard = WHOLE
+    ) -> Stream:
+        """The training batches of one process, from step 0 on (see :meth:`plan_training`)."""
 
     @abstractmethod
     def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
         """The given samples in slices, as often as they are asked for; their number is known."""
+
+    @property
+    def evaluation_index(self) -> IntArray:
+        """The samples that are evaluated, seen ones first."""
+        return np.concatenate([self.split.eval_seen, self.split.eval_unseen])
 
     @property
     def last_step(self) -> int:
@@ -215,13 +254,14 @@ class PhaseDataModule(pl.LightningDataModule):
         return np.searchsorted(self.classes.ids, self._labels[index])
 
     def setup(self, stage: str) -> None:
-        """Put what the stage needs on the training device."""
+        """Put what the stage needs on the training device; of several processes each evaluates its own share of the samples."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        shard = Shard(self.trainer.global_rank, self.trainer.world_size) if self.trainer else WHOLE
         if stage == "fit":
             batch_size, check_steps, seed, first_step = self._plan
-            self._stream = self.training_stream(batch_size, check_steps, seed, device)
+            self._stream = self.training_stream(batch_size, check_steps, seed, device, shard)
             self._stream.step = first_step
-        self._evaluation = self.evaluation_batches(np.concatenate([self.split.eval_seen, self.split.eval_unseen]), device)
+        self._evaluation = self.evaluation_batches(self.evaluation_index[shard.number :: shard.count], device)
 
     def train_dataloader(self) -> Stream:
         """Training batches."""
@@ -245,8 +285,11 @@ class PhaseDataModule(pl.LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training stream stands."""
-        return {"stream": self._stream.state() if self._stream else None}
+        """Where the training stream stands after the steps that the method has taken, which counts them in ``step``."""
+        if self._stream is None:
+            return {"stream": None}
+        assert self.trainer is not None
+        return {"stream": self._stream.state_after(int(self.trainer.lightning_module.step))}  # type: ignore[arg-type]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back the stream's place."""
@@ -287,9 +330,11 @@ class FeatureDataModule(PhaseDataModule):
         labels = torch.from_numpy(self.positions(index)).to(device)
         return Batch(features, labels, torch.from_numpy(index).to(device))
 
-    def training_stream(self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device) -> TrainStream:
+    def training_stream(
+        self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device, shard: Shard = WHOLE
+    ) -> TrainStream:
         """Shuffled passes over the training samples."""
-        return TrainStream(self.samples(self.split.train, device), batch_size, check_steps, seed)
+        return TrainStream(self.samples(self.split.train, device), batch_size, check_steps, seed, shard)
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> _Batches:
         """Slices of the samples, which lie on the device."""

@@ -61,6 +61,13 @@ class DatasetConfig(BaseModel, ABC):
     split: Literal["proposed", "random"]
     split_seed: int = Field(ge=0)
 
+    def sources(self, paths: DataPaths) -> tuple[Path, ...] | None:
+        """Every file that :meth:`load` or :meth:`load_images` reads, be it there or not; None where that is not known.
+
+        Jobs of a sweep that share a process read a benchmark anew where one of these has changed, and always where they are not known.
+        """
+        return None
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read, validate and return the benchmark of feature vectors with its own (proposed) split."""
         raise ConfigError(

@@ -95,6 +95,11 @@ class ImageFolderDataset(DatasetConfig):
                 raise ValueError(f"found {key} without {other}, to which it belongs; set {key} to null")
         return self
 
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """Labels, texts, split and pictures."""
+        at = self._places(paths.data_dir.absolute())
+        return (*at.values(), *find_pictures(at["images"]))
+
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
         """Read labels, texts and split; map the pictures from the cache, where they are put the first time.
 
@@ -122,11 +127,14 @@ class ImageFolderDataset(DatasetConfig):
         assert isinstance(benchmark, ImageBenchmark)
         return ImageDataModule(benchmark, split, self.image_size, self.flip)
 
-    def _locate(self, data_dir: Path) -> dict[str, Path]:
-        """Where the file or folder of each key is that is not null."""
+    def _places(self, data_dir: Path) -> dict[str, Path]:
         folder = data_dir / (self.folder or self.name)
         at = {"images": folder / self.images, "labels": folder / self.labels, "descriptions": folder / self.descriptions}
-        at |= {key: data_dir / name for key in ("split_file", "image_order") if (name := getattr(self, key)) is not None}
+        return at | {key: data_dir / name for key in ("split_file", "image_order") if (name := getattr(self, key)) is not None}
+
+    def _locate(self, data_dir: Path) -> dict[str, Path]:
+        """Where the file or folder of each key is that is not null."""
+        at = self._places(data_dir)
         for key, path in at.items():
             if not (path.is_dir() if key == "images" else path.is_file()):
                 raise self._missing(key, path, data_dir)

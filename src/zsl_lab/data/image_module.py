@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import ImageArray, ImageBenchmark, IntArray
-from zsl_lab.data.datamodule import Batch, BatchSize, ClassSpace, PhaseDataModule
+from zsl_lab.data.datamodule import WHOLE, Batch, BatchSize, ClassSpace, PhaseDataModule, Shard
 from zsl_lab.data.splits import Split
 
 #: pictures scored at once in evaluation: enough to keep a processor busy, little beside a network's activations
@@ -70,9 +70,11 @@ class ImageDataModule(PhaseDataModule):
         parts = (inputs, torch.from_numpy(self.positions(index)), torch.from_numpy(index))
         return Batch(*(_on(device, part) for part in parts))
 
-    def training_stream(self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device) -> TaskStream:
+    def training_stream(
+        self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device, shard: Shard = WHOLE
+    ) -> TaskStream:
         """Tasks of as many classes as :meth:`draw_tasks` said."""
-        return TaskStream(self, self._task_classes, batch_size, check_steps, seed, device)
+        return TaskStream(self, self._task_classes, batch_size, check_steps, seed, device, shard)
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> ImageBatches:
         """Slices of the samples, each read when its turn comes."""
@@ -100,7 +102,7 @@ class ImageDataModule(PhaseDataModule):
 
 
 class TaskStream:
-    """Training tasks, cut in epochs that end where a check is due. The task of a step depends on the seed and the step alone.
+    """Training tasks, cut in epochs that end where a check is due. The task of a step depends on the seed, the step and the process alone.
 
     Args:
         data: Draws a task.
@@ -109,10 +111,18 @@ class TaskStream:
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the tasks.
         device: Where the batches go.
+        shard: Which process this is of those that train together; each has tasks of its own.
     """
 
     def __init__(
-        self, data: ImageDataModule, k: int | None, batch_size: BatchSize, check_steps: Sequence[int], seed: int, device: torch.device
+        self,
+        data: ImageDataModule,
+        k: int | None,
+        batch_size: BatchSize,
+        check_steps: Sequence[int],
+        seed: int,
+        device: torch.device,
+        shard: Shard = WHOLE,
     ) -> None:
         self._data = data
         self._k = k
@@ -120,6 +130,8 @@ class TaskStream:
         self._check_steps = list(check_steps)
         self._seed = seed
         self._device = device
+        # nothing for the first: its tasks are those of a run by itself
+        self._own = [shard.number] if shard.number else []
         self.step = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -129,14 +141,14 @@ class TaskStream:
             count = self._batch_size(self.step)
             assert count is not None, "all pictures at once are more than a network can take"
             step, self.step = self.step, self.step + 1
-            yield self._data.draw(self._k, count, [self._seed, step], self._device)
+            yield self._data.draw(self._k, count, [self._seed, step, *self._own], self._device)
 
-    def state(self) -> dict[str, Any]:
-        """Where the stream stands, for a checkpoint."""
-        return {"step": self.step}
+    def state_after(self, step: int) -> dict[str, Any]:
+        """Where the stream stands after so many batches, for a checkpoint."""
+        return {"step": step}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go where :meth:`state` stood."""
+        """Go where :meth:`state_after` stood."""
         self.step = state["step"]
 
 

@@ -10,6 +10,7 @@ rule there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,10 @@ class SyntheticDataset(FeatureDatasetConfig):
         if self.classes - self.unseen < 3:
             raise ValueError(f"found {self.unseen} unseen of {self.classes} classes; expected at least 3 seen ones (classes - unseen)")
         return self
+
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """None: no file is read."""
+        return ()
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Draw the samples; peak memory is the features' own size and a few MiB. No file is read or written."""

@@ -97,6 +97,19 @@ class XianDataset(FeatureDatasetConfig):
             raise ValueError(f"found '{semantics}'; expected att, original_att, sent, or a file ending in .mat, .csv or .npy")
         return semantics
 
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """The feature file, the splits and the semantics."""
+        return tuple(self._sources(paths).values())
+
+    def _sources(self, paths: DataPaths) -> dict[str, Path]:
+        folder = paths.data_dir.absolute() / self.name
+        return {
+            "features": folder / f"{self.features}.mat",
+            "splits": folder / _SPLITS,
+            "semantics": self._semantics_file(folder),
+            "sentences": folder / _SENTENCES,
+        }
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.
 
@@ -104,13 +117,7 @@ class XianDataset(FeatureDatasetConfig):
             DataError: If a file is missing, damaged or inconsistent.
             OutputError: If the cache cannot be written.
         """
-        folder = paths.data_dir.absolute() / self.name
-        sources = {
-            "features": folder / f"{self.features}.mat",
-            "splits": folder / _SPLITS,
-            "semantics": self._semantics_file(folder),
-            "sentences": folder / _SENTENCES,
-        }
+        sources = self._sources(paths)
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
                 raise self._missing(role, sources[role], paths.data_dir.absolute())

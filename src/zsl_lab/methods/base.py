@@ -6,6 +6,7 @@ A method says how it trains on a batch (:meth:`ZeroShotMethod.train_on`) and how
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +17,9 @@ import pytorch_lightning as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from zsl_lab import distributed
 from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.metrics import ZeroShotMetrics, predict
@@ -41,8 +44,26 @@ class MethodConfig(BaseModel):
         """A checkpoint to start from instead of training up to the first candidate; None to train from scratch."""
         return None
 
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """The part of training that runs may share; None where there is no such part."""
+        return None
+
     def check_files(self) -> None:
         """Look at the files that training needs beside the data, so that a missing one is noticed before data are read."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A first part of training, which runs may share that differ only in what comes after it.
+
+    Attributes:
+        steps: Its last step, which is also a milestone (:attr:`ZeroShotMethod.milestones`).
+        later_keys: Keys of the method's configuration that do not shape it.
+    """
+
+    steps: int
+    later_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,8 +145,10 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         self.calibration: float | None = 0.0
         self.phase = "refit"
         self.last_losses: dict[str, float] = {}
+        self._losses: dict[str, Tensor] = {}
         self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._random_state: dict[str, Any] | None = None
+        self._random_states: list[dict[str, Any]] = []
+        self._common_seed: int | None = None
 
     # ------------------------------------------------------------------------------- what a method says
 
@@ -231,35 +254,88 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
+        if distributed.world_size() > 1:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            distributed.average([*gradients, *self._running_statistics()])
         optimizer.step()
+
+    def _running_statistics(self) -> list[Tensor]:
+        """What batch normalisation has gathered, which is part of the weights that all processes must share."""
+        norms = (module for module in self.modules() if isinstance(module, _BatchNorm) and module.training)
+        return [t for norm in norms for t in (norm.running_mean, norm.running_var) if t is not None]
+
+    def common_draws(self, count: int) -> Tensor:
+        """Uniform numbers for what decides how a step goes, the same in every process of a run; on the CPU, so that a GPU need not wait."""
+        if self._common_seed is None:
+            return torch.rand(count)
+        generator = torch.Generator().manual_seed(distributed.derived_seed(self._common_seed, self.step))
+        return torch.rand(count, generator=generator)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on a batch; look at the losses only every ``trainer.log_every_n_steps`` steps, since looking costs."""
-        losses = self.train_on(batch)
-        self.step += 1
+        self._take_step(batch)
         if self.step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._log_losses(losses)
+            self._log_losses()
 
-    def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
-        names = list(losses)
-        values = torch.stack([losses[name].detach().float() for name in names]).tolist()
-        self.last_losses = dict(zip(names, values, strict=True))
-        for name, value in self.last_losses.items():
-            if value != value or value in (float("inf"), float("-inf")):
-                raise TrainingError(
-                    f"the loss '{name}' is {value} at step {self.step}: training diverged. Lower method.learning_rate, "
-                    "or scale the input (dataset.normalize, dataset.normalize_semantics)."
-                )
+    def _take_step(self, batch: Batch) -> None:
+        self._losses = {name: loss.detach() for name, loss in self.train_on(batch).items()}
+        self.step += 1
+
+    def _look_at_losses(self) -> None:
+        names = list(self._losses)
+        values = torch.stack([self._losses[name].float() for name in names])
+        distributed.average([values])
+        self.last_losses = dict(zip(names, values.tolist(), strict=True))
+
+    def _check_losses(self) -> None:
+        bad = [name for name, value in self.last_losses.items() if not math.isfinite(value)]
+        if not bad:
+            return
+        name, *others = sorted(bad, key=lambda name: name == "total")  # the sum last: a term says more
+        more = [f"so is '{other}'" for other in others if other != "total"]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every > 1:  # once weights are no numbers, every term is none
+            more.append(f"it may have begun up to {every - 1} steps before: trainer.log_every_n_steps=1 tells")
+        raise _divergence(f"the loss '{name}' is {self.last_losses[name]} at step {self.step}", "; ".join(more))
+
+    def check_finite(self) -> None:
+        """Look at the weights and what the optimisers remember; a state that is not finite is nothing to go on from.
+
+        Raises:
+            TrainingError: Something in them is no finite number; it names the term of the last loss that is none either.
+        """
+        remembered = (state for optimizer in self.trainer.optimizers for state in optimizer.state.values())
+        tensors = [*self.state_dict().values(), *(value for state in remembered for value in state.values())]
+        found = [tensor.isfinite().all().to(self.device) for tensor in tensors if torch.is_tensor(tensor) and tensor.is_floating_point()]
+        if not found or bool(torch.stack(found).all()):
+            return
+        if self._losses:
+            self._look_at_losses()
+            self._check_losses()
+        raise _divergence(f"weights are no finite numbers after step {self.step}, while every term of the loss still is")
+
+    def _log_losses(self) -> None:
+        self._look_at_losses()
+        self._check_losses()
         for logger in self.loggers:
             logger.log_metrics({f"{self.phase}/loss/{name}": value for name, value in self.last_losses.items()}, step=self.step)
 
     def on_train_start(self) -> None:
-        """Put the random state back, last of all, so that nothing between loading and training draws from it."""
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state["cpu"])
-            if self._random_state["cuda"] is not None and self.device.type == "cuda":
-                torch.cuda.set_rng_state(self._random_state["cuda"])
-            self._random_state = None
+        """Put the random state back, last of all, so that nothing between loading and training draws from it.
+
+        Processes of one run draw alike while they build their networks, and differently from here on.
+        """
+        if distributed.world_size() > 1:
+            self._common_seed = torch.initial_seed()
+            if self.global_rank > 0:
+                torch.manual_seed(distributed.derived_seed(self._common_seed, self.global_rank))
+        states, self._random_states = self._random_states, []
+        # a run may go on with more processes than it had
+        if self.global_rank < len(states):
+            state = states[self.global_rank]
+            torch.set_rng_state(state["cpu"])
+            if state["cuda"] is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["cuda"])
 
     # ------------------------------------------------------------------------------- evaluation
 
@@ -315,8 +391,12 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         return {**{name: float(value) for name, value in self.metrics.compute().items()}, **self.own_figures()}
 
     def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of every test sample: its index in the benchmark, and the class position predicted over all and over unseen classes."""
-        index, gzsl, zsl = zip(*self._predictions, strict=True)
+        """Of every test sample: its index in the benchmark, and the class position predicted over all and over unseen classes.
+
+        In a run of several processes each must call it, as it gathers what all have predicted.
+        """
+        of_all = [batch for predictions in distributed.gather(self._predictions) for batch in predictions]
+        index, gzsl, zsl = zip(*of_all, strict=True)
         return torch.cat(index), torch.cat(gzsl), torch.cat(zsl)
 
     # ------------------------------------------------------------------------------- checkpoints
@@ -324,11 +404,14 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what exact resume needs, as plain containers and tensors (``weights_only=True`` loads them)."""
         on_gpu = self.device.type == "cuda"
+        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if on_gpu else None}
+        first, *others = distributed.gather(random)
         checkpoint["method_state"] = {
             "step": self.step,
             "checks": [asdict(check) for check in self.checks],
             "best": asdict(self.best) if self.best else None,
-            "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if on_gpu else None},
+            "random": first,
+            "random_of_other_processes": others,
             "extra": self.extra_state(),
         }
 
@@ -341,5 +424,13 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         self.step = state["step"]
         self.checks = [Check(**check) for check in state["checks"]]
         self.best = Check(**state["best"]) if state["best"] else None
-        self._random_state = state["random"]
+        self._random_states = [state["random"], *state.get("random_of_other_processes", [])]
         self.load_extra_state(state["extra"])
+
+
+def _divergence(found: str, more: str = "") -> TrainingError:
+    detail = f" ({more})" if more else ""
+    return TrainingError(
+        f"{found}: training diverged{detail}. "
+        "Lower method.learning_rate, or scale the input (dataset.normalize, dataset.normalize_semantics)."
+    )

@@ -75,8 +75,10 @@ class ZeroShotMetrics(MarginMetric):
         Returns:
             What is added to the scores of the unseen classes, the smallest in size of equally good ones, 0 where every
             harmonic mean is 0; and the figures of :meth:`compute` at that constant, an oracle's where the samples are test samples.
+            In a distributed run every rank must call it, as with ``compute``.
         """
-        constants, unseen, seen = seen_unseen_curve(*self.samples(), self.seen_mask.cpu())
+        with self.sync_context():
+            constants, unseen, seen = seen_unseen_curve(*self.samples(), self.seen_mask.cpu())
         means = harmonic_mean(unseen, seen)
         if not means.max() > 0:
             return 0.0, self.compute()

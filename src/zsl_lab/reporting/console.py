@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from zsl_lab.result import Result
 
 COLUMNS = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
 _LABELS = {"validation": "validation-selected", "oracle": "oracle (selected on test)", "last": "last step"}
+
+
+def say(sentence: str, *, error: bool = True) -> None:
+    """Print a sentence as it is, to standard error unless it is no complaint."""
+    print(sentence, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_result(result: Result, run_folder: Path, command: str) -> None:

@@ -5,19 +5,15 @@ Every function writes one PNG, all of it or nothing, and raises ``OutputError`` 
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -25,12 +21,21 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from zsl_lab.files import atomic_write
 from zsl_lab.methods.base import TensorNorms
-from zsl_lab.reporting.style import DPI, HARMONIC, MUTED, PALETTE, SEEN, STYLE, UNSEEN
-
-PathLike = str | os.PathLike[str]
-_P = ParamSpec("_P")
+from zsl_lab.reporting.style import (
+    HARMONIC,
+    MUTED,
+    PALETTE,
+    SEEN,
+    UNSEEN,
+    PathLike,
+    horizontal,
+    new_figure,
+    plain_text,
+    save_png,
+    styled,
+    titled_legend,
+)
 
 #: what each phase is called, and what its checks look at
 PHASES = {"select": ("Selection", "validation"), "refit": ("Final training", "test (oracle)")}
@@ -49,56 +54,10 @@ MAX_ANNOTATED = 15
 MAX_POINTS = 1000
 
 
-def _styled(draw: Callable[_P, None]) -> Callable[_P, None]:
-    """Draw in this project's style, without leaving it behind in matplotlib's settings."""
-
-    @functools.wraps(draw)
-    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        with matplotlib.rc_context(STYLE):
-            draw(*args, **kwargs)
-
-    return wrapper
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of that many inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _label(name: str) -> str:
-    """A class or loss name as text: ``$`` would begin a formula."""
-    return name.replace("_", " ").replace("$", r"\$")
-
-
-def _horizontal(axes: Axes) -> None:
-    """What all charts of horizontal bars have in common."""
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
-
-
-def _legend(figure: Figure, title: str, colours: Sequence[Patch]) -> None:
-    """The title of a whole figure, and under it what its colours mean."""
-    figure.legend(
-        handles=colours,
-        loc="outside upper left",
-        ncols=2,
-        title=title,
-        alignment="left",
-        title_fontproperties={"weight": "bold", "size": 10},
-    )
-
-
-def _save(figure: Figure, path: PathLike) -> None:
-    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
-
-
 # ------------------------------------------------------------------------------------------------ training curves
 
 
-@_styled
+@styled
 def training_curves(rows: Sequence[Mapping[str, Any]], path: PathLike, selected: int | None = None) -> None:
     """Losses and accuracies against the training step, one row of panels for each phase.
 
@@ -111,7 +70,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: PathLike, selected:
         selected: The step whose weights are reported, marked in every phase that reaches it.
     """
     phases = [phase for phase in PHASES if any(row["phase"] == phase for row in rows)]
-    figure = _figure(10.5, 3.2 * len(phases))
+    figure = new_figure(10.5, 3.2 * len(phases))
     for (losses, accuracies), phase in zip(figure.subplots(len(phases), 2, squeeze=False), phases, strict=True):
         title, looked_at = PHASES[phase]
         own = [row for row in rows if row["phase"] == phase]
@@ -125,7 +84,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: PathLike, selected:
             total = name == "loss/total"
             steps, values = _series(own, name)
             colour, line = ("black", "-") if total else next(looks)
-            losses.plot(steps, values, color=colour, linestyle=line, label=_label(name.removeprefix("loss/")))
+            losses.plot(steps, values, color=colour, linestyle=line, label=plain_text(name.removeprefix("loss/")))
         _scale(losses)
         losses.set(title=f"{title}: losses", ylabel="loss, mean over the batch")
         for key, (label, colour) in ACCURACIES.items():
@@ -144,7 +103,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: PathLike, selected:
             if axes.get_legend_handles_labels()[0]:
                 # beside the curves, where it never covers one
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.4)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
@@ -168,7 +127,7 @@ def _scale(axes: Axes) -> None:
 # ------------------------------------------------------------------------------------------------ per-class recall
 
 
-@_styled
+@styled
 def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLike) -> None:
     """Recall of each class as a bar: the unseen classes, then the seen ones, each from the best down.
 
@@ -194,7 +153,7 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
     height = (0.27 if small else 0.15) * length + 0.3
     longest = max((len(name) for name, _, _ in bars), default=0)
     width = 6.5 if num_columns == 1 else 1.9 + 0.055 * longest
-    figure = _figure(width * per_row, max(2.2, height * num_rows + 0.9))
+    figure = new_figure(width * per_row, max(2.2, height * num_rows + 0.9))
     panels = figure.subplots(num_rows, per_row, squeeze=False).ravel()
     for i, axes in enumerate(panels):
         part = bars[i * length : (i + 1) * length]
@@ -207,21 +166,21 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
         size = 8.0 if small else 6.0
         for place, value in zip(places, values, strict=True):
             axes.text(value + 1.5, float(place), f"{value:.0f}", va="center", fontsize=size - 0.5, color=MUTED)
-        axes.set_yticks(places, [_label(name) for name, _, _ in part], fontsize=size)
+        axes.set_yticks(places, [plain_text(name) for name, _, _ in part], fontsize=size)
         # room on the right for the figure beside a full bar; full height for every column, so that bars are equally thick
         axes.set(xlim=(0, 112), ylim=(length - 0.4, -0.6))
         axes.set_xticks([0, 25, 50, 75, 100])
-        _horizontal(axes)
+        horizontal(axes)
     figure.supxlabel("recall, prediction over all classes (%)", fontsize=9)
     title = f"Per-class recall of {count} classes" if every == 1 else f"Per-class recall of {len(bars)} of {count} classes"
-    _legend(figure, title, [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")])
-    _save(figure, path)
+    titled_legend(figure, title, [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")])
+    save_png(figure, path)
 
 
 # ------------------------------------------------------------------------------------------------ adaptation
 
 
-@_styled
+@styled
 def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
     """How far each tensor was adapted, beside what it was before (N3 paper, Fig. 3).
 
@@ -230,7 +189,7 @@ def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
         path: The PNG.
     """
     places = np.arange(len(norms))
-    figure = _figure(7.0, max(2.6, 0.19 * len(norms) + 1.2))
+    figure = new_figure(7.0, max(2.6, 0.19 * len(norms) + 1.2))
     axes = figure.subplots()
     # a logarithmic axis has no place for 0: such a bar is left out
     for shift, colour, values in (
@@ -239,15 +198,15 @@ def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
     ):
         axes.barh(places + shift, [value if value > 0 else np.nan for value in values], height=0.38, color=colour)
     axes.set_xscale("log")
-    axes.set_yticks(places, [_label(tensor.name) for tensor in norms], fontsize=7.0)
+    axes.set_yticks(places, [plain_text(tensor.name) for tensor in norms], fontsize=7.0)
     axes.set(xlabel="L2 norm (logarithmic)", ylim=(len(norms) - 0.4, -0.6))
-    _horizontal(axes)
+    horizontal(axes)
     colours = [Patch(color=SEEN, label="given: gamma W_pre"), Patch(color=UNSEEN, label="generated: mu DeltaW")]
-    _legend(figure, "Parameters for the unseen classes, from input (top) to output", colours)
-    _save(figure, path)
+    titled_legend(figure, "Parameters for the unseen classes, from input (top) to output", colours)
+    save_png(figure, path)
 
 
-@_styled
+@styled
 def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> None:
     """How far tensors were adapted on average, by the type of their layer (N3 paper, Fig. 5a).
 
@@ -258,7 +217,7 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
     kinds = sorted({tensor.kind for tensor in norms})
     groups = [[tensor.delta for tensor in norms if tensor.kind == kind] for kind in kinds]
     means = [float(np.mean(group)) for group in groups]
-    figure = _figure(4.5, 0.6 * len(kinds) + 1.3)
+    figure = new_figure(4.5, 0.6 * len(kinds) + 1.3)
     axes = figure.subplots()
     axes.barh(np.arange(len(kinds)), means, height=0.6, color=UNSEEN)
     for place, mean in enumerate(means):
@@ -266,14 +225,14 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
     names = [f"{kind} ({len(group)} tensor{'s' * (len(group) > 1)})" for kind, group in zip(kinds, groups, strict=True)]
     axes.set_yticks(np.arange(len(kinds)), names)
     axes.set(xlabel="mean L2 norm of what is generated", title="Adaptation by type of layer", xlim=(0, 1.18 * max(means) or 1))
-    _horizontal(axes)
-    _save(figure, path)
+    horizontal(axes)
+    save_png(figure, path)
 
 
 # ------------------------------------------------------------------------------------------------ confusion matrix
 
 
-@_styled
+@styled
 def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathLike) -> None:
     """Confusion matrix of the unseen classes, each row normalised to the samples of its class.
 
@@ -285,14 +244,14 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     count = len(names)
     sums = matrix.sum(axis=1, keepdims=True)
     shares = 100 * matrix / np.maximum(sums, 1)
-    labels = [_label(name) for name in names]
+    labels = [plain_text(name) for name in names]
     longest = max(len(label) for label in labels)
     # square cells that a figure fits in while there are few, that a tick label fits beside while there are many
     cell = 0.62 if count <= 5 else 0.46 if count <= MAX_ANNOTATED else 0.2 if count <= 60 else 0.12
     size = 8.5 if count <= MAX_ANNOTATED else 7.0 if count <= 60 else 5.0
     margin = 0.085 * longest * size / 10 + 0.6
     side = max(cell * count, 2.0)
-    figure = _figure(side + margin + 1.0, side + margin + 0.5)
+    figure = new_figure(side + margin + 1.0, side + margin + 0.5)
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     axes.set_xticks(range(count), labels, rotation=0 if count <= 5 and longest <= 8 else 90, fontsize=size)
@@ -309,13 +268,13 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
                 axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color="white" if share > 55 else "#333333")
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, ticks=[0, 25, 50, 75, 100])
     bar.outline.set_visible(False)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 # ------------------------------------------------------------------------------------------------ latent projection
 
 
-@_styled
+@styled
 def latent_projection(
     latents: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64],
@@ -354,7 +313,7 @@ def latent_projection(
     colours: list[Any] = (
         list(PALETTE[:count]) if few else [matplotlib.colormaps["turbo"](0.03 + 0.94 * i / (count - 1)) for i in range(count)]
     )
-    figure = _figure(7.0 if few else 9.0, 5.2 if few else 7.6)
+    figure = new_figure(7.0 if few else 9.0, 5.2 if few else 7.6)
     axes = figure.subplots()
     axes.scatter(samples[:, 0], samples[:, 1], c=[colours[label] for label in labels], s=9 if few else 8, alpha=0.6, linewidths=0)
     axes.scatter(stars[:, 0], stars[:, 1], c=colours, s=220 if few else 110, marker="*", edgecolors="black", linewidths=0.8, zorder=3)
@@ -364,7 +323,7 @@ def latent_projection(
     axes.spines[:].set_visible(False)
     handles = [Line2D([], [], linestyle="", marker="o", color=MUTED, markersize=4, label="sample")]
     handles += [Line2D([], [], linestyle="", marker="*", color="white", markeredgecolor="black", markersize=10, label="class")]
-    labelled = [_label(name) for name in names]
+    labelled = [plain_text(name) for name in names]
     if few:
         handles += [
             Line2D([], [], linestyle="", marker="o", color=colour, label=name) for colour, name in zip(colours, labelled, strict=True)
@@ -375,4 +334,4 @@ def latent_projection(
         for (x, y), name in zip(stars, labelled, strict=True):
             axes.annotate(name, (x, y), (4, 4), textcoords="offset points", fontsize=size, path_effects=halo, zorder=4)
     figure.legend(handles=handles, loc="outside right upper" if few else "outside lower center", ncols=1 if few else 2)
-    _save(figure, path)
+    save_png(figure, path)

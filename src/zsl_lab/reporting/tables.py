@@ -30,7 +30,10 @@ from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
 
 CONFIG_FILE = "config.yaml"
 #: keys or sections of config.yaml that no figure depends on, and those that the result itself tells
-IRRELEVANT = ("task", "ckpt", "debug", "paths", "logger", "callbacks.progress", "trainer.log_every_n_steps")
+IRRELEVANT = (
+    *("task", "ckpt", "debug", "resume", "sweep", "descriptions", "images", "paths"),
+    *("logger", "callbacks.progress", "trainer.log_every_n_steps", "trainer.save_every_n_steps"),
+)
 IN_RESULT = ("seed", "selection.name", "selection.calibrate")
 #: another file for each seed, as a rule; what counts is whether there is one
 START = "method.init_from"
@@ -119,6 +122,12 @@ class Group:
     def metrics(self) -> dict[str, Figure]:
         """The figures on test, by name."""
         return {name: Figure.of([run.result.metrics[name] for run in self.runs]) for name in COLUMNS}
+
+    @cached_property
+    def validation(self) -> dict[str, Figure]:
+        """The same on validation classes at the chosen step; NaN where none chose it."""
+        found = [run.result.validation or dict.fromkeys(COLUMNS, math.nan) for run in self.runs]
+        return {name: Figure.of([figures[name] for figures in found]) for name in COLUMNS}
 
     @cached_property
     def oracle(self) -> Figure:
@@ -226,7 +235,7 @@ def _add(folder: Path, found: Found) -> None:
     try:
         result = Result.load(folder)
         config = folder / CONFIG_FILE
-        found.runs.append(Run(folder, result, _settings(_configuration(config)) if config.exists() else None))
+        found.runs.append(Run(folder, result, _settings(read_configuration(config)) if config.exists() else None))
     except DataError as error:
         found.problems.append(str(error))
 
@@ -234,13 +243,18 @@ def _add(folder: Path, found: Found) -> None:
 def _is_run(path: Path) -> bool:
     # other programs have a config.yaml too
     try:
-        _configuration(path)
+        read_configuration(path)
     except DataError:
         return False
     return True
 
 
-def _configuration(path: Path) -> dict[str, Any]:
+def read_configuration(path: Path) -> dict[str, Any]:
+    """The configuration that a run wrote.
+
+    Raises:
+        DataError: The file is missing, damaged, or of another program.
+    """
     from omegaconf import OmegaConf
 
     advice = f"expected the {CONFIG_FILE} that the run wrote. Restore it, or remove it: the run then counts as one of unknown settings."
@@ -254,9 +268,14 @@ def _configuration(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
+def all_settings(config: Mapping[str, Any], left_out: Sequence[str] = IRRELEVANT) -> Settings:
+    """A configuration by dotted keys, less the keys and sections that no figure depends on."""
+    prefixes = tuple(f"{name}." for name in left_out)
+    return {key: value for key, value in _flat(config, "") if not f"{key}.".startswith(prefixes)}
+
+
 def _settings(config: Mapping[str, Any]) -> Settings:
-    left_out = tuple(f"{name}." for name in (*IRRELEVANT, *IN_RESULT))
-    settings = {key: value for key, value in _flat(config, "") if not f"{key}.".startswith(left_out)}
+    settings = all_settings(config, (*IRRELEVANT, *IN_RESULT))
     if settings.get(START) is not None:
         settings[START] = "given"
     return settings
@@ -336,7 +355,7 @@ def _label(run: Run, others: Sequence[Run]) -> tuple[str, str]:
         parts.append(f"no {CONFIG_FILE}" if len(siblings) > 1 else "")
     else:
         for keys in _differing([other.settings for other in siblings if other.settings is not None]):
-            texts = [f"{key}={_shown(run.settings[key])}" for key in keys if key in run.settings]
+            texts = [f"{key}={shown_value(run.settings[key])}" for key in keys if key in run.settings]
             differences += texts
             parts += texts if len(texts) <= _MOST_KEYS else [*texts[:_FIRST_KEYS], f"{len(texts) - _FIRST_KEYS} more"]
     for what in ("splits", "features"):
@@ -357,9 +376,10 @@ def _differing(settings: Sequence[Settings]) -> list[list[str]]:
     return list(together.values())
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value of a configuration as an override has it."""
     if isinstance(value, tuple):
-        return f"[{','.join(_shown(item) for item in value)}]"
+        return f"[{','.join(shown_value(item) for item in value)}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -397,6 +417,56 @@ def result_sheet(groups: Sequence[Group]) -> Sheet:
         sections=tuple(sections),
         note=_note([_SPREAD if any(len(group.runs) > 1 for group in groups) else "", _STEP, _MFLOPS if sized else ""], sections),
     )
+
+
+def sweep_sheet(groups: Sequence[Group], keys: Sequence[str], values: Sequence[Sequence[str]], metric: str) -> Sheet:
+    """One row a setting of a sweep, the best on validation classes first; its figures on test beside.
+
+    Args:
+        groups: As :func:`group_runs` orders them.
+        keys: What was swept, seeds apart.
+        values: A value of each key, for each group.
+        metric: What to sort by. Groups without validation classes go by their figure on test, and the note says so.
+    """
+    places = {id(group): place for place, group in enumerate(groups)}
+    shown = list(dict.fromkeys(["unseen", "seen", "harmonic_mean", metric]))
+    sections, untold = [], []
+    for rivals in _sections(groups):
+        told = not all(math.isnan(group.validation[metric].mean) for group in rivals)
+        if not told:
+            untold.append(rivals[0].first.selection)
+        ordered = sorted(rivals, key=lambda group: _descending((group.validation if told else group.metrics)[metric].mean))
+        figures = [[group.validation[metric], *(group.metrics[name] for name in shown)] for group in ordered]
+        best = list(zip(*(_best(column) for column in zip(*figures, strict=True)), strict=True))
+        sections.append(
+            tuple(
+                Row(tuple(values[places[id(group)]]) or (group.label,), (Cell(str(len(group.runs))), *map(_cell, figures[i], best[i])))
+                for i, group in enumerate(ordered)
+            )
+        )
+    names = dict.fromkeys(f"{group.first.method} on {group.first.dataset}" for group in groups)
+    fallback = (
+        f"selection={', '.join(dict.fromkeys(untold))} has no figure on validation classes: sorted by {metric} on test, which is no way to "
+        "choose settings."
+    )
+    return Sheet(
+        title=f"Sweep of {', '.join(names)} (per class, %)",
+        text_heads=tuple(keys) or ("method",),
+        figure_heads=("seeds", f"{metric} on validation classes", *(f"test {name}" for name in shown)),
+        sections=tuple(sections),
+        note=_note(
+            [
+                _SPREAD if any(len(group.runs) > 1 for group in groups) else "",
+                f"Sorted by {metric} on validation classes." if len(untold) < len(sections) else "",
+                fallback if untold else "",
+            ],
+            sections,
+        ),
+    )
+
+
+def _descending(value: float) -> float:
+    return math.inf if math.isnan(value) else -value
 
 
 def recall_sheets(groups: Sequence[Group]) -> list[Sheet]:
@@ -535,7 +605,7 @@ def result_csv(groups: Sequence[Group]) -> str:
     for group in groups:
         first = group.first
         row: dict[str, Any] = {"dataset": first.dataset, "method": first.method, "label": group.label, "settings": group.differences}
-        row |= {"selection": first.selection, "calibrated": _shown(first.calibration is not None)}
+        row |= {"selection": first.selection, "calibrated": shown_value(first.calibration is not None)}
         row |= {"seeds": len(group.runs), "seed_list": " ".join(str(run.result.seed) for run in group.runs)}
         for name, figure in (*group.metrics.items(), ("oracle_on_test_harmonic_mean", group.oracle)):
             row |= {f"{name}_mean": _number(figure.mean), f"{name}_sd": _number(figure.sd)}

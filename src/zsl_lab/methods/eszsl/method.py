@@ -87,9 +87,8 @@ class ESZSL(ZeroShotMethod):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Solve, and log every step: each has its own pair of constants, which ``metrics.csv`` must name."""
-        losses = self.train_on(batch)
-        self.step += 1
-        self._log_losses(losses)
+        self._take_step(batch)
+        self._log_losses()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """None: there is nothing to descend."""

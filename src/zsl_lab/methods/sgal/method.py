@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.methods.base import Pretraining
 from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
+
+#: what shapes fine-tuning and nothing before it
+FINE_TUNING_KEYS = (
+    *("fine_tune_steps", "fine_tune_batch_size", "fine_tune_learning_rate", "init_from", "g", "delta", "p"),
+    *("decoder_samples", "generate_with_dropout", "restore_best"),
+)
 
 
 class SGALConfig(MMVAEConfig):
@@ -32,6 +39,11 @@ class SGALConfig(MMVAEConfig):
     def initial_weights(self) -> str | None:
         """``init_from``: a trained mmVAE."""
         return self.init_from
+
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """The mmVAE."""
+        return Pretraining(self.steps, FINE_TUNING_KEYS) if self.steps else None
 
     @model_validator(mode="after")
     def _needs_pretraining(self) -> SGALConfig:
@@ -100,8 +112,7 @@ class SGAL(MMVAE):
             return super().train_on(batch)
         if self.step == config.steps:
             self._start_fine_tuning()
-        # drawn on the CPU, so that a GPU need not wait
-        extra, shift = torch.rand(2).tolist()
+        extra, shift = self.common_draws(2).tolist()
         if extra < config.p:
             super().train_on(Batch(batch.inputs[size:], batch.labels[size:], batch.rows[size:]))
         share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
@@ -126,6 +137,8 @@ class SGAL(MMVAE):
         for group in optimizer.param_groups:
             group["lr"] = self.config.fine_tune_learning_rate
         self._silence_prior()
+        if not self.config.restore_best:
+            self._best_weights = None
 
     def _silence_prior(self) -> None:
         for module in self.networks.prior.modules():
@@ -134,9 +147,9 @@ class SGAL(MMVAE):
 
     def after_check(self, *, improved: bool) -> None:
         """Keep the best weights of the fine-tuning; go back to them when a check does not improve on them."""
-        if not self.config.restore_best or self.step < self.config.steps:
+        if self.step < self.config.steps or not (self.config.restore_best or self.step == self.config.steps):
             return
-        if improved:
+        if improved:  # the end of pre-training always is; its state is the same whether or not fine-tuning restores
             self._best_weights = {name: value.detach().clone() for name, value in self.networks.state_dict().items()}
         elif self._best_weights is not None and self.best is not None:
             self.networks.load_state_dict(self._best_weights)

@@ -1,0 +1,174 @@
+"""Going on with an earlier run of the same configuration: ``resume=auto``, and what a job of a resumed sweep finds in its folder.
+
+Nothing here needs torch: a run that is finished is recognised at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
+from zsl_lab.launch import REPORT
+from zsl_lab.reporting.console import print_result, say
+from zsl_lab.reporting.tables import CONFIG_FILE, Settings, all_settings, read_configuration, shown_value
+from zsl_lab.result import Result
+
+#: differing settings that a message names
+_MOST_SHOWN = 3
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a folder holds of a run.
+
+    Attributes:
+        folder: The folder.
+        differing: What its settings differ in from those looked for, in words; empty where they are the same.
+        result: What it found, if it is finished.
+        state: Its ``last.ckpt``, if it got that far.
+    """
+
+    folder: Path
+    differing: str
+    result: Result | None
+    state: Path | None
+
+
+class ResumeCallback(Callback):
+    """Hydra calls it before a single run has a folder: with ``resume=auto`` that is the folder of the run to go on with."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Point the run at what it goes on with; end the command where that is finished, or where the wish makes no sense."""
+        call(_resume, config)
+
+
+def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
+    """Call what prepares a command; an error ends the command, where Hydra would make a warning of it and go on."""
+    try:
+        prepare(config)
+    except ZslLabError as error:
+        say(str(error))
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def settings_of(cfg: DictConfig) -> Settings | None:
+    """The settings that a composed configuration's figures depend on, as ``config.yaml`` would hold them; None if it does not resolve."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:  # the run itself says what is wrong
+        return None
+    # through YAML, as the other side went
+    written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(plain))))
+    assert isinstance(written, dict)
+    return all_settings({str(key): value for key, value in written.items()})
+
+
+def look(folder: Path, now: Settings | None) -> Earlier | None:
+    """What a folder holds of an earlier run; None where there is none that got anywhere.
+
+    Args:
+        folder: The folder of a run, which need not exist.
+        now: The settings to compare with, of :func:`settings_of`.
+    """
+    try:
+        result = Result.load(folder)
+    except DataError:  # damaged is as good as absent: it is made again
+        result = None
+    state = folder / "checkpoints" / "last.ckpt"
+    if result is None and not state.is_file():
+        return None
+    return Earlier(folder, _differing(folder, now), result, state if state.is_file() else None)
+
+
+def check_same(found: Earlier, ways_out: str) -> None:
+    """Raise ConfigError where a folder holds a run of other settings, which must not be written over."""
+    if found.differing:
+        raise ConfigError(f"{found.folder} holds a run of other settings: {found.differing}. {ways_out}")
+
+
+def _resume(config: DictConfig) -> None:
+    # one process of several that a run consists of: whoever started it has looked, and gave it the folder
+    started = REPORT in os.environ
+    if config.resume != "auto" and not (started and config.sweep.resume):
+        if config.sweep.resume:
+            raise ConfigError("sweep.resume=true: this is a single run. Use resume=auto to go on with one, or -m for a sweep.")
+        return
+    if config.ckpt:
+        raise ConfigError("resume=auto looks for the checkpoint by itself. Leave ckpt out, or resume.")
+    if config.task != "fit":
+        raise ConfigError(f"resume=auto goes on with training; here task={config.task}. Leave resume out, or give task=fit.")
+    HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
+    place = Path(config.hydra.run.dir)
+    now = settings_of(config)
+    if any(str(override).startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):
+        found = look(place, now)
+        if found:
+            check_same(found, "Give another hydra.run.dir, or leave resume out to write over it.")
+    else:
+        found = next(_earlier(place.parent, now), None)
+    if found is None:
+        if not started:
+            say(f"resume=auto: no earlier run of this configuration in {place.parent}; a new one begins.", error=False)
+    elif found.result is not None:
+        say(f"resume=auto: this run is finished, in {found.folder}.", error=False)
+        print_result(found.result, found.folder, evaluation(found.result))
+        sys.exit(0)
+    else:
+        if not started:
+            say(f"resume=auto: goes on in {found.folder}", error=False)
+        config.ckpt = str(found.state)
+        with read_write(config.hydra):
+            config.hydra.run.dir = str(found.folder)
+            config.hydra.output_subdir = None  # Hydra's record of its start stays as it is
+
+
+def evaluation(result: Result) -> str:
+    """The command that evaluates a run's checkpoint again."""
+    return f"python -m zsl_lab task=test {quoted('ckpt', str(result.checkpoint))}"
+
+
+def _earlier(place: Path, now: Settings | None) -> Iterator[Earlier]:
+    """Runs of the same settings, the newest first: folders are named by the time."""
+    for folder in sorted(place.iterdir(), reverse=True) if place.is_dir() else ():
+        found = look(folder, now)
+        if found and not found.differing:
+            yield found
+
+
+def _differing(folder: Path, now: Settings | None) -> str:
+    try:
+        then = all_settings(read_configuration(folder / CONFIG_FILE))
+    except DataError as error:
+        return str(error).rstrip(".")
+    if now is None:
+        return "the settings of this command do not resolve"
+    keys = [key for key in (*now, *(key for key in then if key not in now)) if not _equal(now.get(key, _ABSENT), then.get(key, _ABSENT))]
+    shown = [f"{key} is {_shown(then.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} here" for key in keys[:_MOST_SHOWN]]
+    return ", ".join([*shown, *([f"{len(keys) - _MOST_SHOWN} more"] if len(keys) > _MOST_SHOWN else [])])
+
+
+def _equal(now: Any, then: Any) -> bool:
+    if now == then:
+        return True
+    # places are stored absolute
+    return isinstance(now, str) and isinstance(then, str) and os.path.isabs(then) and str(Path(now).expanduser().absolute()) == then
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is _ABSENT else shown_value(value)

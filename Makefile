@@ -8,7 +8,7 @@ demo: $(VENV)/.installed ## train and test SGAL on the embedded digits, print th
 	$(BIN)/python -m zsl_lab
 
 test: $(VENV)/.installed ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed ## style and types
 	$(BIN)/ruff check .

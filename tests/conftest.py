@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.torchvision_import
+from zsl_lab.methods.base import ZeroShotMethod
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,6 +44,22 @@ SHORT_FIT |= {
 }
 SHORT_FIT["n3_classifier"] = SHORT_FIT["n3"]
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
+
+
+@contextmanager
+def power_cut(method_class: type[ZeroShotMethod], step: int, phase: str | None = None) -> Iterator[None]:
+    """What is run inside must crash after ``step`` steps, of a phase or of any."""
+    train_on = method_class.train_on
+
+    def crash(self: ZeroShotMethod, batch: Any) -> Any:
+        if self.step == step and phase in (None, self.phase):
+            raise RuntimeError("power cut")
+        return train_on(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method_class, "train_on", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            yield
 
 
 @pytest.fixture

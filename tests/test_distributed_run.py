@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tests.conftest import METHODS, REPOSITORY, SHORT_FIT, SHORT_SGAL
 from zsl_lab.launch import _environment, _free_port
 
 TIMEOUT = 300
-
-#: one worker runs all of these, since what they share takes long to make
-pytestmark = pytest.mark.xdist_group("processes")
 
 
 def processes(tmp_path: Path, *arguments: str, count: int = 2) -> None:
@@ -118,6 +116,7 @@ def test_the_mean_of_two_gradients_is_that_of_the_joint_batch_and_batch_statisti
         assert found["untouched"] is None
         assert found["gathered"] == [{"rank": 0}, {"rank": 1}]
         assert found["common"] == torch.load(tmp_path / "gradients0.pt", weights_only=True)["common"]
+        assert found["complaints"] == ["process 1 of the run holds other weights than process 0"]
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -178,6 +177,18 @@ def test_each_job_of_a_sweep_over_seeds_is_one_run_of_two_processes(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_trials_of_optuna_are_runs_of_two_processes_that_agree_on_their_settings(tmp_path: Path) -> None:
+    # started in the ordinary way, each process would draw settings of its own, and nobody would notice
+    trials = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "method.g=interval(0.5,0.9)")
+    done = command("-m", *SHORT_SGAL, "selection.report_oracle=false", "hardware=cpu_ddp", *trials, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    jobs = sorted(path.parent for path in tmp_path.glob("*/result.json"))
+    assert [result(job)["training"]["world_size"] for job in jobs] == [2, 2]
+    shares = [OmegaConf.load(job / "config.yaml").method.g for job in jobs]
+    assert len(set(shares)) == 2
+
+
+@pytest.mark.slow
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     done = command("hardware=cpu_ddp", "method.g=2", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 2
@@ -234,6 +245,7 @@ def _gradients(folder: Path) -> None:
     import torch.distributed as dist
 
     from zsl_lab import distributed
+    from zsl_lab.errors import TrainingError
 
     dist.init_process_group("gloo")
     rank = dist.get_rank()
@@ -248,6 +260,12 @@ def _gradients(folder: Path) -> None:
     distributed.average([gradient, running_mean])
     found: dict[str, Any] = {"gradient": gradient, "running_mean": running_mean, "untouched": norm.weight.grad}
     found |= {"gathered": distributed.gather({"rank": rank}), "common": distributed.derived_seed(3, 4)}
+    found["complaints"] = []
+    for weight in (torch.ones(3), torch.ones(3) * (1 + rank)):
+        try:
+            distributed.check_agreement([torch.zeros(()), weight])
+        except TrainingError as error:
+            found["complaints"].append(str(error).partition(".")[0])
     torch.save(found, folder / f"gradients{rank}.pt")
     distributed.disconnect()
 

@@ -8,7 +8,7 @@ import pytest
 
 from zsl_lab import hardware
 from zsl_lab.errors import ConfigError
-from zsl_lab.hardware import Hardware, TrainerConfig, check_processes, find_hardware, processes_to_start
+from zsl_lab.hardware import Hardware, TrainerConfig, check_processes, check_started, find_hardware, processes_to_start
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def test_processes_that_nobody_started_are_a_sentence(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError, match="2 processes are needed, and this is one by itself"):
         check_processes(trainer(devices=2), Hardware("cpu", 2, 1))
     with pytest.raises(ConfigError, match="this is no step of a Slurm job"):
-        check_processes(trainer(launch="slurm"), Hardware("gpu", 1, 1))
+        check_started(trainer(launch="slurm"))
     check_processes(trainer(), Hardware("cpu", 1, 1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -90,6 +91,32 @@ def test_a_process_that_fails_ends_the_others_and_is_the_one_that_speaks(
             """
         )
     assert time.monotonic() - began < 30
+    assert not alive(tmp_path, 0)
+    assert not alive(tmp_path, 1)
+
+
+def test_processes_end_with_the_one_that_started_them_whatever_it_died_of(tmp_path: Path) -> None:
+    child = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom zsl_lab.launch import follow_launcher\nfollow_launcher()\n"
+        f"Path({str(tmp_path)!r}, 'pid' + os.environ['RANK']).write_text(str(os.getpid()))\ntime.sleep(120)\n"
+    )
+    (tmp_path / "child.py").write_text(child)
+    parent = (
+        "import sys\nfrom pathlib import Path\nfrom zsl_lab import launch\n"
+        f"launch.COMMAND = (sys.executable, {str(tmp_path / 'child.py')!r})\nlaunch.launch([], Path({str(tmp_path)!r}), 2)\n"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", parent])
+    ready = [tmp_path / f"pid{rank}" for rank in range(2)]
+    try:
+        while not all(file.exists() and file.read_text() for file in ready):
+            assert launcher.poll() is None
+            time.sleep(0.05)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    until = time.monotonic() + 20
+    while any(alive(tmp_path, rank) for rank in range(2)) and time.monotonic() < until:
+        time.sleep(0.1)
     assert not alive(tmp_path, 0)
     assert not alive(tmp_path, 1)
 

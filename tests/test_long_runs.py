@@ -15,7 +15,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL
+from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, power_cut
 from zsl_lab import run as run_module
 from zsl_lab.config import parse
 from zsl_lab.data.dataset import DataPaths
@@ -96,67 +96,37 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
     ],
 )
 def test_a_run_that_dies_between_checks_goes_on_from_the_last_multiple(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, step: int, saved: int, phase: str
+    configure: Configure, tmp_path: Path, method: str, step: int, saved: int, phase: str
 ) -> None:
     overrides = (f"method={method}", *SHORT_FIT[method], *RARE)
     run(configure(*overrides, run_dir="whole"))
-    method_class = parse(configure(*overrides)).method_class
-    train_on = method_class.train_on
-
-    def crash(self: ZeroShotMethod, batch: Any) -> Any:
-        if (self.phase, self.step) == (phase, step):
-            raise RuntimeError("power cut")
-        return train_on(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(method_class, "train_on", crash)
-        with pytest.raises(RuntimeError, match="power cut"):
-            run(configure(*overrides, run_dir="cut"))
+    with power_cut(parse(configure(*overrides)).method_class, step, phase):
+        run(configure(*overrides, run_dir="cut"))
     left = state(tmp_path / "cut" / "checkpoints" / "last.ckpt")
     assert (left["zsl_lab"]["phase"], left["method_state"]["step"]) == (phase, saved)
     resume(configure, *overrides, run_dir="cut")
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(configure: Configure, tmp_path: Path) -> None:
     # so few samples that passes end at and beside the saved steps
     overrides: tuple[str, ...] = ("method=mmvae", *SHORT, *RARE, "dataset.unseen=[2,4,5,6,7,8,9]", "selection=last", "method.batch_size=96")
     overrides += ("trainer.save_every_n_steps=1",)
     run(configure(*overrides, run_dir="whole"))
-    train_on = MMVAE.train_on
     for step in (3, 4, 5, 6, 9, 10):
-
-        def crash(self: MMVAE, batch: Any, step: int = step) -> Any:
-            if self.step == step:
-                raise RuntimeError("power cut")
-            return train_on(self, batch)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(MMVAE, "train_on", crash)
-            with pytest.raises(RuntimeError, match="power cut"):
-                run(configure(*overrides, run_dir=f"cut{step}"))
+        with power_cut(MMVAE, step):
+            run(configure(*overrides, run_dir=f"cut{step}"))
         resume(configure, *overrides, run_dir=f"cut{step}")
         assert_same_end(tmp_path / "whole", tmp_path / f"cut{step}")
 
 
-def test_a_run_may_be_saved_more_often_when_it_goes_on(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_may_be_saved_more_often_when_it_goes_on(configure: Configure, tmp_path: Path) -> None:
     overrides = ("method=mmvae", *SHORT, "selection=last")
-    train_on = MMVAE.train_on
-
-    def crash(self: MMVAE, batch: Any) -> Any:
-        if self.step == 35:
-            raise RuntimeError("power cut")
-        return train_on(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MMVAE, "train_on", crash)
-        for more in ((), ("trainer.save_every_n_steps=5",)):
-            with pytest.raises(RuntimeError, match="power cut"):
-                run(configure(*overrides, run_dir="run")) if not more else resume(configure, *overrides, *more, run_dir="run")
-            left = state(tmp_path / "run" / "checkpoints" / "last.ckpt")
-            assert left["method_state"]["step"] == (35 if more else 20)
+    for more in ((), ("trainer.save_every_n_steps=5",)):
+        with power_cut(MMVAE, 35):
+            run(configure(*overrides, run_dir="run")) if not more else resume(configure, *overrides, *more, run_dir="run")
+        left = state(tmp_path / "run" / "checkpoints" / "last.ckpt")
+        assert left["method_state"]["step"] == (35 if more else 20)
 
 
 def script(configure: Configure, tmp_path: Path, when: str, *overrides: str, run_dir: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL
+from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL, power_cut
 from zsl_lab import run as run_module
 from zsl_lab.config import parse
 from zsl_lab.data import dataset as dataset_module
@@ -22,7 +22,8 @@ from zsl_lab.data.datamodule import ClassSpace, FeatureDataModule
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
-from zsl_lab.methods.base import Check, ZeroShotMethod
+from zsl_lab.methods.base import Check
+from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.reporting import artifacts, metrics_csv
 from zsl_lab.run import run
 
@@ -148,18 +149,8 @@ def assert_resumed_equals_whole(configure: Configure, folder: Path, method: str,
     """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
     overrides = (f"method={method}", *SHORT_FIT[method], *more)
     run(configure(*overrides, run_dir="whole"))
-    method_class = parse(configure(*overrides)).method_class
-    train_on = method_class.train_on
-
-    def crash(self: ZeroShotMethod, batch: Any) -> Any:
-        if (self.phase, self.step) == (phase, step):
-            raise RuntimeError("power cut")
-        return train_on(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(method_class, "train_on", crash)
-        with pytest.raises(RuntimeError, match="power cut"):
-            run(configure(*overrides, run_dir="cut"))
+    with power_cut(parse(configure(*overrides)).method_class, step, phase):
+        run(configure(*overrides, run_dir="cut"))
     resumed = configure(*overrides, run_dir="cut")
     resumed.ckpt = str(folder / "cut" / "checkpoints" / "last.ckpt")
     run(resumed)
@@ -456,6 +447,21 @@ def test_a_gpu_that_is_not_there_is_a_sentence(configure: Configure) -> None:
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="finds no GPU"):
         run(configure("method=mmvae", *SHORT, "hardware=gpu"))
+
+
+def test_what_another_run_left_in_the_folder_is_not_taken_for_this_one(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT))
+    folder = tmp_path / "run"
+    # what cannot even begin leaves the earlier run alone
+    with pytest.raises(DataError):
+        run(configure("method=mmvae", *SHORT, "dataset=awa2", f"paths.data_dir={tmp_path}", "tuned=none"))
+    assert OmegaConf.load(folder / "config.yaml").dataset.name == "digits"
+    assert (folder / "result.json").exists()
+    with power_cut(MMVAE, 10):
+        run(configure("method=mmvae", *SHORT, "seed=1"))
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left <= {"config.yaml", "metrics.csv"}
+    assert OmegaConf.load(folder / "config.yaml").seed == 1
 
 
 def test_redrawn_splits_hold_the_same_number_of_other_unseen_classes(configure: Configure) -> None:

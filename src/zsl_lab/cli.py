@@ -6,10 +6,13 @@ Torch and Lightning are imported only once there is something to run, so that ``
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import hydra
@@ -20,8 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from zsl_lab.errors import ConfigError, InterruptionError, ZslLabError, nearest, output_error, quoted
-from zsl_lab.launch import report
+from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, ZslLabError, nearest, output_error, quoted
+from zsl_lab.launch import REPORT, follow_launcher, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +63,7 @@ ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 @hydra.main(version_base="1.3", config_path=CONFIG, config_name="config")
 def _experiment(cfg: DictConfig) -> float | None:
+    follow_launcher()
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
     folder = Path(hydra_cfg.runtime.output_dir)
@@ -128,10 +132,31 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     if cfg.ckpt and any(_key(override) == "ckpt" for override in overrides):  # one that was found has the settings of this command
         cfg = _with_stored_config(cfg, overrides)
     OmegaConf.update(cfg, "paths.run_dir", str(folder))
+    _check_folder_is_shared(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.paths.pretrained_dir is None:
         OmegaConf.update(cfg, "paths.pretrained_dir", str(Path(HydraConfig.get().sweep.dir).absolute() / PRETRAINED))
     if not _run_in_processes(cfg, overrides, folder):
         _run_here(cfg, folder)
+
+
+def _check_folder_is_shared(cfg: DictConfig) -> None:
+    """Processes that somebody else started compose each for itself, and folders are named by the time."""
+    if REPORT in os.environ:
+        return
+    by_slurm = cfg.trainer.launch == "slurm"
+    if int(os.environ.get("SLURM_NTASKS" if by_slurm else "WORLD_SIZE") or 1) == 1:
+        return
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            "A sweep takes one process: start `python -m zsl_lab -m ...` by itself, which starts the processes of each job, or let "
+            "hydra/launcher=submitit_slurm send the jobs to a cluster."
+        )
+    if not by_slurm and not any(str(given).startswith("hydra.run.dir=") for given in hydra_cfg.overrides.hydra):
+        raise ConfigError(
+            "hydra.run.dir: several processes were started from outside (WORLD_SIZE), and each would choose a folder of its own. Give "
+            "them one with hydra.run.dir=FOLDER; or start one command, which starts the processes itself (trainer.devices=N)."
+        )
 
 
 def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bool:
@@ -179,6 +204,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     code = 0
     sweep.forget()
+    with suppress(ValueError):  # called from a thread, in somebody's program
+        signal.signal(signal.SIGTERM, _on_sigterm)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what happened instead of printing its own summary
     warnings.formatwarning = _format_warning
     try:
@@ -201,6 +228,12 @@ def main() -> None:
     reported = sweep.finish(arguments)
     if code or reported:
         sys.exit(code or reported)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C does, end what this process has started; Lightning puts a handler of its own over this one while it trains."""
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        raise KeyboardInterrupt(TerminationError.exit_code)
 
 
 def _say(sentence: str) -> None:

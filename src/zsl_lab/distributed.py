@@ -12,6 +12,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from zsl_lab.errors import TrainingError
+
 T = TypeVar("T")
 
 
@@ -64,6 +66,24 @@ def gather(value: T) -> list[T]:
     values: list[T] = [value] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def check_agreement(weights: Iterable[Tensor]) -> None:
+    """See that all processes hold the same weights, up to the rounding of unlike devices.
+
+    Raises:
+        TrainingError: They don't, so that no figure of theirs would mean anything.
+    """
+    if world_size() == 1:
+        return
+    first, *others = gather(torch.stack([tensor.detach().double().norm().cpu() for tensor in weights]))
+    # every process compares all of them, so that all stop together
+    unlike = [rank for rank, norms in enumerate(others, 1) if not torch.allclose(norms, first, rtol=1e-3, atol=1e-9, equal_nan=True)]
+    if unlike:
+        raise TrainingError(
+            f"process {unlike[0]} of the run holds other weights than process 0. Every update must be made by all processes "
+            "alike: use ZeroShotMethod.descend for it, and common_draws for what decides how a step goes."
+        )
 
 
 def derived_seed(*parts: int) -> int:

@@ -118,6 +118,15 @@ def processes_to_start(trainer: TrainerConfig) -> int:
     return hardware.devices if hardware.devices > 1 else 0
 
 
+def check_started(trainer: TrainerConfig) -> None:
+    """Raise ConfigError where Slurm should have started this process and has not."""
+    if trainer.launch == "slurm" and not is_one_of_several(trainer):
+        raise ConfigError(
+            "trainer.launch=slurm: this is no step of a Slurm job (SLURM_PROCID is not set). Start it with srun, one task for each "
+            "device, in a job of sbatch; or choose hardware=multi_gpu, which needs no Slurm."
+        )
+
+
 def check_processes(trainer: TrainerConfig, hardware: Hardware) -> None:
     """Compare the processes that were started with those that the configuration asks for.
 
@@ -125,11 +134,6 @@ def check_processes(trainer: TrainerConfig, hardware: Hardware) -> None:
         ConfigError: There are fewer or more.
     """
     if not is_one_of_several(trainer):
-        if trainer.launch == "slurm":
-            raise ConfigError(
-                "trainer.launch=slurm: this is no step of a Slurm job (SLURM_PROCID is not set). Start it with srun, one task for each "
-                "device, in a job of sbatch; or choose hardware=multi_gpu, which needs no Slurm."
-            )
         if hardware.processes > 1:
             raise ConfigError(
                 f"trainer.devices={hardware.devices}, trainer.num_nodes={hardware.nodes}: {hardware.processes} processes are needed, "

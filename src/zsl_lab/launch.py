@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ INTERVAL = 0.1
 COMMAND = (sys.executable, "-m", "zsl_lab")
 #: tells a process where to write why it failed, for the one that started it to say
 REPORT = "ZSL_LAB_REPORT"
+#: tells a process the id of the one that started it
+LAUNCHER = "ZSL_LAB_LAUNCHER"
 
 
 def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
@@ -55,8 +58,8 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
         raise KeyboardInterrupt
 
     # only the main thread may: a launcher of sweeps that uses threads leaves SIGTERM as it is
-    with suppress(ValueError):
-        before = signal.signal(signal.SIGTERM, on_sigterm)
+    may = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, on_sigterm) if may else None
     children: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="zsl_lab-") as reports:
         try:
@@ -65,7 +68,7 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
                 children.append(
                     subprocess.Popen(
                         command,
-                        env=_environment(rank, processes, port, os.environ) | {REPORT: str(Path(reports) / str(rank))},
+                        env=_environment(rank, processes, port, {**os.environ, REPORT: str(Path(reports) / str(rank))}),
                         stdin=subprocess.DEVNULL,
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         start_new_session=True,
@@ -77,10 +80,24 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
             raise (TerminationError if terminated else InterruptionError)(_how_to_go_on(folder, terminated)) from None
         finally:
             _kill(children)
-            with suppress(ValueError):
+            if may:
                 signal.signal(signal.SIGTERM, before)
         if failed is not None:
             raise _error(failed, children[failed].returncode, Path(reports) / str(failed))
+
+
+def follow_launcher() -> None:
+    """In a process that :func:`launch` started: end with the one that started it, whatever that one died of."""
+    if LAUNCHER not in os.environ:
+        return
+    launcher = int(os.environ[LAUNCHER])
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(1)  # the others of the run do the same, so nobody is left to talk to
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def report(text: str) -> bool:
@@ -97,6 +114,7 @@ def _environment(rank: int, processes: int, port: int, inherited: Mapping[str, s
     return {
         "OMP_NUM_THREADS": str(threads),
         **inherited,
+        LAUNCHER: str(os.getpid()),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "NODE_RANK": "0",

@@ -41,8 +41,9 @@ class Memory(Generic[T]):
 
     def clear(self) -> None:
         """Forget everything."""
-        self._values.clear()
-        self._total = 0
+        with self._lock:
+            self._values.clear()
+            self._total = 0
 
 
 def identity(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:

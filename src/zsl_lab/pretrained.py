@@ -125,6 +125,8 @@ def facts(
     on_gpu = hardware.accelerator == "gpu"
     device = torch.cuda.get_device_name() if on_gpu else f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     return {
+        "class": f"{config.method_class.__module__}.{config.method_class.__qualname__}",
+        "callbacks": {name: node for name, node in config.callbacks.items() if name != "progress"},
         "method": config.method.model_dump(mode="json", exclude=later),
         "dataset": config.plain["dataset"],
         "hashes": hashes,

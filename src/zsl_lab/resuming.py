@@ -144,8 +144,9 @@ def evaluation(result: Result) -> str:
 
 
 def _earlier(place: Path, now: Settings | None) -> Iterator[Earlier]:
-    """Runs of the same settings, the newest first: folders are named by the time."""
-    for folder in sorted(place.iterdir(), reverse=True) if place.is_dir() else ():
+    """Runs of the same settings, the newest first."""
+    begun = {path.parent: path.stat().st_mtime for path in place.glob(f"*/{CONFIG_FILE}")}
+    for folder in sorted(begun, key=lambda folder: (begun[folder], folder.name), reverse=True):
         found = look(folder, now)
         if found and not found.differing:
             yield found

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
@@ -28,14 +29,15 @@ from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.splits import Split, redraw, test_split, validation_split
 from zsl_lab.errors import CheckpointError, ConfigError, InterruptionError, TrainingError, output_error
 from zsl_lab.files import atomic_write
-from zsl_lab.hardware import Hardware, check_processes, find_hardware, processor
+from zsl_lab.hardware import Hardware, check_processes, check_started, find_hardware, processor
 from zsl_lab.memory import Memory, identity
 from zsl_lab.methods.base import Check, ZeroShotMethod
 from zsl_lab.methods.complexity import complexity
 from zsl_lab.pretrained import SharedPretraining
 from zsl_lab.pretrained import facts as pretraining_facts
 from zsl_lab.reporting import artifacts, loggers, metrics_csv
-from zsl_lab.result import Result, git_commit, versions
+from zsl_lab.reporting.artifacts import PREDICTIONS_FILE
+from zsl_lab.result import RESULT_FILE, Result, git_commit, versions
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,13 @@ def run(cfg: DictConfig) -> Result:
     checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
     if config.task == "test" and checkpoint is None:
         raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
+    check_started(config.trainer)
     hardware = find_hardware(config.trainer)
     check_processes(config.trainer, hardware)
     folder = Path(config.paths.run_dir)
     resumed = config.task == "fit" and checkpoint is not None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not resumed and distributed.is_main():
-            atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
         if config.method_class.takes == "images":
             config.dataset.image_view()  # an error where there are no images, before anything else is missed
         if config.task == "fit":
@@ -110,6 +111,8 @@ def run(cfg: DictConfig) -> Result:
         benchmark = _load_benchmark(config)
         if checkpoint is not None:
             _check_same_benchmark(checkpoint["zsl_lab"], benchmark, config)
+        if not resumed and distributed.is_main():
+            _begin(folder, config)
         experiment = _Experiment(config, benchmark, folder, hardware)
         return experiment.test_only(checkpoint) if config.task == "test" and checkpoint else experiment.fit(checkpoint)
     except Exception as error:
@@ -123,6 +126,16 @@ def run(cfg: DictConfig) -> Result:
         raise found from error
     finally:
         distributed.disconnect()
+
+
+def _begin(folder: Path, config: RunConfig) -> None:
+    """Write the configuration; what another run left in this folder is no part of this one, and nobody shall take it for its own."""
+    for name in (RESULT_FILE, PREDICTIONS_FILE, metrics_csv.FILE):
+        (folder / name).unlink(missing_ok=True)
+    if config.task == "fit":
+        for path in (folder / "checkpoints").glob("*.ckpt"):
+            path.unlink()
+    atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
 
 
 class _Experiment:
@@ -256,11 +269,10 @@ class _Experiment:
         saver = PhaseCheckpoint(self.folder, about, is_best, every=config.trainer.save_every_n_steps, resumed=resumed)
         clock = Stopwatch()
         trainer = self._trainer([saver, clock], epochs=len(steps), look=looks)
-        place = self._place_of_pretraining(phase, chosen, looks) if first_step == 0 else None
-        if place is not None and resumed_at is not None and resumed_at >= place.steps:
-            place = None
+        # what was resumed may have begun on other hardware, or with other versions, than the facts that it is shared by
+        place = self._place_of_pretraining(phase, chosen, looks) if first_step == 0 and not resumed else None
         try:
-            pretrained = place if place and self._find_pretraining(place, trainer, saver, resumed=resumed) else None
+            pretrained = place if place and self._find_pretraining(place, trainer, saver) else None
             state = pretrained.path if pretrained else config.ckpt if resumed else None
             trainer.fit(method, datamodule=data, ckpt_path=state, weights_only=True)
         except TrainingError as error:
@@ -282,17 +294,17 @@ class _Experiment:
         facts = pretraining_facts(config, self.benchmark, phase, chosen.calibration, self.hardware, looks=looks)
         return SharedPretraining(Path(config.paths.pretrained_dir), config.method.pretraining.steps, facts)
 
-    def _find_pretraining(self, place: SharedPretraining, trainer: pl.Trainer, saver: PhaseCheckpoint, *, resumed: bool) -> bool:
+    def _find_pretraining(self, place: SharedPretraining, trainer: pl.Trainer, saver: PhaseCheckpoint) -> bool:
         """Whether to start from what was done before; it is logged as if it had been done here. Else this run may leave its own."""
         several = self.hardware.processes > 1
         if several:
             trainer.strategy.setup_environment()  # connects the processes: the first looks for all
         # of several processes the others would lose patience
-        rows = place.find_or_claim(wait=not several and not resumed) if distributed.is_main() else None
+        rows = place.find_or_claim(wait=not several) if distributed.is_main() else None
         rows, claimed = distributed.gather((rows, place.claimed))[0]
         if claimed:
             saver.share(place)
-        if rows is None or resumed:
+        if rows is None:
             return False
         for logger in self._loggers:
             loggers.log_rows(logger, rows)
@@ -399,7 +411,11 @@ class _Experiment:
 
     def _trainer(self, callbacks: list[pl.Callback], *, epochs: int, look: bool) -> pl.Trainer:
         chosen, hardware = self.config.trainer, self.hardware
-        local = [] if chosen.launch == "slurm" or hardware.nodes > 1 else [LightningEnvironment()]
+        environment: list[Any] = []
+        if chosen.launch == "slurm":  # resume=auto goes on after a requeue; Lightning's own way would load a state of another phase
+            environment = [SLURMEnvironment(auto_requeue=False)]
+        elif hardware.nodes == 1:
+            environment = [LightningEnvironment()]
         extra = [instantiate(node) for node in self.config.callbacks.values()] if epochs and distributed.is_main() else []
         return pl.Trainer(
             accelerator=hardware.accelerator,
@@ -416,7 +432,7 @@ class _Experiment:
             logger=self._loggers if epochs else False,
             callbacks=[*extra, *callbacks],
             enable_checkpointing=True,
-            plugins=[checkpoints.AtomicCheckpointIO(), *local],
+            plugins=[checkpoints.AtomicCheckpointIO(), *environment],
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=str(self.folder),

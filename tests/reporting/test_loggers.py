@@ -3,11 +3,12 @@ from __future__ import annotations
 import builtins
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -24,9 +25,11 @@ Configure = Callable[..., DictConfig]
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    yield
+    wandb.teardown()  # a process keeps the mode that it began with
 
 
 @pytest.fixture

@@ -403,6 +403,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what exact resume needs, as plain containers and tensors (``weights_only=True`` loads them)."""
+        distributed.check_agreement(self.parameters())
         on_gpu = self.device.type == "cuda"
         random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if on_gpu else None}
         first, *others = distributed.gather(random)

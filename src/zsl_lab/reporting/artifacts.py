@@ -17,6 +17,7 @@ from zsl_lab.reporting import figures
 from zsl_lab.reporting.metrics_csv import read_rows
 from zsl_lab.result import Result
 
+PREDICTIONS_FILE = "predictions.csv"
 #: index in the benchmark, class position among all, class position among unseen; one entry a test sample
 Predicted = tuple[Tensor, Tensor, Tensor]
 
@@ -39,7 +40,7 @@ def write_predictions(folder: Path, data: PhaseDataModule, predicted: Predicted)
     for i in range(len(index)):
         split = "test_unseen" if unseen[i] else "test_seen"
         writer.writerow([split, index[i], labels[i], ids[gzsl[i]], ids[zsl[i]] if unseen[i] else ""])
-    atomic_write(folder / "predictions.csv", buffer.getvalue().encode())
+    atomic_write(folder / PREDICTIONS_FILE, buffer.getvalue().encode())
 
 
 def draw_figures(folder: Path, data: PhaseDataModule, method: ZeroShotMethod, result: Result, predicted: Predicted, selected: int) -> None:

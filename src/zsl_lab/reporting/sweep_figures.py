@@ -91,7 +91,7 @@ def against_number(settings: Sequence[Setting], keys: Sequence[str], place: int,
     # one key alone: both parts in one panel, to compare; else a panel each
     panels = [parts] if not others else [[part] for part in parts]
     figure = new_figure(5.6 if len(panels) == 1 else 9.6, 3.6)
-    for axes, own in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
+    for axes, own in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for part in own:
             label, colour = PARTS[part]
             if len(combinations) > MAX_LINES:
@@ -106,7 +106,6 @@ def against_number(settings: Sequence[Setting], keys: Sequence[str], place: int,
         if others:
             axes.set(title=f"H on {PARTS[own[0]][0]}")
         axes.set(xlabel=_plain_key(keys[place]))
-        axes.tick_params(labelleft=True)
         axes.grid()
         _scale(axes.xaxis, numbers)
     first = figure.axes[0]
@@ -196,17 +195,17 @@ def heat_map(settings: Sequence[Setting], keys: Sequence[str], path: PathLike) -
     parts = _parts(settings)
     columns, rows = _ordered(settings, 0), _ordered(settings, 1)
     drawn = 2 * len(settings) < len(columns) * len(rows)
-    figures = [setting.part(part).mean for setting in settings for part in parts]
-    known = [mean for mean in figures if not math.isnan(mean)]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
     numbers = [_numbers(settings, place) for place in (0, 1)]
     as_points = drawn and all(values is not None for values in numbers)
     cell = 0.62 if max(len(columns), len(rows)) <= MAX_ANNOTATED else 0.22
     width, height = (3.6, 3.2) if as_points else (max(2.2, cell * len(columns)) + 0.9, max(1.8, cell * len(rows)) + 0.6)
-    figure = new_figure(width * len(parts) + 1.2, height + 0.6)
+    figure = new_figure((width + 0.9) * len(parts) + 0.3, height + 0.6)
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for axes, part in zip(panels, parts, strict=True):
         means = [setting.part(part).mean for setting in settings]
+        # colours of its own: validation classes and test differ more from each other than settings do
+        known = [mean for mean in means if not math.isnan(mean)]
+        low, high = (min(known), max(known)) if known else (0.0, 1.0)
         if as_points:
             assert numbers[0] is not None
             assert numbers[1] is not None
@@ -226,9 +225,9 @@ def heat_map(settings: Sequence[Setting], keys: Sequence[str], path: PathLike) -
             if max(len(columns), len(rows)) <= MAX_ANNOTATED:
                 _annotate(axes, matrix, settings, part, (columns, rows), (low + high) / 2)
         axes.set(title=f"H on {PARTS[part][0]}", xlabel=_plain_key(keys[0]))
+        bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, label=_H if axes is panels[-1] else None)
+        bar.outline.set_visible(False)
     panels[0].set(ylabel=_plain_key(keys[1]))
-    bar = figure.colorbar(image, ax=list(panels), fraction=0.05, pad=0.02, label=_H)
-    bar.outline.set_visible(False)
     save_png(figure, path)
 
 

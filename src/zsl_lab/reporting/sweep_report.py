@@ -109,6 +109,6 @@ def _told(job: Job, keys: Sequence[str]) -> str:
 def _short(value: str) -> str:
     """A number that a sweeper drew, to four digits."""
     try:
-        return value if len(value) <= 7 else f"{float(value):.4g}"
+        return value if len(value) <= 7 or value.isdecimal() else f"{float(value):.4g}"
     except ValueError:
         return value

@@ -23,7 +23,7 @@ from zsl_lab.config import checked
 from zsl_lab.errors import ConfigError
 from zsl_lab.files import atomic_write
 from zsl_lab.reporting.loggers import RunFacts, RunLogger, figures, number, replay
-from zsl_lab.result import RESULT_FILE, Result, git_commit
+from zsl_lab.result import Result, git_commit
 
 FOLDER = "wandb"
 #: holds the W&B run's id, for a resumed run to go on with
@@ -189,10 +189,9 @@ def _mode() -> tuple[Mode, str]:
 
 
 def _run_id(facts: RunFacts) -> tuple[str, bool]:
-    """The W&B run's id, and whether there was one: that of an unfinished or resumed run in this folder, otherwise a new one, kept there."""
+    """The W&B run's id, and whether there was one: that of the run that is resumed in this folder, otherwise a new one, kept there."""
     path = facts.folder / FOLDER / ID_FILE
-    finished = (facts.folder / RESULT_FILE).exists()
-    if path.is_file() and (facts.resumed or not finished):
+    if path.is_file() and facts.resumed:
         return path.read_text(encoding="utf-8").strip(), True
     # an agent of a W&B sweep gives its run an id; a variable that was set for a whole sweep of ours would join all jobs
     given = None if facts.sweep else os.environ.get("WANDB_RUN_ID")

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy, normalize
 from torchmetrics.classification import MulticlassAveragePrecision
 
+from zsl_lab import distributed
 from zsl_lab.data.datamodule import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.image_module import ImageDataModule
 from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMethod
@@ -281,6 +282,7 @@ class N3(ZeroShotMethod):
             # in single precision, as where the weights are given
             with torch.autocast(self.device.type, enabled=False):
                 self._measure_features(self.trainer.datamodule)  # type: ignore[attr-defined]
+                distributed.average([self.centre] if self.whitening is None else [self.centre, self.whitening])
         self._set_learning_rate()
         losses = self.losses(batch)
         self.descend(losses["cross_entropy"], self._optimizers[-1])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -477,3 +478,30 @@ def test_a_sweep_that_was_really_killed_finds_what_it_would_have_found_at_once(r
     resumed, whole = (json.loads((place / "0_mmvae_digits" / "result.json").read_text()) for place in (folder, Path("whole")))
     assert resumed["metrics"] == whole["metrics"]
     assert resumed["validation"] == whole["validation"]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_jobs_in_other_processes_too(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    arguments = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=mmvae", *SHORT, "method.steps=100000", "seed=0,1,2"]
+    environment = {**os.environ, "ZSL_LAB_CACHE": str(tmp_path / "cache")}
+    # whoever of them still lives holds the other end of the pipe open
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zsl_lab", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 100
+        while not list(tmp_path.glob("outputs/sweeps/*/*/metrics.csv")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 143
+    assert "sweep.resume=true" in said

@@ -450,13 +450,21 @@ def test_a_gpu_that_is_not_there_is_a_sentence(configure: Configure) -> None:
 
 
 def test_what_another_run_left_in_the_folder_is_not_taken_for_this_one(configure: Configure, tmp_path: Path) -> None:
-    run(configure("method=mmvae", *SHORT))
+    trained = run(configure("method=mmvae", *SHORT))
     folder = tmp_path / "run"
     # what cannot even begin leaves the earlier run alone
     with pytest.raises(DataError):
         run(configure("method=mmvae", *SHORT, "dataset=awa2", f"paths.data_dir={tmp_path}", "tuned=none"))
     assert OmegaConf.load(folder / "config.yaml").dataset.name == "digits"
     assert (folder / "result.json").exists()
+    # nor does a test write over what it reads
+    again = configure("method=mmvae", *SHORT, "task=test")
+    again.ckpt = str(folder / "checkpoints" / "best.ckpt")
+    assert run(again) == trained
+    assert (folder / "metrics.csv").exists()
+    with pytest.raises(ConfigError, match="it lies in the folder of this run, which would write over it"):
+        run(configure("method=sgal", *SHORT_SGAL, f"method.init_from={again.ckpt}"))
+    assert (folder / "checkpoints" / "best.ckpt").exists()
     with power_cut(MMVAE, 10):
         run(configure("method=mmvae", *SHORT, "seed=1"))
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -77,7 +77,8 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
             failed = _wait(children)
         except KeyboardInterrupt:
             _interrupt(children)
-            raise (TerminationError if terminated else InterruptionError)(_how_to_go_on(folder, terminated)) from None
+            happened = "Terminated" if terminated else "Interrupted"
+            raise (TerminationError if terminated else InterruptionError)(how_to_go_on(folder, happened)) from None
         finally:
             _kill(children)
             if may:
@@ -166,8 +167,8 @@ def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
         child.wait()
 
 
-def _how_to_go_on(folder: Path, terminated: bool) -> str:
-    happened = "Terminated" if terminated else "Interrupted"
+def how_to_go_on(folder: Path, happened: str) -> str:
+    """What to tell a user whose run was stopped: ``happened`` is ``Interrupted`` or ``Terminated``."""
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return (

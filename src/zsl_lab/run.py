@@ -111,8 +111,8 @@ def run(cfg: DictConfig) -> Result:
         benchmark = _load_benchmark(config)
         if checkpoint is not None:
             _check_same_benchmark(checkpoint["zsl_lab"], benchmark, config)
-        if not resumed and distributed.is_main():
-            _begin(folder, config)
+        if config.task == "test" and distributed.is_main():
+            _write_config(folder, config)
         experiment = _Experiment(config, benchmark, folder, hardware)
         return experiment.test_only(checkpoint) if config.task == "test" and checkpoint else experiment.fit(checkpoint)
     except Exception as error:
@@ -129,12 +129,15 @@ def run(cfg: DictConfig) -> Result:
 
 
 def _begin(folder: Path, config: RunConfig) -> None:
-    """Write the configuration; what another run left in this folder is no part of this one, and nobody shall take it for its own."""
+    """Begin a run: what another left in this folder is no part of it, and nobody shall take it for its own."""
     for name in (RESULT_FILE, PREDICTIONS_FILE, metrics_csv.FILE):
         (folder / name).unlink(missing_ok=True)
-    if config.task == "fit":
-        for path in (folder / "checkpoints").glob("*.ckpt"):
-            path.unlink()
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        path.unlink()
+    _write_config(folder, config)
+
+
+def _write_config(folder: Path, config: RunConfig) -> None:
     atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
 
 
@@ -152,20 +155,22 @@ class _Experiment:
 
     def fit(self, checkpoint: dict[str, Any] | None) -> Result:
         """Select (where validation does), refit, test once; the loggers learn of all of it."""
+        start = self._start()
+        if checkpoint is None and distributed.is_main():
+            _begin(self.folder, self.config)
         if checkpoint is not None and distributed.is_main():
             metrics_csv.rewind(self.folder, checkpoint["zsl_lab"]["phase"], checkpoint["method_state"]["step"])
         facts = loggers.RunFacts(self.folder, self.config.plain, resumed=checkpoint is not None)
         with loggers.opened(facts, self.config.loggers) as self._loggers:
-            result = self._fit(checkpoint)
+            result = self._fit(checkpoint, start)
             loggers.log_result(self._loggers, result)
         return result
 
-    def _fit(self, checkpoint: dict[str, Any] | None) -> Result:
+    def _fit(self, checkpoint: dict[str, Any] | None, start: dict[str, Any] | None) -> Result:
         selection = self.config.selection
         about = checkpoint["zsl_lab"] if checkpoint else None
         resume_phase = about["phase"] if about else None
         resumed_at = {about["phase"]: int(checkpoint["method_state"]["step"])} if checkpoint and about else {}
-        start = self._start()
         chosen = Chosen(about["selected"], about.get("calibration", 0.0), about.get("validation")) if about else Chosen(None, 0.0)
         spent = about["spent"] if about else {"steps": 0, "seconds": 0.0}
         if selection.name == "validation" and resume_phase != "refit":
@@ -315,6 +320,11 @@ class _Experiment:
         config, path = self.config, self.config.method.initial_weights
         if path is None:
             return None
+        if Path(path).resolve().is_relative_to(self.folder.resolve()):
+            raise ConfigError(
+                f"method.init_from={path}: it lies in the folder of this run, which would write over it. "
+                "Give this run another hydra.run.dir, or move the checkpoint."
+            )
         checkpoint = checkpoints.read(Path(path), "method.init_from")
         about, here = checkpoint["zsl_lab"], self.benchmark.provenance
         if about["phase"] != "refit" or (about["splits_sha256"], about["features_sha256"]) != (here.splits_sha256, here.features_sha256):

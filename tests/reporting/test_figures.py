@@ -19,17 +19,22 @@ from zsl_lab.reporting.style import new_figure
 LONG = "great_crested_flycatcher_{}"
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were made."""
+def made_by(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a module makes from now on."""
     made: list[Figure] = []
 
     def keep(width: float, height: float) -> Figure:
         made.append(new_figure(width, height))
         return made[-1]
 
-    monkeypatch.setattr(figures, "new_figure", keep)
+    monkeypatch.setattr(module, "new_figure", keep)
     return made
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were made."""
+    return made_by(figures, monkeypatch)
 
 
 def check(path: Path, *, widest: int = 4500, highest: int = 4500) -> None:

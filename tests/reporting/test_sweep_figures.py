@@ -8,9 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from tests.reporting.test_figures import check
+from tests.reporting.test_figures import check, made_by
 from zsl_lab.reporting import sweep_figures
-from zsl_lab.reporting.style import new_figure
 from zsl_lab.reporting.sweep_figures import Setting, draw
 from zsl_lab.reporting.tables import Figure
 
@@ -20,14 +19,7 @@ NONE = Figure(math.nan, None)
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawing]:
     """The figures that were made."""
-    made: list[Drawing] = []
-
-    def keep(width: float, height: float) -> Drawing:
-        made.append(new_figure(width, height))
-        return made[-1]
-
-    monkeypatch.setattr(sweep_figures, "new_figure", keep)
-    return made
+    return made_by(sweep_figures, monkeypatch)
 
 
 def setting(*values: str, validation: float | None = None, test: float = 40.0, sd: float | None = None) -> Setting:

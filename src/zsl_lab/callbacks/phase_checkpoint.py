@@ -13,7 +13,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from zsl_lab import distributed
-from zsl_lab.errors import TerminationError, quoted
+from zsl_lab.errors import TerminationError
+from zsl_lab.launch import how_to_go_on
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.pretrained import SharedPretraining
 from zsl_lab.reporting.metrics_csv import read_rows
@@ -66,13 +67,8 @@ class PhaseCheckpoint(Checkpoint):
         self._shared = pretraining
 
     def how_to_go_on(self, happened: str) -> str:
-        """What to tell a user whose run was stopped: ``happened`` is ``Interrupted`` or ``Terminated``."""
-        if not self.last_path.exists():
-            return (
-                f"{happened} before the first check: nothing was saved. "
-                "selection.check_every and trainer.save_every_n_steps set how often a state is."
-            )
-        return f"{happened}. Go on with:\n  python -m zsl_lab {quoted('ckpt', str(self.last_path))}"
+        """See :func:`zsl_lab.launch.how_to_go_on`."""
+        return how_to_go_on(self._folder, happened)
 
     @property
     def last_good(self) -> str:

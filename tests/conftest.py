@@ -71,15 +71,40 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a finished run of a method, as in SHORT_FIT and without figures; made once, so leave it as it is."""
+    place = tmp_path_factory.mktemp("short_runs")
+
+    def short_run(method: str) -> Path:
+        folder = place / method
+        if not folder.exists():
+            from zsl_lab.reporting import artifacts
+            from zsl_lab.run import run
+
+            with pytest.MonkeyPatch.context() as patch:
+                # drawing takes longer than the training
+                patch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+                run(composed(folder, f"method={method}", *SHORT_FIT[method]))
+        return folder
+
+    return short_run
+
+
+def composed(folder: Path, *overrides: str) -> DictConfig:
+    """A configuration that writes to a folder, with a cache beside it."""
+    with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+        cfg = compose("config", list(overrides))
+    cfg.paths.run_dir = str(folder)
+    cfg.paths.cache_dir = str(folder.parent / "cache")
+    return cfg
+
+
 @pytest.fixture
 def configure(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose a configuration from overrides, writing below the test's own folder."""
 
     def configure(*overrides: str, run_dir: str = "run") -> DictConfig:
-        with initialize_config_module("zsl_lab.conf", version_base="1.3"):
-            cfg = compose("config", list(overrides))
-        cfg.paths.run_dir = str(tmp_path / run_dir)
-        cfg.paths.cache_dir = str(tmp_path / "cache")
-        return cfg
+        return composed(tmp_path / run_dir, *overrides)
 
     return configure

@@ -73,7 +73,7 @@ def test_an_unknown_method_is_answered_with_the_choices(refused: Refused) -> Non
 
 
 def test_an_unknown_dataset_is_answered_with_the_choices(refused: Refused) -> None:
-    assert "Choices of dataset: apy, awa1, awa2, cub, digits, flo, flowers, sun, synthetic" in refused("dataset=imagenet")
+    assert "Choices of dataset: apy, awa1, awa2, cub, digits, flo, flowers, own, sun, synthetic" in refused("dataset=imagenet")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
         ),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0."),
         ("task=tset", "task=tset: input should be 'fit', 'test' or 'predict'."),
-        ("task=predict", "task=predict needs a trained N3: ckpt=RUN"),
+        ("task=predict", "task=predict needs a trained method: ckpt=RUN"),
         ("images=pictures/", "images=pictures/: this key belongs to task=predict."),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed: half precision needs a GPU"),
         ("task=test", "task=test needs a checkpoint"),

@@ -147,13 +147,14 @@ def test_one_checkpoint_has_the_same_figures_on_one_two_and_three_processes(run_
         assert done.returncode == 0, done.stderr
         assert result(folder)["metrics"] == pytest.approx(whole["metrics"], abs=1e-6)
         assert result(folder)["per_class"] == whole["per_class"]
-        assert (folder / "predictions.csv").read_text() == (run_of_two / "predictions.csv").read_text()
+        for name in ("predictions.csv", "tradeoff.csv"):
+            assert (folder / name).read_text() == (run_of_two / name).read_text()
 
 
 @pytest.mark.slow
 def test_files_are_written_once(run_of_two: Path) -> None:
     names = {path.name for path in run_of_two.iterdir()}
-    assert names == {".hydra", "checkpoints", "config.yaml", "figures", "metrics.csv", "predictions.csv", "result.json"}
+    assert names == {".hydra", "checkpoints", "config.yaml", "figures", "metrics.csv", "predictions.csv", "result.json", "tradeoff.csv"}
     rows = (run_of_two / "metrics.csv").read_text().splitlines()
     assert len(rows) == len(set(rows))
 

@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from zsl_lab.errors import OutputError
-from zsl_lab.files import atomic_write
+from zsl_lab.files import atomic_write, atomic_write_all
 
 
 def test_writes_bytes_and_makes_the_folder(tmp_path: Path) -> None:
@@ -86,3 +86,16 @@ def test_says_that_a_file_is_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"Cannot write .*inner"):
         atomic_write(tmp_path / "file" / "inner", b"new")
+
+
+def test_of_files_that_belong_together_all_are_written_or_none(tmp_path: Path) -> None:
+    atomic_write_all({tmp_path / "a": b"old", tmp_path / "deeper" / "b": lambda file: file.write(b"old too")})
+
+    def fail(file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"Cannot write .*b: the disk is full"):
+        atomic_write_all({tmp_path / "a": b"new", tmp_path / "deeper" / "b": fail, tmp_path / "c": b"new"})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "deeper"]
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "deeper" / "b").read_bytes()) == (b"old", b"old too")

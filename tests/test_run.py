@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.base import Check
 from zsl_lab.methods.mmvae.method import MMVAE
-from zsl_lab.reporting import artifacts, metrics_csv
+from zsl_lab.reporting import artifacts, metrics_csv, tradeoff_csv
+from zsl_lab.result import Result
 from zsl_lab.run import run
 
 Configure = Callable[..., DictConfig]
@@ -76,6 +78,7 @@ def test_every_method_trains_and_leaves_the_whole_run_folder(configure: Configur
         "metrics.csv",
         "predictions.csv",
         "result.json",
+        "tradeoff.csv",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/training_curves.png",
@@ -115,11 +118,22 @@ def test_predictions_let_anyone_recompute_every_figure(configure: Configure, tmp
     assert {row["zsl"] for row in rows if row["split"] == "test_unseen"} <= {"2", "4", "5"}
 
 
+def test_the_tradeoff_goes_through_the_calibrated_figures_and_encloses_ausuc(configure: Configure, tmp_path: Path) -> None:
+    result = run(configure("method=eszsl", *SHORT_FIT["eszsl"], "selection.calibrate=true"))
+    assert result.calibration
+    points = tradeoff_csv.read(tmp_path / "run")
+    at = {f"{point.constant:.6g}": (point.seen, point.unseen) for point in points}
+    assert at[f"{result.calibration:.6g}"] == pytest.approx((result.metrics["seen"], result.metrics["unseen"]), abs=1e-3)
+    assert at["0"][1] < result.metrics["unseen"]
+    area = sum((b.unseen - a.unseen) * (a.seen + b.seen) / 200 for a, b in pairwise(points))
+    assert area == pytest.approx(result.metrics["ausuc"], abs=0.1)
+
+
 @pytest.mark.parametrize("method", SHORT_FIT)
-def test_testing_a_checkpoint_gives_the_stored_figures(configure: Configure, tmp_path: Path, method: str) -> None:
-    trained = run(configure(f"method={method}", *SHORT_FIT[method]))
+def test_testing_a_checkpoint_gives_the_stored_figures(configure: Configure, short_run: Callable[[str], Path], method: str) -> None:
+    trained = Result.load(short_run(method))
     again = configure(f"method={method}", *SHORT_FIT[method], "task=test", run_dir="again")
-    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    again.ckpt = str(short_run(method) / "checkpoints" / "best.ckpt")
     tested = run(again)
     assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
     assert tested.oracle == trained.oracle

@@ -72,7 +72,9 @@ def real_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(cli, "_failures", [])
     monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
     made = Command(capsys, lambda arguments: monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments]))
-    monkeypatch.setattr(sweep_figures, "draw", lambda settings, keys, folder: made.drawn.append((len(settings), list(keys), folder)))
+    monkeypatch.setattr(
+        sweep_figures, "draw", lambda settings, keys, folder, suffix: made.drawn.append((len(settings), list(keys), folder))
+    )
     return made
 
 

@@ -35,6 +35,7 @@ def test_the_wheel_holds_the_whole_configuration_and_every_package(wheel: Path) 
     for path in (REPOSITORY / "src" / "zsl_lab").rglob("*.py"):
         assert f"zsl_lab/{path.relative_to(REPOSITORY / 'src' / 'zsl_lab')}" in names
     assert "zsl_lab/py.typed" in names
+    assert {f"zsl_lab/reporting/{name}" for name in ("published.yaml", "page.css", "page.js")} <= names
 
 
 @pytest.mark.slow

@@ -23,8 +23,9 @@ from torch.nn.functional import cross_entropy
 
 from zsl_lab.config import RunConfig, parse
 from zsl_lab.data.datamodule import Batch, ClassSpace
-from zsl_lab.methods.n3.base_network import BaseNetwork, build_base_network
+from zsl_lab.methods.n3.base_network import build_base_network
 from zsl_lab.methods.n3.method import N3, N3Config
+from zsl_lab.nn.base_network import BaseNetwork
 from zsl_lab.text import TokenStates
 
 ROUNDS = 15

@@ -1,7 +1,24 @@
 """zsl_lab: published zero-shot learning methods, interchangeable, on the same splits, with one evaluation."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from zsl_lab import torchvision_import
 
+__all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 torchvision_import.install()
+
+if TYPE_CHECKING:
+    from zsl_lab.inference import load
+else:
+
+    def __getattr__(name: str) -> Any:
+        """``load``, once somebody asks for it: PyTorch, which it brings, takes seconds to import."""
+        if name == "load":
+            from zsl_lab.inference import load
+
+            return load
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -63,6 +63,22 @@ def check_reported(checkpoint: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(f"ckpt={path}: this state is there to go on from, it is not the selected one. Give the run's best.ckpt.")
 
 
+def data_state(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """What the data module left of the phase: its classes, and how others become like its samples and classes.
+
+    Raises:
+        CheckpointError: A version wrote it that left no classes.
+    """
+    # Lightning files it under the name of the data module's class
+    for state in checkpoint.values():
+        if isinstance(state, Mapping) and isinstance(state.get("classes"), Mapping):
+            return state
+    raise CheckpointError(
+        f"ckpt={path}: this checkpoint does not say which classes it knows; an older version of zsl_lab wrote it. "
+        "task=test still evaluates it; to predict, train anew with this version."
+    )
+
+
 def read(path: Path, key: str) -> dict[str, Any]:
     """Load a checkpoint with ``weights_only=True``.
 
@@ -97,4 +113,8 @@ def read(path: Path, key: str) -> dict[str, Any]:
             f"{key}={path}: field 'format' is {about.get('format')}; this version reads {FORMAT}. "
             "Use the version of zsl_lab that wrote it, or train anew."
         )
+    wanted = {"config": about.get("config"), "method_state": checkpoint.get("method_state"), "state_dict": checkpoint.get("state_dict")}
+    for name, part in wanted.items():
+        if not isinstance(part, Mapping):
+            raise CheckpointError(f"{key}={path}: field '{name}' is missing; the file is damaged. Give another checkpoint, or train anew.")
     return checkpoint

@@ -6,6 +6,7 @@ Torch and Lightning are imported only once there is something to run, so that ``
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -35,7 +36,7 @@ SECTION_OF_GROUP = {"hardware": "trainer"}
 #: what a checkpoint brings with it: changed, it would be another run
 FIXED_BY_CHECKPOINT = ("method", "dataset", "selection", "seed", "tuned", "experiment")
 #: keys among them that only say where something lies, which another machine has elsewhere
-PLACES = ("method.base.weights", "method.text.model")
+PLACES = ("dataset.path", "method.base.weights", "method.text.model")
 
 #: choices of Hydra's own groups that come with packages, and the extra that brings them
 EXTRAS = {
@@ -210,7 +211,7 @@ def main() -> None:
     warnings.formatwarning = _format_warning
     try:
         _check_tuned(arguments)
-        sys.argv[1:] = _place_of_checkpoint(_composable(arguments))
+        sys.argv[1:] = _place_of_checkpoint(_composable(_own_dataset([_at_home(argument) for argument in arguments])))
         _experiment()
     except KeyboardInterrupt as error:
         _say(sweep.interrupted(error, arguments) or "Interrupted.")
@@ -349,6 +350,31 @@ def _key(override: str) -> str:
 def _given(arguments: Sequence[str]) -> dict[str, str]:
     """What the command line sets, as it is written there."""
     return {_key(argument): argument.partition("=")[2] for argument in arguments if not argument.startswith("-")}
+
+
+def _at_home(argument: str) -> str:
+    """``~/`` at the start of a value, which the shell leaves as it is and Hydra cannot read."""
+    key, equals, value = argument.partition("=")
+    return f"{key}{equals}{re.sub('(^|,)~(?=/)', lambda found: found[1] + str(Path.home()), value)}"
+
+
+def _own_dataset(arguments: list[str]) -> list[str]:
+    """``dataset.path=FILE`` is enough to choose the dataset that has this key; a checkpoint brings its own.
+
+    Raises:
+        ConfigError: Another dataset is chosen beside it.
+    """
+    given = _given(arguments)
+    if "dataset.path" not in given or given.get("ckpt", "null") not in ("", "null"):
+        return arguments
+    if "dataset" not in given:
+        return [*arguments, "dataset=own"]
+    if given["dataset"] != "own":
+        raise ConfigError(
+            f"dataset={given['dataset']}: dataset.path={given['dataset.path']} names a file, which is a dataset of its own. Leave "
+            f"dataset={given['dataset']} out to use the file, or leave dataset.path out."
+        )
+    return arguments
 
 
 def _composable(arguments: list[str]) -> list[str]:

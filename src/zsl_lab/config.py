@@ -17,7 +17,10 @@ from zsl_lab.errors import ConfigError, nearest
 from zsl_lab.hardware import Section, TrainerConfig
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 
-_PREDICT_ONLY = ("descriptions", "images")
+#: which classes to predict among: the checkpoint's and those given, the unseen ones and those given, or only those given
+Among = Literal["all", "unseen", "new"]
+
+_PREDICT_ONLY = ("features", "images", "weights", "classes", "descriptions", "among")
 #: no settings of a run: what is predicted, and how the command finds an earlier run
 _NOT_STORED = (*_PREDICT_ONLY, "resume", "sweep")
 
@@ -61,8 +64,12 @@ class RunConfig(BaseModel):
 
     task: Literal["fit", "test", "predict"]
     ckpt: Path | None
-    descriptions: Path | None
+    features: Path | None
     images: Path | None
+    weights: Path | None
+    classes: Path | None
+    descriptions: Path | None
+    among: Among | None
     seed: int
     deterministic: bool
     paths: PathsConfig
@@ -90,8 +97,12 @@ class _Top(Section):
     seed: int = Field(ge=0, lt=2**32)
     deterministic: bool = False
     debug: bool
-    descriptions: str | None = None
+    features: str | None = None
     images: str | None = None
+    weights: str | None = None
+    classes: str | None = None
+    descriptions: str | None = None
+    among: Among | None = None
 
 
 def parse(cfg: DictConfig) -> RunConfig:
@@ -117,8 +128,12 @@ def parse(cfg: DictConfig) -> RunConfig:
     return RunConfig(
         task=top.task,
         ckpt=Path(top.ckpt) if top.ckpt else None,
-        descriptions=Path(top.descriptions).expanduser() if top.descriptions else None,
-        images=Path(top.images).expanduser() if top.images else None,
+        features=_path(top.features),
+        images=_path(top.images),
+        weights=_path(top.weights),
+        classes=_path(top.classes),
+        descriptions=_path(top.descriptions),
+        among=top.among,
         seed=top.seed,
         deterministic=top.deterministic,
         paths=checked(PathsConfig, plain["paths"], "paths"),
@@ -131,6 +146,10 @@ def parse(cfg: DictConfig) -> RunConfig:
         callbacks=plain.get("callbacks") or {},
         plain={key: value for key, value in plain.items() if key not in _NOT_STORED},
     )
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value).expanduser() if value else None
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from zsl_lab.errors import OutputError
 
+#: the bytes of a file, or a function that writes them to the binary file it is given
+Content = bytes | Callable[[IO[bytes]], object]
 
-def atomic_write(path: str | os.PathLike[str], content: bytes | Callable[[IO[bytes]], object]) -> Path:
+
+def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
     """Write a file through a temporary one beside it, which takes its place once all of it is on the disk.
 
     Args:
@@ -28,29 +31,44 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | Callable[[IO[byt
             a file that stood at ``path`` before is untouched and the temporary one is gone.
     """
     path = Path(path)
-    # a name of its own for every call: several runs may write into one folder
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                if isinstance(content, bytes):
-                    file.write(content)
-                else:
-                    content(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {_reason(error)}.") from error
+    atomic_write_all({path: content})
     return path
 
 
-def _reason(error: OSError) -> str:
+def atomic_write_all(contents: Mapping[Path, Content]) -> None:
+    """Write files that belong together as :func:`atomic_write` does; none takes its place before all are on the disk.
+
+    Raises:
+        OutputError: As :func:`atomic_write` does.
+    """
+    temporaries: dict[Path, Path] = {}
+    path = Path()
+    try:
+        try:
+            for path, content in contents.items():
+                # a name of its own for every call: several runs may write into one folder
+                temporaries[path] = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporaries[path], "xb") as file:
+                    if isinstance(content, bytes):
+                        file.write(content)
+                    else:
+                        content(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path, temporary in temporaries.items():
+                os.replace(temporary, path)
+        except BaseException:
+            for temporary in temporaries.values():
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be written, and what to do: the end of a sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full (or its quota is used up); free some space, or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -1,167 +1,228 @@
-"""Classes of one's own: a trained N3 makes a network for them from their texts, and sorts a folder of images with it."""
+"""``task=predict``: classes for samples of one's own, by a checkpoint alone, among its classes or others that are given only now."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import warnings
+import json
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import h5py
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from zsl_lab import checkpoints
+from zsl_lab.arguments import console
 from zsl_lab.config import RunConfig, parse
-from zsl_lab.data.benchmark import ImageArray
+from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.datamodule import ClassSpace
-from zsl_lab.data.dataset import ImageView
-from zsl_lab.data.image_files import decode
-from zsl_lab.data.image_folder import find_pictures, read_descriptions
-from zsl_lab.data.image_module import EVALUATION_BATCH, crop
-from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
-from zsl_lab.files import atomic_write
-from zsl_lab.hardware import TrainerConfig
+from zsl_lab.data.descriptions import read_descriptions
+from zsl_lab.data.image_files import find_pictures
+from zsl_lab.data.mat import read_mat
+from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.files import atomic_write_all
+from zsl_lab.inference import FeaturePredictor, ImagePredictor, Predictions, Predictor, restore
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.base_network import build_base_network
-from zsl_lab.methods.n3.generator import Adaptation
-from zsl_lab.text import encode
+from zsl_lab.result import RESULT_FILE
 
 PREDICTIONS_FILE = "predictions.csv"
+SUMMARY_FILE = "predictions.json"
 NETWORK_FILE = "network.pth"
 
-_OWN_COLUMNS = ("file", "predicted", "probability")
-_MISSING = {
-    "ckpt": "task=predict needs a trained N3: ckpt=RUN, a run's folder, or ckpt=RUN/checkpoints/best.ckpt.",
-    "descriptions": 'task=predict needs the classes: descriptions=my_classes.json, with {"name": "text", ...} in the file.',
-    "images": "task=predict needs a folder of images: images=my_images/.",
-}
-#: so many broken images are named, so many classes printed
-_SHOWN_IMAGES = 3
+_FIELD = "features"
+_EXAMPLES = "features=FILE (.npy, .h5 or .mat)"
+_RESERVED = ("file", "sample", "predicted", "score", "probability")
+#: so many classes of a sample stand in the summary
+_BEST = 5
+#: so many classes are printed
 _SHOWN_CLASSES = 20
+#: rows made into text at once
+_BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was made for the classes, and what it says of the images.
+    """What was predicted, and where it stands.
 
     Attributes:
-        classes: The k classes' names, in the order of the file that describes them.
-        files: The N images, relative to their folder.
-        probabilities: ``[N, k]``; a row adds up to 1.
-        base: The network that was adapted (``method.base.name``), and what of it the classifier reads if that is not its end.
+        predictions: Classes and scores.
+        files: The N images, relative to their folder; None where the samples are feature vectors.
+        method: The name of the method.
+        dataset: What it was trained on.
+        checkpoint: Its file.
+        score: What a score is called: ``score`` or ``probability``.
         table: The file of predictions.
-        network: The file of the adapted network's state dict.
+        summary: The file of each sample's best classes.
+        network: The file of the adapted network's state dict, where there is one.
+        base: The network that was adapted (``method.base.name``), and what of it the classifier reads if that is not its end.
     """
 
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    probabilities: Tensor
-    base: str
+    predictions: Predictions
+    files: tuple[str, ...] | None
+    method: str
+    dataset: str
+    checkpoint: Path
+    score: str
     table: Path
-    network: Path
-
-    @property
-    def predicted(self) -> list[str]:
-        """The likeliest class of each image."""
-        return [self.classes[position] for position in self.probabilities.argmax(1).tolist()]
+    summary: Path
+    network: Path | None = None
+    base: str | None = None
 
 
 def predict(cfg: DictConfig) -> Prediction:
-    """Classify a folder of images among classes that nobody need have trained on.
+    """Classify samples among the classes of a checkpoint, or classes that nobody need have trained on.
 
-    Writes ``predictions.csv`` (file, predicted class, its probability, then the probability of each class) and
-    ``network.pth``, the adapted network (see :meth:`N3.export`): both, or nothing.
+    Writes ``predictions.csv`` (file or sample, predicted class, its score, then the score of each class) and ``predictions.json``
+    (the classes, and each sample's best), for N3 also ``network.pth``, the adapted network (see :meth:`N3.export`): all, or nothing.
 
     Args:
-        cfg: The configuration that the checkpoint was trained with, and ``ckpt``, ``descriptions``, ``images``;
+        cfg: The configuration that the checkpoint was trained with, ``ckpt`` and the keys of task=predict;
             ``paths.run_dir`` is the folder that is written to.
 
     Raises:
         ZslLabError: Anything that the user can mend, as a sentence.
     """
     config = parse(cfg)
-    if config.ckpt and not issubclass(config.method_class, N3):
-        raise ConfigError(
-            f"ckpt={config.ckpt}: this is a checkpoint of method={config.method.name}. task=predict so far works for methods that take "
-            "images (method=n3): give a checkpoint of such a run."
-        )
-    missing = [sentence for key, sentence in _MISSING.items() if getattr(config, key) is None]
-    if missing:
-        raise ConfigError("\n".join(missing))
-    assert config.ckpt
-    assert config.descriptions
-    assert config.images
-    path = checkpoints.reported(config.ckpt)
-    checkpoint = checkpoints.read(path, "ckpt")
-    checkpoints.check_reported(checkpoint, path)
-    view = config.dataset.image_view()
-    names, texts = _read_classes(config.descriptions, view.description_format)
-    files = _find_images(config.images)
-    method = _made_for(names, texts, config, view.channels, checkpoint, path).to(_device(config.trainer)).eval()
-    with torch.no_grad():
-        adaptation = method.adapt(torch.arange(len(names), device=method.device))
-        probabilities = _probabilities(method, adaptation, files, view)
+    _check_keys(config)
+    files = _find_images(config.images) if config.images else None
+    predictor = restore(config)
+    given = _new_classes(config, predictor)
+    candidates = predictor.candidates_with(given, config.among)
+    network, base = None, None
+    if isinstance(predictor, FeaturePredictor):
+        with _features(config, files, predictor) as (rows, origin):
+            predictions = predictor.scored(predictor.checked(rows, origin), candidates, origin)
+    else:
+        assert isinstance(predictor, ImagePredictor)
+        predictions = predictor.scored(files, candidates)
+        if isinstance(predictor.network, N3):
+            network, base = _exported(predictor.network), predictor.network.base.description
     folder = Path(config.paths.run_dir)
-    relative = tuple(file.relative_to(config.images).as_posix() for file in files)
-    prediction = Prediction(names, relative, probabilities, method.base.description, folder / PREDICTIONS_FILE, folder / NETWORK_FILE)
-    _write(prediction, method.export(adaptation))
+    prediction = Prediction(
+        predictions,
+        tuple(file.relative_to(config.images).as_posix() for file in files) if files and config.images else None,
+        predictor.method,
+        predictor.dataset,
+        predictor.checkpoint,
+        predictor.score,
+        folder / PREDICTIONS_FILE,
+        folder / SUMMARY_FILE,
+        folder / NETWORK_FILE if network else None,
+        base,
+    )
+    contents: dict[Path, Any] = {
+        prediction.table: lambda file: _write_table(prediction, file),
+        prediction.summary: lambda file: _write_summary(prediction, file),
+    }
+    if prediction.network:
+        contents[prediction.network] = network
+    atomic_write_all(contents)
     return prediction
 
 
 def print_prediction(prediction: Prediction) -> None:
-    """Print how many images each class got, and where the rest stands."""
-    # names and paths are printed as they are: "[" begins no markup
-    console = Console(highlight=False, markup=False, emoji=False)
+    """Print how many samples each class got, and where the rest stands."""
+    predictions, of_images = prediction.predictions, prediction.files is not None
+    kinds = dict(zip(predictions.names, predictions.kinds, strict=True))
+    probable = prediction.score == "probability"
+    out = console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("predicted")
-    table.add_column("images", justify="right")
-    table.add_column("mean probability", justify="right")
-    predicted = prediction.predicted
-    highest = prediction.probabilities.amax(1).tolist()
+    table.add_column("class")
+    table.add_column("images" if of_images else "samples", justify="right")
+    if probable:  # the mean of other scores says nothing
+        table.add_column("mean probability", justify="right")
+    predicted = predictions.predicted
+    highest = predictions.scores.max(1).tolist()
     counts = Counter(predicted).most_common()
     for name, count in counts[:_SHOWN_CLASSES]:
         mean = sum(value for value, of in zip(highest, predicted, strict=True) if of == name) / count
-        table.add_row(name, str(count), f"{mean:.2f}")
-    console.print()
-    images = len(prediction.files)
-    found = f"{len(counts)} of {len(prediction.classes)} classes predicted"
-    console.print(f"{images} image{'s' if images > 1 else ''}, {found}", style="bold")
-    console.print()
-    console.print(table)
+        table.add_row(name, kinds[name], str(count), *([f"{mean:.2f}"] if probable else []))
+    out.print()
+    noun = "image" if of_images else "sample"
+    out.print(
+        f"{len(predicted)} {noun}{'s' if len(predicted) > 1 else ''}, {len(counts)} of {len(predictions.names)} classes predicted",
+        style="bold",
+    )
+    out.print()
+    out.print(table)
     if len(counts) > _SHOWN_CLASSES:
-        console.print(f"and {len(counts) - _SHOWN_CLASSES} more classes", style="dim")
-    console.print()
-    console.print(f"predictions: {prediction.table}", soft_wrap=True)
-    console.print(f"network:     {prediction.network} (state dict of {prediction.base})", soft_wrap=True)
+        out.print(f"and {len(counts) - _SHOWN_CLASSES} more classes", style="dim")
+    out.print()
+    out.print(f"predictions: {prediction.table}", soft_wrap=True)
+    out.print(f"best five:   {prediction.summary}", soft_wrap=True)
+    if prediction.network:
+        out.print(f"network:     {prediction.network} (state dict of {prediction.base})", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------------------ what is given
 
 
-def _read_classes(path: Path, description_format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and texts of the classes."""
+def _check_keys(config: RunConfig) -> None:
+    """Raise ConfigError where keys are missing, exclude each other or do not suit the method."""
+    of_images, method = config.method_class.takes == "images", f"method={config.method.name}"
+    problems = []
+    if config.ckpt is None:
+        problems.append("task=predict needs a trained method: ckpt=RUN, a run's folder, or ckpt=RUN/checkpoints/best.ckpt.")
+    if config.features is None and config.images is None:
+        either = "" if config.ckpt and of_images else f"{_EXAMPLES}, or "
+        problems.append(f"task=predict needs samples: {either}images=DIR, a folder of images.")
+    if config.features is not None and config.images is not None:
+        problems.append(f"features={config.features}, images={config.images}: found both; expected one of them. Leave one out.")
+    elif config.ckpt and config.features is not None and of_images:
+        problems.append(
+            f"features={config.features}: {method} takes images. Give images=DIR, or a checkpoint of a method that takes features."
+        )
+    if config.weights is not None and (config.images is None or (config.ckpt and of_images)):
+        problems.append(
+            f"weights={config.weights}: the weights are those of the network that features are extracted from images with. "
+            "Leave weights out, or give images=DIR and a checkpoint of a method that takes features."
+        )
+    if config.classes is not None and config.descriptions is not None:
+        problems.append(f"classes={config.classes}, descriptions={config.descriptions}: found both; expected one of them. Leave one out.")
+    folder = Path(config.paths.run_dir)
+    if (folder / RESULT_FILE).exists() or (folder / "checkpoints").exists():
+        problems.append(f"hydra.run.dir={folder}: this folder holds a run, whose {PREDICTIONS_FILE} would be written over. Give another.")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _new_classes(config: RunConfig, predictor: Predictor) -> ClassSpace | None:
+    """The classes that a file describes; None where there is none."""
+    if config.descriptions is not None:
+        origin, given = f"descriptions={config.descriptions}", _of_descriptions(config.descriptions, predictor)
+    elif config.classes is not None:
+        origin, given = f"classes={config.classes}", predictor.described(config.classes)
+    else:
+        return None
+    reserved = [name for name in given.names if name in _RESERVED]
+    if reserved:
+        raise DataError(
+            f"{origin}: field 'name': found '{reserved[0]}', which is a column of {PREDICTIONS_FILE}; expected another name. "
+            "Rename the class, or leave it out."
+        )
+    return given
+
+
+def _of_descriptions(path: Path, predictor: Predictor) -> ClassSpace:
+    """Classes of a file of texts, of which a class may have several parts (see ``dataset.description_format``)."""
+    origin = f"descriptions={path}"
     try:
-        names, texts = read_descriptions(path, description_format)
-        if len(names) < 2:
-            raise DataError(f"{path}: found {len(names)} class; expected at least 2, to tell them apart.")
-        reserved = [name for name in names if name in _OWN_COLUMNS]
-        if reserved:
-            raise DataError(f"{path}: field 'name': found '{reserved[0]}', which is a column of {PREDICTIONS_FILE}; expected another name.")
+        if isinstance(predictor, ImagePredictor):
+            return predictor.of_whole_texts(*read_descriptions(path, predictor.description_format))
+        names, texts = read_descriptions(path, "{description}", named=True)
     except DataError as error:
         raise DataError(f"descriptions={error} Mend the file, or give another: descriptions=FILE.") from error
-    return names, texts
+    return predictor.of_texts(names, texts, origin)
 
 
 def _find_images(folder: Path) -> list[Path]:
@@ -177,94 +238,144 @@ def _find_images(folder: Path) -> list[Path]:
     return files
 
 
-def _device(trainer: TrainerConfig) -> torch.device:
-    if trainer.accelerator != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda")
-    if trainer.accelerator == "gpu":
-        warnings.warn("trainer.accelerator=gpu: PyTorch finds no GPU on this machine; images are classified on the CPU.", stacklevel=3)
-    return torch.device("cpu")
+@contextmanager
+def _features(config: RunConfig, files: list[Path] | None, predictor: FeaturePredictor) -> Iterator[tuple[Any, str]]:
+    """Feature vectors that can be sliced, and what messages call them."""
+    if files is not None:
+        yield predictor.extract(files, config.weights), f"images={config.images}"
+        return
+    assert config.features is not None
+    path, origin = config.features, f"features={config.features}"
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        with _opened(path, origin) as file:
+            found = _dataset(file, origin)
+            try:
+                yield found, origin
+            except OSError as error:  # rows are read as they are needed
+                raise DataError(f"{origin}: its rows cannot be read ({error}): the file is damaged. Give another, or .npy.") from error
+    elif path.suffix.lower() == ".mat":
+        yield _of_matlab(path, origin, predictor), origin
+    elif path.suffix.lower() == ".npy":
+        yield _of_numpy(path, origin), origin
+    else:
+        found = f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending"
+        raise DataError(f"{origin}: found {found}; expected .npy, .h5 or .mat. Rename it, or save it as one of these.")
 
 
-def _made_for(
-    names: tuple[str, ...], texts: tuple[str, ...], config: RunConfig, channels: int, checkpoint: dict[str, Any], path: Path
-) -> N3:
-    """A trained N3 that knows of no classes but these."""
-    settings = config.method
-    assert isinstance(settings, N3.config_class)
-    # only tf-idf looks at the seen classes' texts
-    seen_texts = checkpoint["method_state"]["extra"].get("seen_texts", ())
-    states = encode(settings.text, texts, config.paths.cache_folder, fit_on=seen_texts)
-    ids = np.arange(len(names))
-    # nothing is evaluated here; the figures of an evaluation want a seen class and an unseen one, whichever
-    classes = ClassSpace(ids, np.zeros((len(ids), 0), dtype=np.float32), ids == 0, names, texts)
-    method = N3(settings, build_base_network(settings.base, channels, load=False), states, classes)
-    method.base_classifier = None  # told the training classes apart
-    state = {name: tensor for name, tensor in checkpoint["state_dict"].items() if not name.startswith("base_classifier.")}
+def _of_numpy(path: Path, origin: str) -> FloatArray:
+    def read(mode: Any) -> Any:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+
+    ways_out = "Save it with np.save(FILE, features), or give another."
     try:
-        method.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"ckpt={path}: its weights do not fit the configuration ({str(error).splitlines()[1].strip()}). "
-            "Give the configuration that it was trained with, as the command does by itself, or train anew."
-        ) from error
-    return method
+        try:
+            found = read("r")
+        except ValueError:  # an array without any number cannot be mapped
+            found = read(None)
+    except OSError as error:
+        raise DataError(f"{origin}: cannot be read ({error.strerror or error}); expected a file of numbers. {ways_out}") from error
+    except (ValueError, EOFError, SyntaxError) as error:
+        what = "Python objects, which were not unpickled," if "ickle" in str(error) else "a damaged file"
+        raise DataError(f"{origin}: found {what} ({error}); expected an array of numbers. {ways_out}") from error
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise DataError(f"{origin}: found an archive of arrays; expected a single one. {ways_out}")
+    return found
+
+
+@contextmanager
+def _opened(path: Path, origin: str) -> Iterator[h5py.File]:
+    ways_out = f"expected an HDF5 file with the dataset {_FIELD}. Mend it, or give another."
+    if not path.is_file():
+        raise DataError(f"{origin}: there is no such file; {ways_out}")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise DataError(f"{origin}: cannot be read ({str(error).splitlines()[0]}); {ways_out}") from error
+    with file:
+        yield file
+
+
+def _dataset(file: h5py.File, origin: str) -> Any:
+    found = file[_FIELD] if isinstance(file.get(_FIELD, getlink=True), h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset):
+        names = ", ".join(islice(file, 10)) or "nothing"
+        raise DataError(f"{origin}: found {names}; expected a dataset called {_FIELD}, and no link. Rename it, or give another file.")
+    if found.external or found.is_virtual:
+        raise DataError(f"{origin}: found a dataset whose numbers lie in other files; expected them in this one. Copy it, or give .npy.")
+    return found
+
+
+def _of_matlab(path: Path, origin: str, predictor: FeaturePredictor) -> Any:
+    try:
+        found = read_mat(path, [_FIELD])[_FIELD]
+    except DataError as error:
+        raise DataError(f"features={error} Mend the file, or give another: features=FILE.") from error
+    if found.ndim == 2 and found.shape[0] != predictor.feature_dim:
+        hint = f" Its columns would fit: transpose it ({_FIELD}')," if found.shape[1] == predictor.feature_dim else " Give such a file,"
+        raise DataError(
+            f"{origin}: field '{_FIELD}': found shape {list(found.shape)}; expected [{predictor.feature_dim}, samples], a column for each "
+            f"sample, as the benchmarks' files have it.{hint} or give .npy, [samples, {predictor.feature_dim}]."
+        )
+    return found.T
 
 
 # ------------------------------------------------------------------------------------------------ what is found
 
 
-def _probabilities(method: N3, adaptation: Adaptation, files: Sequence[Path], view: ImageView) -> Tensor:
-    """Probabilities ``[N, k]`` that the adapted network gives.
-
-    Raises:
-        DataError: If a file is no picture or is damaged; all of them are looked at.
-    """
-    found: list[Tensor] = []
-    broken: list[DataError] = []
-    middle = (view.resize - view.image_size) // 2
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(files), EVALUATION_BATCH):
-            results = list(pool.map(partial(_attempt, view), files[start : start + EVALUATION_BATCH]))
-            pictures = [result for result in results if not isinstance(result, DataError)]
-            broken += [result for result in results if isinstance(result, DataError)]
-            if broken:  # nothing will come of it, but all of them are named
-                continue
-            count = len(pictures)
-            squares = crop(np.stack(pictures), np.arange(count), np.full((count, 2), middle), np.zeros(count, bool), view.image_size)
-            found.append(method.logits(squares.to(method.device), adaptation).softmax(1).cpu())
-    if broken:
-        more = f"\n{len(broken) - _SHOWN_IMAGES} more cannot be read." if len(broken) > _SHOWN_IMAGES else ""
-        raise DataError(
-            "\n".join(str(problem) for problem in broken[:_SHOWN_IMAGES])
-            + f"{more}\n{len(broken)} of {len(files)} images: mend them, or take them out of the folder. Nothing was written."
-        )
-    return torch.cat(found)
+def _exported(network: N3) -> bytes:
+    with torch.no_grad():
+        state: dict[str, Tensor] = network.export(network.adapt(torch.arange(len(network.seen_mask), device=network.device)))
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
-def _attempt(view: ImageView, file: Path) -> ImageArray | DataError:
-    try:
-        picture = decode(file, view.resize)
-    except DataError as error:
-        return error
-    if view.channels == 3:
-        return picture
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(picture).convert("L"))[:, :, None]
+def _samples(prediction: Prediction) -> Iterable[str | int]:
+    return range(len(prediction.predictions.scores)) if prediction.files is None else prediction.files
 
 
-def _write(prediction: Prediction, state: dict[str, Tensor]) -> None:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*_OWN_COLUMNS, *prediction.classes])
-    for file, name, row in zip(prediction.files, prediction.predicted, prediction.probabilities.tolist(), strict=True):
-        writer.writerow([file, name, *(f"{probability:.6g}" for probability in (max(row), *row))])
-    network = io.BytesIO()
-    torch.save(state, network)
+def _sample(prediction: Prediction) -> str:
+    return "sample" if prediction.files is None else "file"
+
+
+def _write_table(prediction: Prediction, file: IO[bytes]) -> None:
+    predictions = prediction.predictions
     # a file's name may hold bytes that are no text
-    atomic_write(prediction.table, table.getvalue().encode(errors="backslashreplace"))
-    try:
-        atomic_write(prediction.network, network.getvalue())
-    except OutputError:
-        prediction.table.unlink()
-        raise
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_sample(prediction), "predicted", prediction.score, *predictions.names])
+    for sample, name, row in zip(_samples(prediction), predictions.predicted, predictions.scores, strict=True):
+        values = row.tolist()
+        writer.writerow([sample, name, *(f"{value:.6g}" for value in (max(values), *values))])
+    text.flush()
+    text.detach()
+
+
+def _write_summary(prediction: Prediction, file: IO[bytes]) -> None:
+    """JSON with a line for each class and each sample, so that it can be read by eye."""
+    predictions, samples = prediction.predictions, iter(_samples(prediction))
+
+    def write_lines(key: str, entries: Iterable[dict[str, Any]]) -> None:
+        separator = f',\n "{key}": [\n  '
+        for entry in entries:
+            file.write((separator + json.dumps(entry)).encode())
+            separator = ",\n  "
+        file.write(b"\n ]")
+
+    def of_samples() -> Iterator[dict[str, Any]]:
+        for start in range(0, len(predictions.scores), _BLOCK):
+            for best in predictions.top_of(slice(start, start + _BLOCK), _BEST):
+                named = [{"class": name, prediction.score: float(f"{score:.6g}")} for name, score in best]
+                yield {_sample(prediction): next(samples), "best": named}
+
+    about = {
+        "method": prediction.method,
+        "dataset": prediction.dataset,
+        "checkpoint": str(prediction.checkpoint.absolute()),
+        "score": prediction.score,
+    }
+    file.write(json.dumps(about, indent=1).removesuffix("\n}").encode())
+    write_lines("classes", ({"name": name, "kind": kind} for name, kind in zip(predictions.names, predictions.kinds, strict=True)))
+    write_lines("samples", of_samples())
+    file.write(b"\n}\n")

@@ -35,7 +35,7 @@ from zsl_lab.methods.base import Check, ZeroShotMethod
 from zsl_lab.methods.complexity import complexity
 from zsl_lab.pretrained import SharedPretraining
 from zsl_lab.pretrained import facts as pretraining_facts
-from zsl_lab.reporting import artifacts, loggers, metrics_csv
+from zsl_lab.reporting import artifacts, loggers, metrics_csv, tradeoff_csv
 from zsl_lab.reporting.artifacts import PREDICTIONS_FILE
 from zsl_lab.result import RESULT_FILE, Result, git_commit, versions
 
@@ -86,12 +86,13 @@ def run(cfg: DictConfig) -> Result:
     if config.task == "predict":
         raise ConfigError("task=predict is not a run: the command line does it, or zsl_lab.predict.predict.")
     # stored absolute: a checkpoint may be tested from another working folder
-    for *place, key in (("paths", "data_dir"), ("method", "init_from"), ("method", "base", "weights"), ("method", "text", "model")):
+    files = (("method", "init_from"), ("method", "base", "weights"), ("method", "text", "model"))
+    for *place, key in (("paths", "data_dir"), ("dataset", "path"), *files):
         section = config.plain
         for name in place:
             section = section.get(name, {})
         path = Path(section.get(key) or "").expanduser()
-        if section.get(key) and (key in ("data_dir", "init_from") or path.exists()):  # the others may be names
+        if section.get(key) and (key in ("data_dir", "path", "init_from") or path.exists()):  # the others may be names
             section[key] = str(path.absolute())
     _quiet()
     checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
@@ -130,7 +131,7 @@ def run(cfg: DictConfig) -> Result:
 
 def _begin(folder: Path, config: RunConfig) -> None:
     """Begin a run: what another left in this folder is no part of it, and nobody shall take it for its own."""
-    for name in (RESULT_FILE, PREDICTIONS_FILE, metrics_csv.FILE):
+    for name in (RESULT_FILE, PREDICTIONS_FILE, tradeoff_csv.FILE, metrics_csv.FILE):
         (folder / name).unlink(missing_ok=True)
     for path in (folder / "checkpoints").glob("*.ckpt"):
         path.unlink()
@@ -160,7 +161,9 @@ class _Experiment:
             _begin(self.folder, self.config)
         if checkpoint is not None and distributed.is_main():
             metrics_csv.rewind(self.folder, checkpoint["zsl_lab"]["phase"], checkpoint["method_state"]["step"])
-        facts = loggers.RunFacts(self.folder, self.config.plain, resumed=checkpoint is not None)
+        plain = self.config.plain
+        named = {**plain, "dataset": {**plain["dataset"], "name": self.benchmark.name}}
+        facts = loggers.RunFacts(self.folder, named, resumed=checkpoint is not None)
         with loggers.opened(facts, self.config.loggers) as self._loggers:
             result = self._fit(checkpoint, start)
             loggers.log_result(self._loggers, result)
@@ -375,11 +378,12 @@ class _Experiment:
         self._trainer([], epochs=0, look=True).test(method, datamodule=data, verbose=False)
         method.eval()  # Lightning puts it back as it was, with dropout on
         recalls = method.metrics.recalls().cpu().numpy()
+        tradeoff = method.metrics.tradeoff(method.calibration or 0.0)
         seen = data.classes.seen_mask
         names = np.array(data.classes.names, dtype=object)
         result = Result(
             method=config.method.name,
-            dataset=config.dataset.name,
+            dataset=self.benchmark.name,
             seed=config.seed,
             selection=config.selection.name,
             metrics=method.test_metrics(),
@@ -410,6 +414,7 @@ class _Experiment:
         if not distributed.is_main():
             return result
         artifacts.write_predictions(self.folder, data, predicted)
+        tradeoff_csv.write(self.folder, tradeoff)
         result.save(self.folder)
         artifacts.draw_figures(self.folder, data, method, result, predicted, selected=checkpoint["method_state"]["step"])
         return result

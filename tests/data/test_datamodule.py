@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from zsl_lab.data.datamodule import EVALUATION_BATCH, Batch, TrainStream, _Batches
+from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.datamodule import EVALUATION_BATCH, Batch, FeatureDataModule, TrainStream, _Batches
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.splits import test_split as final_split
 
 
 def samples(count: int) -> Batch:
@@ -59,3 +64,27 @@ def test_evaluation_goes_through_every_sample_once_in_order() -> None:
     batches = _Batches(samples(EVALUATION_BATCH + 7))
     assert len(batches) == 2
     assert rows(list(batches)) == list(range(EVALUATION_BATCH + 7))
+
+
+def test_a_checkpoint_is_told_the_classes_and_how_others_become_like_them() -> None:
+    rng = np.random.default_rng(0)
+    benchmark = FeatureBenchmark(
+        name="four",
+        features=rng.standard_normal((8, 3)).astype(np.float32),
+        labels=np.arange(8) // 2,
+        semantics=rng.standard_normal((4, 2)).astype(np.float32),
+        class_names=("a", "b", "c", "d"),
+        trainval=np.array([0, 4]),
+        test_seen=np.array([1, 5]),
+        test_unseen=np.array([6, 7]),  # of d; nothing is left of b
+        recipe=Recipe(attributes=["wings", "tail"]),
+    )
+    data = FeatureDataModule(benchmark, final_split(benchmark), "standard", "minmax")
+    state = data.state_dict()
+    assert (state["feature_dim"], state["recipe"]["attributes"]) == (3, ["wings", "tail"])
+    classes = state["classes"]
+    assert (classes["names"], classes["ids"].tolist(), classes["seen"].tolist()) == (["a", "c", "d"], [0, 2, 3], [True, True, False])
+    np.testing.assert_array_equal(classes["semantics"].numpy(), benchmark.semantics[[0, 2, 3]])
+    scaled = Scaler.from_state(classes["semantics_scaler"]).apply(classes["semantics"])
+    assert np.array_equal(scaled.numpy(), data.classes.semantics)
+    assert torch.equal(Scaler.from_state(state["scaler"]).apply(torch.from_numpy(benchmark.features)), data.samples(np.arange(8)).inputs)

@@ -141,4 +141,4 @@ def test_embedded_datasets_need_no_file(dataset: str, tmp_path: Path) -> None:
 
 
 def test_the_shared_base_is_no_choice() -> None:
-    assert sorted(path.stem for path in (CONF / "dataset").glob("*.yaml")) == sorted([*PUBLISHED, "digits", "flowers", "synthetic"])
+    assert sorted(path.stem for path in (CONF / "dataset").glob("*.yaml")) == sorted([*PUBLISHED, "digits", "flowers", "own", "synthetic"])

@@ -1,18 +1,21 @@
-"""Our HDF5 file: complete or absent, verified, read without a second copy."""
+"""The cache's HDF5 files: complete or absent, verified, read without a second copy."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from zsl_lab.data import store
+from zsl_lab.data import hdf5, store
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.dataset import DataPaths
+from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.synthetic import SyntheticDataset
 from zsl_lab.errors import DataError, OutputError
 
@@ -37,10 +40,11 @@ def run(script: str, *arguments: Path) -> str:
 @pytest.mark.parametrize("validation_classes", [None, [1, 2]])
 def test_what_is_stored_comes_back(benchmark: FeatureBenchmark, tmp_path: Path, validation_classes: list[int] | None) -> None:
     ids = None if validation_classes is None else benchmark.seen_classes[validation_classes]
-    b = benchmark.with_split(benchmark.trainval, benchmark.test_seen, benchmark.test_unseen, ids, benchmark.provenance)
+    b = replace(benchmark, validation_classes=ids, recipe=Recipe(attributes=["legs", "wings", "tails"]))
     store.save(b, tmp_path / "new" / "b.h5")
     c = store.load(tmp_path / "new" / "b.h5")
-    assert (c.name, c.class_names, c.provenance) == (b.name, b.class_names, b.provenance)
+    assert (c.name, c.class_names, c.provenance, c.recipe) == (b.name, b.class_names, b.provenance, b.recipe)
+    assert c.features.dtype == c.semantics.dtype == np.float32
     for name in ("features", "labels", "semantics", "trainval", "test_seen", "test_unseen", "validation_classes"):
         np.testing.assert_array_equal(getattr(c, name), getattr(b, name))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["b.h5"]
@@ -65,9 +69,23 @@ def test_every_damaged_byte_is_noticed(benchmark: FeatureBenchmark, tmp_path: Pa
 
 def test_another_format_version_is_not_read(benchmark: FeatureBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(benchmark, tmp_path / "b.h5")
-    monkeypatch.setattr(store, "FORMAT_VERSION", store.FORMAT_VERSION + 1)
-    with pytest.raises(DataError, match=r"format 1.*expected .*format 2"):
+    monkeypatch.setattr(hdf5, "FORMAT_VERSION", hdf5.FORMAT_VERSION + 1)
+    with pytest.raises(DataError, match=r"format version 2, an older one; expected version 3"):
         store.load(tmp_path / "b.h5")
+    store.cached("toy", {}, lambda: benchmark, tmp_path / "cache")
+    monkeypatch.undo()
+    store.cached("toy", {}, lambda: benchmark, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_damaged_file_is_built_again(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
+    store.cached("toy", {}, lambda: benchmark, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"The cache is rebuilt from its sources: .*found a damaged file .* of the rest\.$"):
+        again = store.cached("toy", {}, lambda: benchmark, tmp_path / "cache")
+    assert again is benchmark
+    assert store.load(file).name == "toy"
 
 
 def test_the_key_chooses_the_file(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
@@ -85,8 +103,11 @@ def test_the_key_chooses_the_file(benchmark: FeatureBenchmark, tmp_path: Path) -
 
 def test_data_are_contiguous(benchmark: FeatureBenchmark, tmp_path: Path) -> None:
     store.save(benchmark, tmp_path / "b.h5")
+    found: dict[str, Any] = {}
     with h5py.File(tmp_path / "b.h5") as file:
-        assert all(dataset.chunks is None and dataset.compression is None for dataset in file.values())
+        file.visititems(lambda name, node: found.update({name: node.chunks}) if isinstance(node, h5py.Dataset) else None)
+    assert {"features", "labels", "semantics/chosen", "split/trainval"} <= set(found)
+    assert set(found.values()) == {None}
 
 
 def test_a_file_in_place_of_the_folder_is_an_output_error(benchmark: FeatureBenchmark, tmp_path: Path) -> None:

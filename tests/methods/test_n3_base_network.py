@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from zsl_lab.errors import CheckpointError, ConfigError
-from zsl_lab.methods.n3.base_network import BaseConfig, BaseNetwork, build_base_network
+from zsl_lab.methods.n3.base_network import BaseConfig, build_base_network
+from zsl_lab.nn.base_network import BaseNetwork
 
 Name = Literal["resnet18", "squeezenet1_1", "googlenet"]
 NAMES: tuple[Name, ...] = ("resnet18", "squeezenet1_1", "googlenet")

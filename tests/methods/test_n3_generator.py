@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zsl_lab.methods.n3.base_network import AdaptedTensor
 from zsl_lab.methods.n3.generator import Adaptation, MeanEncoder, ParameterAdapter, SemanticEncoder, mean_state
+from zsl_lab.nn.base_network import AdaptedTensor
 
 K, T, E, WIDTH, F = 5, 7, 12, 16, 10
 TENSORS = (

@@ -41,6 +41,7 @@ def evaluate(batches: list[slice]) -> dict[str, Any]:
     found = {
         "all": {name: value.item() for name, value in everything.compute().items()},
         "recalls": everything.recalls().tolist(),
+        "tradeoff": [list(point) for point in everything.tradeoff(0.5)],
         "ausuc": ausuc.compute().item(),
         "curve": ausuc.curve()[1].tolist(),
         "harmonic": harmonic.compute().item(),

@@ -204,6 +204,46 @@ def test_curve_holds_what_its_constants_give() -> None:
         assert (u, s) == pytest.approx(ref_accuracies(*case, constant))
 
 
+def area(points: list[tuple[float, float, float]]) -> float:
+    """Area under a trade-off, by trapezoids, in the unit of AUSUC: percent."""
+    return sum((u2 - u1) * (s1 + s2) / 200 for (_, s1, u1), (_, s2, u2) in pairwise(points))
+
+
+@pytest.mark.parametrize("added", [0.0, 0.75, -1.0])
+def test_the_area_under_the_whole_tradeoff_is_ausuc_and_its_points_are_what_their_constants_give(case: Case, added: float) -> None:
+    scores, target, seen = tensors(case)
+    metric = ZeroShotMetrics(seen)
+    # a calibrated run's scores hold its constant already
+    metric.update(scores.double() + added * ~seen, target)
+    points = metric.tradeoff(added, most=1000)
+    ausuc = metric.compute()["ausuc"].item()
+    if math.isnan(ausuc):
+        assert points == []
+        return
+    assert area(points) == pytest.approx(ausuc)
+    assert [constant for constant, _, _ in points] == sorted(constant for constant, _, _ in points)
+    assert (points[0][0], points[-1][0]) == (-math.inf, math.inf)
+    assert {0.0, added} <= {constant for constant, _, _ in points}
+    for constant, s, u in points:
+        assert (u / 100, s / 100) == pytest.approx(ref_accuracies(*case, constant))
+
+
+def test_a_thinned_tradeoff_keeps_its_shape() -> None:
+    scores, target, seen = tensors(draw(9, samples=5000, classes=20))
+    metric = ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    whole, thin = metric.tradeoff(most=10_000), metric.tradeoff(most=100)
+    assert len(whole) > 1000
+    assert len(thin) <= 101  # the point without a constant besides
+    assert set(thin) <= set(whole)
+    assert (thin[0], thin[-1]) == (whole[0], whole[-1])
+    assert area(thin) == pytest.approx(metric.compute()["ausuc"].item(), abs=0.1)
+    # nowhere further from the whole curve than a hundredth of its length
+    along = [np.array([u - s for _, s, u in points]) for points in (whole, thin)]
+    unseen = np.interp(along[0], along[1], [u for _, _, u in thin])
+    assert np.abs(unseen - np.array([u for _, _, u in whole])).max() < (along[0][-1] - along[0][0]) / 99
+
+
 def test_evaluation(case: Case) -> None:
     scores, target, seen = tensors(case)
     metric = ZeroShotMetrics(seen)

@@ -10,77 +10,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from tests.conftest import SHORT
-from tests.test_result import RESULT
-from zsl_lab.report import main
+from tests.reporting.conftest import METRICS, Reported, WriteRun
 from zsl_lab.reporting.tables import Figure, Group, find_runs, group_runs, recall_csv, recall_sheets, result_csv, result_sheet
-
-METRICS = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
-WriteRun = Callable[..., Path]
-Reported = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def write_run(tmp_path: Path) -> WriteRun:
-    """Write a finished run whose metrics are ``h`` and whose oracle is ``h`` + 1, with a configuration unless that is None."""
-
-    def write_run(
-        name: str,
-        h: float = 50.0,
-        *,
-        config: dict[str, Any] | None = {},  # noqa: B006
-        splits: str = "ab" * 32,
-        features: str = "cd" * 32,
-        **fields: Any,
-    ) -> Path:
-        folder = tmp_path / "runs" / name
-        metrics = dict.fromkeys(METRICS, h)
-        given: dict[str, Any] = {
-            "metrics": metrics,
-            "oracle": {**dict.fromkeys(METRICS, h + 1), "step": 5},
-            "model": None,
-            "calibration": None,
-            **fields,
-        }
-        result = replace(RESULT, benchmark={**RESULT.benchmark, "splits_sha256": splits, "features_sha256": features}, **given)
-        result.save(folder)
-        if config is not None:
-            sections: dict[str, Any] = {
-                "seed": result.seed,
-                "paths": {"run_dir": str(folder)},
-                "method": {"name": result.method, "g": 0.9},
-                "dataset": {"name": result.dataset},
-                "selection": {"name": result.selection},
-                "logger": {"csv": {"folder": str(folder)}},
-            }
-            made = OmegaConf.create(sections)
-            for key, value in config.items():
-                OmegaConf.update(made, key, value, force_add=True)
-            OmegaConf.save(made, folder / "config.yaml")
-        return folder
-
-    return write_run
-
-
-@pytest.fixture
-def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Reported:
-    """Run the command in this process: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def reported(*arguments: str | Path, columns: int = 200) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", str(columns))
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return reported
 
 
 def groups_in(folder: Path) -> list[Group]:
@@ -491,7 +429,7 @@ def test_nothing_found_says_what_was_expected_and_both_ways_out(reported: Report
     [
         (["runs", "--cvs", "t.csv"], "--cvs: there is no such option. Did you mean --csv?"),
         (["--perclass=1"], "--perclass: there is no such option. Did you mean --per-class?"),
-        (["runs", "-x"], "-x: there is no such option. Options: --help, --per-class, --csv, --markdown, --sort."),
+        (["runs", "-x"], "-x: there is no such option. Options: --help, --per-class, --html, --csv, --markdown, --sort."),
         (["runs", "--sort", "harmonc_mean"], "--sort harmonc_mean: there is no such metric. Did you mean harmonic_mean?"),
         (["runs", "--sort", "x"], "--sort x: there is no such metric. Metrics: zsl_top1, unseen, seen, harmonic_mean, ausuc."),
         (["runs", "--csv"], "Argument --csv: expected one argument. `python -m zsl_lab.report --help` shows examples."),

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from zsl_lab.data.recipe import Recipe
 from zsl_lab.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
@@ -121,10 +122,12 @@ class FeatureBenchmark(Benchmark):
     Attributes:
         features: Visual features, float32 ``[N, D]``.
         semantics: Class semantics, float32 ``[C, Q]``; row ``c`` describes class id ``c``.
+        recipe: How these were made of images and texts, where that is known.
     """
 
     features: FloatArray
     semantics: FloatArray
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         samples, classes = len(self.features), len(self.semantics)

@@ -203,6 +203,7 @@ class PhaseDataModule(pl.LightningDataModule):
 
     def __init__(self, benchmark: Benchmark, split: Split, classes: ClassSpace) -> None:
         super().__init__()
+        self._name = benchmark.name
         self._labels = benchmark.labels
         self.split = split
         self.classes = classes
@@ -285,11 +286,21 @@ class PhaseDataModule(pl.LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training stream stands after the steps that the method has taken, which counts them in ``step``."""
-        if self._stream is None:
-            return {"stream": None}
-        assert self.trainer is not None
-        return {"stream": self._stream.state_after(int(self.trainer.lightning_module.step))}  # type: ignore[arg-type]
+        """The classes, and where the training stream stands after the steps that the method has taken, which counts them in ``step``.
+
+        Whoever predicts with the checkpoint reads the benchmark's name and its classes; on loading they are those at hand.
+        """
+        classes = {
+            "names": list(self.classes.names),
+            "ids": torch.from_numpy(self.classes.ids),
+            "seen": torch.from_numpy(self.classes.seen_mask),
+            "descriptions": list(self.classes.descriptions),
+        }
+        stream = None
+        if self._stream is not None:
+            assert self.trainer is not None
+            stream = self._stream.state_after(int(self.trainer.lightning_module.step))  # type: ignore[arg-type]
+        return {"benchmark": self._name, "classes": classes, "stream": stream}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back the stream's place."""
@@ -309,14 +320,17 @@ class FeatureDataModule(PhaseDataModule):
     def __init__(self, benchmark: FeatureBenchmark, split: Split, normalize: Normalization, normalize_semantics: Normalization) -> None:
         semantics_scaler = Scaler.fit(normalize_semantics, benchmark.semantics[split.seen_classes])
         ids = np.union1d(split.seen_classes, split.unseen_classes)
+        semantics = torch.from_numpy(benchmark.semantics[ids])
         classes = ClassSpace(
             ids=ids,
-            semantics=semantics_scaler.apply(torch.from_numpy(benchmark.semantics[ids])).numpy(),
+            semantics=semantics_scaler.apply(semantics).numpy(),
             seen_mask=np.isin(ids, split.seen_classes),
             names=tuple(benchmark.class_names[i] for i in ids),
         )
         super().__init__(benchmark, split, classes)
         self._features = benchmark.features
+        self._semantics, self._semantics_scaler = semantics, semantics_scaler
+        self._recipe = benchmark.recipe
         self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
 
     @property
@@ -341,5 +355,7 @@ class FeatureDataModule(PhaseDataModule):
         return _Batches(self.samples(index, device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaler too, for whoever predicts with the checkpoint; on loading it is fitted anew, on the same samples."""
-        return {"scaler": self.scaler.state(), **super().state_dict()}
+        """How features and semantics of others become like these, too; on loading, the scalers are fitted anew, on the same samples."""
+        state = super().state_dict()
+        state["classes"] |= {"semantics": self._semantics, "semantics_scaler": self._semantics_scaler.state()}
+        return {**state, "scaler": self.scaler.state(), "feature_dim": self.feature_dim, "recipe": self._recipe.model_dump()}

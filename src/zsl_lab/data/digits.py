@@ -14,10 +14,12 @@ from zsl_lab.data.datamodule import PhaseDataModule
 from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig, ImageView
 from zsl_lab.data.hashing import sha256_arrays
 from zsl_lab.data.image_module import ImageDataModule
+from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import Split, hold_out
 
-# Which segments of a seven-segment display are lit: top, upper right, lower right, bottom, lower left, upper left, middle;
-# then closed loops and curved strokes of the usual handwritten form, both halved so that every column lies in [0, 1].
+# Which segments of a seven-segment display are lit, then closed loops and curved strokes of the usual handwritten form, both
+# halved so that every column lies in [0, 1].
+_ATTRIBUTES = ("top", "upper_right", "lower_right", "bottom", "lower_left", "upper_left", "middle", "loops", "curves")
 _SEMANTICS = (
     (1, 1, 1, 1, 1, 1, 0, 0.5, 0.5),
     (0, 1, 1, 0, 0, 0, 0, 0.0, 0.0),
@@ -89,6 +91,7 @@ class DigitsDataset(FeatureDatasetConfig):
         return FeatureBenchmark(
             features=features,
             semantics=np.array(_SEMANTICS, dtype=np.float32),
+            recipe=Recipe(attributes=list(_ATTRIBUTES)),
             **self._split_of(labels, sha256_arrays(features)),
         )
 

@@ -35,6 +35,7 @@ _BLOCK = 256
 _MANY = 2000
 _SHOWN = 3
 _WHITE_16 = 2**16 - 1
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 def hash_files(files: Sequence[Path]) -> str:
@@ -86,6 +87,11 @@ def cached_images(name: str, files: Sequence[Path], sha256: str, side: int, cach
     return images
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """The files of a folder and of those in it that are pictures by their names, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+
 def decode(path: Path, side: int) -> ImageArray:
     """A picture as a square: upright, its short side scaled to ``side`` with antialiasing, cut from the centre.
 
@@ -106,12 +112,31 @@ def decode(path: Path, side: int) -> ImageArray:
         with Image.open(path) as image:
             # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to scale down from
             image.draft("", (2 * side, 2 * side))
-            upright = _in_colour(ImageOps.exif_transpose(image))
-            return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC))
+            return _square(_in_colour(ImageOps.exif_transpose(image)), side)
     # damaged bytes surface as almost any exception: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         reason = "the bytes of no known format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an image ({reason}); expected a whole picture, such as a JPEG or PNG.") from error
+
+
+def square(picture: ImageArray, side: int) -> ImageArray:
+    """A picture that is decoded already, uint8 ``[height, width, 1 or 3]``, as :func:`decode` gives it."""
+    from PIL import Image
+
+    return _square(Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert("RGB"), side)
+
+
+def grey(picture: ImageArray) -> ImageArray:
+    """A picture in colour, uint8 ``[height, width, 3]``, with one channel instead."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).convert("L"))[:, :, None]
+
+
+def _square(image: Image.Image, side: int) -> ImageArray:
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
 
 
 def _in_colour(image: Image.Image) -> Image.Image:

@@ -6,11 +6,8 @@ decoded once, into a cache; labels and texts are read anew each time.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import string
-import warnings
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,17 +18,19 @@ from pydantic import Field, field_validator, model_validator
 
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.dataset import DataPaths, DatasetConfig, ImageView
+from zsl_lab.data.descriptions import format_fields, read_descriptions
 from zsl_lab.data.hashing import sha256_arrays, sha256_file
-from zsl_lab.data.image_files import cached_images, hash_files
+from zsl_lab.data.image_files import cached_images, find_pictures, hash_files
 from zsl_lab.data.image_module import ImageDataModule
+from zsl_lab.data.labels import check_files, read_labels
 from zsl_lab.data.mat import read_mat
+from zsl_lab.data.sources import split_version
 from zsl_lab.data.splits import Split, hold_out
-from zsl_lab.data.xian import read_split, split_parts, split_sources, split_version, validation_classes
+from zsl_lab.data.xian import read_split, split_parts, split_sources, validation_classes
 from zsl_lab.errors import ConfigError, DataError, nearest
 
 _TEST_SEEN_FRACTION = 0.2
 _HOLD_OUT_SEED = 0
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 class ImageFolderDataset(DatasetConfig):
@@ -72,7 +71,7 @@ class ImageFolderDataset(DatasetConfig):
     @classmethod
     def _check_format(cls, description_format: str) -> str:
         try:
-            fields = _fields(description_format)
+            fields = format_fields(description_format)
             description_format.format(name="", description="")
         # a brace without its partner, another name, a part of a name
         except (ValueError, LookupError, AttributeError):
@@ -142,8 +141,8 @@ class ImageFolderDataset(DatasetConfig):
 
     def _build(self, at: dict[str, Path], cache_dir: Path) -> ImageBenchmark:
         names, texts = read_descriptions(at["descriptions"], self.description_format)
-        files, labels = _read_labels(at["labels"], names, at["descriptions"])
-        _check_files(at["images"], files, at["labels"])
+        files, labels = read_labels(at["labels"], names, at["descriptions"])
+        check_files(at["images"], files, at["labels"])
         if "image_order" in at:
             order = _read_order(at["image_order"], files, labels, at["labels"])
             files, labels = [files[i] for i in order], labels[order]
@@ -236,138 +235,6 @@ class ImageFolderDataset(DatasetConfig):
             f" (now '{getattr(self, key)}')."
         )
         return DataError(" ".join(text))
-
-
-def read_descriptions(path: Path, description_format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and texts of the classes, in the order of their ids.
-
-    Args:
-        path: A JSON file: a list of ``{"class_id", "name", "description"}`` with ids from 1 on, in any order, or without
-            any, in the order of the list; or ``{name: description}``.
-        description_format: The text of a class, made of ``{name}`` and ``{description}``; what it does not use may be missing.
-
-    Returns:
-        C names and C texts. Two texts that are the same are reported by a warning.
-
-    Raises:
-        DataError: If the file is missing, damaged or inconsistent, or a class has no name or an empty text.
-    """
-    entries = _entries(path)
-    fields = _fields(description_format)
-    names, texts = [], []
-    for class_id, entry in enumerate(entries, 1):
-        known = f"class {class_id}" + (f" ('{entry['name']}')" if "name" in entry else "")
-        for field in sorted(fields | ({"name"} & entry.keys())):
-            text = entry.get(field)
-            if not isinstance(text, str) or not text.strip():
-                found = "nothing" if text is None else "an empty text" if isinstance(text, str) else f"{text!r}"
-                raise DataError(f"{path}: field '{field}': found {found} for {known}; expected a text for every class.")
-        names.append(entry.get("name", f"class {class_id}"))
-        texts.append(description_format.format(**entry).strip())
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: field 'name': found '{twice[0]}' more than once; expected a name of its own for each class.")
-    alike: dict[str, list[str]] = {}
-    for name, text in zip(names, texts, strict=True):
-        alike.setdefault(" ".join(text.casefold().split()), []).append(name)
-    groups = [" and ".join(f"'{name}'" for name in group) for group in alike.values() if len(group) > 1]
-    if groups:
-        warnings.warn(
-            f"{path}: field 'description': found the same text for {'; for '.join(groups)}. Such classes cannot be told apart.",
-            stacklevel=3,
-        )
-    return tuple(names), tuple(texts)
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """The files of a folder and of those in it that are pictures by their names, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-
-
-def _fields(description_format: str) -> set[str]:
-    return {field for _, field, _, _ in string.Formatter().parse(description_format) if field is not None}
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """Of each class, in the order of ids, what is known of ``name`` and ``description``."""
-    expected = 'expected a list of {"class_id", "name", "description"}, or a mapping from names to texts'
-    try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); {expected}.") from error
-    except ValueError as error:
-        raise DataError(f"{path}: found no valid JSON ({error}); {expected}.") from error
-    if isinstance(content, dict) and content:
-        return [{"name": name, "description": text} for name, text in content.items()]
-    if not isinstance(content, list) or not content or not all(isinstance(entry, dict) for entry in content):
-        raise DataError(f"{path}: found something else, or nothing; {expected}.")
-    if not any("class_id" in entry for entry in content):
-        return content
-    by_id: dict[int, dict[str, Any]] = {}
-    for entry in content:
-        class_id = entry.get("class_id")
-        if type(class_id) is not int or not 1 <= class_id <= len(content) or class_id in by_id:
-            found = "none" if class_id is None else f"{class_id} twice" if class_id in by_id else f"{class_id!r}"
-            raise DataError(
-                f"{path}: field 'class_id': found {found}; expected each number from 1 to {len(content)}, the classes listed, once."
-            )
-        by_id[class_id] = entry
-    return [by_id[class_id] for class_id in sorted(by_id)]
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands in it twice")
-    return found
-
-
-def _read_labels(path: Path, names: tuple[str, ...], descriptions: Path) -> tuple[list[str], IntArray]:
-    """Files and 0-based class ids, in the table's order."""
-    files: dict[str, int] = {}
-    class_of_name = {name: class_id for class_id, name in enumerate(names)}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            columns = set(table.fieldnames or ())
-            column = "class_id" if "class_id" in columns else "class"
-            if not {"file", column} <= columns:
-                found = f"the columns {', '.join(sorted(columns))}" if columns else "an empty file"
-                raise DataError(f"{path}: found {found}; expected the columns file and class_id, or file and class.")
-            for row in table:
-                name, label = (row["file"] or "").strip(), (row[column] or "").strip()
-                here = f"{path}: line {table.line_num}"
-                if not name or name in files:
-                    found = f"{name} a second time" if name else "nothing"
-                    raise DataError(f"{here}: field 'file': found {found}; expected each image once.")
-                class_id = class_of_name.get(label) if column == "class" else int(label) - 1 if label.isdecimal() else None
-                if class_id is None or not 0 <= class_id < len(names):
-                    known = f"a number from 1 to {len(names)}" if column == "class_id" else "a class's name"
-                    found = f"'{label}'" if label else "nothing"
-                    raise DataError(
-                        f"{here}: field '{column}': found {found} for {name}; expected {known}: a class that {descriptions} describes."
-                    )
-                files[name] = class_id
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a table ({error}); expected a CSV file in UTF-8.") from error
-    if not files:
-        raise DataError(f"{path}: found no image; expected a line for each.")
-    return list(files), np.array(list(files.values()), dtype=np.int64)
-
-
-def _check_files(images: Path, files: list[str], labels_file: Path) -> None:
-    missing = [file for file in files if not (images / file).is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise DataError(f"{images / missing[0]}: no such file{more}; expected every image that {labels_file} labels.")
-    labelled = {images / file for file in files}
-    strangers = [path for path in find_pictures(images) if path not in labelled]
-    if strangers:
-        more = f" and {len(strangers) - 1} others" if len(strangers) > 1 else ""
-        warnings.warn(
-            f"{labels_file}: found no label for {strangers[0].relative_to(images)}{more}; images without a label are ignored.", stacklevel=3
-        )
 
 
 def _read_order(path: Path, files: list[str], labels: IntArray, labels_file: Path) -> IntArray:

@@ -46,11 +46,43 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         raise DataError(f"{path}: {error}; expected numbers or a cell array of strings.") from None
     # damaged bytes surface as almost any exception: zlib.error, ValueError, TypeError, struct.error, MemoryError, ...
     except Exception as error:
-        raise DataError(f"{path}: found a damaged or truncated file ({_brief(error)}); expected {_EXPECTED}.") from error
+        raise _damaged(path, error) from error
     for field in required:
         if field not in fields:
             raise DataError(f"{path}: field '{field}' is missing; found {', '.join(sorted(found)) or 'no field at all'}.")
     return fields
+
+
+def field_names(path: Path) -> set[str]:
+    """The names of a MATLAB file's fields.
+
+    Raises:
+        DataError: If the file is missing, unreadable, truncated or not a MATLAB file.
+    """
+    hdf5 = _is_hdf5(path)
+    try:
+        return _read_hdf5(path, [])[0] if hdf5 else {name for name, _, _ in scipy.io.whosmat(path)}
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def matrix(array: Array, path: Path, field: str) -> Array:
+    """The array, if it is a matrix of numbers; DataError otherwise."""
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; expected a matrix of numbers.")
+    return array
+
+
+def integers(array: Array, path: Path, field: str) -> npt.NDArray[np.int64]:
+    """A column or row of whole numbers, of any type, as int64 ``[n]``; DataError if it is something else."""
+    flat = array.ravel(order="F")
+    if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape)):
+        raise DataError(f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; expected a list of whole numbers.")
+    # exact in float64, so that a cast cannot wrap around
+    broken = flat[~((np.abs(flat.astype(np.float64)) < 2**53) & (flat == np.floor(flat)))]
+    if len(broken):
+        raise DataError(f"{path}: field '{field}': found {broken[0]}; expected whole numbers.")
+    return flat.astype(np.int64)
 
 
 class _UnsupportedError(Exception):
@@ -136,5 +168,6 @@ def _read_string(cell: Any, name: str) -> str:
     return np.asarray(cell[()], dtype="<u2").tobytes().decode("utf-16-le")
 
 
-def _brief(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+def _damaged(path: Path, error: Exception) -> DataError:
+    brief = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return DataError(f"{path}: found a damaged or truncated file ({brief}); expected {_EXPECTED}.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -57,6 +58,32 @@ class Scaler:
             return rows.clamp(min=0).sqrt()
         return torch.nn.functional.normalize(rows, dim=1) if self.kind.endswith("l2") else rows
 
+    def invert(self, rows: Tensor) -> Tensor:
+        """Rows ``[N, D]`` that :meth:`apply` makes of these; the argument is left as it is.
+
+        Exact but for rounding where nothing was lost. ``minmax_sqrt`` makes no values below 0, which become 0 here. ``l2`` and
+        ``centered_l2`` keep a row's direction only, from 0 or from the mean row; rows get the length that they have here.
+        """
+        if self.kind == "none":
+            return rows
+        if self.kind == "minmax_sqrt":
+            rows = rows.clamp(min=0).square()
+        return rows * self.scale.to(rows.device) + self.shift.to(rows.device)
+
     def state(self) -> dict[str, str | Tensor]:
         """Plain values for a checkpoint."""
         return {"kind": self.kind, "shift": self.shift, "scale": self.scale}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Scaler:
+        """What :meth:`state` was taken of.
+
+        Raises:
+            ValueError: This is no such state.
+        """
+        kind, shift, scale = state.get("kind"), state.get("shift"), state.get("scale")
+        if isinstance(shift, Tensor) and isinstance(scale, Tensor) and shift.ndim == 1 and shift.shape == scale.shape:
+            for known in get_args(Normalization):
+                if kind == known:
+                    return cls(known, shift, scale)
+        raise ValueError(f"the kind of scaling is {kind!r}, or its statistics are missing")

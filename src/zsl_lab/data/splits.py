@@ -5,6 +5,8 @@ The validation phase is drawn from ``trainval`` alone: no index of ``test_seen``
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,6 +141,42 @@ def hold_out(index: IntArray, labels: IntArray, fraction: float, rng: np.random.
         held.append(rng.permutation(members)[:count])
     held_out = np.sort(np.concatenate(held))
     return np.setdiff1d(index, held_out), held_out
+
+
+def published_validation_classes(
+    labels: IntArray,
+    class_names: Sequence[str],
+    trainval: IntArray,
+    train: IntArray,
+    val: IntArray,
+    train_field: tuple[str, str],
+    val_field: tuple[str, str],
+) -> IntArray | None:
+    """The classes of the published ``val``, looking at training samples only: the fields contain the images of ``test_seen``.
+
+    Args:
+        labels: Class ids of all samples, int64 ``[N]``.
+        class_names: C names.
+        trainval: 0-based sample indices; likewise ``train`` and ``val``, as published.
+        train: The samples of the other classes.
+        val: The samples of the classes held out for tuning.
+        train_field: The file and field that ``train`` comes from, for the warning.
+        val_field: Likewise of ``val``.
+
+    Returns:
+        Sorted class ids; None, with a warning, where the two don't tell classes apart.
+    """
+    classes = np.unique(labels[np.intersect1d(val, trainval)])
+    common = np.intersect1d(classes, labels[np.intersect1d(train, trainval)])
+    if len(classes) and not len(common):
+        return classes
+    found = f"class '{class_names[common[0]]}' in both" if len(common) else f"no training sample in '{val_field[1]}'"
+    warnings.warn(
+        f"{val_field[0]}: fields '{train_field[1]}' and '{val_field[1]}' are ignored: found {found}; expected classes of their own in each."
+        " Validation classes are drawn by the seed instead.",
+        stacklevel=3,
+    )
+    return None
 
 
 def _round(value: float) -> int:

@@ -20,33 +20,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, IntArray, Provenance
 from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.hashing import sha256_file
-from zsl_lab.data.mat import read_mat
+from zsl_lab.data.hdf5 import float32
+from zsl_lab.data.mat import integers, matrix, read_mat
+from zsl_lab.data.sources import FEATURES, SENTENCES, SPLITS, origin, split_version
+from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.data.store import cached
 from zsl_lab.errors import DataError
 
 # part of the cache's key: raise it when the same files would be read into something else
 _READER_VERSION = "1"
 
-_SPLITS = "att_splits.mat"
-_SENTENCES = "sent_splits.mat"
 _PARTS = ("trainval", "test_seen", "test_unseen")
-_PAGE = (
-    "https://www.mpi-inf.mpg.de/departments/computer-vision-and-machine-learning/research/zero-shot-learning/"
-    "zero-shot-learning-the-good-the-bad-and-the-ugly"
-)
-_XLSA17 = f"the archive xlsa17.zip of Xian et al. ({_PAGE})"
-_CVPR18 = "the archive cvpr18xian.zip of Xian et al. (http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip)"
-_ARCHIVES = {"FLO": _CVPR18}
-
-# Several versions of the proposed splits circulate with equal counts; the date is the one in the file's own header.
-_VERSIONS = {
-    "752e0fad7b01b0ad966d7f5d5650817e85fb3008848d5c603b437b4d9219d664": "proposed split (AWA1, file of 2018-01-31)",
-    "dfe0e4f26ef5debaa77eff823a9316ac110e9b809b70d19c72dd11404f7be357": "proposed split (AWA2, file of 2018-01-31)",
-    "4562b1f6306e21dca05071b9b070ce2b15ec659826c8cb87e5ea796b3770df21": "proposed split (CUB, file of 2019-09-19)",
-    "90dcb2a60704ce1117ba1897523ba78dc6b625e606008918c4eade9cd8a5bf43": "proposed split (SUN, file of 2018-01-31)",
-    "7a05d4b3b6af13f30f99f9f3dbfc058cff6f7564aa085bec36b7e768fa26d1b8": "proposed split (APY, file of 2021-02-26)",
-    "f7c2841a236b54c7100f378667ff9a5d1ef7c934a0d3720018c6fffd02ef9a49": "proposed split (FLO, file of 2017-03-09)",
-}
 
 
 class PublishedCounts(BaseModel):
@@ -105,9 +89,9 @@ class XianDataset(FeatureDatasetConfig):
         folder = paths.data_dir.absolute() / self.name
         return {
             "features": folder / f"{self.features}.mat",
-            "splits": folder / _SPLITS,
+            "splits": folder / SPLITS,
             "semantics": self._semantics_file(folder),
-            "sentences": folder / _SENTENCES,
+            "sentences": folder / SENTENCES,
         }
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
@@ -117,6 +101,26 @@ class XianDataset(FeatureDatasetConfig):
             DataError: If a file is missing, damaged or inconsistent.
             OutputError: If the cache cannot be written.
         """
+        return self._load(paths, cache=True)
+
+    def read(self, paths: DataPaths) -> FeatureBenchmark:
+        """Read the files and leave the cache alone.
+
+        Raises:
+            DataError: If a file is missing, damaged or inconsistent.
+        """
+        return self._load(paths, cache=False)
+
+    def read_classes(self, paths: DataPaths) -> tuple[tuple[str, ...], FloatArray]:
+        """Names of the classes and their semantics ``[C, Q]``; the features need not be here.
+
+        Raises:
+            DataError: If a file is missing, damaged or inconsistent.
+        """
+        _, names, semantics = self._read_classes(self._sources(paths))
+        return names, semantics
+
+    def _load(self, paths: DataPaths, *, cache: bool) -> FeatureBenchmark:
         sources = self._sources(paths)
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
@@ -126,20 +130,22 @@ class XianDataset(FeatureDatasetConfig):
             key = {**hashes, "name": self.name, "reader": _READER_VERSION}
             # a file's path is not part of the key: its content is
             key["choice"] = self.semantics if self.semantics in ("att", "original_att", "sent") else sources["semantics"].suffix
-            benchmark = cached(self.name, key, lambda: self._build(sources, hashes), paths.cache_dir)
+            benchmark = (
+                cached(self.name, key, lambda: self._build(sources, hashes), paths.cache_dir) if cache else self._build(sources, hashes)
+            )
         except DataError as error:
             raise DataError(
-                f"{error} Get an intact copy of the file from {_ARCHIVES.get(self.name, _XLSA17)}, or use other files: set paths.data_dir"
-                " (environment variable ZSL_LAB_DATA), dataset.features or dataset.semantics."
+                f"{error} Get an intact copy of the file from {origin(self.name, paths.data_dir.absolute())}, or use other files: set"
+                " paths.data_dir (environment variable ZSL_LAB_DATA), dataset.features or dataset.semantics."
             ) from error
         self._check_counts(benchmark)
         return benchmark
 
     def _semantics_file(self, folder: Path) -> Path:
         if self.semantics in ("att", "original_att"):
-            return folder / _SPLITS
+            return folder / SPLITS
         if self.semantics == "sent":
-            return folder / _SENTENCES
+            return folder / SENTENCES
         return Path(self.semantics).expanduser().absolute()
 
     def _missing(self, role: str, path: Path, data_dir: Path) -> DataError:
@@ -154,7 +160,7 @@ class XianDataset(FeatureDatasetConfig):
         if not folder.is_dir():
             text.append(f"The folder {folder} does not exist.")
             for candidate in (data_dir / "xlsa17" / "data", data_dir / "data", data_dir.parent):
-                if (candidate / self.name / _SPLITS).is_file():
+                if (candidate / self.name / SPLITS).is_file():
                     text.append(f"Hint: there is one in {candidate}: set paths.data_dir={candidate}.")
                     break
         elif role == "features":
@@ -162,22 +168,21 @@ class XianDataset(FeatureDatasetConfig):
             if others:
                 text.append(f"Hint: the folder has other feature files: set dataset.features={' or '.join(others)}.")
         text.append(
-            f"It comes from {_ARCHIVES.get(self.name, _XLSA17)}. Either put it there, or set paths.data_dir (environment variable"
-            f" ZSL_LAB_DATA; now {data_dir}) to the folder that holds {self.name}, {keys}."
+            f"{FEATURES} and {SPLITS} are in {origin(self.name, data_dir)}. Either put the file there, or set paths.data_dir"
+            f" (environment variable ZSL_LAB_DATA; now {data_dir}) to the folder that holds {self.name}, {keys}."
         )
         return DataError(" ".join(text))
 
     def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> FeatureBenchmark:
         splits_file, features_file = sources["splits"], sources["features"]
-        splits = read_split(splits_file, ["att"], ["allclasses_names"])
-        num_classes = _matrix(splits["att"], splits_file, "att").shape[1]
-        names = _names(splits, num_classes)
-        semantics = self._read_semantics(sources["semantics"], splits_file, splits["att"], names)
+        splits, names, semantics = self._read_classes(sources)
+        num_classes = len(names)
         recorded = read_mat(features_file, ["features", "labels"])
+        parts = split_parts(splits, splits_file)
         benchmark = FeatureBenchmark(
             name=self.name,
-            features=_float32(_matrix(recorded["features"], features_file, "features").T),
-            labels=_integers(recorded["labels"], features_file, "labels") - 1,
+            features=float32(matrix(recorded["features"], features_file, "features").T),
+            labels=integers(recorded["labels"], features_file, "labels") - 1,
             semantics=semantics,
             class_names=names,
             provenance=Provenance(
@@ -193,7 +198,9 @@ class XianDataset(FeatureDatasetConfig):
                     **split_sources(splits_file),
                 },
             ),
-            **split_parts(splits, splits_file),
+            trainval=parts["trainval"],
+            test_seen=parts["test_seen"],
+            test_unseen=parts["test_unseen"],
         )
         absent = np.setdiff1d(np.arange(num_classes), benchmark.labels)
         if len(absent):
@@ -203,16 +210,23 @@ class XianDataset(FeatureDatasetConfig):
             )
         return replace(benchmark, validation_classes=validation_classes(benchmark, splits, splits_file))
 
+    def _read_classes(self, sources: dict[str, Path]) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...], FloatArray]:
+        """Fields of the split file, names of the classes and their semantics ``[C, Q]``."""
+        path = sources["splits"]
+        splits = read_split(path, ["att"], ["allclasses_names"])
+        names = _names(splits, matrix(splits["att"], path, "att").shape[1])
+        return splits, names, self._read_semantics(sources["semantics"], path, splits["att"], names)
+
     def _read_semantics(self, path: Path, splits_file: Path, att: npt.NDArray[Any], names: tuple[str, ...]) -> FloatArray:
         """Semantics ``[C, Q]`` in the order of ``att_splits.mat``."""
         if path.suffix == ".mat":
             field = "original_att" if self.semantics == "original_att" else "att"
             found = read_mat(path, [field], ["allclasses_names"])
-            semantics = _float32(_matrix(found[field], path, field).T)
+            semantics = float32(matrix(found[field], path, field).T)
             own_names = tuple(found["allclasses_names"].ravel(order="F").tolist()) if "allclasses_names" in found else names
         else:
             field = "semantics"
-            semantics, own_names = _float32(_read_table(path)), names
+            semantics, own_names = float32(_read_table(path)), names
         if len(semantics) != att.shape[1]:
             raise DataError(f"{path}: field '{field}': found {len(semantics)} classes; expected {att.shape[1]}, as in {splits_file}.")
         if own_names == names:
@@ -246,7 +260,7 @@ class XianDataset(FeatureDatasetConfig):
             warnings.warn(
                 f"{benchmark.provenance.origin}: these files are not the published {self.name}: {', '.join(others)}."
                 " Results cannot be compared with published ones.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 
@@ -264,45 +278,17 @@ def read_split(path: Path, required: Sequence[str] = (), optional: Sequence[str]
     splits = read_mat(path, [*required, *(f"{part}_loc" for part in _PARTS)], [*optional, "train_loc", "val_loc"])
     if "val_loc" in splits and "train_loc" in splits:
         return splits
-    return _borrow_validation(splits, path.with_name(_SENTENCES))
+    return _borrow_validation(splits, path.with_name(SENTENCES))
 
 
 def split_parts(splits: dict[str, npt.NDArray[Any]], path: Path) -> dict[str, IntArray]:
     """``trainval``, ``test_seen`` and ``test_unseen``: 0-based sample indices from the fields that :func:`read_split` gave."""
-    return {part: _integers(splits[f"{part}_loc"], path, f"{part}_loc") - 1 for part in _PARTS}
+    return {part: integers(splits[f"{part}_loc"], path, f"{part}_loc") - 1 for part in _PARTS}
 
 
 def split_sources(path: Path) -> dict[str, tuple[str, str]]:
     """File and field of each part, for error messages."""
     return {part: (str(path), f"{part}_loc") for part in _PARTS}
-
-
-def split_version(sha256: str) -> str:
-    """The name of a published split file with this hash, or ``"unknown"``."""
-    return _VERSIONS.get(sha256, "unknown")
-
-
-def _matrix(array: npt.NDArray[Any], path: Path, field: str) -> npt.NDArray[Any]:
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; expected a matrix of numbers.")
-    return array
-
-
-def _float32(array: npt.NDArray[Any]) -> FloatArray:
-    # a value too large for float32 becomes infinite, which the benchmark refuses
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _integers(array: npt.NDArray[Any], path: Path, field: str) -> IntArray:
-    flat = array.ravel(order="F")
-    if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape)):
-        raise DataError(f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; expected a list of whole numbers.")
-    # exact in float64, so that a cast cannot wrap around
-    broken = flat[~((np.abs(flat.astype(np.float64)) < 2**53) & (flat == np.floor(flat)))]
-    if len(broken):
-        raise DataError(f"{path}: field '{field}': found {broken[0]}; expected whole numbers.")
-    return flat.astype(np.int64)
 
 
 def _names(splits: dict[str, npt.NDArray[Any]], num_classes: int) -> tuple[str, ...]:
@@ -319,7 +305,7 @@ def _read_table(path: Path) -> npt.NDArray[Any]:
         raise DataError(f"{path}: cannot be read as a table ({error}); expected numbers, one row per class.") from error
     if not isinstance(table, np.ndarray):
         raise DataError(f"{path}: found several arrays; expected one table of numbers, one row per class.")
-    return _matrix(table, path, "semantics")
+    return matrix(table, path, "semantics")
 
 
 def _borrow_validation(splits: dict[str, npt.NDArray[Any]], sentences: Path) -> dict[str, npt.NDArray[Any]]:
@@ -336,17 +322,6 @@ def validation_classes(benchmark: Benchmark, splits: dict[str, npt.NDArray[Any]]
     """The classes of ``val_loc``, looking at training samples only: the field contains the images of ``test_seen_loc``."""
     if "val_loc" not in splits or "train_loc" not in splits:
         return None
-    validation = np.intersect1d(_integers(splits["val_loc"], path, "val_loc") - 1, benchmark.trainval)
-    train = np.intersect1d(_integers(splits["train_loc"], path, "train_loc") - 1, benchmark.trainval)
-    classes = np.unique(benchmark.labels[validation])
-    common = np.intersect1d(classes, benchmark.labels[train])
-    if len(classes) == 0 or len(common):
-        both = f"class '{benchmark.class_names[common[0]]}' in both" if len(common) else ""
-        found = both or "no training sample in 'val_loc'"
-        warnings.warn(
-            f"{path}: fields 'train_loc' and 'val_loc' are ignored: found {found}; expected classes of their own in each."
-            " Validation classes are drawn by the seed instead.",
-            stacklevel=2,
-        )
-        return None
-    return classes
+    train, val = (integers(splits[field], path, field) - 1 for field in ("train_loc", "val_loc"))
+    fields = ((str(path), "train_loc"), (str(path), "val_loc"))
+    return published_validation_classes(benchmark.labels, benchmark.class_names, benchmark.trainval, train, val, *fields)

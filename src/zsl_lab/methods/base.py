@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zsl_lab import distributed
 from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
-from zsl_lab.errors import CheckpointError, TrainingError
+from zsl_lab.errors import CheckpointError, ConfigError, TrainingError
 from zsl_lab.metrics import ZeroShotMetrics, predict
 
 #: the width of a layer, as a configuration key
@@ -119,6 +119,9 @@ class ZeroShotMethod(pl.LightningModule, ABC):
             for each check to find its own.
         phase: ``select`` or ``refit``; begins every logged name.
         last_losses: The losses last looked at.
+        semantics: Scaled semantics of the classes, ``[C, Q]``.
+        seen_mask: Whether each class is seen, bool ``[C]``.
+        unseen: Positions of the unseen classes.
     """
 
     config_class: ClassVar[type[MethodConfig]]
@@ -131,11 +134,12 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         # a step may take several updates with several optimisers; manual optimisation is also faster
         self.automatic_optimization = False
         self.config = config
-        # not part of the weights: a method can be asked about other classes than those it was trained with
-        self.register_buffer("semantics", torch.as_tensor(classes.semantics), persistent=False)
-        self.register_buffer("seen_mask", torch.as_tensor(classes.seen_mask), persistent=False)
+        # not part of the weights: see ask_about
+        for name, tensor in _facts(classes).items():
+            self.register_buffer(name, tensor, persistent=False)
         self.semantics: Tensor
         self.seen_mask: Tensor
+        self.unseen: Tensor
         self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask))
         self.step = 0
         self.checks: list[Check] = []
@@ -197,6 +201,46 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """
         assert isinstance(data, FeatureDataModule)
         return cls(config, data.feature_dim, data.classes)
+
+    @classmethod
+    def for_weights(cls, config: MethodConfig, inputs: int, classes: ClassSpace, *, cache_dir: Path | None = None) -> ZeroShotMethod:
+        """A method that a checkpoint's weights will be put into: neither samples nor files of weights are needed.
+
+        Args:
+            config: The method's own configuration.
+            inputs: D; of images the number of channels.
+            classes: The classes that it was trained with.
+            cache_dir: As in :meth:`build`.
+        """
+        return cls(config, inputs, classes)
+
+    def ask_about(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
+        """Let :meth:`class_scores` score other classes than those it was trained with, from now on; training is over then.
+
+        Args:
+            classes: Their semantics scaled as in training.
+            cache_dir: As in :meth:`build`.
+        """
+        for name, tensor in _facts(classes).items():
+            setattr(self, name, tensor.to(self.device))
+
+    def generate(self, semantics: Tensor, samples: int) -> Tensor:
+        """Sample features of any classes, seen, unseen or new, with networks in evaluation mode.
+
+        Args:
+            semantics: Scaled class semantics, ``[K, Q]``.
+            samples: Features per class, n.
+
+        Returns:
+            Scaled features, ``[K, n, D]``.
+
+        Raises:
+            ConfigError: The method generates no features.
+        """
+        raise ConfigError(
+            f"method={self.config.name} generates no features. Take a checkpoint of a method that does (mmvae, sgal, vzsl, aspn), or only "
+            "predict with this one."
+        )
 
     @property
     def milestones(self) -> tuple[int, ...]:
@@ -427,6 +471,12 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         self.best = Check(**state["best"]) if state["best"] else None
         self._random_states = [state["random"], *state.get("random_of_other_processes", [])]
         self.load_extra_state(state["extra"])
+
+
+def _facts(classes: ClassSpace) -> dict[str, Tensor]:
+    seen_mask = torch.as_tensor(classes.seen_mask)
+    # the positions are found once: looking for them on a GPU would make every step wait for it
+    return {"semantics": torch.as_tensor(classes.semantics), "seen_mask": seen_mask, "unseen": (~seen_mask).nonzero().squeeze(1)}
 
 
 def _divergence(found: str, more: str = "") -> TrainingError:

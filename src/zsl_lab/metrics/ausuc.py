@@ -91,6 +91,30 @@ def area_under(unseen: Tensor, seen: Tensor) -> Tensor:
     return torch.trapezoid(seen, unseen) if len(seen) > 1 else seen[0] * unseen[0]
 
 
+def thinned(unseen: Tensor, seen: Tensor, most: int) -> Tensor:
+    """Points that show the shape of a curve, so that it need not be kept whole.
+
+    Args:
+        unseen: Unseen accuracy at each point, rising, ``[K]``.
+        seen: Seen accuracy, falling, ``[K]``.
+        most: How many points to keep at most, at least 2.
+
+    Returns:
+        Their places in ascending order, int64 ``[P]``: every point where an accuracy changes if these are not too many, else as
+        many at equal steps along the curve; the first and the last are always among them.
+    """
+    along = unseen - seen
+    changes = torch.cat([torch.ones(1, dtype=torch.bool), along.diff() > 0])
+    changes[-1] = True
+    places = changes.nonzero().squeeze(1)
+    if len(places) <= most:
+        return places
+    grid = torch.linspace(0, 1, most, dtype=along.dtype) * (along[-1] - along[0]) + along[0]
+    chosen = torch.searchsorted(along[places].contiguous(), grid).clamp(max=len(places) - 1)
+    chosen[-1] = len(places) - 1  # the end of the grid may be rounded
+    return places[torch.unique(chosen)]
+
+
 class MarginMetric(Metric):
     """A metric whose state is each sample's class, margin and rightness (see the module's text).
 

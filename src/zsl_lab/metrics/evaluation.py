@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zsl_lab.metrics.ausuc import MarginMetric, area_under, best_of_groups, seen_unseen_curve
+from zsl_lab.metrics.ausuc import MarginMetric, area_under, best_of_groups, seen_unseen_curve, thinned
 from zsl_lab.metrics.generalized import harmonic_mean
 from zsl_lab.metrics.per_class import class_recalls, on_device
 
@@ -86,6 +86,31 @@ class ZeroShotMetrics(MarginMetric):
         at = best[constants[best].abs().argmin()]
         chosen = on_device(100 * torch.stack([unseen[at], seen[at], means[at]]), self.device)
         return float(constants[at]), {**self.compute(), **dict(zip(("unseen", "seen", "harmonic_mean"), chosen.unbind(), strict=True))}
+
+    def tradeoff(self, added: float = 0.0, most: int = 200) -> list[tuple[float, float, float]]:
+        """The seen-unseen curve that ``ausuc`` is the area under, thinned (see :func:`~zsl_lab.metrics.ausuc.thinned`).
+
+        Args:
+            added: The constant that the scores of unseen classes hold already.
+            most: How many points of the curve to keep at most.
+
+        Returns:
+            ``(constant, seen, unseen)``, accuracies in percent, by rising constant, from -inf to inf; the constant is all that is
+            added to a method's own scores. The points at 0 and at ``added`` are always among them. [] where the test has no seen,
+            or no unseen sample. In a distributed run every rank must call it, as with ``compute``.
+        """
+        with self.sync_context():
+            margins, target, right = self.samples()
+        constants, unseen, seen = seen_unseen_curve(margins, target, right, self.seen_mask.cpu())
+        if unseen.isnan().any() or seen.isnan().any():
+            return []
+        kept = thinned(unseen, seen, most)
+        levels = torch.unique(margins.double())
+        wanted = torch.tensor(sorted({-added, 0.0}), dtype=torch.float64)
+        # a sample flips where its margin is below the constant: a tie goes to the seen class
+        at = torch.cat([kept, torch.searchsorted(levels, wanted)])
+        points = torch.stack([torch.cat([constants[kept], wanted]) + added, 100 * seen[at], 100 * unseen[at]], dim=1)
+        return sorted((constant, s, u) for constant, s, u in points.tolist())
 
     def recalls(self) -> Tensor:
         """Recall of each class in percent, prediction over all classes, float64 ``[C]``; NaN for a class without a sample.

@@ -51,6 +51,9 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.4,
     "figure.facecolor": "white",
+    # text stays text, and the same figure is the same file
+    "svg.fonttype": "none",
+    "svg.hashsalt": "zsl_lab",
 }
 
 
@@ -80,6 +83,11 @@ def plain_text(name: str) -> str:
 def save_png(figure: Figure, path: PathLike) -> None:
     """Write all of a figure, or nothing of it."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+
+
+def save_svg(figure: Figure, path: PathLike) -> None:
+    """The same as an SVG, which is drawn with the fonts of whoever looks at it; it holds no date."""
+    atomic_write(path, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
 
 
 def horizontal(axes: Axes) -> None:

@@ -15,7 +15,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from zsl_lab.reporting.style import MUTED, PALETTE, PathLike, horizontal, new_figure, plain_text, save_png, styled, titled_legend
+from zsl_lab.reporting.style import (
+    MUTED,
+    PALETTE,
+    PathLike,
+    horizontal,
+    new_figure,
+    plain_text,
+    save_png,
+    save_svg,
+    styled,
+    titled_legend,
+)
 from zsl_lab.reporting.tables import Figure
 
 #: what H was measured on, and its colour where both stand in one panel
@@ -50,22 +61,23 @@ class Setting:
         return self.validation if name == "validation" else self.test
 
 
-def draw(settings: Sequence[Setting], keys: Sequence[str], folder: Path) -> None:
+def draw(settings: Sequence[Setting], keys: Sequence[str], folder: Path, suffix: str = ".png") -> None:
     """Draw H against each key, and a map of it where two keys were swept.
 
     Args:
         settings: At least one.
         keys: What was swept, seeds apart; at least one.
-        folder: Where the PNGs go.
+        folder: Where the files go.
+        suffix: ``.png`` or ``.svg``.
     """
     for place, key in enumerate(keys):
         own = [setting for setting in settings if setting.values[place]]
         if own:
             (against_number if _numbers(own, place) is not None else against_choice)(
-                own, keys, place, folder / f"h_by_{key.replace('/', '.')}.png"
+                own, keys, place, folder / f"h_by_{key.replace('/', '.')}{suffix}"
             )
     if len(keys) == 2:
-        heat_map(settings, keys, folder / f"h_by_{'_and_'.join(key.replace('/', '.') for key in keys)}.png")
+        heat_map(settings, keys, folder / f"h_by_{'_and_'.join(key.replace('/', '.') for key in keys)}{suffix}")
 
 
 # ------------------------------------------------------------------------------------------------ one key
@@ -79,7 +91,7 @@ def against_number(settings: Sequence[Setting], keys: Sequence[str], place: int,
         settings: At least one; the key's values are numbers.
         keys: What was swept.
         place: Which of the keys.
-        path: The PNG.
+        path: The file, a PNG or an SVG.
     """
     settings = sorted(settings, key=lambda setting: float(setting.values[place]))
     numbers = np.array([float(setting.values[place]) for setting in settings])
@@ -120,7 +132,7 @@ def against_number(settings: Sequence[Setting], keys: Sequence[str], place: int,
         handles = [Line2D([], [], linestyle="", marker="o", markersize=4, color=MUTED, label="a setting")]
         handles += [Line2D([], [], color=MUTED, label="mean of a value's settings")]
         figure.legend(handles=handles, loc="outside right upper")
-    save_png(figure, path)
+    (save_svg if Path(path).suffix == ".svg" else save_png)(figure, path)
 
 
 def _line(axes: Axes, numbers: npt.NDArray[np.float64], figures: Sequence[Figure], colour: str, label: str) -> None:
@@ -146,7 +158,7 @@ def against_choice(settings: Sequence[Setting], keys: Sequence[str], place: int,
         settings: At least one.
         keys: What was swept.
         place: Which of the keys.
-        path: The PNG.
+        path: The file, a PNG or an SVG.
     """
     parts = _parts(settings)
     choices: dict[str, list[Setting]] = {}
@@ -177,7 +189,7 @@ def against_choice(settings: Sequence[Setting], keys: Sequence[str], place: int,
     horizontal(axes)
     colours = [Patch(color=PARTS[part][1], alpha=0.85, label=PARTS[part][0]) for part in parts]
     titled_legend(figure, f"H by {_plain_key(keys[place])}", colours)
-    save_png(figure, path)
+    (save_svg if Path(path).suffix == ".svg" else save_png)(figure, path)
 
 
 # ------------------------------------------------------------------------------------------------ two keys
@@ -190,7 +202,7 @@ def heat_map(settings: Sequence[Setting], keys: Sequence[str], path: PathLike) -
     Args:
         settings: At least one.
         keys: Two.
-        path: The PNG.
+        path: The file, a PNG or an SVG.
     """
     parts = _parts(settings)
     columns, rows = _ordered(settings, 0), _ordered(settings, 1)
@@ -228,7 +240,7 @@ def heat_map(settings: Sequence[Setting], keys: Sequence[str], path: PathLike) -
         bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, label=_H if axes is panels[-1] else None)
         bar.outline.set_visible(False)
     panels[0].set(ylabel=_plain_key(keys[1]))
-    save_png(figure, path)
+    (save_svg if Path(path).suffix == ".svg" else save_png)(figure, path)
 
 
 def _annotate(

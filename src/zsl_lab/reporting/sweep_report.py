@@ -6,13 +6,14 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsl_lab.errors import OutputError
 from zsl_lab.files import atomic_write
 from zsl_lab.reporting.console import COLUMNS, say
-from zsl_lab.reporting.tables import Group, Run, find_runs, group_runs, print_sheet, sweep_sheet
+from zsl_lab.reporting.tables import Group, Run, Sheet, find_runs, group_runs, print_sheet, sweep_sheet
 
 if TYPE_CHECKING:
     from zsl_lab.sweep import Job
@@ -25,6 +26,55 @@ COMPLETE = ("finished", "skipped")
 _UNFINISHED = "it ended without a word: killed, or its machine was lost"
 
 
+@dataclass(frozen=True)
+class Swept:
+    """The settings of a sweep, compared.
+
+    Attributes:
+        keys: What was swept, seeds apart.
+        groups: Its runs, those that differ only by seed together.
+        values: A value of each key, for each group.
+        metric: What steps were selected by, and settings are sorted by.
+        repeated: A sentence for each run that does not count.
+    """
+
+    keys: list[str]
+    groups: list[Group]
+    values: list[list[str]]
+    metric: str
+    repeated: list[str]
+
+    def sheet(self) -> Sheet:
+        """The table; there must be a group."""
+        return sweep_sheet(self.groups, self.keys, [[_short(value) for value in own] for own in self.values], self.metric)
+
+    def draw(self, folder: Path, suffix: str = ".png") -> None:
+        """Draw H against what was swept, if anything was (see :func:`sweep_figures.draw`)."""
+        if not self.groups or not self.keys:
+            return
+        from zsl_lab.reporting import sweep_figures
+
+        points = [
+            sweep_figures.Setting(tuple(own), group.validation["harmonic_mean"], group.metrics["harmonic_mean"])
+            for own, group in zip(self.values, self.groups, strict=True)
+        ]
+        sweep_figures.draw(points, self.keys, folder, suffix)
+
+
+def compare(jobs: Sequence[Job], runs: Sequence[Run]) -> Swept:
+    """Compare the settings of a sweep.
+
+    Args:
+        jobs: The jobs, in their order.
+        runs: Those of them that have a result.
+    """
+    with_result = {run.folder for run in runs}
+    metric = _metric([job for job in jobs if job.folder in with_result])
+    groups, repeated = group_runs(runs, metric)
+    keys = [key for key in swept_keys(jobs) if key != SEED]
+    return Swept(keys, groups, [_values(group, jobs, keys) for group in groups], metric, repeated)
+
+
 def report(jobs: Sequence[Job], folder: Path) -> None:
     """Print the table and name what is not in it; write ``sweep.csv`` and ``figures/``.
 
@@ -35,25 +85,15 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
     found = find_runs([job.folder for job in jobs if job.outcome in COMPLETE])
     runs = {run.folder: run for run in found.runs}
     keys = swept_keys(jobs)
-    metric = _metric([job for job in jobs if job.folder in runs])
-    groups, repeated = group_runs(found.runs, metric)
-    settings = [key for key in keys if key != SEED]
-    values = [_values(group, jobs, settings) for group in groups]
+    swept = compare(jobs, found.runs)
     try:
         atomic_write(folder / CSV_FILE, sweep_csv(jobs, keys, runs).encode())
-        if groups and settings:
-            from zsl_lab.reporting import sweep_figures
-
-            points = [
-                sweep_figures.Setting(tuple(own), group.validation["harmonic_mean"], group.metrics["harmonic_mean"])
-                for own, group in zip(values, groups, strict=True)
-            ]
-            sweep_figures.draw(points, settings, folder / "figures")
+        swept.draw(folder / "figures")
     except OutputError as error:  # the figures are in the jobs' folders all the same
         say(str(error))
-    if groups:
-        print_sheet(sweep_sheet(groups, settings, [[_short(value) for value in own] for own in values], metric))
-    for sentence in (*repeated, *found.problems):
+    if swept.groups:
+        print_sheet(swept.sheet())
+    for sentence in (*swept.repeated, *found.problems):
         say(sentence)
     skipped = [job for job in jobs if job.outcome == "skipped"]
     if skipped:

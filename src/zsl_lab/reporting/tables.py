@@ -31,10 +31,11 @@ from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
 CONFIG_FILE = "config.yaml"
 #: keys or sections of config.yaml that no figure depends on, and those that the result itself tells
 IRRELEVANT = (
-    *("task", "ckpt", "debug", "resume", "sweep", "descriptions", "images", "paths"),
+    *("task", "ckpt", "debug", "resume", "sweep", "paths"),
+    *("features", "images", "weights", "classes", "descriptions", "among"),
     *("logger", "callbacks.progress", "trainer.log_every_n_steps", "trainer.save_every_n_steps"),
 )
-IN_RESULT = ("seed", "selection.name", "selection.calibrate")
+IN_RESULT = ("seed", "selection.name", "selection.calibrate", "dataset.path")
 #: another file for each seed, as a rule; what counts is whether there is one
 START = "method.init_from"
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}

@@ -107,8 +107,6 @@ class ASPN(ZeroShotMethod):
         self.centre: Tensor
         self.register_buffer("whitening", torch.eye(feature_dim) if config.whitens else None)
         self.whitening: Tensor | None
-        self.register_buffer("unseen", torch.as_tensor((~classes.seen_mask).nonzero()[0]), persistent=False)
-        self.unseen: Tensor
 
     @classmethod
     def build(cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False) -> ASPN:

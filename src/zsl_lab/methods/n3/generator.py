@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
-from zsl_lab.methods.n3.base_network import AdaptedTensor
+from zsl_lab.nn.base_network import AdaptedTensor
 
 
 @dataclass(frozen=True, eq=False)

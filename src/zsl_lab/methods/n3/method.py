@@ -17,9 +17,10 @@ from zsl_lab import distributed
 from zsl_lab.data.datamodule import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.image_module import ImageDataModule
 from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMethod
-from zsl_lab.methods.n3.base_network import BaseConfig, BaseNetwork, build_base_network
+from zsl_lab.methods.n3.base_network import BaseConfig, build_base_network
 from zsl_lab.methods.n3.generator import Adaptation, MeanEncoder, ParameterAdapter, SemanticEncoder, mean_state
 from zsl_lab.metrics import PerClassAccuracy
+from zsl_lab.nn.base_network import BaseNetwork
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.text import TextConfig, TokenStates, encode
 
@@ -93,7 +94,7 @@ class N3(ZeroShotMethod):
     def __init__(self, config: N3Config, base: BaseNetwork, text: TokenStates, classes: ClassSpace) -> None:
         super().__init__(config, base.feature_dim, classes)
         self.base = base
-        # not part of the weights: a trained N3 can be asked for networks for other classes
+        # not part of the weights: see ask_about
         self.register_buffer("states", torch.from_numpy(text.states), persistent=False)
         self.register_buffer("token_mask", torch.from_numpy(text.mask), persistent=False)
         self.states: Tensor
@@ -130,15 +131,12 @@ class N3(ZeroShotMethod):
         # tells the seen classes apart while the base network is trained in the run
         self.base_classifier = nn.Linear(base.feature_dim, len(classes.seen_mask)) if config.base_steps else None
         base.requires_grad_(self.base_classifier is not None)
-        unseen = torch.as_tensor((~classes.seen_mask).nonzero()[0])
-        self.register_buffer("unseen", unseen, persistent=False)
-        self.unseen: Tensor
-        self._seen_texts = [text for text, is_seen in zip(classes.descriptions, classes.seen_mask, strict=True) if is_seen]
+        self._seen_texts = _seen_texts(classes)
         self._networks: dict[str, list[tuple[Tensor, Adaptation]]] = {}
-        self.accuracies = [PerClassAccuracy(len(unseen)) for _ in range(config.permutations)]
+        self.accuracies = [PerClassAccuracy(len(self.unseen)) for _ in range(config.permutations)]
         self.registered_accuracies = nn.ModuleList(self.accuracies)  # these move with the method to its device
-        self.top5 = PerClassAccuracy(len(unseen))
-        self.average_precision = MulticlassAveragePrecision(max(2, len(unseen)))
+        self.top5 = PerClassAccuracy(len(self.unseen))
+        self.average_precision = MulticlassAveragePrecision(max(2, len(self.unseen)))
         self._orders = 1
 
     @classmethod
@@ -147,14 +145,29 @@ class N3(ZeroShotMethod):
         assert isinstance(config, N3Config)
         assert isinstance(data, ImageDataModule)
         data.draw_tasks(config.classes_per_task)
-        texts = data.classes.descriptions
-        seen = [text for text, is_seen in zip(texts, data.classes.seen_mask, strict=True) if is_seen]
-        states = encode(config.text, texts, cache_dir, fit_on=seen)
-        base = build_base_network(config.base, data.channels, load=not weights_follow)
-        method = cls(config, base, states, data.classes)
+        method = cls.for_weights(config, data.channels, data.classes, cache_dir=cache_dir, load=not weights_follow)
         if not weights_follow and not config.base_steps:
             method._measure_features(data)
         return method
+
+    @classmethod
+    def for_weights(
+        cls, config: MethodConfig, inputs: int, classes: ClassSpace, *, cache_dir: Path | None = None, load: bool = False
+    ) -> N3:
+        """Encode the descriptions of classes, and build the base network; ``load`` puts the weights into it that training starts from."""
+        assert isinstance(config, N3Config)
+        states = encode(config.text, classes.descriptions, cache_dir, fit_on=_seen_texts(classes))
+        return cls(config, build_base_network(config.base, inputs, load=load), states, classes)
+
+    def ask_about(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
+        """Make networks for other classes from now on, from their descriptions, read as those of the classes it was trained with."""
+        super().ask_about(classes, cache_dir=cache_dir)
+        text = encode(self.config.text, classes.descriptions, cache_dir, fit_on=self._seen_texts)
+        self.states = torch.from_numpy(text.states).to(self.device)
+        self.token_mask = torch.from_numpy(text.mask).to(self.device)
+        self._networks = {}
+        with torch.no_grad():
+            self._networks = {"all": self._network("all")}
 
     @torch.no_grad()
     def _measure_features(self, data: ImageDataModule) -> None:
@@ -429,3 +442,7 @@ class N3(ZeroShotMethod):
             for name, delta in adaptation.deltas.items()
         ]
         return [*norms, TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm()))]
+
+
+def _seen_texts(classes: ClassSpace) -> list[str]:
+    return [text for text, is_seen in zip(classes.descriptions, classes.seen_mask, strict=True) if is_seen]

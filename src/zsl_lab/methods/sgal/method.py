@@ -74,9 +74,6 @@ class SGAL(MMVAE):
 
     def __init__(self, config: SGALConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
-        # found once: looking for them on a GPU would make every step wait for it
-        self.register_buffer("unseen", torch.as_tensor((~classes.seen_mask).nonzero()[0]), persistent=False)
-        self.unseen: Tensor
         self._undone = 0
         self._best_weights: dict[str, Tensor] | None = None
 
@@ -128,6 +125,10 @@ class SGAL(MMVAE):
         copies = self.config.decoder_samples
         features = self.networks.generate(self.semantics[labels], samples=copies, decoder_dropout=self.config.generate_with_dropout)
         return features, labels.repeat(copies)
+
+    def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:
+        """Sample features as fine-tuning does: with ``generate_with_dropout`` from other decoder weights each time (Eq. 9)."""
+        return super().generate(semantics, samples, **{"decoder_dropout": self.config.generate_with_dropout, **options})
 
     def _start_fine_tuning(self) -> None:
         """A fresh optimiser, and no dropout in the prior network (paper, section 4.2)."""

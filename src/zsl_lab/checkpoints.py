@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,10 @@ def read(path: Path, key: str) -> dict[str, Any]:
             f"{key}={path}: there is no such file. Every run writes <run>/checkpoints/best.ckpt (for task=test) and last.ckpt (to resume)."
         )
     try:
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # said of a file that is then refused anyway, with a place in torch's source
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of which mean the same to a user
         raise CheckpointError(
             f"{key}={path}: this is not a readable checkpoint ({type(error).__name__}). "
@@ -107,7 +111,10 @@ def read(path: Path, key: str) -> dict[str, Any]:
         ) from error
     about = checkpoint.get("zsl_lab") if isinstance(checkpoint, dict) else None
     if not isinstance(checkpoint, dict) or not isinstance(about, dict):
-        raise CheckpointError(f"{key}={path}: field 'zsl_lab' is missing; expected a checkpoint that this project wrote.")
+        raise CheckpointError(
+            f"{key}={path}: field 'zsl_lab' is missing; expected a checkpoint that this project wrote. "
+            "Give RUN/checkpoints/best.ckpt (for task=test or task=predict) or last.ckpt (to resume), or train anew."
+        )
     if about.get("format") != FORMAT:
         raise CheckpointError(
             f"{key}={path}: field 'format' is {about.get('format')}; this version reads {FORMAT}. "

@@ -347,9 +347,20 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
+def _is_override(argument: str) -> bool:
+    """Whether an argument is one of Hydra's overrides, not an option or the value of one."""
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
 def _given(arguments: Sequence[str]) -> dict[str, str]:
     """What the command line sets, as it is written there."""
-    return {_key(argument): argument.partition("=")[2] for argument in arguments if not argument.startswith("-")}
+    return {_key(argument): argument.partition("=")[2] for argument in arguments if _is_override(argument)}
+
+
+def _with(arguments: Sequence[str], *overrides: str) -> list[str]:
+    """Overrides put beside those that are there: Hydra reads no others once an option has followed some."""
+    first = next((place for place, argument in enumerate(arguments) if _is_override(argument)), 0)
+    return [*arguments[:first], *overrides, *arguments[first:]]
 
 
 def _at_home(argument: str) -> str:
@@ -368,7 +379,7 @@ def _own_dataset(arguments: list[str]) -> list[str]:
     if "dataset.path" not in given or given.get("ckpt", "null") not in ("", "null"):
         return arguments
     if "dataset" not in given:
-        return [*arguments, "dataset=own"]
+        return _with(arguments, "dataset=own")
     if given["dataset"] != "own":
         raise ConfigError(
             f"dataset={given['dataset']}: dataset.path={given['dataset.path']} names a file, which is a dataset of its own. Leave "
@@ -385,9 +396,9 @@ def _composable(arguments: list[str]) -> list[str]:
     """
     if _given(arguments).get("ckpt", "null") in ("", "null"):
         return arguments
-    _check_not_fixed(arguments)
+    _check_not_fixed([argument for argument in arguments if _is_override(argument)])
     # ++ sets a key that the default method lacks, too
-    return [f"++{argument.lstrip('+')}" if _key(argument) in PLACES else argument for argument in arguments]
+    return [f"++{argument.lstrip('+')}" if _is_override(argument) and _key(argument) in PLACES else argument for argument in arguments]
 
 
 def _check_not_fixed(overrides: Sequence[str]) -> None:
@@ -405,14 +416,14 @@ def _place_of_checkpoint(arguments: list[str]) -> list[str]:
     if "ckpt" not in given or "hydra.run.dir" in given:
         return arguments
     if given.get("task") in ("test", "predict"):
-        return [*arguments, f"hydra.run.dir=${{paths.output_dir}}/{given['task']}/${{now:%Y-%m-%d_%H-%M-%S-%f}}"]
+        return _with(arguments, f"hydra.run.dir=${{paths.output_dir}}/{given['task']}/${{now:%Y-%m-%d_%H-%M-%S-%f}}")
     path = Path(given["ckpt"].strip("'\"")).absolute()
     if not path.is_file():
         return arguments
     if path.parent.name != "checkpoints":
         raise ConfigError(f"{quoted('ckpt', str(path))}: a run goes on in its own folder; expected RUN/checkpoints/last.ckpt.")
     folder = str(path.parent.parent).replace("'", "\\'")
-    return [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
+    return _with(arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null")
 
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:

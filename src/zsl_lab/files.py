@@ -38,6 +38,9 @@ def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
 def atomic_write_all(contents: Mapping[Path, Content]) -> None:
     """Write files that belong together as :func:`atomic_write` does; none takes its place before all are on the disk.
 
+    They take their places one after the other, and there is no way back: where one cannot (its place is a folder, say), those before
+    it have theirs, and it and those after it are as they were.
+
     Raises:
         OutputError: As :func:`atomic_write` does.
     """

@@ -29,10 +29,11 @@ from zsl_lab.data.datamodule import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.image_module import EVALUATION_BATCH as IMAGE_BATCH
 from zsl_lab.data.image_module import crop
 from zsl_lab.data.recipe import Recipe
-from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.scaling import Scaler, twins
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, nearest
 from zsl_lab.hardware import TrainerConfig
 from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.text import Terms
 
 Kind = Literal["seen", "unseen", "new"]
 #: what a class may be described by: a vector in the units of the training semantics, or a text
@@ -40,6 +41,17 @@ Description = npt.ArrayLike | Tensor | str
 #: a table's file, or a description for each name
 Classes = str | os.PathLike[str] | Mapping[str, Description]
 
+#: the encoder and its model were chosen when the benchmark was made
+_TEXT_TERMS = Terms(
+    encoder="The text encoder of the checkpoint's semantics, ",
+    model="The model of the checkpoint's text encoder, ",
+    max_tokens="The limit of the checkpoint's text encoder, ",
+    uninstalled="give numbers in place of texts (classes=), as many as the encoder makes",
+    unloadable="Either bring back the model that the semantics were made with, or give numbers in place of texts (classes=).",
+    limit="Either bring back the model that the semantics were made with, or give numbers in place of texts (classes=).",
+    longer="take a checkpoint whose semantics were made with a higher --max-tokens",
+    another="take a checkpoint whose semantics were made with another --text-encoder",
+)
 #: so many broken images are named
 _SHOWN_IMAGES = 3
 #: so many names of attributes
@@ -102,7 +114,12 @@ class Predictions:
         return [self.names[position] for position in order[self.scores[:, order].argmax(1)].tolist()]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """The likeliest k classes of each sample, or all where there are fewer, with their scores, best first."""
+        """The likeliest k classes of each sample, or all where there are fewer, with their scores, best first.
+
+        Raises:
+            ConfigError: k is no whole number of at least 1.
+        """
+        _check_whole("k", k, 1)
         return self.top_of(slice(None), k)
 
     def top_of(self, samples: slice, k: int) -> list[list[tuple[str, float]]]:
@@ -130,6 +147,8 @@ def load(ckpt: str | os.PathLike[str]) -> Predictor:
     Raises:
         ZslLabError: This is no such checkpoint, or an older one, or packages are missing that it needs; as a sentence.
     """
+    if not isinstance(ckpt, str | os.PathLike):
+        raise CheckpointError(f"ckpt={ckpt!r}: expected a path. Give the folder of a finished run, or a file: RUN/checkpoints/best.ckpt.")
     path = checkpoints.reported(Path(ckpt).expanduser())
     config = {**checkpoints.read(path, "ckpt")["zsl_lab"]["config"], "task": "predict", "ckpt": str(path)}
     paths = config.get("paths")
@@ -211,7 +230,7 @@ class Predictor(ABC):
         """Those of the checkpoint's classes that ``among`` says, and those of :meth:`described`."""
         among = among or ("all" if given is None else "new")
         if among not in get_args(Among):
-            raise ConfigError(f"among={among}: expected all, unseen or new.")
+            raise ConfigError(f"among={among}: input should be 'all', 'unseen' or 'new'.")  # as the command says it
         if among == "new" and given is None:
             raise ConfigError("among=new: no new classes were given. Give some with classes=..., or choose among=all or among=unseen.")
         own = self._space
@@ -232,10 +251,11 @@ class Predictor(ABC):
             semantics = np.concatenate([semantics, given.semantics])
             descriptions += given.descriptions
         if len(names) < 2:
+            origin = "classes" if among == "new" else f"among={among}"
             raise DataError(
-                f"found {len(names)} class; expected at least 2, to tell them apart. Give more classes, or choose among=all."
+                f"{origin}: found {len(names)} class; expected at least 2, to tell them apart. Give more classes, or choose among=all."
                 if names
-                else "found no class to choose among; expected at least 2. Give some with classes=..., or choose among=all."
+                else f"{origin}: found no class to choose among; expected at least 2. Give some with classes=..., or choose among=all."
             )
         seen = np.array([kind == "seen" for kind in kinds], dtype=bool)
         return Candidates(tuple(kinds), ClassSpace(np.arange(len(names)), semantics, seen, names, descriptions))
@@ -252,6 +272,11 @@ class Predictor(ABC):
             except DataError as error:
                 raise DataError(f"classes={error}") from error
             return self._of_table(table)
+        if not isinstance(classes, Mapping):
+            raise DataError(
+                f"classes: found a value of type {type(classes).__name__}; expected the file of a table, or a mapping of names to vectors "
+                "or texts. Give one of these; or leave classes out, and choose among the known classes with among=..."
+            )
         if not classes:
             raise DataError("classes: found none; expected a name and a description of each. Leave classes out to predict among the known.")
         names = tuple(classes)
@@ -320,10 +345,11 @@ class Predictor(ABC):
             directions are those of features (see :meth:`Scaler.invert`).
 
         Raises:
-            ZslLabError: The method generates nothing, or there is no such class.
+            ZslLabError: The method generates nothing, there is no such class, or ``n`` or ``seed`` is no whole number.
         """
-        if n < 1:
-            raise ConfigError(f"n={n}: expected at least 1.")
+        _check_whole("n", n, 1)
+        if seed is not None:
+            _check_whole("seed", seed, 0)
         devices = [self.network.device] if self.network.device.type == "cuda" else []
         semantics = torch.from_numpy(self._one(of).semantics).to(self.network.device)
         with torch.no_grad(), torch.random.fork_rng(devices=devices, enabled=seed is not None):
@@ -392,7 +418,7 @@ class FeaturePredictor(Predictor):
             )
         from zsl_lab.data.extraction import embed_texts
 
-        semantics = embed_texts(descriptions, recipe, self._cache_dir)
+        semantics = embed_texts(descriptions, recipe, self._cache_dir, _TEXT_TERMS)
         if semantics.shape[1] != self.semantic_dim:
             raise DataError(
                 f"{origin}: {recipe.encoder} makes {semantics.shape[1]} numbers of a text; expected {self.semantic_dim}, as when the "
@@ -441,7 +467,7 @@ class FeaturePredictor(Predictor):
         return [found.index(name) for name in expected] if expected else list(range(len(found)))
 
     def _warn(self, names: Sequence[str], semantics: FloatArray, origin: str) -> None:
-        """Say what is allowed and yet hardly meant: other units than those of training, and the same for two classes."""
+        """Say what is allowed and yet hardly meant: other units than those of training."""
         low, high = self._range
         strange = np.argwhere((semantics < 2 * low - high) | (semantics > 2 * high - low))
         if len(strange):
@@ -452,13 +478,21 @@ class FeaturePredictor(Predictor):
                 f"lie between {low:.6g} and {high:.6g}. Give new classes in the same units.",
                 stacklevel=2,
             )
-        _, first, inverse = np.unique(semantics, axis=0, return_index=True, return_inverse=True)
-        for row, original in enumerate(first[inverse.ravel()].tolist()):
-            if row != original:
-                warnings.warn(
-                    f"{origin}: found the same numbers for '{names[original]}' and '{names[row]}'. Such classes cannot be told apart.",
-                    stacklevel=2,
-                )
+
+    def candidates_with(self, given: ClassSpace | None, among: Among | None = None) -> Candidates:
+        """See :meth:`Predictor.candidates_with`; warns of two that the method sees as one, as semantics that differ can be once scaled."""
+        candidates = super().candidates_with(given, among)
+        pair = twins(candidates.space.semantics)
+        if pair is not None:
+            first, second = (candidates.names[position] for position in pair)
+            new = "new" in (candidates.kinds[position] for position in pair)
+            ways_out = "Describe one of them otherwise, or leave it out." if new else "Choose among others, or train on other semantics."
+            warnings.warn(
+                f"classes: found the same numbers for '{first}' and '{second}', scaled as in training (dataset.normalize_semantics="
+                f"{self._semantics_scaler.kind}). Such classes cannot be told apart. {ways_out}",
+                stacklevel=2,
+            )
+        return candidates
 
     @property
     def _wanted(self) -> str:
@@ -701,6 +735,11 @@ def _stored(state: Mapping[str, Any], path: Path) -> _Stored:
             "Give another checkpoint, or train anew."
         ) from error
     return stored
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ConfigError(f"{name}={value!r}: expected a whole number of at least {least}.")
 
 
 def _vector(value: Any, name: str) -> FloatArray:

@@ -26,6 +26,7 @@ from zsl_lab.config import RunConfig, parse
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.datamodule import ClassSpace
 from zsl_lab.data.descriptions import read_descriptions
+from zsl_lab.data.hdf5 import is_hdf5
 from zsl_lab.data.image_files import find_pictures
 from zsl_lab.data.mat import read_mat
 from zsl_lab.errors import ConfigError, DataError
@@ -40,6 +41,11 @@ NETWORK_FILE = "network.pth"
 
 _FIELD = "features"
 _EXAMPLES = "features=FILE (.npy, .h5 or .mat)"
+_NPY_START, _ZIP_START, _PICKLE_START = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
+_ARCHIVE = (
+    "found an archive of arrays; expected a single one. Save that as .npy, np.save('FILE.npy', np.load('FILE.npz')['NAME']), or give "
+    "another file."
+)
 _RESERVED = ("file", "sample", "predicted", "score", "probability")
 #: so many classes of a sample stand in the summary
 _BEST = 5
@@ -246,7 +252,9 @@ def _features(config: RunConfig, files: list[Path] | None, predictor: FeaturePre
         return
     assert config.features is not None
     path, origin = config.features, f"features={config.features}"
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    if path.is_dir():
+        raise DataError(f"{origin}: this is a folder; expected a file. Give one: {_EXAMPLES}, or images=DIR, a folder of images.")
+    if is_hdf5(path):
         with _opened(path, origin) as file:
             found = _dataset(file, origin)
             try:
@@ -257,6 +265,8 @@ def _features(config: RunConfig, files: list[Path] | None, predictor: FeaturePre
         yield _of_matlab(path, origin, predictor), origin
     elif path.suffix.lower() == ".npy":
         yield _of_numpy(path, origin), origin
+    elif path.suffix.lower() == ".npz":
+        raise DataError(f"{origin}: {_ARCHIVE}")
     else:
         found = f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending"
         raise DataError(f"{origin}: found {found}; expected .npy, .h5 or .mat. Rename it, or save it as one of these.")
@@ -267,19 +277,25 @@ def _of_numpy(path: Path, origin: str) -> FloatArray:
         return np.load(path, mmap_mode=mode, allow_pickle=False)
 
     ways_out = "Save it with np.save(FILE, features), or give another."
+    objects = "Python objects, which were not unpickled"
     try:
+        with path.open("rb") as file:
+            start = file.read(len(_NPY_START))
+        if start.startswith(_ZIP_START):
+            raise DataError(f"{origin}: {_ARCHIVE}")
+        if start and start != _NPY_START:  # NumPy takes all else for pickles
+            what = objects if start.startswith(_PICKLE_START) else f"a file of another kind (it starts with {start!r})"
+            raise DataError(f"{origin}: found {what}; expected an array of numbers, as NumPy saves it. {ways_out}")
         try:
-            found = read("r")
+            found: FloatArray = read("r")
         except ValueError:  # an array without any number cannot be mapped
             found = read(None)
     except OSError as error:
         raise DataError(f"{origin}: cannot be read ({error.strerror or error}); expected a file of numbers. {ways_out}") from error
     except (ValueError, EOFError, SyntaxError) as error:
-        what = "Python objects, which were not unpickled," if "ickle" in str(error) else "a damaged file"
-        raise DataError(f"{origin}: found {what} ({error}); expected an array of numbers. {ways_out}") from error
-    if not isinstance(found, np.ndarray):
-        found.close()
-        raise DataError(f"{origin}: found an archive of arrays; expected a single one. {ways_out}")
+        reason = "" if "pickle" in str(error) else f" ({error})"  # where NumPy says how to unpickle all the same
+        what = objects if "Object arrays" in str(error) else f"a damaged file{reason}"
+        raise DataError(f"{origin}: found {what}; expected an array of numbers. {ways_out}") from error
     return found
 
 

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
 from zsl_lab.launch import REPORT
+from zsl_lab.memory import identity
 from zsl_lab.reporting.console import print_result, say
 from zsl_lab.reporting.tables import CONFIG_FILE, Settings, all_settings, read_configuration, shown_value
 from zsl_lab.result import Result
@@ -27,6 +29,10 @@ from zsl_lab.result import Result
 #: differing settings that a message names
 _MOST_SHOWN = 3
 _ABSENT = object()
+#: of a hash so much is shown
+_HASH = 12
+#: a benchmark of the user's own
+_OWN, _PATH = "zsl_lab.data.own.OwnDataset", "dataset.path"
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,14 @@ class Earlier:
     Attributes:
         folder: The folder.
         differing: What its settings differ in from those looked for, in words; empty where they are the same.
+        other_data: Whether it is not the settings that differ, but what the file of ``dataset=own`` holds.
         result: What it found, if it is finished.
         state: Its ``last.ckpt``, if it got that far.
     """
 
     folder: Path
     differing: str
+    other_data: bool
     result: Result | None
     state: Path | None
 
@@ -84,7 +92,10 @@ def look(folder: Path, now: Settings | None) -> Earlier | None:
 
     Args:
         folder: The folder of a run, which need not exist.
-        now: The settings to compare with, of :func:`settings_of`.
+        now: The settings to compare with, of :func:`settings_of`. The file of ``dataset=own`` goes by what it holds, not by its place.
+
+    Raises:
+        DataError: The settings are the same, and that file cannot be read; likewise CheckpointError of an unfinished run's state.
     """
     try:
         result = Result.load(folder)
@@ -93,13 +104,16 @@ def look(folder: Path, now: Settings | None) -> Earlier | None:
     state = folder / "checkpoints" / "last.ckpt"
     if result is None and not state.is_file():
         return None
-    return Earlier(folder, _differing(folder, now), result, state if state.is_file() else None)
+    differing = _differing(folder, now)
+    data = "" if differing else _differing_data(now, result, state)
+    return Earlier(folder, differing or data, bool(data), result, state if state.is_file() else None)
 
 
 def check_same(found: Earlier, ways_out: str) -> None:
-    """Raise ConfigError where a folder holds a run of other settings, which must not be written over."""
+    """Raise ConfigError where a folder holds a run of other settings or data, which must not be written over."""
     if found.differing:
-        raise ConfigError(f"{found.folder} holds a run of other settings: {found.differing}. {ways_out}")
+        what = "data" if found.other_data else "settings"
+        raise ConfigError(f"{found.folder} holds a run of other {what}: {found.differing}. {ways_out}")
 
 
 def _resume(config: DictConfig) -> None:
@@ -115,16 +129,21 @@ def _resume(config: DictConfig) -> None:
         raise ConfigError(f"resume=auto goes on with training; here task={config.task}. Leave resume out, or give task=fit.")
     HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     place = Path(config.hydra.run.dir)
-    now = settings_of(config)
+    now, almost = settings_of(config), ""
     if any(str(override).startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):
         found = look(place, now)
         if found:
             check_same(found, "Give another hydra.run.dir, or leave resume out to write over it.")
     else:
-        found = next(_earlier(place.parent, now), None)
+        found = None
+        for earlier in _earlier(place.parent, now):
+            if not earlier.differing:
+                found = earlier
+                break
+            almost = almost or f" {earlier.folder} has these settings, but other data: {earlier.differing}."
     if found is None:
         if not started:
-            say(f"resume=auto: no earlier run of this configuration in {place.parent}; a new one begins.", error=False)
+            say(f"resume=auto: no earlier run of this configuration in {place.parent}; a new one begins.{almost}", error=False)
     elif found.result is not None:
         say(f"resume=auto: this run is finished, in {found.folder}.", error=False)
         print_result(found.result, found.folder, evaluation(found.result))
@@ -144,11 +163,11 @@ def evaluation(result: Result) -> str:
 
 
 def _earlier(place: Path, now: Settings | None) -> Iterator[Earlier]:
-    """Runs of the same settings, the newest first."""
+    """Runs of the same settings, the newest first; of other data, too."""
     begun = {path.parent: path.stat().st_mtime for path in place.glob(f"*/{CONFIG_FILE}")}
     for folder in sorted(begun, key=lambda folder: (begun[folder], folder.name), reverse=True):
         found = look(folder, now)
-        if found and not found.differing:
+        if found and (found.other_data or not found.differing):
             yield found
 
 
@@ -159,9 +178,41 @@ def _differing(folder: Path, now: Settings | None) -> str:
         return str(error).rstrip(".")
     if now is None:
         return "the settings of this command do not resolve"
-    keys = [key for key in (*now, *(key for key in then if key not in now)) if not _equal(now.get(key, _ABSENT), then.get(key, _ABSENT))]
+    every = [key for key in (*now, *(key for key in then if key not in now)) if key != _PATH or not _is_own(now)]
+    keys = [key for key in every if not _equal(now.get(key, _ABSENT), then.get(key, _ABSENT))]
     shown = [f"{key} is {_shown(then.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} here" for key in keys[:_MOST_SHOWN]]
     return ", ".join([*shown, *([f"{len(keys) - _MOST_SHOWN} more"] if len(keys) > _MOST_SHOWN else [])])
+
+
+def _is_own(now: Settings) -> bool:
+    return bool(now.get("dataset._target_") == _OWN and now.get(_PATH))
+
+
+def _differing_data(now: Settings | None, result: Result | None, state: Path) -> str:
+    """What tells the file of ``dataset=own`` from the one that a run was trained on, in words."""
+    if now is None or not _is_own(now):
+        return ""
+    if result is not None:
+        then = result.benchmark
+    else:
+        from zsl_lab import checkpoints  # this brings torch, which the run that goes on needs as well
+
+        then = checkpoints.read(state, "ckpt")["zsl_lab"]
+    path = Path(now[_PATH]).expanduser().absolute()
+    given = (now.get("dataset.semantics"), now.get("dataset.split"), now.get("dataset.split_seed"))
+    hashes = _hashes(path, identity([path]), *given)
+    keys = [key for key in hashes if hashes[key] != then.get(key)]
+    return ", ".join(f"{key} of {_PATH} is {str(then.get(key))[:_HASH]} there, {hashes[key][:_HASH]} here" for key in keys)
+
+
+@lru_cache(maxsize=8)  # each job of a sweep asks
+def _hashes(path: Path, unchanged: object, semantics: str | None, split: str, split_seed: int) -> dict[str, str]:
+    from zsl_lab.data import own_file
+    from zsl_lab.data.splits import redraw
+
+    benchmark = own_file.load(path, semantics, None)
+    provenance = (redraw(benchmark, split_seed) if split == "random" else benchmark).provenance
+    return {"splits_sha256": provenance.splits_sha256, "features_sha256": provenance.features_sha256}
 
 
 def _equal(now: Any, then: Any) -> bool:

@@ -228,6 +228,14 @@ def test_an_error_in_the_second_file_leaves_the_first_as_it_was(tmp_path: Path) 
     assert left(tmp_path) == ["a.zip", "out/res101.mat"]
 
 
+def test_a_folder_in_the_place_of_the_second_file_is_named(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", GOOD)
+    (tmp_path / "out" / "att_splits.mat").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"Cannot write .*att_splits.mat: Is a directory"):
+        unpack(path, tmp_path / "out")
+    assert left(tmp_path) == ["a.zip", "out/res101.mat"]
+
+
 def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pack(tmp_path / "a.zip", GOOD)
 

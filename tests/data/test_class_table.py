@@ -101,11 +101,11 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         ("class,a\nant,1e39\n", "line 2, column 'a': found '1e39' for 'ant'; expected a number"),
         ("class,a\nant,1_0\n", "line 2, column 'a': found '1_0' for 'ant'; expected a number"),
         ('class,a\nant,"0,5"\n', "Write it with a point as decimal mark, or take the column out."),
-        ("class,Description\nant,small\n", "Rename the column description, if that is what it means, or take the column out."),
+        ("class,Descriptions\nant,small\n", "Rename the column description, if that is what it means, or take the column out."),
         ("class,a,a\nant,1,2\n", "line 1: found the column 'a' twice; expected each once. Rename one, or take it out."),
         ("class,a,\nant,1,2\n", "line 1: found no name for column 3 of 3; expected one. Name it, or take the column out."),
         ("class,a\nant,1\nbee,2,3\n", "line 3: found 3 cells; expected 2, one for each column of the first line."),
-        ("class,a\nant\n", "line 2: found 1 cells; expected 2"),
+        ("class,a\nant\n", "line 2: found 1 cell; expected 2"),
         ("class,description\nant, \n", "line 2, column 'description': found no text for 'ant'; expected one for every class."),
         (
             "class,a,split\nant,1,unsen\n",
@@ -124,7 +124,7 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         ),
         ("class\ta\nant\t1\n", "found columns separated by tabs; expected commas."),
         ("name,a\nant,1\n", "found the columns name, a; expected one called class. Add it, or give another table."),
-        ("Class,a\nant,1\n", "found the columns Class, a; expected one called class. Rename the column 'Class', or give another table."),
+        ("clas,a\nant,1\n", "found the columns clas, a; expected one called class. Rename the column 'clas', or give another table."),
         ("", "found an empty file; expected a CSV file whose first line names the columns"),
         ("class,a\n", "found a first line and no class below it; expected a line for each. Add them, or give another table."),
         ("class,split\nant,seen\n", "found no column that tells one class from another; expected attributes"),
@@ -164,3 +164,19 @@ def test_equal_attributes_are_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table(tmp_path, "class,legs,wings\nant,6,0\nbee,6,1\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Class,legs,wings", "'Class'; expected 'class', in small letters. Write it so, or give it another name if it is an attribute."),
+        ("class,SPLIT,legs", "'SPLIT'; expected 'split', in small letters. Write it so, or give it another name if it is an attribute."),
+        ("class,legs,Pre Trained", "'Pre Trained'; expected 'pretrained', in small letters. Write it so, or give it"),
+        (
+            "class,description,Description",
+            "'Description'; expected 'description', in small letters. Write it so, or take it out, since there",
+        ),
+    ],
+)
+def test_a_column_that_is_almost_one_of_ours_is_no_attribute(header: str, expected: str, tmp_path: Path) -> None:
+    assert message(tmp_path, f"{header}\nant,1,2\nbee,2,3\n").startswith(f"line 1: found the column {expected}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import subprocess
@@ -181,6 +182,27 @@ def test_files_that_exist_are_replaced_only_with_overwrite(toy: Path, tmp_path: 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["att_splits.mat"]
     assert convert(tmp_path / "b.h5", tmp_path / "out", "--overwrite") == 0
     assert_same_fields(tmp_path / "out" / "att_splits.mat", toy / "att_splits.mat")
+
+
+def test_a_full_disk_leaves_no_pair_of_old_and_new(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(toy, tmp_path / "b.h5")
+    before = {path.name: path.read_bytes() for path in toy.iterdir()}
+    save = scipy.io.savemat
+
+    def full(file: Any, mdict: Fields) -> None:
+        save(file, mdict)
+        if "features" not in mdict:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scipy.io, "savemat", full)
+    assert convert(tmp_path / "b.h5", toy, "--overwrite") == 1
+    assert {path.name: path.read_bytes() for path in toy.iterdir()} == before
+
+
+def test_endings_may_be_capitals(toy: Path, tmp_path: Path) -> None:
+    assert convert(toy, tmp_path / "a.H5") == 0
+    assert convert(tmp_path / "a.H5", tmp_path / "b.HDF5") == 0
+    assert (tmp_path / "b.HDF5").read_bytes() == (tmp_path / "a.H5").read_bytes()
 
 
 def test_a_file_of_somebody_else_gets_a_checksum(tmp_path: Path) -> None:

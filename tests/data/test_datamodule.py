@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+import pytest
 import torch
 
 from zsl_lab.data.benchmark import FeatureBenchmark
@@ -8,6 +11,7 @@ from zsl_lab.data.datamodule import EVALUATION_BATCH, Batch, FeatureDataModule, 
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import test_split as final_split
+from zsl_lab.data.splits import validation_split
 
 
 def samples(count: int) -> Batch:
@@ -88,3 +92,34 @@ def test_a_checkpoint_is_told_the_classes_and_how_others_become_like_them() -> N
     scaled = Scaler.from_state(classes["semantics_scaler"]).apply(classes["semantics"])
     assert np.array_equal(scaled.numpy(), data.classes.semantics)
     assert torch.equal(Scaler.from_state(state["scaler"]).apply(torch.from_numpy(benchmark.features)), data.samples(np.arange(8)).inputs)
+
+
+def four(name: str, semantics: list[list[float]]) -> FeatureBenchmark:
+    """Classes a to d of three samples each; d is unseen."""
+    return FeatureBenchmark(
+        name=name,
+        features=np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32),
+        labels=np.arange(12) // 3,
+        semantics=np.array(semantics, dtype=np.float32),
+        class_names=("a", "b", "c", "d"),
+        trainval=np.array([0, 1, 3, 4, 6, 7]),
+        test_seen=np.array([2, 5, 8]),
+        test_unseen=np.array([9, 10, 11]),
+    )
+
+
+def test_classes_that_scaling_makes_equal_are_named_once_a_run() -> None:
+    benchmark = four("sizes", [[1], [-2], [3], [4]])
+    with pytest.warns(UserWarning, match=r"^sizes: .* classes 'a' and 'c', scaled with .*=l2\. .*another scaling.*=standard, or") as caught:
+        FeatureDataModule(benchmark, validation_split(benchmark, 0), "none", "l2")
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FeatureDataModule(benchmark, final_split(benchmark), "none", "l2")
+        FeatureDataModule(benchmark, final_split(benchmark), "none", "standard")
+
+
+def test_classes_of_the_same_semantics_are_named_with_what_helps() -> None:
+    benchmark = four("twins", [[1, 2], [3, 3], [1, 2], [4, 5]])
+    with pytest.warns(UserWarning, match=r"^twins: .* 'a' and 'c', .*Give one of them other semantics .*, or make one class of the two\.$"):
+        FeatureDataModule(benchmark, final_split(benchmark), "none", "standard")

@@ -303,6 +303,17 @@ def test_a_server_that_ignores_the_range_sends_all_again(server: Server, part: P
     assert seen[0] == 0
 
 
+def test_a_server_that_ignores_the_range_and_breaks_off_anywhere_is_given_up(server: Server, part: Path) -> None:
+    cuts = iter([50_000, 30_000, 40_000, 30_000, 60_000, *[30_000, 40_000] * 3])
+
+    def moody(request: Request) -> None:
+        File(ranges=False, cut=next(cuts, None))(request)
+
+    with pytest.raises(TransferError, match=r"it broke off at 40,000 of 300,004 bytes, 4 times in a row"):
+        fetch(server.serve(moody), part, replace(PATIENCE, retries=3))
+    assert len(server.asked) == 9, "each of 50,000 and 60,000 bytes is progress, and begins the count anew"
+
+
 @pytest.mark.parametrize("old", [File(), File(etag="", modified="Wed, 31 Jan 2018 11:30:31 GMT")])
 def test_a_file_that_has_changed_is_fetched_anew(server: Server, part: Path, old: File) -> None:
     begun(server, part, old)
@@ -748,6 +759,18 @@ def test_a_disk_without_room_for_the_files_keeps_the_archive_for_the_next_try(
     get(public(url), data_dir)
     assert len(server.asked) == 1
     assert left(data_dir) == ["AWA2/att_splits.mat", "AWA2/res101.mat"]
+
+
+def test_a_download_that_gets_nothing_leaves_no_folder(server: Server, archive: bytes, data_dir: Path) -> None:
+    gone = public(server.serve(lambda request: request.answer(404)))
+    with pytest.raises(DataError, match="no source gave it"):
+        get(gone, data_dir / "deeper")
+    assert not data_dir.exists()
+    (data_dir / "mine").mkdir(parents=True)
+    with pytest.raises(DataError, match="no source gave it"):
+        get(gone, data_dir / "mine")
+    assert (data_dir / "mine").is_dir(), "it was there before"
+    get(public(server.serve(File(archive))), data_dir / "mine")
 
 
 def test_two_downloads_at_once_do_not_meet(server: Server, archive: bytes, data_dir: Path) -> None:

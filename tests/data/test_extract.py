@@ -228,18 +228,26 @@ def test_a_folder_that_holds_something_else_is_left_alone(weights: Path, own: Pa
 # ------------------------------------------------------------------------------------------- the network again
 
 
-def test_the_network_of_a_recipe_is_found_again_where_it_lies_now(weights: Path, pictures: Path, tmp_path: Path) -> None:
+def test_the_network_of_a_recipe_is_found_again_where_it_lies_now(
+    weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, recipe = backbone(weights)
-    assert recipe.weights == str(weights)
+    assert recipe.weights == weights.name
     files = [pictures / "ant" / "0.png"]
     expected = extract_features(files, network, recipe).features
     moved = shutil.copy(weights, tmp_path / "moved.pth")
-    gone = recipe.model_copy(update={"weights": str(tmp_path / "gone.pth")})
-    with pytest.raises(
-        CheckpointError, match=r"gone\.pth: there is no such file; expected the weights of squeezenet1_1 .* is: weights=FILE"
-    ):
-        load_backbone(gone)
-    assert np.array_equal(extract_features(files, load_backbone(gone, str(moved)), gone).features, expected)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        load_backbone(recipe)
+    assert str(caught.value) == (
+        f"squeezenet.pth: there is no such file in the working folder {tmp_path}; expected the weights of squeezenet1_1 that the features"
+        " were made with. Put it there, or say where it is: weights=FILE."
+    )
+    with pytest.raises(CheckpointError, match=r"^gone\.pth: there is no such file; expected .* is: weights=FILE"):
+        load_backbone(recipe, "gone.pth")
+    assert np.array_equal(extract_features(files, load_backbone(recipe, str(moved)), recipe).features, expected)
+    monkeypatch.chdir(weights.parent)
+    assert np.array_equal(extract_features(files, load_backbone(recipe), recipe).features, expected)
 
 
 def test_other_weights_than_those_of_the_features_are_refused(weights: Path, model: nn.Module, tmp_path: Path) -> None:
@@ -322,6 +330,24 @@ def test_the_file_holds_what_the_folder_and_the_table_say(
     assert said.endswith(f"train on it: python -m zsl_lab dataset.path={own / 'own.h5'}\n")
 
 
+def test_the_file_is_the_same_wherever_things_lie_and_names_no_place(own: Path, weights: Path, tmp_path: Path) -> None:
+    made = []
+    for name in ("here", "there"):
+        place = tmp_path / name
+        shutil.copytree(own / "images", place / "images")
+        files = {"--classes": shutil.copy(own / "classes.csv", place), "--weights": shutil.copy(weights, place)}
+        given = ["--images", place / "images", *(part for pair in files.items() for part in pair), "--backbone", "squeezenet1_1"]
+        small = ["--image-size", "24", "--resize", "28", "--semantics", "attributes"]
+        assert main(["extract", *map(str, given), *small, str(place / "own.h5")]) == 0
+        made.append((place / "own.h5").read_bytes())
+    assert made[0] == made[1]
+    assert str(tmp_path).encode() not in made[0]
+    found = hdf5.read(tmp_path / "here" / "own.h5")
+    assert found.provenance.origin == "images"
+    assert found.recipe.images is not None
+    assert found.recipe.images.weights == "squeezenet.pth"
+
+
 def test_tfidf_does_not_look_at_unseen_classes(run: Callable[..., int], own: Path) -> None:
     assert run() == 0
     found = hdf5.read(own / "own.h5")
@@ -393,7 +419,7 @@ def test_a_seen_class_with_a_single_image_is_said(run: Callable[..., int], own: 
     for number in (1, 2, 3):
         (own / "images" / "ant" / f"{number}.png").unlink()
     assert run() == 0
-    assert "Warning: 1 of 4 seen classes have a single image ('ant'): it is trained on, none tests them." in message(capsys)
+    assert "Warning: 1 of 4 seen classes has a single image ('ant'): it is trained on, none tests them." in message(capsys)
 
 
 # ------------------------------------------------------------------------------------------- which pictures
@@ -498,6 +524,32 @@ def test_what_the_table_leaves_open_is_drawn_beside_what_it_says(tmp_path: Path)
     assert found.version == "partly given in table.csv, seed=4"
 
 
+def test_at_least_two_classes_are_drawn_where_two_are_left(tmp_path: Path) -> None:
+    for count, expected in ((4, 2), (5, 2), (7, 2), (13, 3)):
+        assert len(choose_parts(table(tmp_path, plain(count)), None, 0).unseen) == expected
+    given = table(tmp_path, plain(6, split=["unseen", *[""] * 5]))
+    assert len(choose_parts(given, None, 0).unseen) == 2
+    assert len(choose_parts(given, 0.1, 0).unseen) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "unseen"),
+    [(3, {}, None), (6, {"pretrained": ["no", *["yes"] * 5]}, None), (6, {}, 1), (5, {"split": ["unseen", *["seen"] * 4]}, None)],
+    ids=["too few classes", "pretrained", "asked for", "given"],
+)
+def test_a_single_unseen_class_is_said(count: int, columns: dict[str, list[str]], unseen: int | None, tmp_path: Path) -> None:
+    classes = table(tmp_path, plain(count, **columns))
+    with pytest.warns(UserWarning, match=r"table\.csv: 'c\d' is the only unseen class: .* \(zsl_top1 is 100\)\. Write unseen for another"):
+        assert len(choose_parts(classes, unseen, 0).unseen) == 1
+
+
+def test_one_is_counted_as_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found 1 class, 1 of them unseen"):
+        choose_parts(table(tmp_path, plain(1)), None, 0)
+    with pytest.raises(ConfigError, match=r"--unseen: 1 class is to be drawn, but of 3 in .* only 0 are undecided and not pretrained\."):
+        choose_parts(table(tmp_path, plain(3, pretrained=["yes"] * 3)), 1, 0)
+
+
 @pytest.mark.parametrize(
     ("columns", "unseen", "expected"),
     [
@@ -512,6 +564,17 @@ def test_what_the_table_leaves_open_is_drawn_beside_what_it_says(tmp_path: Path)
         ({}, 3, "found 4 classes, 3 of them unseen; expected at least 2 to be left to train on."),
         ({"split": ["unseen", "seen", "seen", "seen"]}, 2, "--unseen 2: column 'split' of {table} says of every class what it is."),
         ({"split": ["unseen", "unseen", "seen", ""]}, 1, "--unseen 1: column 'split' of {table} has 2 unseen classes already."),
+        (
+            {"split": ["validation", "validation", "seen", "unseen"]},
+            None,
+            "{table}: column 'split': found 2 validation classes among 3 that are not unseen; expected at least 2 others, to train on while"
+            " these choose the step. Write seen for some of them, or make fewer unseen.",
+        ),
+        (
+            {"split": ["validation", "seen", "", "unseen"]},
+            2,
+            "found 1 validation class among 2 that are not unseen; expected at least 2 others",
+        ),
         ({}, 5, "--unseen: 5 classes are to be drawn, but of 4 in {table} only 4 are undecided. Give a smaller"),
     ],
 )
@@ -564,12 +627,12 @@ def test_semantics_that_the_table_lacks_are_refused(run: Callable[..., int], own
 def test_what_encoders_say_is_in_the_words_of_the_command(run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--text-encoder", "bert", "--text-model", str(own)) == 2
     said = message(capsys)
-    assert said.startswith(f"--text-model {own}: cannot be loaded")
+    assert f"\n--text-model {own}: cannot be loaded" in said
     assert (
         "choose an encoder that needs no download: --text-encoder minilm or tfidf. Or leave the texts out: --semantics attributes." in said
     )
     assert run("--max-tokens", "2") == 0
-    assert "or train with a higher --max-tokens, as far as the encoder allows." in message(capsys)
+    assert "or give a higher --max-tokens, as far as the encoder allows." in message(capsys)
 
 
 def test_missing_weights_are_named(run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zsl_lab.data.sources import PUBLIC, choices, settings
-from zsl_lab.data.tool import listing
+from zsl_lab.data.tool import info, listing
 from zsl_lab.data.tool.main import main
 
 from .conftest import Fields, MakeDataset, WriteMat
@@ -54,7 +54,8 @@ def test_every_choice_of_dataset_is_listed(tmp_path: Path, capsys: pytest.Captur
     for name in choices():
         assert row(out, name)
     assert f"data folder: {tmp_path / 'nowhere'} (not there yet)" in out
-    assert row(out, "awa2") == ["awa2", "37,322", "40", "+", "10", "att", "85", "-", "res101.mat"]
+    assert row(out, "awa2") == ["awa2", "37,322", "40", "+", "10", "att", "85,", "original_att", "85", "no"]
+    assert "awa2       missing: res101.mat, att_splits.mat\n" in out
     assert f"awa2       python -m zsl_lab.data download awa2 --data-dir {tmp_path / 'nowhere'}" in out
     assert "awa2: images licensed for free use and redistribution" in out
     assert re.search(r"awa1, cub, .*: not stated", out)
@@ -62,26 +63,48 @@ def test_every_choice_of_dataset_is_listed(tmp_path: Path, capsys: pytest.Captur
 
 def test_what_is_here_is_listed_and_has_no_command(awa2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "list", "--data-dir", str(awa2))
-    assert row(out, "awa2")[-2:] == ["att_splits.mat", "-"]
+    assert row(out, "awa2")[-1] == "yes"
+    assert re.search(r"  awa2       on disk: att_splits\.mat \(0\.0 MB\), res101\.mat \(0\.0 MB\)\n", out)
     assert "download awa1" in out
     assert "download awa2" not in out
 
 
-def test_the_list_fits_a_terminal_of_80_columns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("columns", ["", "80", "100", "120"])
+def test_the_list_fits_the_terminal_and_breaks_no_name(
+    awa2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    out = printed(capsys, "list", "--data-dir", str(tmp_path))
-    table = out[: out.index("to get what is missing")]
-    assert max(len(line.rstrip()) for line in table.splitlines()[2:]) <= 80
-    assert "…" not in table
+    monkeypatch.setenv("COLUMNS", columns)
+    names = ["efficientnet_lite2.mat (0.0 MB)", "two words and-more.mat (0.0 MB)", "a_name_that_is_rather_long.mat (0.0 MB)"]
+    for name in names:
+        (awa2 / "AWA2" / name.removesuffix(" (0.0 MB)")).touch()
+    out = printed(capsys, "list", "--data-dir", str(awa2))
+    top = out[: out.index("to get what is missing")]
+    assert max(len(line.rstrip()) for line in top.splitlines()[2:]) <= int(columns or 80)
+    assert "…" not in top
+    for name in [*names, "descriptions.json", "xlsa17/data/FLO/efficientnet_lite2.mat"]:
+        assert name in top
+
+
+def test_a_dataset_is_in_part_on_the_disk_where_a_file_is_missing(awa2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (awa2 / "AWA2" / "res101.mat").unlink()
+    out = printed(capsys, "list", "--data-dir", str(awa2))
+    assert row(out, "awa2")[-2:] == ["in", "part"]
+    assert "awa2       on disk: att_splits.mat (0.0 MB); missing: res101.mat\n" in out
+    assert row(out, "digits")[-1] == "embedded"
+
+
+def test_a_file_in_the_data_folders_place_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").touch()
+    answer = refused(capsys, "list", "--data-dir", str(tmp_path / "data"))
+    assert answer.startswith(f"2: {tmp_path / 'data'}: found a file; expected the folder that holds a folder per benchmark.")
 
 
 def test_sentences_of_the_birds_may_be_missing(tmp_path: Path, splits: Fields, recorded: Fields, write_mat: WriteMat) -> None:
     write_mat(tmp_path / "CUB" / "att_splits.mat", splits)
     write_mat(tmp_path / "CUB" / "res101.mat", recorded)
     entry = next(entry for entry in listing.entries(tmp_path) if entry.name == "cub")
-    assert entry.missing == "(sent_splits.mat)"
+    assert entry.missing == ("sent_splits.mat (optional)",)
+    assert entry.state == "yes"
     assert entry.command == ""
 
 
@@ -122,7 +145,7 @@ def test_statistics_are_those_of_the_files(awa2: Path, recorded: Fields, splits:
         f"features: [20, 6], from {features.min():.4g} to {features.max():.4g}, mean {features.mean():.4g}, 0.0% zeros, all finite" in out
     )
     assert "semantics: att [5, 3], from 0 to 1.4, mean 0.7, 6.7% zeros, all finite" in out
-    assert "samples per class: 4 (ant) to 4 (ant), median 4" in out
+    assert "samples per class: 4 each\n" in out
     assert "leak check: train_loc and val_loc hold 4 of the 4 images of test_seen and 0 of the 4 of test_unseen." in out
     assert "zsl_lab takes of them what is in trainval, and no test image" in out
     assert "validation classes: 1 of the 4 seen ones, as published" in out
@@ -181,6 +204,13 @@ def test_embedded_datasets_need_no_file(tmp_path: Path, capsys: pytest.CaptureFi
     out = printed(capsys, "info", "digits", "--data-dir", str(tmp_path / "nowhere"))
     assert "features: [1797, 64], from 0 to 1" in out
     assert "samples per class: 174 (8) to 183 (3), median 180.5" in out
+    assert "  0  seen   top 1  upper_right 1  lower_right 1" in out, "attributes with names"
+    assert "  class 2   seen   att[6] 0.683  att[8] 0.612" in printed(capsys, "info", "synthetic"), "attributes without"
+
+
+def test_only_what_is_above_zero_is_called_highest(capsys: pytest.CaptureFixture[str]) -> None:
+    info._show_highest([("ant", "seen"), ("bee", "unseen")], np.array([[-1.0, 0.5, 0.0, 2.0], [-1.0, -0.5, 0.0, -2.0]]), "att")
+    assert capsys.readouterr().out == "  ant  seen   att[3] 2  att[1] 0.5\n  bee  unseen none above 0\n"
 
 
 def test_a_file_of_ones_own_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,10 +244,10 @@ def test_a_damaged_feature_file_is_named(awa2: Path, capsys: pytest.CaptureFixtu
     [
         (["cubb"], "2: cubb: there is no such dataset. Did you mean cub?"),
         (["AWA2", "--semantic", "att"], "2: --semantic: there is no such option. Did you mean --semantics?"),
-        (["own"], "2: own: this is a file of yours; name it"),
+        (["own"], "2: own: this is a file of yours; name it: python -m zsl_lab.data info my.h5. `python -m zsl_lab.data extract` makes"),
         (["digits", "--features", "res101"], "2: --features: dataset=digits has no such choice."),
-        (["awa2", "--semantics", "at"], "2: "),
-        (["nothing.h5"], "1: nothing.h5: no such file"),
+        (["cub", "--semantics", "snt"], "2: --semantics: found 'snt'; expected att, original_att, sent, or a file ending in"),
+        (["nothing.H5"], "1: nothing.H5: no such file; expected a benchmark in an HDF5 file. Name another, or make it: `python"),
         (["flo", "--data-dir", "nowhere"], "1: "),
     ],
 )
@@ -225,6 +255,11 @@ def test_wrong_commands_are_answered_in_a_sentence(arguments: list[str], sentenc
     answer = refused(capsys, "info", *arguments)
     assert answer.startswith(sentence)
     assert answer.count("\n") == 1
+
+
+def test_the_semantics_that_were_meant_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "info", "cub", "--semantics", "snt").endswith(".npy. Did you mean sent?\n")
+    assert "Did you mean" not in refused(capsys, "info", "flo", "--semantics", "snt"), "these flowers have no sentences"
 
 
 def test_a_missing_benchmark_names_the_command_that_gets_it(tmp_path: Path, make: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT_FIT
 from zsl_lab import cli
+from zsl_lab.config import parse
 from zsl_lab.data import hdf5
 from zsl_lab.data.benchmark import Provenance
 from zsl_lab.data.dataset import DataPaths
 from zsl_lab.data.digits import DigitsDataset
 from zsl_lab.data.own import OwnDataset
+from zsl_lab.data.splits import redraw
+from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.reporting.tables import find_runs, group_runs
 from zsl_lab.result import Result
 from zsl_lab.run import run
 
@@ -86,6 +93,37 @@ def test_content_and_not_place_is_what_results_know_it_by(path: Path, tmp_path: 
     assert own(path).load(PATHS).provenance.features_sha256 != found.features_sha256
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"semantics": {"att": np.ones((5, 3))}},
+        {"class_names": ("ant", "bee", "cat", "dog", "eel")},
+        {"class_names": None},
+        {"validation_classes": np.array([1])},
+        {"train": np.arange(12), "val": np.arange(12, 16)},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+@pytest.mark.parametrize("keys", [{}, {"split": "random"}], ids=["proposed", "redrawn"])
+def test_a_file_of_other_content_is_another_benchmark(path: Path, changes: dict[str, Any], keys: dict[str, Any]) -> None:
+    def identity() -> tuple[str, str]:
+        found = own(path).load(PATHS)
+        provenance = (redraw(found, 1) if keys else found).provenance
+        return provenance.splits_sha256, provenance.features_sha256
+
+    before = identity()
+    hdf5.write(content(**changes), path)
+    # a split that is redrawn has no validation classes of the file's
+    assert (identity() == before) is bool(keys and not changes.keys() & {"semantics", "class_names"})
+
+
+def test_the_type_of_numbers_is_no_part_of_a_benchmark(path: Path, tmp_path: Path) -> None:
+    before = own(path).load(PATHS).provenance
+    known = content()
+    hdf5.write(content(semantics={"att": known.semantics["att"].astype(np.float32)}), tmp_path / "small.h5")
+    assert own(tmp_path / "small.h5").load(PATHS).provenance.features_sha256 == before.features_sha256
+
+
 def test_semantics_are_chosen_by_name(tmp_path: Path) -> None:
     path = tmp_path / "b.h5"
     tables = {"text": np.ones((5, 7)), "att": np.zeros((5, 3)), "more": np.zeros((5, 4))}
@@ -107,9 +145,9 @@ def test_semantics_are_chosen_by_name(tmp_path: Path) -> None:
     [
         (
             "nowhere.h5",
-            r"nowhere\.h5: no such file; expected a benchmark in an HDF5 file\. Make one, .*extract.*convert.*dataset\.path=FILE",
+            r"nowhere\.h5: no such file; expected .*If you have it, say where it is now: dataset\.path=FILE\. Make one, .*extract.*convert",
         ),
-        ("folder", r"folder: a folder; expected a benchmark in an HDF5 file\. Make one"),
+        ("folder", r"folder: a folder; expected a benchmark in an HDF5 file\. If you"),
         ("text.h5", r"text\.h5: found a damaged file or another format .*Mend the file .*or make it anew"),
         ("nan.h5", r"nan\.h5: field 'features': found nan in row 0, column 1.*Mend the file .*or make it anew"),
     ],
@@ -137,6 +175,14 @@ def test_a_method_of_images_says_what_it_misses(path: Path) -> None:
         own(path).image_view()
 
 
+def test_a_single_attribute_tells_classes_apart_as_it_is_scaled_by_default(path: Path, configure: Callable[..., DictConfig]) -> None:
+    hdf5.write(content(name="one column", semantics={"att": np.arange(1.0, 6.0)[:, None]}), path)
+    dataset = parse(configure("dataset=own", f"dataset.path={path}")).dataset
+    benchmark = dataset.load(PATHS)
+    data = dataset.data_module(benchmark, final_split(benchmark))
+    assert len(np.unique(data.classes.semantics)) == 5
+
+
 def test_a_home_folder_is_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(path.parent))
     assert own("~/b.h5").load(PATHS).name == "toy"
@@ -161,16 +207,64 @@ def test_the_path_alone_trains_on_the_file_as_on_what_it_was_made_of(
     assert Result.load(tmp_path / "again").metrics == expected.metrics
 
 
+def test_an_earlier_run_is_found_by_what_the_file_holds(
+    digits: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zsl_lab.reporting.artifacts.draw_figures", lambda *arguments, **options: None)
+    fit = ("method=eszsl", *SHORT_FIT["eszsl"], "tuned=none", "selection=last", "paths.output_dir=out", "resume=auto")
+
+    def said(*arguments: str) -> str:
+        assert command(*arguments, *fit) == 0
+        return capsys.readouterr().out
+
+    assert "a new one begins.\n" in said("dataset.path=digits.h5")
+    (first,) = (tmp_path / "out" / "eszsl_own").iterdir()
+    there = first.relative_to(tmp_path)
+    digits.rename(tmp_path / "moved.h5")
+    assert f"resume=auto: this run is finished, in {there}.\n" in said("dataset.path=moved.h5")
+    (first / "result.json").rename(tmp_path / "result.json")
+    assert f"resume=auto: goes on in {there}\n" in said("dataset.path=moved.h5")
+    # the same name, other semantics: finished or not, that run was of other data
+    made = hdf5.read(tmp_path / "moved.h5")
+    hdf5.write(replace(made, semantics={"att": made.semantics["att"] * 2}), digits)
+    (first / "result.json").unlink()
+    reason = r"features_sha256 of dataset\.path is \w{12} there, \w{12} here\."
+    other = rf"a new one begins\. {there} has these settings, but other data: {reason}"
+    assert re.search(other, said("dataset.path=digits.h5"))
+    assert command("task=test", f"ckpt={there}", "dataset.path=digits.h5", "hydra.run.dir=again") == 1
+    assert "it was trained on other data: features_sha256 is" in capsys.readouterr().err
+    shutil.copy(tmp_path / "result.json", first)
+    assert command("dataset.path=digits.h5", *fit, f"hydra.run.dir={there}") == 2
+    assert f"{there} holds a run of other data: features_sha256 of dataset.path is " in capsys.readouterr().err
+
+
+def test_files_of_one_name_are_rows_of_their_own(
+    digits: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zsl_lab.reporting.artifacts.draw_figures", lambda *arguments, **options: None)
+    monkeypatch.setattr("zsl_lab.reporting.sweep_figures.draw", lambda *arguments, **options: None)
+    made = hdf5.read(digits)
+    hdf5.write(replace(made, semantics={"att": made.semantics["att"] * 2}), tmp_path / "b.h5")
+    shutil.copy(digits, tmp_path / "copy.h5")
+    fit = ("method=eszsl", *SHORT_FIT["eszsl"], "tuned=none", "selection=last", "hydra.sweep.dir=sweep")
+    assert command("-m", "dataset.path=digits.h5,b.h5,copy.h5", *fit) == 0
+    said = capsys.readouterr()
+    assert all(re.search(rf"^{name} +1 ", said.out, re.MULTILINE) for name in ("digits.h5", "b.h5"))
+    assert "sweep/2_eszsl_own: left out, same seed and settings as sweep/0_eszsl_own." in said.err
+    groups, _ = group_runs(find_runs([tmp_path / "sweep"]).runs)
+    assert len({found[0] for group in groups if (found := re.search(r"features \w{8}", group.label))}) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["dataset.path=a.h5", "seed=1"], ["dataset.path=a.h5", "seed=1", "dataset=own"]),
-        (["-m", "dataset.path=a.h5,b.h5"], ["-m", "dataset.path=a.h5,b.h5", "dataset=own"]),
-        (["sweep=sgal_g_p", "dataset.path=a.h5"], ["sweep=sgal_g_p", "dataset.path=a.h5", "dataset=own"]),
+        (["dataset.path=a.h5", "seed=1"], ["dataset=own", "dataset.path=a.h5", "seed=1"]),
+        (["-m", "dataset.path=a.h5,b.h5"], ["-m", "dataset=own", "dataset.path=a.h5,b.h5"]),
+        (["sweep=sgal_g_p", "dataset.path=a.h5"], ["dataset=own", "sweep=sgal_g_p", "dataset.path=a.h5"]),
         (["dataset=own", "dataset.path=a.h5"], ["dataset=own", "dataset.path=a.h5"]),
         (["dataset=flo"], ["dataset=flo"]),
         (["ckpt=RUN", "dataset.path=a.h5"], ["ckpt=RUN", "dataset.path=a.h5"]),
-        (["ckpt=null", "dataset.path=a.h5"], ["ckpt=null", "dataset.path=a.h5", "dataset=own"]),
+        (["ckpt=null", "dataset.path=a.h5"], ["dataset=own", "ckpt=null", "dataset.path=a.h5"]),
     ],
 )
 def test_the_dataset_is_chosen_once(arguments: list[str], expected: list[str]) -> None:

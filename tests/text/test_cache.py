@@ -15,6 +15,7 @@ from zsl_lab.errors import DataError, OutputError
 from zsl_lab.text import TextConfig, encode
 from zsl_lab.text import cache as store
 from zsl_lab.text.cache import EncodedText
+from zsl_lab.text.packages import Terms
 from zsl_lab.text.transformer import load_transformer
 
 TEXTS = ["a red flower", "a blue bell with five petals", "flowers"]
@@ -25,9 +26,9 @@ def encoded_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that an encoder was asked for, and ``load`` for each time one was loaded."""
     asked: list[str] = []
 
-    def counting(name: str, encoder: str, max_tokens: int) -> Callable[[str], EncodedText]:
+    def counting(name: str, encoder: str, max_tokens: int, terms: Terms) -> Callable[[str], EncodedText]:
         asked.append("load")
-        encode_text = load_transformer(name, encoder, max_tokens)
+        encode_text = load_transformer(name, encoder, max_tokens, terms)
 
         def encode_and_count(text: str) -> EncodedText:
             asked.append(text)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.text import TextConfig, TokenStates, encode
+from zsl_lab.text import TextConfig, TokenStates, choices, encode
 from zsl_lab.text import words as words_module
 from zsl_lab.text.packages import module, package_folder
 from zsl_lab.text.words import words
@@ -61,7 +61,7 @@ def test_tfidf_takes_its_statistics_from_the_seen_texts_alone() -> None:
 def test_a_text_without_a_word_that_tfidf_knows_is_one_zero_and_named() -> None:
     sentence = (
         r"^1 of 2 descriptions have no word that occurs in those of the seen classes, and cannot be told apart: 'green leaf'\. "
-        r"Either mend them, or train with method\.text\.encoder=minilm or bert\.$"
+        r"Either mend them, or train with another method\.text\.encoder \(minilm or bert\)\.$"
     )
     with pytest.warns(UserWarning, match=sentence) as caught:
         encoded = encode(TFIDF, ["green leaf", SEEN[0]], None, SEEN)
@@ -146,3 +146,14 @@ def test_only_bert_takes_a_model(encoder: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert TextConfig.model_validate({**values, "encoder": "bert"}).model == "somebody/else"
+
+
+def test_an_encoder_speaks_of_what_its_user_can_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = choices("--text-encoder ", "--text-model ", "--max-tokens ", "give", also=" Or go.")
+    with pytest.warns(UserWarning, match=r"Either shorten them, or give a higher --max-tokens, as far as the encoder allows\.$"):
+        encode(TFIDF.model_copy(update={"max_tokens": 2}), SEEN, None, SEEN, options)
+    with pytest.warns(UserWarning, match=r"Either mend them, or give another --text-encoder \(minilm or bert\)\.$"):
+        encode(TFIDF, ["green leaf"], None, SEEN, options)
+    monkeypatch.setattr("zsl_lab.text.packages.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^--text-encoder glove: .*, or set --text-encoder tfidf, which needs nothing more\. Or go\.$"):
+        encode(GLOVE, SEEN, None, [], options)

@@ -6,21 +6,20 @@ member's size is a limit that is checked while inflating, not something to rely 
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from zsl_lab.data.hashing import blocks
-from zsl_lab.errors import DataError, OutputError
-from zsl_lab.files import reason
+from zsl_lab.errors import DataError
+from zsl_lab.files import atomic_write_all
 
 _BLOCK = 2**20
 _ENCRYPTED = 0x1
@@ -91,12 +90,11 @@ def extract(
     beginnings: tuple[bytes, ...] = (b"",),
     limits: Limits = LIMITS,
 ) -> None:
-    """Write members to files: all of them or, after any error, none.
+    """Write members to files, as :func:`~zsl_lab.files.atomic_write_all` does: an error in reading one leaves all files as they were.
 
     Args:
         path: The archive.
-        members: What :func:`find` found, by the file to write. Each is inflated into a temporary file beside its place; once all
-            are complete they take their places, one after the other.
+        members: What :func:`find` found, by the file to write.
         beginnings: What a member may start with.
         limits: What a member may be at most.
 
@@ -104,27 +102,8 @@ def extract(
         DataError: A member is damaged, is not as large as the archive says, exceeds the limits, or starts otherwise.
         OutputError: A folder cannot be written, or the disk is full.
     """
-    temporary = {target: target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp") for target in members}
-    try:
-        with _open(path) as archive:
-            for target, member in members.items():
-                try:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with temporary[target].open("xb") as file:
-                        _inflate(path, archive, member, file, beginnings, limits)
-                        file.flush()
-                        os.fsync(file.fileno())
-                except OSError as error:
-                    raise OutputError(f"Cannot write {target}: {reason(error)}.") from error
-        for target, written in temporary.items():
-            try:
-                os.replace(written, target)
-            except OSError as error:
-                raise OutputError(f"Cannot write {target}: {reason(error)}.") from error
-    finally:
-        for written in temporary.values():
-            with suppress(OSError):
-                written.unlink(missing_ok=True)
+    with _open(path) as archive:
+        atomic_write_all({target: partial(_inflate, path, archive, member, beginnings, limits) for target, member in members.items()})
 
 
 def crc32(path: Path) -> int:
@@ -149,7 +128,7 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 
 def _inflate(
-    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: IO[bytes], beginnings: tuple[bytes, ...], limits: Limits
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, beginnings: tuple[bytes, ...], limits: Limits, file: IO[bytes]
 ) -> None:
     """Copy a member block by block; the last block also compares its checksum."""
     here = f"{path}: member '{member.filename}'"

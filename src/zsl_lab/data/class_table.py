@@ -73,8 +73,8 @@ def read_class_table(path: Path) -> ClassTable:
     for line, row in lines:
         if len(row) != len(header):
             raise DataError(
-                f"{path}: line {line}: found {len(row)} cells; expected {len(header)}, one for each column of the first line."
-                " Mend the line (a text with commas stands in double quotes), or take it out."
+                f"{path}: line {line}: found {len(row)} cell{'' if len(row) == 1 else 's'}; expected {len(header)}, one for each column of"
+                " the first line. Mend the line (a text with commas stands in double quotes), or take it out."
             )
         for name, cell in zip(header, row, strict=True):
             columns[name].append((line, cell))
@@ -141,6 +141,11 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 def _header(path: Path, header: list[str]) -> list[str]:
     if not header:
         raise DataError(f"{path}: found an empty file; {_EXPECTED}. Fill it, or give another table.")
+    for name in header:
+        meant = "".join(name.casefold().split())
+        if meant in COLUMNS and name != meant:
+            other = "take it out, since there is one" if meant in header else "give it another name if it is an attribute"
+            raise DataError(f"{path}: line 1: found the column '{name}'; expected '{meant}', in small letters. Write it so, or {other}.")
     if "class" not in header:
         for separator, name in ((";", "semicolons"), ("\t", "tabs")):
             if separator in ",".join(header):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, IntArray
-from zsl_lab.data.scaling import Normalization, Scaler
+from zsl_lab.data.scaling import Normalization, Scaler, twins
 from zsl_lab.data.splits import Split
 
 #: rows scored at once in evaluation: enough to keep a processor busy, little beside the features themselves
@@ -331,6 +333,7 @@ class FeatureDataModule(PhaseDataModule):
         self._features = benchmark.features
         self._semantics, self._semantics_scaler = semantics, semantics_scaler
         self._recipe = benchmark.recipe
+        _warn_of_twins(benchmark, semantics_scaler)
         self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
 
     @property
@@ -359,3 +362,28 @@ class FeatureDataModule(PhaseDataModule):
         state = super().state_dict()
         state["classes"] |= {"semantics": self._semantics, "semantics_scaler": self._semantics_scaler.state()}
         return {**state, "scaler": self.scaler.state(), "feature_dim": self.feature_dim, "recipe": self._recipe.model_dump()}
+
+
+def _warn_of_twins(benchmark: FeatureBenchmark, scaler: Scaler) -> None:
+    """Say which classes nothing tells apart: of all classes whatever the phase, so that every phase would say the same."""
+    ids = np.union1d(benchmark.seen_classes, benchmark.unseen_classes)
+    table = torch.from_numpy(benchmark.semantics[ids])
+    pair = twins(scaler.apply(table).numpy())
+    if pair is None:
+        return
+    first, second = (f"'{benchmark.class_names[ids[position]]}'" for position in pair)
+    if twins(table.numpy()[list(pair)]) is not None:
+        way_out = "Give one of them other semantics (dataset.semantics chooses among those there are), or make one class of the two."
+    else:
+        way_out = (
+            "Choose another scaling, such as dataset.normalize_semantics=standard, or give them semantics that it does not make equal."
+        )
+    _warn_once(
+        f"{benchmark.name}: found the same semantics for the classes {first} and {second}, scaled with"
+        f" dataset.normalize_semantics={scaler.kind}. Such classes cannot be told apart. {way_out}"
+    )
+
+
+@cache  # a run has several phases, and what they import makes Python forget what it has warned of
+def _warn_once(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=1)

@@ -30,7 +30,8 @@ from zsl_lab.data.recipe import ImageRecipe, TextRecipe
 from zsl_lab.errors import CheckpointError, DataError, OutputError
 from zsl_lab.files import atomic_write
 from zsl_lab.nn.base_network import ARCHITECTURES, IMAGENET, BaseNetwork, Terms, build_network
-from zsl_lab.text import TextConfig, encode
+from zsl_lab.text import CONFIGURATION, TextConfig, encode
+from zsl_lab.text import Terms as TextTerms
 
 BATCH_SIZE = 64
 #: so many pictures are kept at a time
@@ -89,7 +90,8 @@ def build_backbone(name: str, weights: str, resize: int, image_size: int, terms:
     path = network.weights_file.absolute()
     recipe = ImageRecipe(
         backbone=name,
-        weights=weights if weights == IMAGENET else str(path),
+        # no place of this machine: the file is for others, too, and its hash says which weights they are
+        weights=weights if weights == IMAGENET else path.name,
         weights_sha256=sha256_file(path),
         resize=resize,
         image_size=image_size,
@@ -102,7 +104,7 @@ def load_backbone(recipe: ImageRecipe, weights: str | None = None, key: str = "w
 
     Args:
         recipe: Of the benchmark.
-        weights: The file of its weights where it has moved; None takes the recipe's.
+        weights: The file of its weights; None looks for one of the recipe's name in the working folder.
         key: What stands before this file where a user gives it, for messages.
 
     Raises:
@@ -112,7 +114,8 @@ def load_backbone(recipe: ImageRecipe, weights: str | None = None, key: str = "w
     given = weights or recipe.weights
     what = f"the weights of {recipe.backbone} that the features were made with"
     if given != IMAGENET and not Path(given).expanduser().is_file():
-        raise CheckpointError(f"{given}: there is no such file; expected {what}. Put it there, or say where it is: {key}FILE.")
+        where = "" if weights or Path(given).is_absolute() else f" in the working folder {Path.cwd()}"
+        raise CheckpointError(f"{given}: there is no such file{where}; expected {what}. Put it there, or say where it is: {key}FILE.")
     if recipe.backbone not in ARCHITECTURES:
         raise CheckpointError(
             f"The features were made with the network {recipe.backbone}, which is not among {', '.join(ARCHITECTURES)}."
@@ -220,13 +223,14 @@ def prepare_kept(folder: Path, files: Sequence[Path], recipe: ImageRecipe) -> st
     return state
 
 
-def embed_texts(texts: Sequence[str], recipe: TextRecipe, cache_dir: Path | None = None) -> FloatArray:
+def embed_texts(texts: Sequence[str], recipe: TextRecipe, cache_dir: Path | None = None, terms: TextTerms = CONFIGURATION) -> FloatArray:
     """The mean of each text's token states.
 
     Args:
         texts: C texts.
         recipe: The encoder.
         cache_dir: Where token states are kept; None keeps none.
+        terms: For messages.
 
     Returns:
         float32 ``[C, Q]``.
@@ -236,7 +240,7 @@ def embed_texts(texts: Sequence[str], recipe: TextRecipe, cache_dir: Path | None
         DataError: The encoder can make nothing of a text.
     """
     config = TextConfig.model_validate({name: getattr(recipe, name) for name in ("encoder", "model", "max_tokens")})
-    tokens = encode(config, texts, cache_dir, fit_on=recipe.fitted_on)
+    tokens = encode(config, texts, cache_dir, recipe.fitted_on, terms)
     # what is padded is 0
     mean: FloatArray = tokens.states.sum(axis=1) / tokens.mask.sum(axis=1, keepdims=True).astype(np.float32)
     return mean

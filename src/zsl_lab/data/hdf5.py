@@ -226,6 +226,11 @@ class BenchmarkFile:
         raise _failure(file, field_name, found, expected)
 
 
+def is_hdf5(path: Path) -> bool:
+    """Whether a name says that the file is HDF5."""
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
 def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another file") -> None:
     """Write a file, completely or not at all.
 

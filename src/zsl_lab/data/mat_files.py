@@ -22,7 +22,7 @@ from zsl_lab.data.hdf5 import BenchmarkFile
 from zsl_lab.data.mat import field_names, integers, matrix, read_mat
 from zsl_lab.data.sources import FEATURES, SENTENCES, SPLITS, split_version
 from zsl_lab.errors import ConfigError, DataError, OutputError, nearest
-from zsl_lab.files import atomic_write
+from zsl_lab.files import atomic_write_all
 
 Array = npt.NDArray[Any]
 Fields = dict[str, Array]
@@ -113,7 +113,7 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
 
 
 def write(content: BenchmarkFile, folder: Path, features: str | None = None, *, overwrite: bool = False) -> list[Path]:
-    """Write such a folder, each file completely or not at all.
+    """Write such a folder, as :func:`~zsl_lab.files.atomic_write_all` does: an error in writing one file leaves all as they were.
 
     Args:
         content: What to write; of what these files cannot hold, a warning tells.
@@ -144,8 +144,7 @@ def write(content: BenchmarkFile, folder: Path, features: str | None = None, *, 
     for path in paths:
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: the file exists. Add --overwrite to replace it, or name another folder.")
-    for path, fields in zip(paths, files.values(), strict=True):
-        atomic_write(path, partial(scipy.io.savemat, mdict=fields))
+    atomic_write_all({path: partial(scipy.io.savemat, mdict=fields) for path, fields in zip(paths, files.values(), strict=True)})
     return paths
 
 

@@ -18,6 +18,8 @@ from zsl_lab.errors import ConfigError, DataError, nearest
 
 #: the share of the classes that are unseen where nobody says how many
 UNSEEN_SHARE = 0.2
+#: of fewer classes, seen or unseen, every prediction is right
+_LEAST = 2
 #: so many names are shown
 _SHOWN = 5
 
@@ -93,11 +95,13 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
 
     Args:
         table: The classes; one that the backbone was trained on is never unseen.
-        unseen: How many classes are unseen, or what share of all; None for :data:`UNSEEN_SHARE`.
+        unseen: How many classes are unseen, or what share of all; None for :data:`UNSEEN_SHARE`. A share makes at least 2, as far as
+            2 seen ones are left; a single one is said.
         seed: Draws them.
 
     Raises:
-        DataError: The table has an unseen class that the backbone was trained on, no unseen one, or too few seen ones.
+        DataError: The table has an unseen class that the backbone was trained on, no unseen one, or too few seen ones, with
+            validation classes or without.
         ConfigError: There are fewer classes that may be unseen.
     """
     parts = table.parts or ("",) * len(table.names)
@@ -126,10 +130,22 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
             f"{table.path}: column 'split': found no unseen class; expected at least 1. Write unseen for one, or leave cells empty, and the"
             " seed decides."
         )
-    if seen < 2:
+    if seen < _LEAST:
         raise DataError(
-            f"{table.path}: found {len(table.names)} classes, {len(chosen)} of them unseen; expected at least 2 to be left to train on."
-            " Add classes, or make fewer unseen: --unseen, or column 'split'."
+            f"{table.path}: found {_counted(len(table.names), 'class')}, {len(chosen)} of them unseen; expected at least {_LEAST} to be"
+            " left to train on. Add classes, or make fewer unseen: --unseen, or column 'split'."
+        )
+    if len(validation) and seen - len(validation) < _LEAST:
+        raise DataError(
+            f"{table.path}: column 'split': found {_counted(len(validation), 'validation class')} among {seen} that are not unseen;"
+            f" expected at least {_LEAST} others, to train on while these choose the step. Write seen for some of them, or make fewer"
+            " unseen."
+        )
+    if len(chosen) < _LEAST:
+        warnings.warn(
+            f"{table.path}: '{table.names[chosen[0]]}' is the only unseen class: among unseen classes every prediction is right (zsl_top1"
+            " is 100). Write unseen for another one in column 'split', or give a larger --unseen.",
+            stacklevel=2,
         )
     how = "drawn" if not len(given) else f"given in {table.path.name}" if not len(drawn) else f"partly given in {table.path.name}"
     return Parts(chosen, validation if len(validation) else None, f"{how}, seed={seed}")
@@ -138,19 +154,24 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
 def _draw(table: ClassTable, given: int, pool: IntArray, unseen: int | float | None, rng: np.random.Generator) -> IntArray:
     count = len(table.names)
     wanted = UNSEEN_SHARE if unseen is None else unseen
-    # half up: Python rounds half to even
-    number = max(int(wanted * count + 0.5), 1) if isinstance(wanted, float) else wanted
+    if isinstance(wanted, float):
+        least = max(min(_LEAST, count - _LEAST, given + len(pool)), 1)
+        # half up: Python rounds half to even
+        number = max(int(wanted * count + 0.5), least)
+    else:
+        number = wanted
     if number < given and unseen is not None:
         raise ConfigError(
-            f"--unseen {unseen}: column 'split' of {table.path} has {given} unseen classes already. Give at least that many, or make"
-            " some of them seen."
+            f"--unseen {unseen}: column 'split' of {table.path} has {_counted(given, 'unseen class')} already. Give at least that many, or"
+            " make some of them seen."
         )
     number = max(number - given, 0)
     if number > len(pool):
         trained = "" if table.pretrained is None else " and not pretrained"
         raise ConfigError(
-            f"--unseen: {number} classes are to be drawn, but of {count} in {table.path} only {len(pool)} are undecided{trained}."
-            " Give a smaller --unseen, or let the table have more of them."
+            f"--unseen: {_counted(number, 'class')} {'is' if number == 1 else 'are'} to be drawn, but of {count} in {table.path} only"
+            f" {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a smaller --unseen, or let the table have more of"
+            " them."
         )
     return np.sort(rng.choice(pool, number, replace=False))
 
@@ -223,4 +244,8 @@ def _named(kind: str, names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"the {kind} {shown}"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {kind}{'es' if kind.endswith('s') else 's'} ({shown}{more})"
+    return f"{_counted(len(names), kind)} ({shown}{more})"
+
+
+def _counted(number: int, kind: str) -> str:
+    return f"{number} {kind}" if number == 1 else f"{number} {kind}{'es' if kind.endswith('s') else 's'}"

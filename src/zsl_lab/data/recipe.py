@@ -18,7 +18,7 @@ class ImageRecipe(BaseModel):
 
     Attributes:
         backbone: The network whose last features were averaged over the image.
-        weights: ``imagenet`` (torchvision downloads them), or the file of its state dict, absolute.
+        weights: ``imagenet`` (torchvision downloads them), or the name of the file of its state dict, without a folder.
         weights_sha256: Of that file, whoever brought it.
         resize: Side of the square that a picture is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
+
+#: squared distance of two rows, as a share of their squared lengths, up to which only rounding parts them
+_SAME = 1e-12
 
 Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
 
@@ -87,3 +91,12 @@ class Scaler:
                 if kind == known:
                     return cls(known, shift, scale)
         raise ValueError(f"the kind of scaling is {kind!r}, or its statistics are missing")
+
+
+def twins(rows: FloatArray) -> tuple[int, int] | None:
+    """The first two of ``rows`` ``[C, Q]`` that are the same but for rounding; None where all differ."""
+    exact = rows.astype(np.float64)
+    squares = (exact**2).sum(1)
+    lengths = squares[:, None] + squares
+    same = np.argwhere(np.triu(lengths - 2 * exact @ exact.T <= _SAME * lengths, k=1))
+    return (int(same[0, 0]), int(same[0, 1])) if len(same) else None

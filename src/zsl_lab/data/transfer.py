@@ -124,14 +124,15 @@ def fetch(url: str, part: Path, beginning: bytes, progress: Progress, patience: 
         OutputError: The disk is full, or the folder cannot be written; what has arrived is kept.
     """
     check_url(url)
-    idle = 0
+    # a server that ignores ranges begins anew each time: only what is more than ever before is progress
+    idle, furthest = 0, size_of(part)
     while True:
-        before = size_of(part)
         try:
             _attempt(url, part, beginning, progress, patience.timeout)
             return
         except _InterruptedError as error:
-            idle = 0 if size_of(part) > before else idle + 1
+            idle = 0 if size_of(part) > furthest else idle + 1
+            furthest = max(furthest, size_of(part))
             if idle > patience.retries:
                 tries = f", {idle} times in a row" if idle > 1 else ""
                 raise TransferError(f"{error}{tries}") from error

@@ -19,11 +19,11 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from zsl_lab.config import checked
 from zsl_lab.errors import ConfigError
 from zsl_lab.files import atomic_write
 from zsl_lab.reporting.loggers import RunFacts, RunLogger, figures, number, replay
 from zsl_lab.result import Result, git_commit
+from zsl_lab.validation import checked
 
 FOLDER = "wandb"
 #: holds the W&B run's id, for a resumed run to go on with

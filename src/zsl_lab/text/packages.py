@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,63 @@ from zsl_lab.errors import ConfigError
 _MODEL_FILES = (".json", ".txt", ".model", ".safetensors", ".bin", ".npy", ".parquet")
 
 
-def module(name: str, encoder: str) -> Any:
+@dataclass(frozen=True)
+class Terms:
+    """What messages call a user's choices, and what there is to choose.
+
+    Attributes:
+        encoder: What stands before an encoder's name (``"method.text.encoder="``, ``"--text-encoder "``).
+        model: Likewise before a model's.
+        max_tokens: Likewise before the limit.
+        uninstalled: What can be done in place of installing a package.
+        unloadable: The sentence on what to do about a model that cannot be loaded.
+        limit: The sentence on what to do about a limit that the model does not take; ``{most}`` stands for its own.
+        longer: What can be done in place of shortening texts.
+        another: What can be done in place of changing a text; names of encoders follow.
+        also: A further sentence at the end of errors, beginning with a space.
+    """
+
+    encoder: str
+    model: str
+    max_tokens: str
+    uninstalled: str
+    unloadable: str
+    limit: str
+    longer: str
+    another: str
+    also: str = ""
+
+
+def choices(encoder: str, model: str, max_tokens: str, do: str, also: str = "") -> Terms:
+    """Terms for a user who can choose the encoder.
+
+    Args:
+        encoder: As in :class:`Terms`.
+        model: Likewise.
+        max_tokens: Likewise.
+        do: How another choice is made (``"train with"``, ``"give"``).
+        also: As in :class:`Terms`.
+    """
+    return Terms(
+        encoder,
+        model,
+        max_tokens,
+        uninstalled=f"set {encoder}tfidf, which needs nothing more",
+        unloadable=(
+            f"Either set {model}<a local folder with config.json, tokenizer and weights>, or choose an encoder that needs no"
+            f" download: {encoder}minilm or tfidf."
+        ),
+        limit=f"Set {max_tokens}{{most}}, or another {model.strip(' =')}.",
+        longer=f"{do} a higher {max_tokens.strip(' =')}, as far as the encoder allows",
+        another=f"{do} another {encoder.strip(' =')}",
+        also=also,
+    )
+
+
+CONFIGURATION = choices("method.text.encoder=", "method.text.model=", "method.text.max_tokens=", "train with")
+
+
+def module(name: str, encoder: str, terms: Terms = CONFIGURATION) -> Any:
     """Import a module that comes with the extra ``n3``.
 
     Raises:
@@ -24,10 +81,10 @@ def module(name: str, encoder: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise _not_installed(str(error.name), encoder) from error
+        raise _not_installed(str(error.name), encoder, terms) from error
 
 
-def package_folder(package: str, folder: str, encoder: str) -> Path:
+def package_folder(package: str, folder: str, encoder: str, terms: Terms = CONFIGURATION) -> Path:
     """The folder of files inside a package, which is looked up and not imported.
 
     Raises:
@@ -37,7 +94,7 @@ def package_folder(package: str, folder: str, encoder: str) -> Path:
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (Path(place) / folder).is_dir():
             return Path(place) / folder
-    raise _not_installed(package, encoder)
+    raise _not_installed(package, encoder, terms)
 
 
 def fingerprint(folder: Path) -> str:
@@ -49,8 +106,8 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _not_installed(package: str, encoder: str) -> ConfigError:
+def _not_installed(package: str, encoder: str, terms: Terms) -> ConfigError:
     return ConfigError(
-        f"method.text.encoder={encoder}: the package {package} is not installed. Either install what N3 needs with"
-        ' pip install "zsl-lab[n3]", or set method.text.encoder=tfidf, which needs nothing more.'
+        f"{terms.encoder}{encoder}: the package {package} is not installed. Either install what text encoders need with"
+        f' pip install "zsl-lab[n3]", or {terms.uninstalled}.{terms.also}'
     )

@@ -12,23 +12,20 @@ from typing import Any
 
 from zsl_lab.errors import ConfigError
 from zsl_lab.text.cache import EncodedText
-from zsl_lab.text.packages import module
+from zsl_lab.text.packages import CONFIGURATION, Terms, module
 
-_WAYS_OUT = (
-    "Either set method.text.model=<a local folder with config.json, tokenizer and weights>, or choose an encoder that needs no"
-    " download: method.text.encoder=minilm or tfidf."
-)
 #: seconds for the first answer of the hub
 _PATIENCE = 10
 
 
-def load_transformer(name: str, encoder: str, max_tokens: int) -> Callable[[str], EncodedText]:
+def load_transformer(name: str, encoder: str, max_tokens: int, terms: Terms = CONFIGURATION) -> Callable[[str], EncodedText]:
     """Load a frozen encoder.
 
     Args:
         name: A local folder, or a name on the hub, which is downloaded where it was not before.
-        encoder: The value of ``method.text.encoder``, for messages.
+        encoder: The encoder's name, for messages.
         max_tokens: At how many tokens texts are cut; those that the tokenizer adds at both ends count.
+        terms: For messages.
 
     Returns:
         A function from a text to its token states.
@@ -36,26 +33,26 @@ def load_transformer(name: str, encoder: str, max_tokens: int) -> Callable[[str]
     Raises:
         ConfigError: If transformers is not installed, the model cannot be loaded, or ``max_tokens`` does not suit it.
     """
-    transformers = module("transformers", encoder)
-    torch = module("torch", encoder)
+    transformers = module("transformers", encoder, terms)
+    torch = module("torch", encoder, terms)
     # loading may draw initial weights of layers without use here: a run must draw the same numbers whether the cache is warm
     with _quiet(), torch.random.fork_rng(devices=[]):
-        tokenizer, model, info = _load(transformers, torch, name)
+        tokenizer, model, info = _load(transformers, torch, name, terms)
+    ways_out = f"{terms.unloadable}{terms.also}"
     if getattr(model.config, "is_encoder_decoder", False):
-        raise ConfigError(f"method.text.model={name}: found a model with a decoder; expected an encoder such as BERT. {_WAYS_OUT}")
+        raise ConfigError(f"{terms.model}{name}: found a model with a decoder; expected an encoder such as BERT. {ways_out}")
     # BERT's pooler acts after the token states
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise ConfigError(
-            f"method.text.model={name}: found no weights for {len(missing)} tensors of the encoder ({missing[0]}); expected all of"
-            f" them. {_WAYS_OUT}"
+            f"{terms.model}{name}: found no weights for {len(missing)} tensors of the encoder ({missing[0]}); expected all of"
+            f" them. {ways_out}"
         )
     least = tokenizer.num_special_tokens_to_add() + 1
     most = min(getattr(model.config, "max_position_embeddings", tokenizer.model_max_length), tokenizer.model_max_length)
     if not least <= max_tokens <= most:
         raise ConfigError(
-            f"method.text.max_tokens={max_tokens}: expected {least} to {most}, what {name} takes. Set method.text.max_tokens={most},"
-            " or another method.text.model."
+            f"{terms.max_tokens}{max_tokens}: expected {least} to {most}, what {name} takes. {terms.limit.format(most=most)}{terms.also}"
         )
 
     def encode(text: str) -> EncodedText:
@@ -68,7 +65,7 @@ def load_transformer(name: str, encoder: str, max_tokens: int) -> Callable[[str]
     return encode
 
 
-def _load(transformers: Any, torch: Any, name: str) -> tuple[Any, Any, Any]:
+def _load(transformers: Any, torch: Any, name: str, terms: Terms) -> tuple[Any, Any, Any]:
     """Tokenizer, model in evaluation mode, and what the loader noticed."""
 
     def load(local: bool) -> tuple[Any, Any, Any]:
@@ -76,20 +73,21 @@ def _load(transformers: Any, torch: Any, name: str) -> tuple[Any, Any, Any]:
         model, info = transformers.AutoModel.from_pretrained(name, local_files_only=local, dtype=torch.float32, output_loading_info=True)
         return tokenizer, model.eval(), info
 
+    ways_out = f"{terms.unloadable}{terms.also}"
     # whatever a foreign folder holds, the loader may raise anything on it
     try:
         return load(local=True)
     except Exception as error:
         if Path(name).is_dir():
-            raise ConfigError(f"method.text.model={name}: cannot be loaded ({_reason(error)}). {_WAYS_OUT}") from error
+            raise ConfigError(f"{terms.model}{name}: cannot be loaded ({_reason(error)}). {ways_out}") from error
     try:
-        hub = module("huggingface_hub", "bert")
+        hub = module("huggingface_hub", "bert", terms)
         # asked once: the loader itself would try again for most of a minute
         hub.get_hf_file_metadata(hub.hf_hub_url(name, "config.json"), timeout=_PATIENCE)
         return load(local=False)
     except Exception as error:
         raise ConfigError(
-            f"method.text.model={name}: found no folder of this name, and it cannot be downloaded ({_reason(error)}). {_WAYS_OUT}"
+            f"{terms.model}{name}: found no folder of this name, and it cannot be downloaded ({_reason(error)}). {ways_out}"
         ) from error
 
 

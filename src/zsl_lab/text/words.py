@@ -11,7 +11,7 @@ import numpy as np
 
 from zsl_lab.errors import DataError
 from zsl_lab.text.cache import EncodedText
-from zsl_lab.text.packages import module
+from zsl_lab.text.packages import CONFIGURATION, Terms, module
 
 #: the words of tf-idf: the most frequent ones, so that a text of hundreds of words stays a matrix of some MiB
 MAX_VOCABULARY = 2048
@@ -22,12 +22,13 @@ def words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def load_glove(folder: Path, max_tokens: int) -> Callable[[str], EncodedText]:
+def load_glove(folder: Path, max_tokens: int, terms: Terms = CONFIGURATION) -> Callable[[str], EncodedText]:
     """Load GloVe's word vectors.
 
     Args:
         folder: Holds ``glove_6B_50d_emb.npy``, float32 ``[V, 50]``, and ``glove_6B_index.parquet``, the word of each row.
         max_tokens: At how many known words texts are cut.
+        terms: For messages.
 
     Returns:
         A function from a text to the vectors of its words; words without a vector are left out.
@@ -35,7 +36,7 @@ def load_glove(folder: Path, max_tokens: int) -> Callable[[str], EncodedText]:
     Raises:
         ConfigError: If pyarrow is not installed.
     """
-    parquet = module("pyarrow.parquet", "glove")
+    parquet = module("pyarrow.parquet", "glove", terms)
     row = {word: i for i, word in enumerate(parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist())}
     vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
 
@@ -44,14 +45,14 @@ def load_glove(folder: Path, max_tokens: int) -> Callable[[str], EncodedText]:
         if not known:
             raise DataError(
                 f"The description '{shortened(text)}' has no word that GloVe knows; expected at least one. Either mend this"
-                " description, or train with another method.text.encoder (bert, minilm or tfidf)."
+                f" description, or {terms.another} (bert, minilm or tfidf).{terms.also}"
             )
         return EncodedText(np.array(vectors[known[:max_tokens]], dtype=np.float32), len(known))
 
     return encode
 
 
-def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int) -> list[EncodedText]:
+def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int, terms: Terms = CONFIGURATION) -> list[EncodedText]:
     """Each distinct word of a text as a one-hot vector times its tf-idf weight in that text.
 
     The weights of a text, (1 + ln tf)(1 + ln((1 + n) / (1 + df))) for a word that occurs tf times in it and in df of the n
@@ -61,6 +62,7 @@ def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int) -
         texts: What to encode.
         fit_on: The texts that vocabulary and document frequencies are taken from.
         max_tokens: At how many distinct known words a text is cut, in the order in which they first occur.
+        terms: For messages.
 
     Returns:
         States ``[T, V]`` of each text, V the size of the vocabulary; a single zero vector where no word is known.
@@ -87,7 +89,7 @@ def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int) -
     if strangers:
         warnings.warn(
             f"{len(strangers)} of {len(texts)} descriptions have no word that occurs in those of the seen classes, and cannot be told"
-            f" apart: '{', '.join(map(shortened, strangers))}'. Either mend them, or train with method.text.encoder=minilm or bert.",
+            f" apart: '{', '.join(map(shortened, strangers))}'. Either mend them, or {terms.another} (minilm or bert).",
             stacklevel=3,
         )
     return encoded

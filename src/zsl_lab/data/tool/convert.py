@@ -26,7 +26,6 @@ examples:
   {_PROG} flo.h5 DIR/FLO                          back
   {_PROG} my.h5 sealed.h5                         made by other programs: checked, with a SHA-256 from now on
 """
-_HDF5 = (".h5", ".hdf5")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,17 +37,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     options = parser.parse(arguments)
     source, target = Path(options.source).expanduser(), Path(options.target).expanduser()
-    _check_places(source, target, options.features, overwrite=options.overwrite)
 
     # SciPy and h5py take a while to import
     from zsl_lab.data import hdf5, mat_files
 
+    _check_places(source, target, options.features, overwrite=options.overwrite)
     if options.features is not None and not mat_files.is_feature_file(options.features):
         raise ConfigError(
             f"--features {options.features}: expected a feature file's name without .mat and without folders, such as res101."
         )
     content = mat_files.read(source, options.features) if source.is_dir() else hdf5.read(source)
-    if target.suffix in _HDF5:
+    if hdf5.is_hdf5(target):
         hdf5.write(content, target, elsewhere="name another TARGET")
         written = [target]
     else:
@@ -58,17 +57,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check_places(source: Path, target: Path, features: str | None, *, overwrite: bool) -> None:
+    from zsl_lab.data.hdf5 import is_hdf5
+
     if not source.exists():
         raise DataError(
             f"{source}: no such file or folder; expected a folder with att_splits.mat, or an HDF5 file. Name another, or get one:"
             " `python -m zsl_lab.data list` says which there are and how."
         )
-    if source.is_file() and source.suffix == ".mat":
+    if source.is_file() and source.suffix.lower() == ".mat":
         raise ConfigError(f"{source}: found a .mat file; expected the folder that holds it and att_splits.mat. Name {source.parent}.")
-    if target.suffix not in _HDF5 and (source.is_dir() or target.is_file()):
+    if not is_hdf5(target) and (source.is_dir() or target.is_file()):
         found = "a file" if target.is_file() else "a folder, as SOURCE is"
         raise ConfigError(f"{target}: found {found}; expected a name that ends in .h5, or, where SOURCE is such a file, a folder.")
-    if target.suffix in _HDF5:
+    if is_hdf5(target):
         if features and source.is_file():
             raise ConfigError("--features names a .mat file, and there is none: both are HDF5 files. Leave it out.")
         if target.is_dir():
@@ -93,9 +94,10 @@ def _tell(content: BenchmarkFile, written: list[Path]) -> None:
 
 def _command(path: Path) -> str:
     """What trains on an HDF5 file, or on the folder that a feature file lies in."""
+    from zsl_lab.data.hdf5 import is_hdf5
     from zsl_lab.data.sources import PUBLIC
 
-    if path.suffix in _HDF5:
+    if is_hdf5(path):
         return f"python -m zsl_lab {quoted('dataset.path', str(path))}"
     folder = path.absolute().parent
     published = {source.folder: name for name, source in PUBLIC.items()}

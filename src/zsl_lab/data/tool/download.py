@@ -221,9 +221,12 @@ def _unavailable(source: Source, data_dir: Path, failures: list[str]) -> str:
 
 @contextmanager
 def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
+    place = data_dir / f".{archive.name}.lock"
     try:
+        # the deepest first
+        made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(data_dir / f".{archive.name}.lock"))
+        lock = FileLock(str(place))
         lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
@@ -235,7 +238,14 @@ def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):
+            # otherwise it stays: another download may have opened it, and would hold a lock that a third one does not see
+            if made and list(data_dir.iterdir()) == [place]:
+                place.unlink()
         lock.release()
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import re
 import shutil
 import time
 import warnings
@@ -21,7 +20,7 @@ from zsl_lab.arguments import Parser, console, say
 from zsl_lab.data.benchmark import FloatArray, Provenance
 from zsl_lab.data.class_table import ClassTable, read_class_table
 from zsl_lab.data.recipe import ATTRIBUTES, TEXT, Recipe, TextRecipe
-from zsl_lab.errors import ConfigError, DataError, OutputError, ZslLabError, nearest, quoted
+from zsl_lab.errors import ConfigError, DataError, OutputError, nearest, quoted
 from zsl_lab.files import atomic_write
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ ENCODERS = ("minilm", "bert", "glove", "tfidf")
 
 _IMAGE_SIZE = 224
 _TEST_SEEN_FRACTION = 0.2
-_OPTIONS = {"encoder": "--text-encoder", "model": "--text-model", "max_tokens": "--max-tokens"}
 #: seconds between two lines where there is no terminal
 _LINE_INTERVAL = 10.0
 _SHOWN = 3
@@ -151,7 +149,10 @@ def _check_options(options: argparse.Namespace) -> None:
         )
     if options.text_model is not None and options.text_encoder != "bert":
         raise ConfigError(f"--text-model: --text-encoder {options.text_encoder} takes none. Leave it out, or give --text-encoder bert.")
-    if options.out.suffix not in (".h5", ".hdf5"):
+    # h5py takes a while to import
+    from zsl_lab.data.hdf5 import is_hdf5
+
+    if not is_hdf5(options.out):
         raise ConfigError(f"{options.out}: expected a name that ends in .h5, of the file to write. Give one: {options.out}.h5.")
     if options.out.is_dir() or (options.out.exists() and not options.overwrite):
         what = "this is a folder" if options.out.is_dir() else "this file exists; --overwrite replaces it"
@@ -206,26 +207,12 @@ def _semantics(table: ClassTable, parts: Parts, options: argparse.Namespace) -> 
             max_tokens=options.max_tokens,
             fitted_on=seen if options.text_encoder == "tfidf" else [],
         )
-        with _told_in_options(also="" if table.attributes is None else " Or leave the texts out: --semantics attributes."):
-            found[TEXT] = embed_texts(table.descriptions, recipe)
+        from zsl_lab.text import choices
+
+        also = "" if table.attributes is None else " Or leave the texts out: --semantics attributes."
+        terms = choices("--text-encoder ", "--text-model ", "--max-tokens ", "give", also)
+        found[TEXT] = embed_texts(table.descriptions, recipe, terms=terms)
     return _Semantics(found, recipe)
-
-
-@contextmanager
-def _told_in_options(also: str) -> Iterator[None]:
-    """What encoders say of configuration keys, in the words of this command."""
-
-    def translated(text: str) -> str:
-        return re.sub(r"method\.text\.(\w+)(=?)", lambda key: _OPTIONS[key[1]] + key[2].replace("=", " "), text)
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        except ZslLabError as error:
-            raise type(error)(translated(str(error)) + also) from error
-    for warning in caught:
-        warnings.warn(translated(str(warning.message)), warning.category, stacklevel=1)
 
 
 # ------------------------------------------------------------------------------------------------ features
@@ -334,8 +321,9 @@ def _assemble(
         )
     if single:
         names = ", ".join(f"'{name}'" for name in single[:_SHOWN])
+        verb = "has" if len(single) == 1 else "have"
         warnings.warn(
-            f"{len(single)} of {len(seen)} seen classes have a single image ({names}): it is trained on, none tests them.", stacklevel=1
+            f"{len(single)} of {len(seen)} seen classes {verb} a single image ({names}): it is trained on, none tests them.", stacklevel=1
         )
     return BenchmarkFile(
         name=options.name,
@@ -351,7 +339,7 @@ def _assemble(
         descriptions=table.descriptions,
         recipe=recipe,
         provenance=Provenance(
-            origin=str(options.images),
+            origin=options.images.name,
             splits_sha256=sha256_arrays(trainval, test_seen, test_unseen),
             features_sha256=sha256_arrays(extracted.features, labels),
             splits_version=parts.version,

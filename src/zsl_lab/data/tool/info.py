@@ -14,8 +14,9 @@ import numpy.typing as npt
 from zsl_lab.arguments import Parser, console
 from zsl_lab.data.hashing import md5_file, sha256_file
 from zsl_lab.data.mat import read_mat
+from zsl_lab.data.recipe import ATTRIBUTES
 from zsl_lab.data.sources import FEATURES, PUBLIC, SENTENCES, SPLITS, check_choice, default_data_dir, download_command
-from zsl_lab.errors import ConfigError
+from zsl_lab.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from zsl_lab.data.benchmark import Benchmark, IntArray
@@ -30,9 +31,9 @@ examples:
   {PROG} cub --data-dir DIR --semantics sent                other class semantics
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
-_SUFFIXES = (".h5", ".hdf5")
 _SHOWN = 5
 _HIGHEST = 4
+_WHERE_FROM = "`python -m zsl_lab.data extract` makes one of images and a table of classes, `python -m zsl_lab.data convert` of .mat files"
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,20 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(PROG, DESCRIPTION, EXAMPLES)
     parser.add_argument("dataset", metavar="DATASET", help="as `dataset=` has it, or an HDF5 file (.h5)")
     parser.add_argument(
-        "--data-dir", metavar="DIR", type=Path, default=default_data_dir(), help="holds a folder per benchmark (default: %(default)s)"
+        "--data-dir",
+        metavar="DIR",
+        type=Path,
+        default=default_data_dir(),
+        help="as paths.data_dir: holds a folder per benchmark (default: %(default)s)",
     )
     parser.add_argument("--features", metavar="STEM", help="the feature file's name without .mat, as dataset.features")
     parser.add_argument("--semantics", metavar="KIND", help="att, original_att, sent, ... or a file, as dataset.semantics")
     options = parser.parse(arguments)
     keys = {key: value for key in ("features", "semantics") if (value := getattr(options, key)) is not None}
-    if Path(options.dataset).suffix.lower() in _SUFFIXES:
+    # h5py takes a while to import
+    from zsl_lab.data.hdf5 import is_hdf5
+
+    if is_hdf5(Path(options.dataset)):
         _show_file(Path(options.dataset).expanduser(), keys)
     else:
         _show_dataset(options.dataset, options.data_dir.expanduser(), keys)
@@ -74,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
     check_choice(name)
     if name == "own":
-        raise ConfigError(f"own: this is a file of yours; name it: {PROG} my.h5.")
+        raise ConfigError(f"own: this is a file of yours; name it: {PROG} my.h5. {_WHERE_FROM}.")
     # Lightning and torch come with it
     from zsl_lab.data.dataset import DataPaths, FeatureDatasetConfig
     from zsl_lab.data.xian import XianDataset
@@ -88,9 +96,9 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
         benchmark: Benchmark = config.load(paths) if isinstance(config, FeatureDatasetConfig) else config.load_images(paths)
         _title(f"{benchmark.name} (dataset={name})")
         _say(f"from {benchmark.provenance.origin}")
-        _show_benchmark(benchmark, {})
+        _show_benchmark(benchmark, {}, ATTRIBUTES)
         _show_tuning(benchmark, None)
-        _show_classes(benchmark)
+        _show_classes(benchmark, ATTRIBUTES)
 
 
 def _configured(name: str, keys: Mapping[str, str]) -> DatasetConfig:
@@ -99,23 +107,31 @@ def _configured(name: str, keys: Mapping[str, str]) -> DatasetConfig:
     from hydra.utils import get_class
     from omegaconf import OmegaConf
 
-    from zsl_lab.config import checked
+    from zsl_lab.validation import checked
 
     with initialize_config_module("zsl_lab.conf", version_base="1.3"):
         plain: Any = OmegaConf.to_container(compose(f"dataset/{name}").dataset, resolve=True)
     kind: type[DatasetConfig] = get_class(plain.pop("_target_"))
-    for key in keys:
+    for key, value in keys.items():
         if key not in plain:
             raise ConfigError(f"--{key}: dataset={name} has no such choice.")
-    return checked(kind, {**plain, **keys}, "dataset")
+        plain[key] = value
+        try:
+            checked(kind, plain, "dataset")
+        except ConfigError as error:
+            near = nearest(value, PUBLIC[name].semantics) if key == "semantics" and name in PUBLIC else []
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"--{key}: {str(error).removeprefix('dataset: ')}{hint}") from error
+    return checked(kind, plain, "dataset")
 
 
 def _show_file(path: Path, keys: Mapping[str, str]) -> None:
     from zsl_lab.data import hdf5
-    from zsl_lab.errors import nearest
 
     if "features" in keys:
         raise ConfigError(f"--features: {path} holds one kind of features.")
+    if not path.exists():
+        raise DataError(f"{path}: no such file; expected a benchmark in an HDF5 file. Name another, or make it: {_WHERE_FROM}.")
     content = hdf5.read(path)
     kind = keys.get("semantics", content.default_kind)
     if kind is None or kind not in content.semantics:
@@ -232,7 +248,10 @@ def _show_benchmark(benchmark: Benchmark, published: Mapping[str, int], kind: st
     sizes = np.bincount(benchmark.labels, minlength=benchmark.num_classes)
     least, most = int(sizes.argmin()), int(sizes.argmax())
     names = benchmark.class_names
-    _say(f"samples per class: {sizes[least]} ({names[least]}) to {sizes[most]} ({names[most]}), median {np.median(sizes):g}")
+    if sizes[least] == sizes[most]:
+        _say(f"samples per class: {sizes[least]} each")
+    else:
+        _say(f"samples per class: {sizes[least]} ({names[least]}) to {sizes[most]} ({names[most]}), median {np.median(sizes):g}")
     if isinstance(benchmark, FeatureBenchmark):
         _show_range("features", str(list(benchmark.features.shape)), benchmark.features)
         _show_range("semantics", f"{kind} {list(benchmark.semantics.shape)}".strip(), benchmark.semantics)
@@ -307,9 +326,10 @@ def _show_classes(benchmark: Benchmark, kind: str = "") -> None:
 def _show_highest(classes: Sequence[tuple[str, str]], semantics: npt.NDArray[Any], kind: str, attributes: Sequence[str] = ()) -> None:
     width = max(len(name) for name, _ in classes)
     for (name, part), row in zip(classes, semantics, strict=True):
-        highest = np.argsort(-row, kind="stable")[:_HIGHEST]
+        # of standardised semantics, zero is the average
+        highest = [i for i in np.argsort(-row, kind="stable")[:_HIGHEST] if row[i] > 0]
         values = "  ".join(f"{attributes[i] if attributes else f'{kind}[{i}]'} {row[i]:.3g}" for i in highest)
-        _say(f"  {name:{width}}  {f'{part:7}' if part else ''}{values}")
+        _say(f"  {name:{width}}  {f'{part:7}' if part else ''}{values or 'none above 0'}")
 
 
 def _show_files(paths: Sequence[Path], versions: Mapping[Path, str]) -> None:

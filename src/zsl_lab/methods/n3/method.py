@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,10 +23,24 @@ from zsl_lab.methods.n3.generator import Adaptation, MeanEncoder, ParameterAdapt
 from zsl_lab.metrics import PerClassAccuracy
 from zsl_lab.nn.base_network import BaseNetwork
 from zsl_lab.nn.whitening import within_class_whitening
-from zsl_lab.text import TextConfig, TokenStates, encode
+from zsl_lab.text import CONFIGURATION, TextConfig, TokenStates, encode
 
 #: training images that features are measured on, evenly spaced where there are more
 MEASURED_IMAGES = 4096
+#: for messages where a checkpoint brings the encoder, of which only the place of the model can be told
+_OF_CHECKPOINT = replace(
+    CONFIGURATION,
+    encoder="The checkpoint's method.text.encoder=",
+    max_tokens="The checkpoint's method.text.max_tokens=",
+    uninstalled="take a checkpoint with another encoder: that of a checkpoint cannot be changed",
+    unloadable=(
+        "Either say where the model lies that the checkpoint was trained with, method.text.model=FOLDER on the command line, or take a "
+        "checkpoint with another encoder."
+    ),
+    limit="Either say where the model lies that the checkpoint was trained with, method.text.model=FOLDER, or take another checkpoint.",
+    longer="take a checkpoint with a higher method.text.max_tokens",
+    another="take a checkpoint with another method.text.encoder",
+)
 
 
 class N3Config(MethodConfig):
@@ -156,13 +171,15 @@ class N3(ZeroShotMethod):
     ) -> N3:
         """Encode the descriptions of classes, and build the base network; ``load`` puts the weights into it that training starts from."""
         assert isinstance(config, N3Config)
-        states = encode(config.text, classes.descriptions, cache_dir, fit_on=_seen_texts(classes))
+        states = encode(
+            config.text, classes.descriptions, cache_dir, fit_on=_seen_texts(classes), terms=CONFIGURATION if load else _OF_CHECKPOINT
+        )
         return cls(config, build_base_network(config.base, inputs, load=load), states, classes)
 
     def ask_about(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
         """Make networks for other classes from now on, from their descriptions, read as those of the classes it was trained with."""
         super().ask_about(classes, cache_dir=cache_dir)
-        text = encode(self.config.text, classes.descriptions, cache_dir, fit_on=self._seen_texts)
+        text = encode(self.config.text, classes.descriptions, cache_dir, fit_on=self._seen_texts, terms=_OF_CHECKPOINT)
         self.states = torch.from_numpy(text.states).to(self.device)
         self.token_mask = torch.from_numpy(text.mask).to(self.device)
         self._networks = {}

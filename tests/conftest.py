@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.torchvision_import
+from zsl_lab import cli
 from zsl_lab.methods.base import ZeroShotMethod
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -44,6 +46,9 @@ SHORT_FIT |= {
 }
 SHORT_FIT["n3_classifier"] = SHORT_FIT["n3"]
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
+
+#: a command line's arguments in, its exit code out
+Command = Callable[..., int]
 
 
 @contextmanager
@@ -108,3 +113,21 @@ def configure(tmp_path: Path) -> Callable[..., DictConfig]:
         return composed(tmp_path / run_dir, *overrides)
 
     return configure
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in this process, in a folder of its own; gives its exit code."""
+
+    def command(*arguments: str) -> int:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("ZSL_LAB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
+        monkeypatch.setattr(cli, "_failures", [])
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            return int(str(exit_.code))
+        return 0
+
+    return command

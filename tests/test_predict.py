@@ -25,8 +25,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import zsl_lab
-from tests.conftest import SHORT_FIT, composed
-from zsl_lab import cli, inference
+from tests.conftest import SHORT_FIT, Command, composed
+from zsl_lab import inference
 from zsl_lab.config import parse
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.datamodule import ClassSpace
@@ -839,27 +839,6 @@ def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
     assert any(line.startswith("30 images, ") for line in lines)
     with (folder / "predictions.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == sorted(path.name for path in images.iterdir())
-
-
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command in this process, in a folder of its own; gives its exit code."""
-
-    def command(*arguments: str) -> int:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("ZSL_LAB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
-        monkeypatch.setattr(cli, "_failures", [])
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            return int(str(exit_.code))
-        return 0
-
-    return command
 
 
 def test_a_runs_folder_is_tested_as_its_best_checkpoint_is(trained: Path, command: Command, tmp_path: Path) -> None:

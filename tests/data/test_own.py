@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT_FIT
+from tests.conftest import SHORT_FIT, Command
 from zsl_lab import cli
 from zsl_lab.config import parse
 from zsl_lab.data import hdf5
@@ -34,7 +33,6 @@ from .conftest import BASE
 from .test_hdf5 import content
 
 PATHS = DataPaths(Path(), Path())
-Command = Callable[..., int]
 
 
 def own(path: Path | str | None, **keys: Any) -> OwnDataset:
@@ -54,23 +52,6 @@ def digits(tmp_path: Path) -> Path:
     known = {name: getattr(b, name) for name in ("features", "labels", "class_names", "trainval", "test_seen", "test_unseen")}
     hdf5.write(hdf5.BenchmarkFile(name="my digits", semantics={"att": b.semantics}, **known), tmp_path / "digits.h5")
     return tmp_path / "digits.h5"
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command in this process, in a folder of its own; gives its exit code."""
-
-    def command(*arguments: str) -> int:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
-        monkeypatch.setattr(cli, "_failures", [])
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            return int(str(exit_.code))
-        return 0
-
-    return command
 
 
 def test_the_file_says_what_the_benchmark_is_called(path: Path) -> None:

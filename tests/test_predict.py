@@ -558,6 +558,13 @@ def test_features_of_images_are_extracted_as_those_of_training_were(extracted: P
         predict(cfg)
 
 
+def test_features_of_images_are_extracted_where_the_method_lies(extracted: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = zsl_lab.load(extracted / "run")  # on the CPU, as with trainer.accelerator=cpu
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert isinstance(predictor, FeaturePredictor)
+    assert predictor.extract([toy / "images" / "ant0.png"], extracted / "moved.pth").shape == (1, 512)
+
+
 def test_broken_images_give_no_features(extracted: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_text("no picture")
     predictor = zsl_lab.load(extracted / "run")

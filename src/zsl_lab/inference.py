@@ -585,7 +585,8 @@ class FeaturePredictor(Predictor):
             )
         from zsl_lab.data.extraction import extract_features, load_backbone
 
-        found = extract_features(images, load_backbone(recipe, str(weights) if weights else None), recipe)
+        backbone = load_backbone(recipe, str(weights) if weights else None).to(self.network.device)
+        found = extract_features(images, backbone, recipe)
         if found.problems:
             raise _broken([f"{problem.file}: {problem.reason}" for problem in found.problems], len(images))
         return found.features

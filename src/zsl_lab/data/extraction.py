@@ -142,11 +142,11 @@ def extract_features(
     """The network's last features of pictures, averaged over each.
 
     A picture is made upright, its short side scaled to ``recipe.resize``, and the square of ``recipe.image_size`` cut from
-    its centre. The network is moved to the GPU where there is one.
+    its centre.
 
     Args:
         files: N pictures.
-        network: The network of ``recipe``.
+        network: The network of ``recipe``, on the device that is to compute.
         recipe: How pictures are prepared.
         batch_size: So many go through the network at once.
         kept: A folder that :func:`prepare_kept` made ready for these files; None keeps nothing.
@@ -165,8 +165,7 @@ def extract_features(
                 found[number] = before
     done = sum(len(before.readable) for before in found.values())
     report(done)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device).eval()
+    network.eval()
     batches = [
         (number, blocks[number][start : start + batch_size])
         for number in range(len(blocks))
@@ -175,7 +174,7 @@ def extract_features(
     ]
     parts: list[Extracted] = []
     for position, ((number, batch), decoded) in enumerate(zip(batches, _decoded([b for _, b in batches], recipe), strict=True)):
-        parts.append(_through(network, device, batch, decoded))
+        parts.append(_through(network, batch, decoded))
         done += len(batch)
         if position + 1 == len(batches) or batches[position + 1][0] != number:
             found[number] = _joined(parts, network.feature_dim)
@@ -282,14 +281,14 @@ def _prepared(file: Path, recipe: ImageRecipe) -> ImageArray | Problem:
     return picture[edge : edge + recipe.image_size, edge : edge + recipe.image_size]
 
 
-def _through(network: BaseNetwork, device: torch.device, files: Sequence[Path], decoded: Sequence[ImageArray | Problem]) -> Extracted:
+def _through(network: BaseNetwork, files: Sequence[Path], decoded: Sequence[ImageArray | Problem]) -> Extracted:
     problems = tuple(result for result in decoded if isinstance(result, Problem))
     pictures = [result for result in decoded if not isinstance(result, Problem)]
     readable = np.array([not isinstance(result, Problem) for result in decoded])
     if not pictures:
         return Extracted(np.zeros((0, network.feature_dim), dtype=np.float32), readable, problems)
     with torch.inference_mode():
-        images = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2)
+        images = torch.from_numpy(np.stack(pictures)).to(network.mean.device).permute(0, 3, 1, 2)
         features = network(images).float().cpu().numpy()
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):

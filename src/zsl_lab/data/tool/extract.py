@@ -71,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     table = read_class_table(options.classes)
     _check_semantics(table, options.semantics)
     # these bring torch, which a misspelt option need not wait for
+    import torch
+
     from zsl_lab.data import extraction, hdf5
     from zsl_lab.data.own_images import choose_parts, find_class_pictures
 
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     before = extraction.prepare_kept(kept, pictures.files, recipe)
     if before in ("other pictures", "another recipe"):
         say(f"{kept}: found features of {before}; starting anew.")
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
     with _progress(len(pictures.names)) as report:
         extracted = _out_of_memory(
             options.batch_size,

@@ -228,15 +228,7 @@ class ASPN(ZeroShotMethod):
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """Sample features of any classes, seen, unseen or new; without attention, so that a class does not depend on the others.
-
-        Args:
-            semantics: Scaled class semantics, ``[K, Q]``.
-            samples: Features per class, n.
-
-        Returns:
-            Scaled features, ``[K, n, D]``.
-        """
+        """See the base; without attention, so that the features of a class do not depend on the others."""
         rows = semantics.repeat_interleave(samples, 0)
         features: Tensor = self.generator(rows, self._noise(rows))
         return features.view(len(semantics), samples, -1)

@@ -117,16 +117,7 @@ class VZSL(ZeroShotMethod):
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """Sample features of any classes, seen, unseen or new: z ~ p(z|a), x the mean of p(x|z).
-
-        Networks are used in evaluation mode and left as they were found.
-
-        Args:
-            semantics: Scaled class semantics, ``[K, Q]``.
-            samples: Features per class, n.
-
-        Returns:
-            Scaled features, ``[K, n, D]``.
+        """See the base: z ~ p(z|a), x the mean of p(x|z). Networks are left in the mode that they were found in.
 
         Raises:
             ConfigError: There is no decoder.

@@ -11,9 +11,15 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.torchvision_import
-from zsl_lab import cli
+import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.extraction.torchvision_import
+from zsl_lab.cli import main as cli
 from zsl_lab.methods.base import ZeroShotMethod
+
+pytest_plugins = (
+    "tests.helpers.benchmark_files",
+    "tests.helpers.runs",
+    "tests.helpers.tiny_bert",
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,17 +37,37 @@ SHORT_SGAL = (*SHORT, "method.fine_tune_steps=40")
 SHORT_VZSL = tuple(override for override in SHORT if "prior_hidden" not in override)
 #: such a run of every method
 SHORT_FIT = {"mmvae": SHORT, "sgal": SHORT_SGAL, "sgal_dropout": SHORT_SGAL}
-SHORT_FIT |= {"vzsl": SHORT_VZSL, "vzsl_no_margin": SHORT_VZSL, "vzsl_no_reconstruction": SHORT_VZSL}
+SHORT_FIT |= {
+    "vzsl": SHORT_VZSL,
+    "vzsl_no_margin": SHORT_VZSL,
+    "vzsl_no_reconstruction": SHORT_VZSL,
+}
 SHORT_FIT |= {"eszsl": ("callbacks=none", "method.gammas=[1,0.1,0.01]", "method.lambdas=[1,0.1]")}
 SHORT_ASPN = (
     *("callbacks=none", "dataset.normalize=minmax", "selection.check_every=20"),
-    *("method.steps=40", "method.learning_rate=0.001", "method.hidden_dim=32", "method.noise_dim=8"),
+    *(
+        "method.steps=40",
+        "method.learning_rate=0.001",
+        "method.hidden_dim=32",
+        "method.noise_dim=8",
+    ),
 )
 SHORT_FIT |= {"aspn_baseline": SHORT_ASPN, "aspn_spn": SHORT_ASPN, "aspn": SHORT_ASPN}
 SHORT_FIT |= {
     "n3": (
-        *("callbacks=none", "selection.check_every=10", "method.base_steps=20", "method.steps=20", "method.batch_size=16"),
-        *("method.hidden_dim=16", "method.permutations=2", "method.compare_by=inner_product", "method.scale=1"),
+        *(
+            "callbacks=none",
+            "selection.check_every=10",
+            "method.base_steps=20",
+            "method.steps=20",
+            "method.batch_size=16",
+        ),
+        *(
+            "method.hidden_dim=16",
+            "method.permutations=2",
+            "method.compare_by=inner_product",
+            "method.scale=1",
+        ),
     )
 }
 SHORT_FIT["n3_classifier"] = SHORT_FIT["n3"]
@@ -52,7 +78,9 @@ Command = Callable[..., int]
 
 
 @contextmanager
-def power_cut(method_class: type[ZeroShotMethod], step: int, phase: str | None = None) -> Iterator[None]:
+def power_cut(
+    method_class: type[ZeroShotMethod], step: int, phase: str | None = None
+) -> Iterator[None]:
     """What is run inside must crash after ``step`` steps, of a phase or of any."""
     train_on = method_class.train_on
 
@@ -84,8 +112,8 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     def short_run(method: str) -> Path:
         folder = place / method
         if not folder.exists():
-            from zsl_lab.reporting import artifacts
-            from zsl_lab.run import run
+            from zsl_lab.run.experiment import run
+            from zsl_lab.run.records import artifacts
 
             with pytest.MonkeyPatch.context() as patch:
                 # drawing takes longer than the training

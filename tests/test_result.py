@@ -18,7 +18,13 @@ from zsl_lab import __version__, result
 from zsl_lab.errors import DataError, OutputError
 from zsl_lab.result import Result, git_commit, versions
 
-METRICS = {"zsl_top1": 80.5, "unseen": 47.25, "seen": 90.0, "harmonic_mean": 61.9672131147541, "ausuc": 55.0}
+METRICS = {
+    "zsl_top1": 80.5,
+    "unseen": 47.25,
+    "seen": 90.0,
+    "harmonic_mean": 61.9672131147541,
+    "ausuc": 55.0,
+}
 RESULT = Result(
     method="sgal",
     dataset="digits",
@@ -27,7 +33,14 @@ RESULT = Result(
     metrics=METRICS,
     oracle={**METRICS, "step": 1200},
     per_class={"unseen": {"2": 81.0, "4": 0.0}, "seen": {"Zwölf_\u2603": 100.0}},
-    training={"steps": 3000, "seconds": 12.5, "steps_per_second": 240.0, "device": "cpu", "precision": "32-true", "world_size": 1},
+    training={
+        "steps": 3000,
+        "seconds": 12.5,
+        "steps_per_second": 240.0,
+        "device": "cpu",
+        "precision": "32-true",
+        "world_size": 1,
+    },
     benchmark={
         "classes": 3,
         "seen": 1,
@@ -70,7 +83,17 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_the_fields_are_those_of_the_contract(tmp_path: Path) -> None:
     raw = json.loads(RESULT.save(tmp_path).read_text(encoding="utf-8"))
     assert list(raw) == [
-        *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training", "benchmark"),
+        *(
+            "method",
+            "dataset",
+            "seed",
+            "selection",
+            "metrics",
+            "oracle",
+            "per_class",
+            "training",
+            "benchmark",
+        ),
         *("checkpoint", "versions", "git_commit", "model", "calibration", "extra", "validation"),
     ]
 
@@ -85,7 +108,12 @@ def test_a_result_from_before_a_field_was_added_is_read(tmp_path: Path) -> None:
 
 
 def test_nan_is_written_as_null_and_read_as_nan(tmp_path: Path) -> None:
-    damaged = replace(RESULT, metrics={**METRICS, "seen": math.nan}, per_class={"unseen": {"2": math.nan}, "seen": {}}, oracle=None)
+    damaged = replace(
+        RESULT,
+        metrics={**METRICS, "seen": math.nan},
+        per_class={"unseen": {"2": math.nan}, "seen": {}},
+        oracle=None,
+    )
     raw = json.loads(damaged.save(tmp_path).read_text())
     assert raw["metrics"]["seen"] is None
     assert raw["per_class"]["unseen"]["2"] is None
@@ -96,7 +124,14 @@ def test_nan_is_written_as_null_and_read_as_nan(tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_of_the_training_stays_none(tmp_path: Path) -> None:
-    unknown = {"steps": 5, "seconds": None, "steps_per_second": None, "device": None, "precision": None, "world_size": None}
+    unknown = {
+        "steps": 5,
+        "seconds": None,
+        "steps_per_second": None,
+        "device": None,
+        "precision": None,
+        "world_size": None,
+    }
     replace(RESULT, training=unknown).save(tmp_path)
     assert Result.load(tmp_path).training == unknown
 
@@ -156,7 +191,9 @@ def test_damaged_file(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"result\.json: cannot be read \(No such file or directory\)"):
+    with pytest.raises(
+        DataError, match=r"result\.json: cannot be read \(No such file or directory\)"
+    ):
         Result.load(tmp_path)
 
 
@@ -204,7 +241,17 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "result.py").write_text("")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
-    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "--message=first", "--no-verify")
+    git(
+        tmp_path,
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b.c",
+        "commit",
+        "--quiet",
+        "--message=first",
+        "--no-verify",
+    )
     monkeypatch.setattr(result, "__file__", str(package / "result.py"))
     return tmp_path
 
@@ -224,13 +271,17 @@ def test_git_commit(checkout: Path) -> None:
     assert git_commit() == f"{commit}-dirty"
 
 
-def test_git_commit_inside_a_hook_of_another_repository(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_commit_inside_a_hook_of_another_repository(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = git_commit()
     monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))
     assert git_commit() == expected
 
 
-def test_no_git_commit_for_a_package_installed_inside_a_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_git_commit_for_a_package_installed_inside_a_checkout(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed = checkout / ".venv" / "lib" / "zsl_lab"
     installed.mkdir(parents=True)
     monkeypatch.setattr(result, "__file__", str(installed / "result.py"))

@@ -16,7 +16,17 @@ from tests.conftest import REPOSITORY, SHORT_SGAL
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+    ]
     # built from a copy: setuptools leaves build/ beside the sources
     copy = folder / "source"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True, timeout=60)
@@ -35,20 +45,42 @@ def test_the_wheel_holds_the_whole_configuration_and_every_package(wheel: Path) 
     for path in (REPOSITORY / "src" / "zsl_lab").rglob("*.py"):
         assert f"zsl_lab/{path.relative_to(REPOSITORY / 'src' / 'zsl_lab')}" in names
     assert "zsl_lab/py.typed" in names
-    assert {f"zsl_lab/reporting/{name}" for name in ("published.yaml", "page.css", "page.js")} <= names
+    assert {f"zsl_lab/report/{name}" for name in ("published.yaml", "page.css", "page.js")} <= names
 
 
 @pytest.mark.slow
-def test_a_run_works_from_the_installed_wheel_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+def test_a_run_works_from_the_installed_wheel_in_an_empty_folder(
+    wheel: Path, tmp_path: Path
+) -> None:
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, timeout=120)
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = "import zsl_lab, zsl_lab.conf; print(zsl_lab.__file__, zsl_lab.conf.__file__)"
-    found = subprocess.run([sys.executable, "-c", where], cwd=work, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run(
+        [sys.executable, "-c", where],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert all(Path(path).is_relative_to(site) for path in found.stdout.split())
     command = [sys.executable, "-m", "zsl_lab", *SHORT_SGAL]
-    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert len(list(work.glob("outputs/sgal_digits/*/result.json"))) == 1

@@ -1,7 +1,8 @@
 """Steps per second of each method as a ratio to a raw PyTorch loop doing the same steps in the same process.
 
-Published sizes on ``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a machine whose speed
-drifts treats both alike; medians are compared. A closed form has no steps worth counting and is left out.
+Published sizes on ``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a
+machine whose speed drifts treats both alike; medians are compared. A closed form has no steps worth
+counting and is left out.
 
     python experiments/bench/steps.py [METHOD ...] [KEY=VALUE ...]
 """
@@ -20,18 +21,23 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from torch import Tensor
 
-from zsl_lab.config import RunConfig, parse
-from zsl_lab.data.datamodule import Batch, PhaseDataModule
-from zsl_lab.data.dataset import DataPaths
+from zsl_lab.data.batches.features import Batch, PhaseDataModule
+from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run import run
+from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.experiment import run
 
 #: what each method is measured with: enough steps for some seconds a round
 METHODS = {
     # one hidden layer of 512, as the SGAL supplement has it for AwA2
     "mmvae": ("method.steps=400", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
-    "sgal": ("method.steps=20", "method.fine_tune_steps=250", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
+    "sgal": (
+        "method.steps=20",
+        "method.fine_tune_steps=250",
+        "method.encoder_hidden=[512]",
+        "method.decoder_hidden=[512]",
+    ),
     "vzsl": ("method.steps=200",),
     "aspn_baseline": ("method.steps=100",),
     "aspn_spn": ("method.steps=50",),

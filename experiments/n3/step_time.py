@@ -1,10 +1,11 @@
 """Seconds of a training step of N3 as a ratio to plain fine-tuning of the same base network on the same batch.
 
-Fine-tuning moves every convolution and a classifier of k rows by AdamW; N3 generates them for k classes and moves the
-generator. Both take turns, so that a machine whose speed drifts treats them alike; medians are compared. Images and words
-are random: only their sizes count.
+Fine-tuning moves every convolution and a classifier of k rows by AdamW; N3 generates them for k
+classes and moves the generator. Both take turns, so that a machine whose speed drifts treats them
+alike; medians are compared. Images and words are random: only their sizes count.
 
-    python experiments/n3/step_time.py [SIDE] [KEY=VALUE ...]     SIDE: of the images, 128 by default
+    python experiments/n3/step_time.py [SIDE] [KEY=VALUE ...]     SIDE: of the images, 128 by
+    default
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from hydra import compose, initialize_config_module
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from zsl_lab.config import RunConfig, parse
-from zsl_lab.data.datamodule import Batch, ClassSpace
-from zsl_lab.methods.n3.base_network import build_base_network
+from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.extraction.backbones import BaseNetwork
+from zsl_lab.methods.n3.adapted_network import build_base_network
 from zsl_lab.methods.n3.method import N3, N3Config
-from zsl_lab.nn.base_network import BaseNetwork
+from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.text import TokenStates
 
 ROUNDS = 15
@@ -68,9 +69,16 @@ def main() -> None:
 
     # one class more, which is unseen
     names = tuple(map(str, range(k + 1)))
-    classes = ClassSpace(np.arange(k + 1), np.zeros((k + 1, 0), np.float32), np.arange(k + 1) < k, names, names)
+    classes = ClassSpace(
+        np.arange(k + 1), np.zeros((k + 1, 0), np.float32), np.arange(k + 1) < k, names, names
+    )
     states = np.random.default_rng(0).standard_normal((k + 1, WORDS, WIDTH)).astype(np.float32)
-    method = N3(config, random_base(config), TokenStates(states, np.ones((k + 1, WORDS), dtype=bool)), classes).to(device)
+    method = N3(
+        config,
+        random_base(config),
+        TokenStates(states, np.ones((k + 1, WORDS), dtype=bool)),
+        classes,
+    ).to(device)
     generator = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], fused=True)
     dtype = torch.float32 if run_config.trainer.precision == "32-true" else torch.bfloat16
 
@@ -87,16 +95,20 @@ def main() -> None:
 
     plain, adapted = [], []
     for _ in range(ROUNDS + 1):  # the first is not counted
-        plain.append(timed(fine_tuner, lambda: cross_entropy(classifier(fine_tuned(images)), labels)))
+        plain.append(
+            timed(fine_tuner, lambda: cross_entropy(classifier(fine_tuned(images)), labels))
+        )
         adapted.append(timed(generator, lambda: method.losses(batch)["cross_entropy"]))
     a, b = statistics.median(plain[1:]), statistics.median(adapted[1:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     trained = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
     print(
-        f"{config.base.name}, {B} images of {side} pixels, {k} classes, {run_config.trainer.precision}, {torch.get_num_threads()} threads"
+        f"{config.base.name}, {B} images of {side} pixels, {k} classes, "
+        f"{run_config.trainer.precision}, {torch.get_num_threads()} threads"
     )
     print(
-        f"fine-tuning {a:.3f} s/step, N3 {b:.3f} s/step ({trained / 1e6:.2f} M parameters), ratio {b / a:.2f}; peak memory {peak:.2f} GiB"
+        f"fine-tuning {a:.3f} s/step, N3 {b:.3f} s/step ({trained / 1e6:.2f} M parameters), ratio "
+        f"{b / a:.2f}; peak memory {peak:.2f} GiB"
     )
 
 

@@ -1,7 +1,7 @@
 """What the generated deltas of a trained N3 are worth: its test figures with the deltas multiplied by other factors.
 
-A factor of 1 is the trained network, 0 the base network as it is (mu = 0) with the classifier that was generated for the
-adapted one.
+A factor of 1 is the trained network, 0 the base network as it is (mu = 0) with the classifier that
+was generated for the adapted one.
 
     python experiments/n3/switch_off.py RUN [FACTOR ...]
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from zsl_lab import checkpoints
-from zsl_lab.run import run
+from zsl_lab.run import checkpoints
+from zsl_lab.run.experiment import run
 
 
 def scaled(checkpoint: Path, factor: float, to: Path) -> Path:
@@ -36,11 +36,26 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             cfg = OmegaConf.create(checkpoints.read(best, "ckpt")["zsl_lab"]["config"])
             assert isinstance(cfg, DictConfig)
-            cfg.task, cfg.ckpt, cfg.paths.run_dir = "test", str(scaled(best, factor, Path(folder) / "scaled.ckpt")), folder
+            cfg.task, cfg.ckpt, cfg.paths.run_dir = (
+                "test",
+                str(scaled(best, factor, Path(folder) / "scaled.ckpt")),
+                folder,
+            )
             result = run(cfg)
         found, extra = result.metrics, result.extra or {}
-        values = (found["zsl_top1"], extra["zsl_top5"], found["unseen"], found["seen"], found["harmonic_mean"])
-        print(f"{factor:6.2f}" + "".join(f"{value:10.1f}" if i < 2 else f"{value:8.1f}" for i, value in enumerate(values)))
+        values = (
+            found["zsl_top1"],
+            extra["zsl_top5"],
+            found["unseen"],
+            found["seen"],
+            found["harmonic_mean"],
+        )
+        print(
+            f"{factor:6.2f}"
+            + "".join(
+                f"{value:10.1f}" if i < 2 else f"{value:8.1f}" for i, value in enumerate(values)
+            )
+        )
 
 
 if __name__ == "__main__":

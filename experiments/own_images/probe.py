@@ -1,8 +1,9 @@
 """What a benchmark file can tell, before any method is trained on it: two closed answers, a second or two each.
 
-Features: a logistic regression on ``trainval``, tested on ``test_seen``. Semantics: a ridge regression from the semantics of
-the seen classes to the means of their whitened features says where the unseen classes should be; the nearest by cosine among
-them counts. Accuracies are averaged over classes.
+Features: a logistic regression on ``trainval``, tested on ``test_seen``. Semantics: a ridge
+regression from the semantics of the seen classes to the means of their whitened features says where
+the unseen classes should be; the nearest by cosine among them counts. Accuracies are averaged over
+classes.
 
     python experiments/own_images/probe.py FILE.h5 [KIND]
 """
@@ -18,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from zsl_lab.data import hdf5
+from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.splits import redraw
 
 DRAWS = 10
@@ -31,21 +32,31 @@ Ints = npt.NDArray[np.int64]
 
 def per_class(predicted: Ints, labels: Ints) -> float:
     """Percent, averaged over the classes of the labels."""
-    return 100 * float(np.mean([(predicted[labels == class_id] == class_id).mean() for class_id in np.unique(labels)]))
+    return 100 * float(
+        np.mean(
+            [(predicted[labels == class_id] == class_id).mean() for class_id in np.unique(labels)]
+        )
+    )
 
 
 def seen_accuracy(features: Floats, labels: Ints, train: Ints, test: Ints) -> float:
     """Of a logistic regression."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=200))
-    return per_class(probe.fit(features[train], labels[train]).predict(features[test]), labels[test])
+    return per_class(
+        probe.fit(features[train], labels[train]).predict(features[test]), labels[test]
+    )
 
 
-def unseen_accuracy(features: Floats, semantics: Floats, labels: Ints, train: Ints, test: Ints) -> float:
+def unseen_accuracy(
+    features: Floats, semantics: Floats, labels: Ints, train: Ints, test: Ints
+) -> float:
     """Of a ridge regression from semantics to class means, among the unseen classes."""
     seen, unseen = np.unique(labels[train]), np.unique(labels[test])
     z = StandardScaler().fit(features[train]).transform(features)
     means = np.stack([z[train][labels[train] == class_id].mean(0) for class_id in seen])
-    within = np.cov((z[train] - means[np.searchsorted(seen, labels[train])]).T) + SHRINKAGE * np.eye(z.shape[1])
+    within = np.cov(
+        (z[train] - means[np.searchsorted(seen, labels[train])]).T
+    ) + SHRINKAGE * np.eye(z.shape[1])
     whiten = np.linalg.inv(np.linalg.cholesky(within)).T
     centre = means.mean(0)
     targets, samples = (means - centre) @ whiten, (z[test] - centre) @ whiten
@@ -64,18 +75,29 @@ def unit(rows: Floats) -> Floats:
 def main() -> None:
     """Print both, the second also for draws of the unseen classes."""
     content = hdf5.read(Path(sys.argv[1]))
-    kind = sys.argv[2] if len(sys.argv) > 2 else content.default_kind or next(iter(content.semantics))
+    kind = (
+        sys.argv[2] if len(sys.argv) > 2 else content.default_kind or next(iter(content.semantics))
+    )
     given = content.benchmark(kind)
     features, semantics = given.features.astype(np.float64), given.semantics.astype(np.float64)
     seen = seen_accuracy(features, given.labels, given.trainval, given.test_seen)
-    print(f"features:  {seen:.1f} % of {len(given.test_seen):,} test images of {len(given.seen_classes)} seen classes")
+    print(
+        f"features:  {seen:.1f} % of {len(given.test_seen):,} test images of "
+        f"{len(given.seen_classes)} seen classes"
+    )
     found = [
         unseen_accuracy(features, semantics, b.labels, b.trainval, b.test_unseen)
         for b in (given, *(redraw(given, k) for k in range(DRAWS)))
     ]
     count = len(given.unseen_classes)
-    print(f"semantics ({kind}): {found[0]:.1f} % among {count} unseen classes (chance {100 / count:.0f})")
-    print(f"           {np.mean(found[1:]):.1f} ± {np.std(found[1:], ddof=1):.1f} % among as many of {DRAWS} draws")
+    print(
+        f"semantics ({kind}): {found[0]:.1f} % among {count} unseen classes (chance "
+        f"{100 / count:.0f})"
+    )
+    print(
+        f"           {np.mean(found[1:]):.1f} ± {np.std(found[1:], ddof=1):.1f} % among as many of "
+        f"{DRAWS} draws"
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from zsl_lab.data import hdf5
+from zsl_lab.data.files import benchmark_file as hdf5
 
 
 def main() -> None:
@@ -37,7 +37,10 @@ def main() -> None:
             of_class[name].append(guess == name)
     mean = sum(sum(right) / len(right) for right in of_class.values()) / len(of_class)
     count = sum(len(right) for right in of_class.values())
-    print(f"{100 * mean:.1f} % per class, {len(of_class)} classes with {count:,} samples, {len(candidates)} candidates")
+    print(
+        f"{100 * mean:.1f} % per class, {len(of_class)} classes with {count:,} samples, "
+        f"{len(candidates)} candidates"
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zsl_lab import torchvision_import
+from zsl_lab.extraction import torchvision_import
 
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
@@ -12,13 +12,13 @@ __version__ = "0.1.0"
 torchvision_import.install()
 
 if TYPE_CHECKING:
-    from zsl_lab.inference import load
+    from zsl_lab.predict.inference import load
 else:
 
     def __getattr__(name: str) -> Any:
         """``load``, once somebody asks for it: PyTorch, which it brings, takes seconds to import."""
         if name == "load":
-            from zsl_lab.inference import load
+            from zsl_lab.predict.inference import load
 
             return load
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -71,9 +71,24 @@ def output_error(error: OSError, key: str) -> OutputError | None:
     """
     where = error.filename or "the output folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(f"{where}: no space left to write to ({error.strerror}). Free some, or set {key} to another disk.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP):
-        return OutputError(f"{where}: cannot be written ({error.strerror}). Mend its rights, or set {key} to a folder that can be written.")
+        return OutputError(
+            f"{where}: no space left to write to ({error.strerror}). Free some, or set {key} to "
+            "another disk."
+        )
+    if error.errno in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.ENOENT,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    ):
+        return OutputError(
+            f"{where}: cannot be written ({error.strerror}). Mend its rights, or set {key} to a "
+            "folder that can be written."
+        )
     return None
 
 

@@ -1,7 +1,8 @@
 """What a run found. This is the only writer and the only reader of ``result.json``.
 
-JSON has no NaN: a figure that does not exist (the recall of a class without test samples, say) is ``null`` in the file
-and NaN in the objects, so that every figure is a float. All accuracies and recalls are in percent.
+JSON has no NaN: a figure that does not exist (the recall of a class without test samples, say) is
+``null`` in the file and NaN in the objects, so that every figure is a float. All accuracies and
+recalls are in percent.
 """
 
 from __future__ import annotations
@@ -18,12 +19,20 @@ from typing import Any, Union
 
 from zsl_lab import __version__
 from zsl_lab.errors import DataError
-from zsl_lab.files import atomic_write
+from zsl_lab.files.atomic import atomic_write
 
 RESULT_FILE = "result.json"
 SELECTIONS = ("validation", "oracle", "last")
 PACKAGES = (
-    *("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "pydantic"),
+    *(
+        "torch",
+        "torchvision",
+        "pytorch-lightning",
+        "torchmetrics",
+        "hydra-core",
+        "omegaconf",
+        "pydantic",
+    ),
     *("numpy", "scipy", "scikit-learn", "h5py", "transformers", "wandb"),
 )
 
@@ -37,25 +46,29 @@ class Result:
         dataset: Name of the benchmark.
         seed: Seed of the run.
         selection: How the step was chosen: ``validation``, ``oracle`` (on test) or ``last``.
-        metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc`` on test; NaN where no sample measures it.
-        oracle: The same at the step that is best *on test*, and that ``step``: to compare with papers that select so, never
-            a fair estimate. None if it was not measured.
-        per_class: ``unseen`` and ``seen``: recall of each class by its name, prediction over all classes; NaN for a class
-            without a test sample.
-        training: ``steps, seconds, steps_per_second, device, precision, world_size``; all but ``steps`` may be None (unknown).
-            Steps and seconds are those of training from scratch: pre-training that another job of a sweep did is counted,
-            with the seconds that it took there.
-        benchmark: ``classes, seen, unseen, samples`` (counts), ``splits_sha256, features_sha256`` and ``splits_version``,
-            the name of the split files that the first hash identifies.
+        metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc`` on test; NaN where no sample
+            measures it.
+        oracle: The same at the step that is best *on test*, and that ``step``: to compare with
+            papers that select so, never a fair estimate. None if it was not measured.
+        per_class: ``unseen`` and ``seen``: recall of each class by its name, prediction over all
+            classes; NaN for a class without a test sample.
+        training: ``steps, seconds, steps_per_second, device, precision, world_size``; all but
+            ``steps`` may be None (unknown). Steps and seconds are those of training from scratch:
+            pre-training that another job of a sweep did is counted, with the seconds that it took
+            there.
+        benchmark: ``classes, seen, unseen, samples`` (counts), ``splits_sha256, features_sha256``
+            and ``splits_version``, the name of the split files that the first hash identifies.
         checkpoint: File of the weights that were measured, or None if none was written.
         versions: Version of each package that matters, see :func:`versions`.
         git_commit: Commit of the source checkout, see :func:`git_commit`.
-        model: ``parameters`` and ``flops`` of scoring one sample (see :func:`zsl_lab.methods.complexity.complexity`); None in
-            results of versions that did not count them.
-        calibration: Constant added to the scores of unseen classes, chosen on validation classes; None if there is none.
+        model: ``parameters`` and ``flops`` of scoring one sample (see
+            :func:`zsl_lab.methods.complexity.complexity`); None in results of versions that did not
+            count them.
+        calibration: Constant added to the scores of unseen classes, chosen on validation classes;
+            None if there is none.
         extra: Figures that this method alone has, by name, in percent; None if there are none.
-        validation: The figures of ``metrics`` on validation classes at the chosen ``step``, and that step: what settings may be
-            compared by. None where no validation classes chose it.
+        validation: The figures of ``metrics`` on validation classes at the chosen ``step``, and
+            that step: what settings may be compared by. None where no validation classes chose it.
     """
 
     method: str
@@ -92,10 +105,12 @@ class Result:
         """Read a result.
 
         Args:
-            path: The file, or the run folder that holds it. Fields that this version does not know are left out.
+            path: The file, or the run folder that holds it. Fields that this version does not know
+                are left out.
 
         Raises:
-            DataError: If there is no such file, if it is no JSON, or if a field is missing or not as expected.
+            DataError: If there is no such file, if it is no JSON, or if a field is missing or not
+                as expected.
         """
         path = Path(path)
         if path.is_dir():
@@ -103,9 +118,14 @@ class Result:
         try:
             raw = json.loads(path.read_bytes(), parse_constant=_not_json)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected the {RESULT_FILE} of a finished run.") from error
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror or error}); expected the {RESULT_FILE} "
+                "of a finished run."
+            ) from error
         except ValueError as error:
-            raise DataError(f"{path}: not valid JSON ({error}); expected the {RESULT_FILE} of a finished run.") from error
+            raise DataError(
+                f"{path}: not valid JSON ({error}); expected the {RESULT_FILE} of a finished run."
+            ) from error
         return cls(**_read(_SCHEMA, raw, path, ""))
 
 
@@ -124,8 +144,9 @@ def git_commit() -> str | None:
     """Commit of the source checkout that is running.
 
     Returns:
-        The commit's 40 digits, followed by ``-dirty`` if the code or the configuration differs from it; None if zsl_lab does
-        not run from a checkout (a wheel that happens to be installed inside one does not count) or git does not answer.
+        The commit's 40 digits, followed by ``-dirty`` if the code or the configuration differs from
+        it; None if zsl_lab does not run from a checkout (a wheel that happens to be installed
+        inside one does not count) or git does not answer.
     """
     package = Path(__file__).resolve().parent
     top = _git(package, "rev-parse", "--show-toplevel")
@@ -141,7 +162,9 @@ def git_commit() -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     # inside a git hook these would point to another repository; status must not write into this one
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"GIT_OPTIONAL_LOCKS": "0"}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+    } | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -196,7 +219,9 @@ _TEXT_OR_NULL = _Leaf("a text or null", (str,), null=True)
 _INTEGER_OR_NULL = _Leaf("an integer or null", (int,), null=True)
 _NUMBER_OR_NULL = _Leaf("a number or null", (int, float), null=True)
 _FIGURE = _Leaf("a number or null", (int, float), null=True, figure=True)
-_METRICS: dict[str, _Kind] = dict.fromkeys(("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"), _FIGURE)
+_METRICS: dict[str, _Kind] = dict.fromkeys(
+    ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"), _FIGURE
+)
 _SCHEMA: dict[str, _Kind] = {
     "method": _TEXT,
     "dataset": _TEXT,
@@ -235,7 +260,11 @@ _SCHEMA: dict[str, _Kind] = {
 def _expected(kind: _Kind) -> str:
     if isinstance(kind, _Leaf):
         return kind.expected
-    return "an object or null" if isinstance(kind, _Optional) or (isinstance(kind, _Each) and kind.null) else "an object"
+    return (
+        "an object or null"
+        if isinstance(kind, _Optional) or (isinstance(kind, _Each) and kind.null)
+        else "an object"
+    )
 
 
 def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
@@ -243,7 +272,11 @@ def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
     if isinstance(kind, _Leaf):
         if raw is None and kind.null:
             return math.nan if kind.figure else None
-        if not isinstance(raw, kind.types) or isinstance(raw, bool) or (kind.choices and raw not in kind.choices):
+        if (
+            not isinstance(raw, kind.types)
+            or isinstance(raw, bool)
+            or (kind.choices and raw not in kind.choices)
+        ):
             raise _damaged(path, name, json.dumps(raw, ensure_ascii=False), _expected(kind))
         return float(raw) if kind.figure else raw
     if raw is None and (isinstance(kind, _Optional) or (isinstance(kind, _Each) and kind.null)):
@@ -266,7 +299,10 @@ def _read(kind: _Kind, raw: Any, path: Path, name: str) -> Any:
 
 def _damaged(path: Path, field: str, found: str, expected: str) -> DataError:
     found = found if len(found) <= 60 else found[:57] + "..."
-    return DataError(f"{path}: {f'field {field!r}' if field else 'the whole file'}: found {found}; expected {expected}.")
+    return DataError(
+        f"{path}: {f'field {field!r}' if field else 'the whole file'}: found {found}; expected "
+        f"{expected}."
+    )
 
 
 def _not_json(constant: str) -> None:

@@ -30,15 +30,21 @@ def written_out(kind: Normalization) -> Any:
     return NEW
 
 
-@pytest.mark.parametrize("kind", ["none", "minmax", "minmax_sqrt", "standard", "scale", "l2", "centered_l2"])
-def test_rows_are_scaled_with_the_statistics_of_the_rows_it_was_fitted_on(kind: Normalization) -> None:
+@pytest.mark.parametrize(
+    "kind", ["none", "minmax", "minmax_sqrt", "standard", "scale", "l2", "centered_l2"]
+)
+def test_rows_are_scaled_with_the_statistics_of_the_rows_it_was_fitted_on(
+    kind: Normalization,
+) -> None:
     found = Scaler.fit(kind, ROWS).apply(torch.from_numpy(NEW)).numpy()
     np.testing.assert_allclose(found, written_out(kind), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["minmax", "minmax_sqrt", "standard", "scale"])
 def test_a_constant_dimension_stays_finite(kind: Normalization) -> None:
-    assert torch.isfinite(Scaler.fit(kind, np.ones((4, 3), np.float32)).apply(torch.ones(2, 3))).all()
+    assert torch.isfinite(
+        Scaler.fit(kind, np.ones((4, 3), np.float32)).apply(torch.ones(2, 3))
+    ).all()
 
 
 @pytest.mark.parametrize("kind", ["none", "minmax", "minmax_sqrt", "standard", "scale"])
@@ -48,7 +54,9 @@ def test_scaling_can_be_undone(kind: Normalization) -> None:
 
 
 @pytest.mark.parametrize(("kind", "origin"), [("l2", 0.0), ("centered_l2", ROWS.mean(0))])
-def test_of_rows_divided_by_their_norm_the_direction_comes_back(kind: Normalization, origin: Any) -> None:
+def test_of_rows_divided_by_their_norm_the_direction_comes_back(
+    kind: Normalization, origin: Any
+) -> None:
     scaler, scaled = Scaler.fit(kind, ROWS), torch.from_numpy(NEW)
     found = scaler.invert(scaled)
     np.testing.assert_allclose(found.numpy() - origin, NEW, rtol=1e-5, atol=1e-6)
@@ -57,10 +65,14 @@ def test_of_rows_divided_by_their_norm_the_direction_comes_back(kind: Normalizat
 
 def test_what_minmax_sqrt_cannot_have_made_is_taken_for_0() -> None:
     scaler = Scaler.fit("minmax_sqrt", ROWS)
-    torch.testing.assert_close(scaler.invert(torch.full((1, 5), -2.0)), torch.from_numpy(ROWS.min(0, keepdims=True)))
+    torch.testing.assert_close(
+        scaler.invert(torch.full((1, 5), -2.0)), torch.from_numpy(ROWS.min(0, keepdims=True))
+    )
 
 
-@pytest.mark.parametrize("kind", ["none", "minmax", "minmax_sqrt", "standard", "scale", "l2", "centered_l2"])
+@pytest.mark.parametrize(
+    "kind", ["none", "minmax", "minmax_sqrt", "standard", "scale", "l2", "centered_l2"]
+)
 def test_a_scaler_of_a_checkpoint_scales_as_it_did(kind: Normalization, tmp_path: Path) -> None:
     scaler = Scaler.fit(kind, ROWS)
     torch.save(scaler.state(), tmp_path / "scaler.pt")
@@ -68,7 +80,14 @@ def test_a_scaler_of_a_checkpoint_scales_as_it_did(kind: Normalization, tmp_path
     assert torch.equal(again.apply(torch.from_numpy(NEW)), scaler.apply(torch.from_numpy(NEW)))
 
 
-@pytest.mark.parametrize("state", [{}, {"kind": "log", "shift": torch.zeros(2), "scale": torch.ones(2)}, {"kind": "l2", "shift": [0.0]}])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"kind": "log", "shift": torch.zeros(2), "scale": torch.ones(2)},
+        {"kind": "l2", "shift": [0.0]},
+    ],
+)
 def test_what_is_no_scaler_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the kind of scaling is"):
         Scaler.from_state(state)

@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers.benchmark_files import BASE
 from zsl_lab.data import splits
 from zsl_lab.data.benchmark import FeatureBenchmark
-from zsl_lab.data.dataset import DataPaths
-from zsl_lab.data.synthetic import SyntheticDataset
+from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.datasets.synthetic import SyntheticDataset
 from zsl_lab.errors import DataError
 
-from .conftest import BASE
-
-SIZES = {"classes": 20, "unseen": 5, "feature_dim": 3, "semantic_dim": 3, "samples_per_class": 10, "difficulty": 0.5, "seed": 0}
+SIZES = {
+    "classes": 20,
+    "unseen": 5,
+    "feature_dim": 3,
+    "semantic_dim": 3,
+    "samples_per_class": 10,
+    "difficulty": 0.5,
+    "seed": 0,
+}
 
 
 def synthetic(**sizes: Any) -> FeatureBenchmark:
@@ -30,7 +37,10 @@ def benchmark() -> FeatureBenchmark:
 
 
 def same(a: splits.Split, b: splits.Split) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("train", "eval_seen", "eval_unseen", "unseen_classes"))
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("train", "eval_seen", "eval_unseen", "unseen_classes")
+    )
 
 
 def test_the_test_phase_is_the_benchmark_s_own(benchmark: FeatureBenchmark) -> None:
@@ -44,16 +54,24 @@ def test_the_test_phase_is_the_benchmark_s_own(benchmark: FeatureBenchmark) -> N
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_validation_uses_every_training_sample_once_and_no_test_sample(benchmark: FeatureBenchmark, seed: int) -> None:
+def test_validation_uses_every_training_sample_once_and_no_test_sample(
+    benchmark: FeatureBenchmark, seed: int
+) -> None:
     v = splits.validation_split(benchmark, seed)
     assert v.name == "validation"
-    np.testing.assert_array_equal(np.sort(np.concatenate([v.train, v.eval_seen, v.eval_unseen])), np.sort(benchmark.trainval))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([v.train, v.eval_seen, v.eval_unseen])), np.sort(benchmark.trainval)
+    )
     labels = benchmark.labels
-    assert len(v.unseen_classes) == 4, "a quarter of the classes is unseen, so is a quarter of 15, rounded"
+    assert len(v.unseen_classes) == 4, (
+        "a quarter of the classes is unseen, so is a quarter of 15, rounded"
+    )
     np.testing.assert_array_equal(np.unique(labels[v.train]), v.seen_classes)
     np.testing.assert_array_equal(np.unique(labels[v.eval_seen]), v.seen_classes)
     np.testing.assert_array_equal(np.unique(labels[v.eval_unseen]), v.unseen_classes)
-    np.testing.assert_array_equal(np.union1d(v.seen_classes, v.unseen_classes), benchmark.seen_classes)
+    np.testing.assert_array_equal(
+        np.union1d(v.seen_classes, v.unseen_classes), benchmark.seen_classes
+    )
     for class_id in v.seen_classes:
         assert np.sum(labels[v.eval_seen] == class_id) == 2, "20 % of 8 is 1.6"
     for part in (v.train, v.eval_seen, v.eval_unseen, v.seen_classes, v.unseen_classes):
@@ -65,11 +83,15 @@ def test_the_seed_decides(benchmark: FeatureBenchmark) -> None:
     assert not same(splits.validation_split(benchmark, 0), splits.validation_split(benchmark, 1))
 
 
-def test_the_authors_validation_classes_are_kept_for_every_seed(benchmark: FeatureBenchmark) -> None:
+def test_the_authors_validation_classes_are_kept_for_every_seed(
+    benchmark: FeatureBenchmark,
+) -> None:
     chosen = benchmark.seen_classes[[3, 1]]
     b = replace(benchmark, validation_classes=chosen)
     for seed in (0, 1):
-        np.testing.assert_array_equal(splits.validation_split(b, seed).unseen_classes, np.sort(chosen))
+        np.testing.assert_array_equal(
+            splits.validation_split(b, seed).unseen_classes, np.sort(chosen)
+        )
 
 
 def test_a_class_of_one_sample_keeps_it() -> None:
@@ -81,9 +103,15 @@ def test_a_class_of_one_sample_keeps_it() -> None:
     assert np.bincount(labels[kept], minlength=3).tolist() == [1, 1, 1]
 
 
-def test_too_few_classes_or_samples_for_validation_are_an_error(benchmark: FeatureBenchmark) -> None:
-    with pytest.raises(DataError, match=r"found 14 validation classes among 15.*at least 2 other.*selection=last"):
-        splits.validation_split(replace(benchmark, validation_classes=benchmark.seen_classes[1:]), 0)
+def test_too_few_classes_or_samples_for_validation_are_an_error(
+    benchmark: FeatureBenchmark,
+) -> None:
+    with pytest.raises(
+        DataError, match=r"found 14 validation classes among 15.*at least 2 other.*selection=last"
+    ):
+        splits.validation_split(
+            replace(benchmark, validation_classes=benchmark.seen_classes[1:]), 0
+        )
     two = benchmark.seen_classes[:2]
     b = benchmark.with_split(
         benchmark.trainval[np.isin(benchmark.labels[benchmark.trainval], two)],
@@ -92,20 +120,26 @@ def test_too_few_classes_or_samples_for_validation_are_an_error(benchmark: Featu
         None,
         benchmark.provenance,
     )
-    with pytest.raises(DataError, match=r"found 2 seen classes; expected at least 3.*selection=last"):
+    with pytest.raises(
+        DataError, match=r"found 2 seen classes; expected at least 3.*selection=last"
+    ):
         splits.validation_split(b, 0)
     with pytest.raises(DataError, match=r"found one training sample in each class.*selection=last"):
         splits.validation_split(synthetic(samples_per_class=2), 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_redrawn_split_has_the_same_counts_and_other_classes(benchmark: FeatureBenchmark, seed: int) -> None:
+def test_a_redrawn_split_has_the_same_counts_and_other_classes(
+    benchmark: FeatureBenchmark, seed: int
+) -> None:
     b = splits.redraw(benchmark, seed)
     assert len(b.seen_classes) == len(benchmark.seen_classes)
     assert len(b.unseen_classes) == len(benchmark.unseen_classes)
     assert not np.array_equal(b.unseen_classes, benchmark.unseen_classes)
     assert [len(part) for part in (b.trainval, b.test_seen, b.test_unseen)] == [120, 30, 50]
-    np.testing.assert_array_equal(np.sort(np.concatenate([b.trainval, b.test_seen, b.test_unseen])), np.arange(200))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([b.trainval, b.test_seen, b.test_unseen])), np.arange(200)
+    )
     assert set(np.bincount(b.labels[b.test_seen])) <= {0, 2}
     assert b.validation_classes is None
     assert b.provenance.splits_version == f"random, split_seed={seed}"

@@ -78,12 +78,16 @@ def test_two_ranks_equal_one(shards: str, tmp_path: Path) -> None:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
                 "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")])),
+                "PYTHONPATH": os.pathsep.join(
+                    filter(None, [str(source), os.environ.get("PYTHONPATH", "")])
+                ),
             }
             # a session of its own, so that whatever a hanging rank started dies with it
             ranks.append(
                 subprocess.Popen(
-                    [sys.executable, __file__, shards, str(tmp_path / f"{rank}.json")], env=environment, start_new_session=True
+                    [sys.executable, __file__, shards, str(tmp_path / f"{rank}.json")],
+                    env=environment,
+                    start_new_session=True,
                 )
             )
         for process in ranks:

@@ -12,7 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from zsl_lab.metrics import AUSUC, METRIC_NAMES, HarmonicMean, PerClassAccuracy, ZeroShotMetrics, harmonic_mean, predict
+from zsl_lab.metrics import (
+    AUSUC,
+    METRIC_NAMES,
+    HarmonicMean,
+    PerClassAccuracy,
+    ZeroShotMetrics,
+    harmonic_mean,
+    predict,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -20,7 +28,8 @@ Bools = npt.NDArray[np.bool_]
 Case = tuple[Floats, Ints, Bools]
 
 
-# ------------------------------------------------------------------------------------------- the reference
+# ------------------------------------------------------------------------------------------- the
+# reference
 
 
 def ref_recalls(predicted: Ints, target: Ints, classes: int) -> Floats:
@@ -37,7 +46,9 @@ def ref_mean(recalls: Floats) -> float:
     return sum(present) / len(present) if present else math.nan
 
 
-def ref_predict(scores: Floats, seen: Bools, constant: float, *, unseen_wins_ties: bool = False) -> Ints:
+def ref_predict(
+    scores: Floats, seen: Bools, constant: float, *, unseen_wins_ties: bool = False
+) -> Ints:
     """Calibrated stacking, one sample at a time; a tie goes to the seen class unless told otherwise."""
     predicted = []
     for row in scores:
@@ -49,8 +60,12 @@ def ref_predict(scores: Floats, seen: Bools, constant: float, *, unseen_wins_tie
     return np.array(predicted, dtype=np.int64)
 
 
-def ref_accuracies(scores: Floats, target: Ints, seen: Bools, constant: float, *, unseen_wins_ties: bool = False) -> tuple[float, float]:
-    recalls = ref_recalls(ref_predict(scores, seen, constant, unseen_wins_ties=unseen_wins_ties), target, len(seen))
+def ref_accuracies(
+    scores: Floats, target: Ints, seen: Bools, constant: float, *, unseen_wins_ties: bool = False
+) -> tuple[float, float]:
+    recalls = ref_recalls(
+        ref_predict(scores, seen, constant, unseen_wins_ties=unseen_wins_ties), target, len(seen)
+    )
     return ref_mean(recalls[~seen]), ref_mean(recalls[seen])
 
 
@@ -58,7 +73,9 @@ def ref_ausuc(scores: Floats, target: Ints, seen: Bools) -> float:
     """Sweep the constant over every margin, evaluate from scratch before and after it, add up the trapezoids."""
     margins = sorted({float(row[seen].max() - row[~seen].max()) for row in scores})
     points = [ref_accuracies(scores, target, seen, -math.inf)]
-    points += [ref_accuracies(scores, target, seen, margin, unseen_wins_ties=True) for margin in margins]
+    points += [
+        ref_accuracies(scores, target, seen, margin, unseen_wins_ties=True) for margin in margins
+    ]
     return sum((u2 - u1) * (s1 + s2) / 2 for (u1, s1), (u2, s2) in pairwise(points))
 
 
@@ -71,10 +88,18 @@ def ref_all(scores: Floats, target: Ints, seen: Bools) -> dict[str, float]:
     return {name: 100 * value for name, value in zip(METRIC_NAMES, values, strict=True)}
 
 
-# ------------------------------------------------------------------------------------------- the cases
+# ------------------------------------------------------------------------------------------- the
+# cases
 
 
-def draw(seed: int, *, classes: int = 7, samples: int = 60, levels: int | None = None, absent: tuple[int, ...] = ()) -> Case:
+def draw(
+    seed: int,
+    *,
+    classes: int = 7,
+    samples: int = 60,
+    levels: int | None = None,
+    absent: tuple[int, ...] = (),
+) -> Case:
     """Random scores; seen and unseen ids mixed; with ``levels``, scores take so few values that most things tie."""
     rng = np.random.default_rng(seed)
     seen = rng.permutation(np.arange(classes) < classes // 2 + 1)
@@ -126,7 +151,8 @@ def same(found: Tensor, expected: float) -> None:
     assert found.item() == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-# ------------------------------------------------------------------------------------------- the tests
+# ------------------------------------------------------------------------------------------- the
+# tests
 
 
 def test_per_class_accuracy(case: Case) -> None:
@@ -162,10 +188,19 @@ def test_harmonic_mean_metric(case: Case) -> None:
 
 @pytest.mark.parametrize(
     ("u", "s", "h"),
-    [(0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.5, 0.5, 0.5), (40.0, 60.0, 48.0), (math.nan, 0.5, math.nan), (0.0, math.nan, math.nan)],
+    [
+        (0.0, 0.0, 0.0),
+        (0.0, 1.0, 0.0),
+        (0.5, 0.5, 0.5),
+        (40.0, 60.0, 48.0),
+        (math.nan, 0.5, math.nan),
+        (0.0, math.nan, math.nan),
+    ],
 )
 def test_harmonic_mean(u: float, s: float, h: float) -> None:
-    same(harmonic_mean(torch.tensor(u, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)), h)
+    same(
+        harmonic_mean(torch.tensor(u, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)), h
+    )
 
 
 def test_ausuc(case: Case) -> None:
@@ -176,16 +211,25 @@ def test_ausuc(case: Case) -> None:
 
 
 def test_ausuc_is_the_share_of_rightly_ordered_pairs() -> None:
-    # of a rightly ranked seen and a rightly ranked unseen sample, the seen one must have the larger margin; ties count half
+    # of a rightly ranked seen and a rightly ranked unseen sample, the seen one must have the larger
+    # margin; ties count half
     scores, target, seen = CASES["ties, imbalanced"]
     expected = 0.0
     own = np.where(seen[target][:, None] == seen[None, :], scores, -np.inf).argmax(axis=1)
     margins = scores[:, seen].max(axis=1) - scores[:, ~seen].max(axis=1)
     counts = np.bincount(target, minlength=len(seen))
-    weights = (own == target) / counts[target] / np.where(seen[target], (counts[seen] > 0).sum(), (counts[~seen] > 0).sum())
+    weights = (
+        (own == target)
+        / counts[target]
+        / np.where(seen[target], (counts[seen] > 0).sum(), (counts[~seen] > 0).sum())
+    )
     for i in np.flatnonzero(seen[target]):
         for j in np.flatnonzero(~seen[target]):
-            expected += weights[i] * weights[j] * ((margins[i] > margins[j]) + 0.5 * (margins[i] == margins[j]))
+            expected += (
+                weights[i]
+                * weights[j]
+                * ((margins[i] > margins[j]) + 0.5 * (margins[i] == margins[j]))
+            )
     metric = AUSUC(torch.tensor(seen))
     metric.update(torch.tensor(scores), torch.tensor(target))
     same(metric.compute(), expected)
@@ -200,7 +244,9 @@ def test_curve_holds_what_its_constants_give() -> None:
     assert constants[[0, -1]].tolist() == [-math.inf, math.inf]
     assert (constants.diff() > 0).all()
     assert unseen[0].item() == seen_accuracy[-1].item() == 0
-    for constant, u, s in zip(constants.tolist(), unseen.tolist(), seen_accuracy.tolist(), strict=True):
+    for constant, u, s in zip(
+        constants.tolist(), unseen.tolist(), seen_accuracy.tolist(), strict=True
+    ):
         assert (u, s) == pytest.approx(ref_accuracies(*case, constant))
 
 
@@ -210,7 +256,9 @@ def area(points: list[tuple[float, float, float]]) -> float:
 
 
 @pytest.mark.parametrize("added", [0.0, 0.75, -1.0])
-def test_the_area_under_the_whole_tradeoff_is_ausuc_and_its_points_are_what_their_constants_give(case: Case, added: float) -> None:
+def test_the_area_under_the_whole_tradeoff_is_ausuc_and_its_points_are_what_their_constants_give(
+    case: Case, added: float
+) -> None:
     scores, target, seen = tensors(case)
     metric = ZeroShotMetrics(seen)
     # a calibrated run's scores hold its constant already
@@ -241,7 +289,10 @@ def test_a_thinned_tradeoff_keeps_its_shape() -> None:
     # nowhere further from the whole curve than a hundredth of its length
     along = [np.array([u - s for _, s, u in points]) for points in (whole, thin)]
     unseen = np.interp(along[0], along[1], [u for _, _, u in thin])
-    assert np.abs(unseen - np.array([u for _, _, u in whole])).max() < (along[0][-1] - along[0][0]) / 99
+    assert (
+        np.abs(unseen - np.array([u for _, _, u in whole])).max()
+        < (along[0][-1] - along[0][0]) / 99
+    )
 
 
 def test_evaluation(case: Case) -> None:
@@ -253,13 +304,17 @@ def test_evaluation(case: Case) -> None:
     for name, expected in ref_all(*case).items():
         same(found[name], expected)
     np.testing.assert_allclose(
-        metric.recalls().numpy(), 100 * ref_recalls(ref_predict(case[0], case[2], 0.0), case[1], len(seen)), atol=1e-9
+        metric.recalls().numpy(),
+        100 * ref_recalls(ref_predict(case[0], case[2], 0.0), case[1], len(seen)),
+        atol=1e-9,
     )
 
 
 def test_fuzz() -> None:
     for seed in range(60):
-        case = draw(seed, classes=3 + seed % 9, samples=1 + 7 * seed % 50, levels=(None, 1, 3)[seed % 3])
+        case = draw(
+            seed, classes=3 + seed % 9, samples=1 + 7 * seed % 50, levels=(None, 1, 3)[seed % 3]
+        )
         scores, target, seen = tensors(case)
         metric = ZeroShotMetrics(seen)
         metric.update(scores, target)
@@ -297,7 +352,9 @@ def test_predict_is_what_is_counted(case: Case) -> None:
     np.testing.assert_array_equal(zsl.numpy(), ref_predict(case[0], case[2], math.inf))
     metric = ZeroShotMetrics(seen)
     metric.update(scores, target)
-    np.testing.assert_allclose(metric.recalls().numpy(), 100 * ref_recalls(gzsl.numpy(), case[1], len(seen)), atol=1e-9)
+    np.testing.assert_allclose(
+        metric.recalls().numpy(), 100 * ref_recalls(gzsl.numpy(), case[1], len(seen)), atol=1e-9
+    )
 
 
 METRICS: dict[str, Callable[[Tensor], PerClassAccuracy | AUSUC | ZeroShotMetrics]] = {
@@ -334,12 +391,16 @@ def test_bfloat16_scores() -> None:
     metric = ZeroShotMetrics(seen)
     metric.update(scores, target)
     expected = ref_all(scores.double().numpy(), target.numpy(), seen.numpy())
-    assert {name: value.item() for name, value in metric.compute().items()} == pytest.approx(expected)
+    assert {name: value.item() for name, value in metric.compute().items()} == pytest.approx(
+        expected
+    )
 
 
 def test_broken_scores_are_wrong_predictions() -> None:
     seen = torch.tensor([True, False])
-    scores = torch.tensor([[math.nan, 0.0], [0.0, math.nan], [1.0, 0.0], [0.0, 1.0], [-math.inf, -math.inf]])
+    scores = torch.tensor(
+        [[math.nan, 0.0], [0.0, math.nan], [1.0, 0.0], [0.0, 1.0], [-math.inf, -math.inf]]
+    )
     target = torch.tensor([0, 1, 0, 1, 0])
     gzsl, zsl = predict(scores, seen)
     assert gzsl.tolist() == [-1, -1, 0, 1, -1]
@@ -355,8 +416,12 @@ def test_broken_scores_are_wrong_predictions() -> None:
 def test_minus_infinity_rules_a_class_out() -> None:
     seen = torch.tensor([True, True, False])
     metric = ZeroShotMetrics(seen)
-    metric.update(torch.tensor([[1.0, 5.0, -math.inf], [-math.inf, -math.inf, 0.0]]), torch.tensor([1, 2]))
-    assert {name: value.item() for name, value in metric.compute().items()} == dict.fromkeys(METRIC_NAMES, 100.0)
+    metric.update(
+        torch.tensor([[1.0, 5.0, -math.inf], [-math.inf, -math.inf, 0.0]]), torch.tensor([1, 2])
+    )
+    assert {name: value.item() for name, value in metric.compute().items()} == dict.fromkeys(
+        METRIC_NAMES, 100.0
+    )
 
 
 @pytest.mark.parametrize("mask", [[True, True], [False, False], [[True, False]], []])
@@ -367,7 +432,9 @@ def test_mask_needs_seen_and_unseen_classes(mask: list[bool]) -> None:
 
 def test_scores_need_a_column_per_class() -> None:
     with pytest.raises(ValueError, match=r"found shape \[4, 3\]; expected \[samples, 2\]"):
-        ZeroShotMetrics(torch.tensor([True, False])).update(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
+        ZeroShotMetrics(torch.tensor([True, False])).update(
+            torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
+        )
 
 
 def test_nothing_of_it_goes_into_a_checkpoint() -> None:

@@ -10,12 +10,16 @@ from zsl_lab.nn.gradient_penalty import gradient_penalty
 def test_the_penalty_of_a_linear_critic_is_that_of_its_weights_norm() -> None:
     weight = torch.tensor([3.0, 4.0, 0.0])  # norm 5 everywhere
     real, generated = torch.randn(7, 3), torch.randn(7, 3)
-    assert gradient_penalty(lambda x: x @ weight, real, generated).item() == pytest.approx((5 - 1) ** 2)
+    assert gradient_penalty(lambda x: x @ weight, real, generated).item() == pytest.approx(
+        (5 - 1) ** 2
+    )
 
 
 def test_a_critic_of_slope_one_is_not_penalised() -> None:
     weight = torch.tensor([0.6, 0.8])
-    assert gradient_penalty(lambda x: x @ weight, torch.randn(5, 2), torch.randn(5, 2)).item() == pytest.approx(0, abs=1e-12)
+    assert gradient_penalty(
+        lambda x: x @ weight, torch.randn(5, 2), torch.randn(5, 2)
+    ).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_the_penalty_of_a_quadratic_critic_is_taken_between_real_and_generated() -> None:
@@ -47,6 +51,8 @@ def test_the_penalty_has_the_gradient_written_out_by_hand() -> None:
 def test_no_gradient_reaches_the_generated_samples() -> None:
     weight = torch.ones(2, requires_grad=True)
     generated = torch.randn(3, 2, requires_grad=True)
-    gradient_penalty(lambda x: (x * weight).square().sum(1), torch.randn(3, 2), generated).backward()  # type: ignore[no-untyped-call]
+    gradient_penalty(
+        lambda x: (x * weight).square().sum(1), torch.randn(3, 2), generated
+    ).backward()  # type: ignore[no-untyped-call]
     assert generated.grad is None
     assert weight.grad is not None

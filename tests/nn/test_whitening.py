@@ -21,10 +21,14 @@ def covariance_within(features: torch.Tensor, labels: torch.Tensor) -> torch.Ten
     return total / len(features)
 
 
-def test_without_shrinkage_samples_scatter_equally_in_every_direction_within_their_classes() -> None:
+def test_without_shrinkage_samples_scatter_equally_in_every_direction_within_their_classes() -> (
+    None
+):
     features, labels = drawn()
     whitened = features @ within_class_whitening(features, labels, 1e-12)
-    torch.testing.assert_close(covariance_within(whitened, labels), torch.eye(5, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        covariance_within(whitened, labels), torch.eye(5, dtype=torch.float64), atol=1e-6, rtol=0
+    )
 
 
 def test_the_square_of_its_inverse_is_the_shrunk_covariance() -> None:

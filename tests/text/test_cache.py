@@ -26,7 +26,9 @@ def encoded_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that an encoder was asked for, and ``load`` for each time one was loaded."""
     asked: list[str] = []
 
-    def counting(name: str, encoder: str, max_tokens: int, terms: Terms) -> Callable[[str], EncodedText]:
+    def counting(
+        name: str, encoder: str, max_tokens: int, terms: Terms
+    ) -> Callable[[str], EncodedText]:
         asked.append("load")
         encode_text = load_transformer(name, encoder, max_tokens, terms)
 
@@ -44,7 +46,9 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_text_is_encoded_once_whichever_others_come_with_it(tiny: TextConfig, tmp_path: Path, encoded_texts: list[str]) -> None:
+def test_a_text_is_encoded_once_whichever_others_come_with_it(
+    tiny: TextConfig, tmp_path: Path, encoded_texts: list[str]
+) -> None:
     first = encode(tiny, TEXTS[:2], tmp_path, [])
     second = encode(tiny, [TEXTS[2], TEXTS[1], TEXTS[1]], tmp_path, [])
     assert encoded_texts == ["load", TEXTS[0], TEXTS[1], "load", TEXTS[2]]
@@ -55,7 +59,9 @@ def test_a_text_is_encoded_once_whichever_others_come_with_it(tiny: TextConfig, 
         assert found.tobytes() == first.states[1].tobytes()
 
 
-def test_without_a_cache_a_text_is_still_encoded_once(tiny: TextConfig, encoded_texts: list[str]) -> None:
+def test_without_a_cache_a_text_is_still_encoded_once(
+    tiny: TextConfig, encoded_texts: list[str]
+) -> None:
     encode(tiny, [TEXTS[0], TEXTS[0]], None, [])
     assert encoded_texts == ["load", TEXTS[0]]
 
@@ -81,14 +87,18 @@ def test_another_limit_and_another_model_have_files_of_their_own(
     assert encoded_texts == ["load", *TEXTS]
 
 
-def test_a_damaged_file_is_rebuilt_with_a_warning(tiny: TextConfig, tmp_path: Path, encoded_texts: list[str]) -> None:
+def test_a_damaged_file_is_rebuilt_with_a_warning(
+    tiny: TextConfig, tmp_path: Path, encoded_texts: list[str]
+) -> None:
     fresh = encode(tiny, TEXTS, tmp_path, [])
     damaged, *others = files(tmp_path)
     intact = damaged.read_bytes()
     for content in (b"", intact[:100], intact[:-1], intact[:-200] + b"\x01" + intact[-199:]):
         damaged.write_bytes(content)
         encoded_texts.clear()
-        with pytest.warns(UserWarning, match=rf"encoded anew: .*{damaged.name}: found a damaged file"):
+        with pytest.warns(
+            UserWarning, match=rf"encoded anew: .*{damaged.name}: found a damaged file"
+        ):
             again = encode(tiny, TEXTS, tmp_path, [])
         assert len(encoded_texts) == 2
         assert again.states.tobytes() == fresh.states.tobytes()
@@ -125,7 +135,9 @@ print([name for name in ("torch", "transformers", "sklearn", "pyarrow", "tokeniz
 """
 
 
-def test_what_is_cached_needs_neither_transformers_nor_torch(tiny: TextConfig, tiny_bert: Path, tmp_path: Path) -> None:
+def test_what_is_cached_needs_neither_transformers_nor_torch(
+    tiny: TextConfig, tiny_bert: Path, tmp_path: Path
+) -> None:
     encode(tiny, TEXTS, tmp_path, [])
     command = [sys.executable, "-c", FROM_THE_CACHE, str(tiny_bert), str(tmp_path), *TEXTS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

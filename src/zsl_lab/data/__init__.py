@@ -1,1 +1,1 @@
-"""From files to tensors: benchmarks, their readers, splits and data modules. Knows no method."""
+"""Benchmarks: class semantics, samples and splits, and batches of them."""

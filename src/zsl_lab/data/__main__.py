@@ -2,7 +2,7 @@
 
 import sys
 
-from zsl_lab.data.tool.main import main
+from zsl_lab.cli.data.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,9 @@
 """The benchmark in memory: samples, labels, what is known of the classes, and which sample plays which part.
 
-Nothing here knows a file or a method. Readers build a :class:`FeatureBenchmark` (vectors in, vectors for the classes) or an
-:class:`ImageBenchmark` (pictures in, texts for the classes); every array is validated once, on construction, so that
-whoever holds one may trust it.
+Nothing here knows a file or a method. Readers build a :class:`FeatureBenchmark` (vectors in,
+vectors for the classes) or an
+:class:`ImageBenchmark` (pictures in, texts for the classes); every array is validated once, on
+construction, so that whoever holds one may trust it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class Provenance:
         origin: What an error message calls the source (a file's path, or the generator's name).
         splits_sha256: SHA-256 of the split file, or of the generated index arrays.
         features_sha256: SHA-256 of the feature file, or of the generated feature array.
-        splits_version: Name of the split version that the hash identifies; ``"unknown"`` for other hashes.
-        sources: The file and the field in it that an attribute of the benchmark was read from, for error messages;
-            what is not listed is called by its own name, in ``origin``.
+        splits_version: Name of the split version that the hash identifies; ``"unknown"`` for other
+            hashes.
+        sources: The file and the field in it that an attribute of the benchmark was read from, for
+            error messages; what is not listed is called by its own name, in ``origin``.
     """
 
     origin: str
@@ -55,13 +57,15 @@ class Benchmark:
         trainval: 0-based sample indices of the seen classes that may be trained on, int64.
         test_seen: 0-based sample indices of the seen classes that are only tested on, int64.
         test_unseen: 0-based sample indices of the unseen classes, int64.
-        validation_classes: Ids of the seen classes that the benchmark's authors hold out for tuning, or None where
-            the files name none. Samples of validation are always drawn from ``trainval``: the published ``train_loc``
-            and ``val_loc`` contain the images of ``test_seen_loc``.
+        validation_classes: Ids of the seen classes that the benchmark's authors hold out for
+            tuning, or None where the files name none. Samples of validation are always drawn from
+            ``trainval``: the published ``train_loc`` and ``val_loc`` contain the images of
+            ``test_seen_loc``.
         provenance: Where all this came from.
 
     Raises:
-        DataError: If any of it is inconsistent; the text names the source, the field, what was found and expected.
+        DataError: If any of it is inconsistent; the text names the source, the field, what was
+            found and expected.
     """
 
     name: str
@@ -132,13 +136,33 @@ class FeatureBenchmark(Benchmark):
     def __post_init__(self) -> None:
         samples, classes = len(self.features), len(self.semantics)
         if self.features.ndim != 2 or 0 in self.features.shape:
-            raise _failure(self, "features", f"an array of shape {list(self.features.shape)}", "[samples, dimensions], neither of them 0")
+            raise _failure(
+                self,
+                "features",
+                f"an array of shape {list(self.features.shape)}",
+                "[samples, dimensions], neither of them 0",
+            )
         if self.labels.shape != (samples,):
-            raise _failure(self, "labels", f"shape {list(self.labels.shape)}", f"one label for each of the {samples} samples")
+            raise _failure(
+                self,
+                "labels",
+                f"shape {list(self.labels.shape)}",
+                f"one label for each of the {samples} samples",
+            )
         if self.semantics.ndim != 2 or 0 in self.semantics.shape:
-            raise _failure(self, "semantics", f"an array of shape {list(self.semantics.shape)}", "[classes, dimensions], neither of them 0")
+            raise _failure(
+                self,
+                "semantics",
+                f"an array of shape {list(self.semantics.shape)}",
+                "[classes, dimensions], neither of them 0",
+            )
         if len(self.class_names) != classes:
-            raise _failure(self, "class names", f"{len(self.class_names)} names", f"{classes}, one for each row of the semantics")
+            raise _failure(
+                self,
+                "class names",
+                f"{len(self.class_names)} names",
+                f"{classes}, one for each row of the semantics",
+            )
         _validate_labels(self, "semantics")
         for name, array in (("features", self.features), ("semantics", self.semantics)):
             bad = _first_not_finite(array)
@@ -154,7 +178,8 @@ class ImageBenchmark(Benchmark):
     """A benchmark of pictures; a text describes each class.
 
     Attributes:
-        images: uint8 ``[N, height, width, channels]``, 1 or 3 channels; may be mapped from a file, so read rows, not all of it.
+        images: uint8 ``[N, height, width, channels]``, 1 or 3 channels; may be mapped from a file,
+            so read rows, not all of it.
         descriptions: ``C`` texts; row ``c`` describes class id ``c``. None is empty.
     """
 
@@ -163,23 +188,54 @@ class ImageBenchmark(Benchmark):
 
     def __post_init__(self) -> None:
         shape = list(self.images.shape)
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or 0 in shape or shape[-1] not in (1, 3):
-            raise _failure(self, "images", f"{self.images.dtype} of shape {shape}", "uint8 [samples, height, width, 1 or 3]")
+        if (
+            self.images.dtype != np.uint8
+            or self.images.ndim != 4
+            or 0 in shape
+            or shape[-1] not in (1, 3)
+        ):
+            raise _failure(
+                self,
+                "images",
+                f"{self.images.dtype} of shape {shape}",
+                "uint8 [samples, height, width, 1 or 3]",
+            )
         if self.labels.shape != (shape[0],):
-            raise _failure(self, "labels", f"shape {list(self.labels.shape)}", f"one label for each of the {shape[0]} images")
+            raise _failure(
+                self,
+                "labels",
+                f"shape {list(self.labels.shape)}",
+                f"one label for each of the {shape[0]} images",
+            )
         if len(self.descriptions) != self.num_classes:
-            raise _failure(self, "descriptions", f"{len(self.descriptions)} texts", f"{self.num_classes}, one for each class")
+            raise _failure(
+                self,
+                "descriptions",
+                f"{len(self.descriptions)} texts",
+                f"{self.num_classes}, one for each class",
+            )
         for class_id, text in enumerate(self.descriptions):
             if not text.strip():
-                raise _failure(self, "descriptions", f"an empty text for class {_class(self, class_id)}", "a description of every class")
+                raise _failure(
+                    self,
+                    "descriptions",
+                    f"an empty text for class {_class(self, class_id)}",
+                    "a description of every class",
+                )
         _validate_labels(self, "class names")
         super().__post_init__()
 
 
-def _failure(b: Benchmark, name: str, found: str, expected: str, other: str | None = None) -> DataError:
+def _failure(
+    b: Benchmark, name: str, found: str, expected: str, other: str | None = None
+) -> DataError:
     sources = b.provenance.sources
     file, first = sources.get(name, (b.provenance.origin, name))
-    fields = f"field '{first}'" if other is None else f"fields '{first}' and '{sources.get(other, (file, other))[1]}'"
+    fields = (
+        f"field '{first}'"
+        if other is None
+        else f"fields '{first}' and '{sources.get(other, (file, other))[1]}'"
+    )
     return DataError(f"{file}: {fields}: found {found}; expected {expected}.")
 
 
@@ -187,7 +243,10 @@ def _validate_labels(b: Benchmark, classes: str) -> None:
     low, high = int(b.labels.min()), int(b.labels.max())
     if low < 0 or high >= b.num_classes:
         raise _failure(
-            b, "labels", f"class ids from {low + 1} to {high + 1} (1-based)", f"1 to {b.num_classes}, the classes of the {classes}"
+            b,
+            "labels",
+            f"class ids from {low + 1} to {high + 1} (1-based)",
+            f"1 to {b.num_classes}, the classes of the {classes}",
         )
 
 
@@ -195,10 +254,20 @@ def _validate_split(b: Benchmark) -> None:
     parts = {"trainval": b.trainval, "test_seen": b.test_seen, "test_unseen": b.test_unseen}
     for name, index in parts.items():
         if index.ndim != 1 or len(index) == 0:
-            raise _failure(b, name, "no sample" if index.size == 0 else f"shape {list(index.shape)}", "a list of at least one sample index")
+            raise _failure(
+                b,
+                name,
+                "no sample" if index.size == 0 else f"shape {list(index.shape)}",
+                "a list of at least one sample index",
+            )
         if index.min() < 0 or index.max() >= b.num_samples:
             worst = int(index.min()) if index.min() < 0 else int(index.max())
-            raise _failure(b, name, f"sample index {worst + 1} (1-based)", f"1 to {b.num_samples}, the samples of the feature file")
+            raise _failure(
+                b,
+                name,
+                f"sample index {worst + 1} (1-based)",
+                f"1 to {b.num_samples}, the samples of the feature file",
+            )
         if len(np.unique(index)) != len(index):
             raise _failure(b, name, "the same sample more than once", "every sample at most once")
     names = list(parts)
@@ -216,17 +285,32 @@ def _validate_split(b: Benchmark) -> None:
     both = np.intersect1d(b.seen_classes, b.unseen_classes)
     if len(both):
         raise _failure(
-            b, "test_unseen", f"class {_class(b, both[0])}, which also has training samples", "only classes without any sample in trainval"
+            b,
+            "test_unseen",
+            f"class {_class(b, both[0])}, which also has training samples",
+            "only classes without any sample in trainval",
         )
     strangers = np.setdiff1d(b.labels[b.test_seen], b.seen_classes)
     if len(strangers):
-        raise _failure(b, "test_seen", f"class {_class(b, strangers[0])}, which has no training sample", "only classes that train")
+        raise _failure(
+            b,
+            "test_seen",
+            f"class {_class(b, strangers[0])}, which has no training sample",
+            "only classes that train",
+        )
     if len(b.seen_classes) < 2:
-        raise _failure(b, "trainval", f"{len(b.seen_classes)} seen class", "at least 2 seen classes")
+        raise _failure(
+            b, "trainval", f"{len(b.seen_classes)} seen class", "at least 2 seen classes"
+        )
     if b.validation_classes is not None:
         outside = np.setdiff1d(b.validation_classes, b.seen_classes)
         if len(outside):
-            raise _failure(b, "validation classes", f"class {_class(b, outside[0])}, which is not a seen class", "seen classes only")
+            raise _failure(
+                b,
+                "validation classes",
+                f"class {_class(b, outside[0])}, which is not a seen class",
+                "seen classes only",
+            )
 
 
 def _first_not_finite(array: FloatArray) -> tuple[int, int] | None:

@@ -18,7 +18,8 @@ class ImageRecipe(BaseModel):
 
     Attributes:
         backbone: The network whose last features were averaged over the image.
-        weights: ``imagenet`` (torchvision downloads them), or the name of the file of its state dict, without a folder.
+        weights: ``imagenet`` (torchvision downloads them), or the name of the file of its state
+            dict, without a folder.
         weights_sha256: Of that file, whoever brought it.
         resize: Side of the square that a picture is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.
@@ -40,7 +41,8 @@ class TextRecipe(BaseModel):
         encoder: As ``method.text.encoder`` of N3 has it.
         model: Likewise ``method.text.model``.
         max_tokens: Likewise.
-        fitted_on: The texts that the encoder took its statistics from; empty for an encoder without any.
+        fitted_on: The texts that the encoder took its statistics from; empty for an encoder without
+            any.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -94,6 +96,7 @@ class Recipe(BaseModel):
             problem = error.errors()[0]
             place = ".".join(str(part) for part in problem["loc"])
             raise DataError(
-                f"{origin}: field 'recipe.{place}': found {problem['input']!r}; {problem['msg'].lower()}. "
-                "Make the file again with this version, or leave the recipe out."
+                f"{origin}: field 'recipe.{place}': found {problem['input']!r}; "
+                f"{problem['msg'].lower()}. Make the file again with this version, or leave the "
+                "recipe out."
             ) from error

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
 
-#: squared distance of two rows, as a share of their squared lengths, up to which only rounding parts them
+#: squared distance of two rows, as a share of their squared lengths, up to which only rounding
+#: parts them
 _SAME = 1e-12
 
 Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
@@ -23,11 +24,13 @@ class Scaler:
     """An affine map per dimension, and for some kinds a square root or a division of each row by its norm.
 
     Attributes:
-        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``minmax_sqrt`` (the square roots of that, so that large values
-            count for less; what lies below the smallest training value becomes 0); ``l2`` (rows of norm 1); ``standard``
-            (each dimension to mean 0 and standard deviation 1); ``scale`` (all of it divided by one number, the standard
-            deviation of all values, which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean row
-            subtracted, then rows of norm 1: what classes share says nothing about which is which).
+        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``minmax_sqrt`` (the square roots of
+            that, so that large values count for less; what lies below the smallest training value
+            becomes 0); ``l2`` (rows of norm 1); ``standard`` (each dimension to mean 0 and standard
+            deviation 1); ``scale`` (all of it divided by one number, the standard deviation of all
+            values, which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean
+            row subtracted, then rows of norm 1: what classes share says nothing about which is
+            which).
         shift: Subtracted first, ``[D]``.
         scale: Divided by then, ``[D]``.
     """
@@ -65,8 +68,9 @@ class Scaler:
     def invert(self, rows: Tensor) -> Tensor:
         """Rows ``[N, D]`` that :meth:`apply` makes of these; the argument is left as it is.
 
-        Exact but for rounding where nothing was lost. ``minmax_sqrt`` makes no values below 0, which become 0 here. ``l2`` and
-        ``centered_l2`` keep a row's direction only, from 0 or from the mean row; rows get the length that they have here.
+        Exact but for rounding where nothing was lost. ``minmax_sqrt`` makes no values below 0,
+        which become 0 here. ``l2`` and ``centered_l2`` keep a row's direction only, from 0 or from
+        the mean row; rows get the length that they have here.
         """
         if self.kind == "none":
             return rows
@@ -86,7 +90,12 @@ class Scaler:
             ValueError: This is no such state.
         """
         kind, shift, scale = state.get("kind"), state.get("shift"), state.get("scale")
-        if isinstance(shift, Tensor) and isinstance(scale, Tensor) and shift.ndim == 1 and shift.shape == scale.shape:
+        if (
+            isinstance(shift, Tensor)
+            and isinstance(scale, Tensor)
+            and shift.ndim == 1
+            and shift.shape == scale.shape
+        ):
             for known in get_args(Normalization):
                 if kind == known:
                     return cls(known, shift, scale)

@@ -1,6 +1,7 @@
 """Which samples are trained on and which are evaluated: the test phase, the validation phase, redrawn class splits.
 
-The validation phase is drawn from ``trainval`` alone: no index of ``test_seen`` or ``test_unseen`` appears in it.
+The validation phase is drawn from ``trainval`` alone: no index of ``test_seen`` or ``test_unseen``
+appears in it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zsl_lab.data.benchmark import B, Benchmark, IntArray
-from zsl_lab.data.hashing import sha256_arrays
 from zsl_lab.errors import DataError
+from zsl_lab.files.hashing import sha256_arrays
 
 _VALIDATION_FRACTION = 0.2
 
@@ -54,13 +55,14 @@ def test_split(benchmark: Benchmark) -> Split:
 def validation_split(benchmark: Benchmark, seed: int) -> Split:
     """The tuning phase: some seen classes play unseen, and a fifth of the other classes' samples is held out.
 
-    The classes that play unseen are the benchmark's own validation classes. Where it names none, they are drawn by the
-    seed: the same share of the seen classes as the unseen classes are of all, rounded, at least 1, leaving at least 2.
+    The classes that play unseen are the benchmark's own validation classes. Where it names none,
+    they are drawn by the seed: the same share of the seen classes as the unseen classes are of all,
+    rounded, at least 1, leaving at least 2.
 
     Args:
         benchmark: The benchmark; only samples of its ``trainval`` are used.
-        seed: Draws the validation classes where the benchmark names none, and the held-out samples of each class
-            (20 %, rounded, at least one; a class with a single sample keeps it).
+        seed: Draws the validation classes where the benchmark names none, and the held-out samples
+            of each class (20 %, rounded, at least one; a class with a single sample keeps it).
 
     Raises:
         DataError: If fewer than 2 classes, or no sample to hold out, would remain to train on.
@@ -70,8 +72,9 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
     if benchmark.validation_classes is None:
         if len(seen) < 3:
             raise DataError(
-                f"{benchmark.provenance.origin}: found {len(seen)} seen classes; expected at least 3, to hold one out for validation and"
-                " train on two. Use a benchmark with more classes, or selection=last, which needs no validation."
+                f"{benchmark.provenance.origin}: found {len(seen)} seen classes; expected at least "
+                "3, to hold one out for validation and train on two. Use a benchmark with more "
+                "classes, or selection=last, which needs no validation."
             )
         share = len(benchmark.unseen_classes) / (len(seen) + len(benchmark.unseen_classes))
         count = min(max(_round(share * len(seen)), 1), len(seen) - 2)
@@ -81,24 +84,31 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
     remaining = np.setdiff1d(seen, unseen)
     if len(remaining) < 2:
         raise DataError(
-            f"{benchmark.provenance.origin}: found {len(unseen)} validation classes among {len(seen)} seen ones; expected at least 2 other"
-            " classes to train on. Use a split file with fewer validation classes, or selection=last, which needs no validation."
+            f"{benchmark.provenance.origin}: found {len(unseen)} validation classes among "
+            f"{len(seen)} seen ones; expected at least 2 other"
+            " classes to train on. Use a split file with fewer validation classes, or "
+            "selection=last, which needs no validation."
         )
     plays_unseen = np.isin(benchmark.labels[benchmark.trainval], unseen)
-    train, eval_seen = hold_out(benchmark.trainval[~plays_unseen], benchmark.labels, _VALIDATION_FRACTION, rng)
+    train, eval_seen = hold_out(
+        benchmark.trainval[~plays_unseen], benchmark.labels, _VALIDATION_FRACTION, rng
+    )
     if len(eval_seen) == 0:
         raise DataError(
-            f"{benchmark.provenance.origin}: found one training sample in each class; expected at least one class with 2, to hold one out"
-            " for validation. Use a benchmark with more samples, or selection=last, which needs no validation."
+            f"{benchmark.provenance.origin}: found one training sample in each class; expected at "
+            "least one class with 2, to hold one out for validation. Use a benchmark with more "
+            "samples, or selection=last, which needs no validation."
         )
-    return Split("validation", train, eval_seen, benchmark.trainval[plays_unseen], remaining, unseen)
+    return Split(
+        "validation", train, eval_seen, benchmark.trainval[plays_unseen], remaining, unseen
+    )
 
 
 def redraw(benchmark: B, seed: int) -> B:
     """The same benchmark with other classes unseen: as many as in the proposed split, drawn by the seed.
 
-    Of each seen class the share of samples that ``test_seen`` has of the proposed split's seen samples is held out,
-    rounded, at least one; a class with a single sample keeps it for training.
+    Of each seen class the share of samples that ``test_seen`` has of the proposed split's seen
+    samples is held out, rounded, at least one; a class with a single sample keeps it for training.
 
     Args:
         benchmark: A benchmark with its proposed split.
@@ -107,7 +117,9 @@ def redraw(benchmark: B, seed: int) -> B:
     rng = np.random.default_rng(seed)
     classes = np.union1d(benchmark.seen_classes, benchmark.unseen_classes)
     unseen = rng.choice(classes, len(benchmark.unseen_classes), replace=False)
-    samples = np.sort(np.concatenate([benchmark.trainval, benchmark.test_seen, benchmark.test_unseen]))
+    samples = np.sort(
+        np.concatenate([benchmark.trainval, benchmark.test_seen, benchmark.test_unseen])
+    )
     is_unseen = np.isin(benchmark.labels[samples], unseen)
     fraction = len(benchmark.test_seen) / (len(benchmark.trainval) + len(benchmark.test_seen))
     trainval, test_seen = hold_out(samples[~is_unseen], benchmark.labels, fraction, rng)
@@ -121,14 +133,16 @@ def redraw(benchmark: B, seed: int) -> B:
     return benchmark.with_split(trainval, test_seen, test_unseen, None, provenance)
 
 
-def hold_out(index: IntArray, labels: IntArray, fraction: float, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+def hold_out(
+    index: IntArray, labels: IntArray, fraction: float, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
     """Divide samples, class by class.
 
     Args:
         index: Sample indices, int64 ``[n]``.
         labels: Class ids of all samples, int64 ``[N]``.
-        fraction: The share of each class to hold out, rounded, at least one sample and never all of them; a class with
-            a single sample keeps it.
+        fraction: The share of each class to hold out, rounded, at least one sample and never all of
+            them; a class with a single sample keeps it.
         rng: Draws them.
 
     Returns:
@@ -170,9 +184,14 @@ def published_validation_classes(
     common = np.intersect1d(classes, labels[np.intersect1d(train, trainval)])
     if len(classes) and not len(common):
         return classes
-    found = f"class '{class_names[common[0]]}' in both" if len(common) else f"no training sample in '{val_field[1]}'"
+    found = (
+        f"class '{class_names[common[0]]}' in both"
+        if len(common)
+        else f"no training sample in '{val_field[1]}'"
+    )
     warnings.warn(
-        f"{val_field[0]}: fields '{train_field[1]}' and '{val_field[1]}' are ignored: found {found}; expected classes of their own in each."
+        f"{val_field[0]}: fields '{train_field[1]}' and '{val_field[1]}' are ignored: found "
+        f"{found}; expected classes of their own in each."
         " Validation classes are drawn by the seed instead.",
         stacklevel=3,
     )

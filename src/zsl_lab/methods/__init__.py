@@ -1,1 +1,1 @@
-"""The methods, one folder each; they know tensors, never files. See :mod:`zsl_lab.methods.base` for the contract."""
+"""Zero-shot learning methods, a folder each."""

@@ -1,7 +1,8 @@
 """The contract between a method and everything around it.
 
-A method says how it trains on a batch (:meth:`ZeroShotMethod.train_on`) and how likely each class is
-(:meth:`ZeroShotMethod.class_scores`). Evaluation, selection, checkpoints and exact resume are done here, once.
+A method says how it trains on a batch (:meth:`ZeroShotMethod.train_on`) and how likely each class
+is (:meth:`ZeroShotMethod.class_scores`). Evaluation, selection, checkpoints and exact resume are
+done here, once.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zsl_lab import distributed
-from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.features import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, TrainingError
+from zsl_lab.hardware import distributed
 from zsl_lab.metrics import ZeroShotMetrics, predict
 
 #: the width of a layer, as a configuration key
@@ -111,12 +112,13 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     Attributes:
         step: Training steps taken.
         checks: Every check made so far, in order.
-        best: The best check by :attr:`selection_metric` (and by AUSUC among equals) from :attr:`first_candidate` on.
+        best: The best check by :attr:`selection_metric` (and by AUSUC among equals) from
+            :attr:`first_candidate` on.
         selection_metric: The metric that ``best`` goes by.
-        steered_by_checks: Whether checks may influence training; never set where the checks look at test samples
-            and the result is not labelled an oracle's.
-        calibration: Constant added to the scores of unseen classes (calibrated stacking, Chao et al., ECCV 2016); None
-            for each check to find its own.
+        steered_by_checks: Whether checks may influence training; never set where the checks look at
+            test samples and the result is not labelled an oracle's.
+        calibration: Constant added to the scores of unseen classes (calibrated stacking, Chao et
+            al., ECCV 2016); None for each check to find its own.
         phase: ``select`` or ``refit``; begins every logged name.
         last_losses: The losses last looked at.
         semantics: Scaled semantics of the classes, ``[C, Q]``.
@@ -125,13 +127,15 @@ class ZeroShotMethod(pl.LightningModule, ABC):
     """
 
     config_class: ClassVar[type[MethodConfig]]
-    #: what a sample is to the method: a feature vector, or an image while a text describes each class
+    #: what a sample is to the method: a feature vector, or an image while a text describes each
+    #: class
     takes: ClassVar[Literal["features", "images"]] = "features"
     config: MethodConfig
 
     def __init__(self, config: MethodConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__()
-        # a step may take several updates with several optimisers; manual optimisation is also faster
+        # a step may take several updates with several optimisers; manual optimisation is also
+        # faster
         self.automatic_optimization = False
         self.config = config
         # not part of the weights: see ask_about
@@ -154,7 +158,8 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         self._random_states: list[dict[str, Any]] = []
         self._common_seed: int | None = None
 
-    # ------------------------------------------------------------------------------- what a method says
+    # ------------------------------------------------------------------------------- what a method
+    # says
 
     @abstractmethod
     def class_scores(self, features: Tensor) -> Tensor:
@@ -189,7 +194,12 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     @classmethod
     def build(
-        cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False
+        cls,
+        config: MethodConfig,
+        data: PhaseDataModule,
+        *,
+        cache_dir: Path | None = None,
+        weights_follow: bool = False,
     ) -> ZeroShotMethod:
         """A method for the samples and classes of a data module; one that needs more of the data takes it here.
 
@@ -197,13 +207,21 @@ class ZeroShotMethod(pl.LightningModule, ABC):
             config: The method's own configuration.
             data: The phase that it is for.
             cache_dir: A writable folder for what is costly to compute again; None keeps nothing.
-            weights_follow: Whether a checkpoint's weights will be put into it, so that none need be read to start from.
+            weights_follow: Whether a checkpoint's weights will be put into it, so that none need be
+                read to start from.
         """
         assert isinstance(data, FeatureDataModule)
         return cls(config, data.feature_dim, data.classes)
 
     @classmethod
-    def for_weights(cls, config: MethodConfig, inputs: int, classes: ClassSpace, *, cache_dir: Path | None = None) -> ZeroShotMethod:
+    def for_weights(
+        cls,
+        config: MethodConfig,
+        inputs: int,
+        classes: ClassSpace,
+        *,
+        cache_dir: Path | None = None,
+    ) -> ZeroShotMethod:
         """A method that a checkpoint's weights will be put into: neither samples nor files of weights are needed.
 
         Args:
@@ -238,8 +256,8 @@ class ZeroShotMethod(pl.LightningModule, ABC):
             ConfigError: The method generates no features.
         """
         raise ConfigError(
-            f"method={self.config.name} generates no features. Take a checkpoint of a method that does (mmvae, sgal, vzsl, aspn), or only "
-            "predict with this one."
+            f"method={self.config.name} generates no features. Take a checkpoint of a method that "
+            "does (mmvae, sgal, vzsl, aspn), or only predict with this one."
         )
 
     @property
@@ -299,20 +317,31 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
         if distributed.world_size() > 1:
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            gradients = [
+                p.grad
+                for group in optimizer.param_groups
+                for p in group["params"]
+                if p.grad is not None
+            ]
             distributed.average([*gradients, *self._running_statistics()])
         optimizer.step()
 
     def _running_statistics(self) -> list[Tensor]:
         """What batch normalisation has gathered, which is part of the weights that all processes must share."""
-        norms = (module for module in self.modules() if isinstance(module, _BatchNorm) and module.training)
+        norms = (
+            module
+            for module in self.modules()
+            if isinstance(module, _BatchNorm) and module.training
+        )
         return [t for norm in norms for t in (norm.running_mean, norm.running_var) if t is not None]
 
     def common_draws(self, count: int) -> Tensor:
         """Uniform numbers for what decides how a step goes, the same in every process of a run; on the CPU, so that a GPU need not wait."""
         if self._common_seed is None:
             return torch.rand(count)
-        generator = torch.Generator().manual_seed(distributed.derived_seed(self._common_seed, self.step))
+        generator = torch.Generator().manual_seed(
+            distributed.derived_seed(self._common_seed, self.step)
+        )
         return torch.rand(count, generator=generator)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -335,39 +364,63 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         bad = [name for name, value in self.last_losses.items() if not math.isfinite(value)]
         if not bad:
             return
-        name, *others = sorted(bad, key=lambda name: name == "total")  # the sum last: a term says more
+        name, *others = sorted(
+            bad, key=lambda name: name == "total"
+        )  # the sum last: a term says more
         more = [f"so is '{other}'" for other in others if other != "total"]
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every > 1:  # once weights are no numbers, every term is none
-            more.append(f"it may have begun up to {every - 1} steps before: trainer.log_every_n_steps=1 tells")
-        raise _divergence(f"the loss '{name}' is {self.last_losses[name]} at step {self.step}", "; ".join(more))
+            more.append(
+                f"it may have begun up to {every - 1} steps before: trainer.log_every_n_steps=1 "
+                "tells"
+            )
+        raise _divergence(
+            f"the loss '{name}' is {self.last_losses[name]} at step {self.step}", "; ".join(more)
+        )
 
     def check_finite(self) -> None:
         """Look at the weights and what the optimisers remember; a state that is not finite is nothing to go on from.
 
         Raises:
-            TrainingError: Something in them is no finite number; it names the term of the last loss that is none either.
+            TrainingError: Something in them is no finite number; it names the term of the last loss
+                that is none either.
         """
-        remembered = (state for optimizer in self.trainer.optimizers for state in optimizer.state.values())
-        tensors = [*self.state_dict().values(), *(value for state in remembered for value in state.values())]
-        found = [tensor.isfinite().all().to(self.device) for tensor in tensors if torch.is_tensor(tensor) and tensor.is_floating_point()]
+        remembered = (
+            state for optimizer in self.trainer.optimizers for state in optimizer.state.values()
+        )
+        tensors = [
+            *self.state_dict().values(),
+            *(value for state in remembered for value in state.values()),
+        ]
+        found = [
+            tensor.isfinite().all().to(self.device)
+            for tensor in tensors
+            if torch.is_tensor(tensor) and tensor.is_floating_point()
+        ]
         if not found or bool(torch.stack(found).all()):
             return
         if self._losses:
             self._look_at_losses()
             self._check_losses()
-        raise _divergence(f"weights are no finite numbers after step {self.step}, while every term of the loss still is")
+        raise _divergence(
+            f"weights are no finite numbers after step {self.step}, while every term of the loss "
+            "still is"
+        )
 
     def _log_losses(self) -> None:
         self._look_at_losses()
         self._check_losses()
         for logger in self.loggers:
-            logger.log_metrics({f"{self.phase}/loss/{name}": value for name, value in self.last_losses.items()}, step=self.step)
+            logger.log_metrics(
+                {f"{self.phase}/loss/{name}": value for name, value in self.last_losses.items()},
+                step=self.step,
+            )
 
     def on_train_start(self) -> None:
         """Put the random state back, last of all, so that nothing between loading and training draws from it.
 
-        Processes of one run draw alike while they build their networks, and differently from here on.
+        Processes of one run draw alike while they build their networks, and differently from here
+        on.
         """
         if distributed.world_size() > 1:
             self._common_seed = torch.initial_seed()
@@ -393,25 +446,36 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Record the check, and tell the method where it may know."""
-        constant, figures = self.metrics.calibrated() if self.calibration is None else (self.calibration, self.metrics.compute())
+        constant, figures = (
+            self.metrics.calibrated()
+            if self.calibration is None
+            else (self.calibration, self.metrics.compute())
+        )
         metrics = {**{name: float(value) for name, value in figures.items()}, **self.own_figures()}
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
-        improved = self.step >= self.first_candidate and (self.best is None or self._merit(check) > self._merit(self.best))
+        improved = self.step >= self.first_candidate and (
+            self.best is None or self._merit(check) > self._merit(self.best)
+        )
         if improved:
             self.best = check
         for logger in self.loggers:
-            logger.log_metrics({f"{self.phase}/check/{name}": value for name, value in metrics.items()}, step=self.step)
+            logger.log_metrics(
+                {f"{self.phase}/check/{name}": value for name, value in metrics.items()},
+                step=self.step,
+            )
         if self.steered_by_checks:
             self.after_check(improved=improved)
 
     def _merit(self, check: Check) -> tuple[float, float]:
-        # where nothing is recognised yet every harmonic mean is 0, and AUSUC still tells better from worse
+        # where nothing is recognised yet every harmonic mean is 0, and AUSUC still tells better
+        # from worse
         values = (check.metrics[self.selection_metric], check.metrics["ausuc"])
         return tuple(value if value == value else float("-inf") for value in values)  # type: ignore[return-value]
 
     def _scores(self, batch: Batch) -> Tensor:
-        # in single precision whatever training uses, so that a figure does not depend on the hardware it was measured on
+        # in single precision whatever training uses, so that a figure does not depend on the
+        # hardware it was measured on
         with torch.autocast(self.device.type, enabled=False):
             scores = self.class_scores(batch.inputs)
         return scores + self.calibration * ~self.seen_mask if self.calibration else scores
@@ -427,19 +491,27 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         self.metrics.update(scores, batch.labels)
         gzsl, zsl = predict(scores, self.seen_mask)
         if (zsl < 0).any():
-            raise TrainingError("the scores of some test samples are not numbers: training diverged. Lower method.learning_rate.")
+            raise TrainingError(
+                "the scores of some test samples are not numbers: training diverged. Lower "
+                "method.learning_rate."
+            )
         self._predictions.append((batch.rows.cpu(), gzsl.cpu(), zsl.cpu()))
 
     def test_metrics(self) -> dict[str, float]:
         """The five figures of the last test, in percent."""
-        return {**{name: float(value) for name, value in self.metrics.compute().items()}, **self.own_figures()}
+        return {
+            **{name: float(value) for name, value in self.metrics.compute().items()},
+            **self.own_figures(),
+        }
 
     def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of every test sample: its index in the benchmark, and the class position predicted over all and over unseen classes.
 
         In a run of several processes each must call it, as it gathers what all have predicted.
         """
-        of_all = [batch for predictions in distributed.gather(self._predictions) for batch in predictions]
+        of_all = [
+            batch for predictions in distributed.gather(self._predictions) for batch in predictions
+        ]
         index, gzsl, zsl = zip(*of_all, strict=True)
         return torch.cat(index), torch.cat(gzsl), torch.cat(zsl)
 
@@ -449,7 +521,10 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Add what exact resume needs, as plain containers and tensors (``weights_only=True`` loads them)."""
         distributed.check_agreement(self.parameters())
         on_gpu = self.device.type == "cuda"
-        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if on_gpu else None}
+        random = {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if on_gpu else None,
+        }
         first, *others = distributed.gather(random)
         checkpoint["method_state"] = {
             "step": self.step,
@@ -465,7 +540,9 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         try:
             state = checkpoint["method_state"]
         except KeyError:
-            raise CheckpointError("the checkpoint has no 'method_state': it was not written by this project.") from None
+            raise CheckpointError(
+                "the checkpoint has no 'method_state': it was not written by this project."
+            ) from None
         self.step = state["step"]
         self.checks = [Check(**check) for check in state["checks"]]
         self.best = Check(**state["best"]) if state["best"] else None
@@ -476,12 +553,16 @@ class ZeroShotMethod(pl.LightningModule, ABC):
 def _facts(classes: ClassSpace) -> dict[str, Tensor]:
     seen_mask = torch.as_tensor(classes.seen_mask)
     # the positions are found once: looking for them on a GPU would make every step wait for it
-    return {"semantics": torch.as_tensor(classes.semantics), "seen_mask": seen_mask, "unseen": (~seen_mask).nonzero().squeeze(1)}
+    return {
+        "semantics": torch.as_tensor(classes.semantics),
+        "seen_mask": seen_mask,
+        "unseen": (~seen_mask).nonzero().squeeze(1),
+    }
 
 
 def _divergence(found: str, more: str = "") -> TrainingError:
     detail = f" ({more})" if more else ""
     return TrainingError(
-        f"{found}: training diverged{detail}. "
-        "Lower method.learning_rate, or scale the input (dataset.normalize, dataset.normalize_semantics)."
+        f"{found}: training diverged{detail}. Lower method.learning_rate, or scale the input "
+        "(dataset.normalize, dataset.normalize_semantics)."
     )

@@ -17,9 +17,10 @@ def complexity(method: ZeroShotMethod, sample: Tensor) -> dict[str, int]:
         sample: One sample, as ``class_scores`` takes it.
 
     Returns:
-        ``parameters``: numbers that training determines, those of parts that only training needs included, those that stay
-        as they were given not; ``flops``: operations of scoring one sample against all classes, the classes' side included.
-        A multiplication and an addition are two operations; only matrix products are counted, as PyTorch's own counter does.
+        ``parameters``: numbers that training determines, those of parts that only training needs
+        included, those that stay as they were given not; ``flops``: operations of scoring one
+        sample against all classes, the classes' side included. A multiplication and an addition are
+        two operations; only matrix products are counted, as PyTorch's own counter does.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         method.class_scores(sample)

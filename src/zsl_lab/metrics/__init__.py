@@ -5,4 +5,12 @@ from zsl_lab.metrics.evaluation import METRIC_NAMES, ZeroShotMetrics, predict
 from zsl_lab.metrics.generalized import HarmonicMean, harmonic_mean
 from zsl_lab.metrics.per_class import PerClassAccuracy
 
-__all__ = ["AUSUC", "METRIC_NAMES", "HarmonicMean", "PerClassAccuracy", "ZeroShotMetrics", "harmonic_mean", "predict"]
+__all__ = [
+    "AUSUC",
+    "METRIC_NAMES",
+    "HarmonicMean",
+    "PerClassAccuracy",
+    "ZeroShotMetrics",
+    "harmonic_mean",
+    "predict",
+]

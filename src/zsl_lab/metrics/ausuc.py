@@ -1,12 +1,12 @@
 """Area under the seen-unseen accuracy curve, exact, and the per-sample bookkeeping it needs.
 
-Adding a constant to the scores of the unseen classes (calibrated stacking) never changes which seen class and which
-unseen class stand highest, only which of the two wins. All accuracies at all constants therefore follow from three
-facts per sample: its class, the margin (best seen score minus best unseen score), and whether the best class of its own
-group (seen or unseen) is the right one.
+Adding a constant to the scores of the unseen classes (calibrated stacking) never changes which seen
+class and which unseen class stand highest, only which of the two wins. All accuracies at all
+constants therefore follow from three facts per sample: its class, the margin (best seen score minus
+best unseen score), and whether the best class of its own group (seen or unseen) is the right one.
 
-Source: Chao, Changpinyo, Gong and Sha, "An Empirical Study and Analysis of Generalized Zero-Shot Learning for Object
-Recognition in the Wild", ECCV 2016, section 3.
+Source: Chao, Changpinyo, Gong and Sha, "An Empirical Study and Analysis of Generalized Zero-Shot
+Learning for Object Recognition in the Wild", ECCV 2016, section 3.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from torchmetrics.utilities import dim_zero_cat
 from zsl_lab.metrics.per_class import on_device
 
 
-def best_of_groups(scores: Tensor, seen_ids: Tensor, unseen_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def best_of_groups(
+    scores: Tensor, seen_ids: Tensor, unseen_ids: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Best seen class, best unseen class and the margin between them.
 
     Equal scores within a group go to the lowest class id.
@@ -33,20 +35,28 @@ def best_of_groups(scores: Tensor, seen_ids: Tensor, unseen_ids: Tensor) -> tupl
         unseen_ids: Ids of the unseen classes, ascending, int64.
 
     Returns:
-        Class ids of the best seen and of the best unseen class, int64 ``[B]`` each, -1 where the scores hold a NaN; and
-        the margin, best seen score minus best unseen score, float32 ``[B]``: finite, 0 where the scores hold a NaN.
+        Class ids of the best seen and of the best unseen class, int64 ``[B]`` each, -1 where the
+        scores hold a NaN; and the margin, best seen score minus best unseen score, float32 ``[B]``:
+        finite, 0 where the scores hold a NaN.
     """
     seen_score, seen_at = scores.index_select(1, seen_ids).max(dim=1)
     unseen_score, unseen_at = scores.index_select(1, unseen_ids).max(dim=1)
-    # subtracted in float32 or better: in bfloat16 many different margins would round to the same one
+    # subtracted in float32 or better: in bfloat16 many different margins would round to the same
+    # one
     precision = torch.promote_types(scores.dtype, torch.float32)
     margin = (seen_score.to(precision) - unseen_score.to(precision)).float()
     # max() hands a NaN on, and so does the difference
     broken = margin.isnan()
-    return seen_ids[seen_at].masked_fill(broken, -1), unseen_ids[unseen_at].masked_fill(broken, -1), margin.nan_to_num()
+    return (
+        seen_ids[seen_at].masked_fill(broken, -1),
+        unseen_ids[unseen_at].masked_fill(broken, -1),
+        margin.nan_to_num(),
+    )
 
 
-def seen_unseen_curve(margins: Tensor, target: Tensor, right: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def seen_unseen_curve(
+    margins: Tensor, target: Tensor, right: Tensor, seen_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """The seen-unseen accuracy curve of calibrated stacking, all its points.
 
     Args:
@@ -56,13 +66,19 @@ def seen_unseen_curve(margins: Tensor, target: Tensor, right: Tensor, seen_mask:
         seen_mask: True for seen classes, bool ``[C]``.
 
     Returns:
-        ``(constants, unseen, seen)``, float64 ``[K + 1]`` each for K different margins, in the order of rising constants;
-        accuracies per class in [0, 1]. The first point is the constant -inf (everything is called seen), the last is +inf,
-        and every other constant lies half-way between two neighbouring margins. Samples of equal margin flip together.
-        ``unseen`` or ``seen`` is NaN throughout when that group has no sample.
+        ``(constants, unseen, seen)``, float64 ``[K + 1]`` each for K different margins, in the
+        order of rising constants; accuracies per class in [0, 1]. The first point is the constant
+        -inf (everything is called seen), the last is +inf, and every other constant lies half-way
+        between two neighbouring margins. Samples of equal margin flip together. ``unseen`` or
+        ``seen`` is NaN throughout when that group has no sample.
     """
     # on the CPU: this runs once per evaluation, and CUDA's cumsum is not deterministic
-    margins, target, right, seen_mask = margins.cpu().double(), target.cpu(), right.cpu(), seen_mask.cpu()
+    margins, target, right, seen_mask = (
+        margins.cpu().double(),
+        target.cpu(),
+        right.cpu(),
+        seen_mask.cpu(),
+    )
     levels, level_of = torch.unique(margins, return_inverse=True)
     total = torch.bincount(target, minlength=len(seen_mask))
     steps = []
@@ -70,10 +86,15 @@ def seen_unseen_curve(margins: Tensor, target: Tensor, right: Tensor, seen_mask:
         present = group & (total > 0)
         # what one right sample contributes to its group's mean recall
         share = present.double() / (total * present.sum()).clamp(min=1)
-        step = torch.zeros(len(levels), dtype=torch.float64).index_add(0, level_of, share[target] * right)
+        step = torch.zeros(len(levels), dtype=torch.float64).index_add(
+            0, level_of, share[target] * right
+        )
         steps.append((step, bool(present.any())))
     (rise, any_unseen), (fall, any_seen) = steps
-    zero, infinity = torch.zeros(1, dtype=torch.float64), torch.full((1,), torch.inf, dtype=torch.float64)
+    zero, infinity = (
+        torch.zeros(1, dtype=torch.float64),
+        torch.full((1,), torch.inf, dtype=torch.float64),
+    )
     unseen = torch.cat([zero, rise]).cumsum(0)
     # summed from the far end, so that the curve ends in exactly 0
     seen = torch.cat([fall, zero]).flip(0).cumsum(0).flip(0)
@@ -100,8 +121,9 @@ def thinned(unseen: Tensor, seen: Tensor, most: int) -> Tensor:
         most: How many points to keep at most, at least 2.
 
     Returns:
-        Their places in ascending order, int64 ``[P]``: every point where an accuracy changes if these are not too many, else as
-        many at equal steps along the curve; the first and the last are always among them.
+        Their places in ascending order, int64 ``[P]``: every point where an accuracy changes if
+        these are not too many, else as many at equal steps along the curve; the first and the last
+        are always among them.
     """
     along = unseen - seen
     changes = torch.cat([torch.ones(1, dtype=torch.bool), along.diff() > 0])
@@ -122,7 +144,8 @@ class MarginMetric(Metric):
         seen_mask: True for the ids of seen classes, bool ``[C]``.
 
     Raises:
-        ValueError: If there is no seen or no unseen class, or if an update's scores have not one column per class.
+        ValueError: If there is no seen or no unseen class, or if an update's scores have not one
+            column per class.
     """
 
     is_differentiable = False
@@ -139,7 +162,10 @@ class MarginMetric(Metric):
         super().__init__()
         seen_mask = seen_mask.bool()
         if seen_mask.ndim != 1 or not seen_mask.any() or seen_mask.all():
-            raise ValueError(f"seen_mask: found {seen_mask.tolist()}; expected one bool per class, at least one True and one False.")
+            raise ValueError(
+                f"seen_mask: found {seen_mask.tolist()}; expected one bool per class, at least one "
+                "True and one False."
+            )
         # known from the data, so no part of a checkpoint
         self.register_buffer("seen_mask", seen_mask, persistent=False)
         self.register_buffer("seen_ids", seen_mask.nonzero().squeeze(1), persistent=False)
@@ -151,16 +177,23 @@ class MarginMetric(Metric):
         """Take in a batch; it may hold seen samples only, unseen samples only, or none.
 
         Args:
-            scores: Class scores over all classes, higher is likelier, any floating type, ``[B, C]``. A sample with a NaN
-                among its scores counts as wrongly classified, whatever the constant.
+            scores: Class scores over all classes, higher is likelier, any floating type, ``[B,
+                C]``. A sample with a NaN among its scores counts as wrongly classified, whatever
+                the constant.
             target: True class ids, int64 ``[B]``.
         """
         if scores.ndim != 2 or scores.shape[1] != len(self.seen_mask):
-            raise ValueError(f"scores: found shape {list(scores.shape)}; expected [samples, {len(self.seen_mask)}].")
-        best_seen, best_unseen, margin = best_of_groups(scores.detach(), self.seen_ids, self.unseen_ids)
+            raise ValueError(
+                f"scores: found shape {list(scores.shape)}; expected [samples, "
+                f"{len(self.seen_mask)}]."
+            )
+        best_seen, best_unseen, margin = best_of_groups(
+            scores.detach(), self.seen_ids, self.unseen_ids
+        )
         right = torch.where(self.seen_mask[target], best_seen, best_unseen) == target
         self.margins.append(margin)
-        # class and rightness in one number, one tensor less to gather: the id itself where right, its complement where wrong
+        # class and rightness in one number, one tensor less to gather: the id itself where right,
+        # its complement where wrong
         self.outcomes.append(torch.where(right, target, ~target))
 
     def sync(
@@ -172,7 +205,8 @@ class MarginMetric(Metric):
     ) -> None:
         """Gather the samples of all ranks, see :meth:`torchmetrics.Metric.sync`."""
         if not len(self.margins):
-            # a rank without samples must still take part, with tensors of the types that the others send
+            # a rank without samples must still take part, with tensors of the types that the others
+            # send
             self.margins.append(torch.zeros(0, device=self.device))
             self.outcomes.append(torch.zeros(0, device=self.device, dtype=torch.int64))
         super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
@@ -180,7 +214,11 @@ class MarginMetric(Metric):
     def samples(self) -> tuple[Tensor, Tensor, Tensor]:
         """Margins float32 ``[N]``, true class ids int64 ``[N]`` and rightness bool ``[N]`` of all samples so far, on the CPU."""
         if not len(self.margins):
-            return torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
+            return (
+                torch.zeros(0),
+                torch.zeros(0, dtype=torch.int64),
+                torch.zeros(0, dtype=torch.bool),
+            )
         margins, outcomes = dim_zero_cat(self.margins).cpu(), dim_zero_cat(self.outcomes).cpu()
         right = outcomes >= 0
         return margins, torch.where(right, outcomes, ~outcomes), right
@@ -189,10 +227,11 @@ class MarginMetric(Metric):
 class AUSUC(MarginMetric):
     """Area under the seen-unseen accuracy curve, as a constant is added to the scores of the unseen classes.
 
-    Both accuracies are per class and predictions are made over all classes. The curve has one point for each interval
-    between neighbouring margins, so nothing depends on a grid; the area is that of the trapezoids between its points, from
-    (unseen accuracy 0, everything called seen) to (seen accuracy 0, everything called unseen). Samples of equal margin flip
-    together, which the trapezoid counts as if they flipped in random order.
+    Both accuracies are per class and predictions are made over all classes. The curve has one point
+    for each interval between neighbouring margins, so nothing depends on a grid; the area is that
+    of the trapezoids between its points, from (unseen accuracy 0, everything called seen) to (seen
+    accuracy 0, everything called unseen). Samples of equal margin flip together, which the
+    trapezoid counts as if they flipped in random order.
 
     Args:
         seen_mask: True for the ids of seen classes, bool ``[C]``.

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zsl_lab.metrics.ausuc import MarginMetric, area_under, best_of_groups, seen_unseen_curve, thinned
+from zsl_lab.metrics.ausuc import (
+    MarginMetric,
+    area_under,
+    best_of_groups,
+    seen_unseen_curve,
+    thinned,
+)
 from zsl_lab.metrics.generalized import harmonic_mean
 from zsl_lab.metrics.per_class import class_recalls, on_device
 
@@ -15,7 +21,8 @@ METRIC_NAMES = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
 def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted classes, generalised and restricted to the unseen classes.
 
-    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; this is what
+    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; this
+    is what
     :class:`ZeroShotMetrics` counts.
 
     Args:
@@ -23,24 +30,30 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
         seen_mask: True for the ids of seen classes, bool ``[C]``, at least one of each kind.
 
     Returns:
-        ``(gzsl, zsl)``: best class of all and best unseen class, int64 ``[B]`` each; -1 where the scores hold a NaN.
+        ``(gzsl, zsl)``: best class of all and best unseen class, int64 ``[B]`` each; -1 where the
+        scores hold a NaN.
     """
-    best_seen, best_unseen, margin = best_of_groups(scores, seen_mask.nonzero().squeeze(1), (~seen_mask).nonzero().squeeze(1))
+    best_seen, best_unseen, margin = best_of_groups(
+        scores, seen_mask.nonzero().squeeze(1), (~seen_mask).nonzero().squeeze(1)
+    )
     return torch.where(margin < 0, best_unseen, best_seen), best_unseen
 
 
 class ZeroShotMetrics(MarginMetric):
     """All accuracies of zero-shot and generalised zero-shot classification, per class and in percent.
 
-    ====================  ============================================================================================
+    ====================
+    ============================================================================================
     ``zsl_top1``          samples of unseen classes, prediction restricted to the unseen classes
-    ``unseen``            samples of unseen classes, prediction over all classes (u)
-    ``seen``              samples of seen classes, prediction over all classes (s)
-    ``harmonic_mean``     2us / (u + s), 0 where u + s = 0
-    ``ausuc``             area under the seen-unseen curve, see :class:`~zsl_lab.metrics.ausuc.AUSUC`
-    ====================  ============================================================================================
+    ``unseen``            samples of unseen classes, prediction over all classes (u) ``seen``
+          samples of seen classes, prediction over all classes (s) ``harmonic_mean``     2us / (u +
+          s), 0 where u + s = 0
+    ``ausuc``             area under the seen-unseen curve, see
+    :class:`~zsl_lab.metrics.ausuc.AUSUC` ====================
+    ============================================================================================
 
-    Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see :func:`predict`.
+    Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see
+    :func:`predict`.
 
     Args:
         seen_mask: True for the ids of seen classes, bool ``[C]``.
@@ -49,8 +62,8 @@ class ZeroShotMetrics(MarginMetric):
     def compute(self) -> dict[str, Tensor]:
         """The five figures in percent, 0-dim float64 tensors.
 
-        A figure that needs samples of unseen (or seen) classes is NaN when there is none; ``harmonic_mean`` and ``ausuc``
-        need both.
+        A figure that needs samples of unseen (or seen) classes is NaN when there is none;
+        ``harmonic_mean`` and ``ausuc`` need both.
         """
         margins, target, right = self.samples()
         seen = self.seen_mask.cpu()
@@ -73,9 +86,10 @@ class ZeroShotMetrics(MarginMetric):
         """The constant that calibrated stacking gains most harmonic mean from on these very samples, and the figures with it.
 
         Returns:
-            What is added to the scores of the unseen classes, the smallest in size of equally good ones, 0 where every
-            harmonic mean is 0; and the figures of :meth:`compute` at that constant, an oracle's where the samples are test samples.
-            In a distributed run every rank must call it, as with ``compute``.
+            What is added to the scores of the unseen classes, the smallest in size of equally good
+            ones, 0 where every harmonic mean is 0; and the figures of :meth:`compute` at that
+            constant, an oracle's where the samples are test samples. In a distributed run every
+            rank must call it, as with ``compute``.
         """
         with self.sync_context():
             constants, unseen, seen = seen_unseen_curve(*self.samples(), self.seen_mask.cpu())
@@ -85,7 +99,10 @@ class ZeroShotMetrics(MarginMetric):
         best = (means == means.max()).nonzero().squeeze(1)
         at = best[constants[best].abs().argmin()]
         chosen = on_device(100 * torch.stack([unseen[at], seen[at], means[at]]), self.device)
-        return float(constants[at]), {**self.compute(), **dict(zip(("unseen", "seen", "harmonic_mean"), chosen.unbind(), strict=True))}
+        return float(constants[at]), {
+            **self.compute(),
+            **dict(zip(("unseen", "seen", "harmonic_mean"), chosen.unbind(), strict=True)),
+        }
 
     def tradeoff(self, added: float = 0.0, most: int = 200) -> list[tuple[float, float, float]]:
         """The seen-unseen curve that ``ausuc`` is the area under, thinned (see :func:`~zsl_lab.metrics.ausuc.thinned`).
@@ -95,9 +112,10 @@ class ZeroShotMetrics(MarginMetric):
             most: How many points of the curve to keep at most.
 
         Returns:
-            ``(constant, seen, unseen)``, accuracies in percent, by rising constant, from -inf to inf; the constant is all that is
-            added to a method's own scores. The points at 0 and at ``added`` are always among them. [] where the test has no seen,
-            or no unseen sample. In a distributed run every rank must call it, as with ``compute``.
+            ``(constant, seen, unseen)``, accuracies in percent, by rising constant, from -inf to
+            inf; the constant is all that is added to a method's own scores. The points at 0 and at
+            ``added`` are always among them. [] where the test has no seen, or no unseen sample. In
+            a distributed run every rank must call it, as with ``compute``.
         """
         with self.sync_context():
             margins, target, right = self.samples()
@@ -109,7 +127,9 @@ class ZeroShotMetrics(MarginMetric):
         wanted = torch.tensor(sorted({-added, 0.0}), dtype=torch.float64)
         # a sample flips where its margin is below the constant: a tie goes to the seen class
         at = torch.cat([kept, torch.searchsorted(levels, wanted)])
-        points = torch.stack([torch.cat([constants[kept], wanted]) + added, 100 * seen[at], 100 * unseen[at]], dim=1)
+        points = torch.stack(
+            [torch.cat([constants[kept], wanted]) + added, 100 * seen[at], 100 * unseen[at]], dim=1
+        )
         return sorted((constant, s, u) for constant, s, u in points.tolist())
 
     def recalls(self) -> Tensor:
@@ -127,4 +147,7 @@ class ZeroShotMetrics(MarginMetric):
 
 
 def _recalls(right: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    return class_recalls(torch.bincount(target[right], minlength=num_classes), torch.bincount(target, minlength=num_classes))
+    return class_recalls(
+        torch.bincount(target[right], minlength=num_classes),
+        torch.bincount(target, minlength=num_classes),
+    )

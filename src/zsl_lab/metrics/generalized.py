@@ -11,14 +11,16 @@ from zsl_lab.metrics.per_class import PerClassAccuracy, class_recalls, on_device
 def harmonic_mean(unseen: Tensor, seen: Tensor) -> Tensor:
     """H = 2us / (u + s), in the unit of its arguments.
 
-    Source: Xian, Schiele and Akata, "Zero-Shot Learning -- The Good, the Bad and the Ugly", CVPR 2017, Eq. 6.
+    Source: Xian, Schiele and Akata, "Zero-Shot Learning -- The Good, the Bad and the Ugly", CVPR
+    2017, Eq. 6.
 
     Args:
         unseen: Accuracy u on samples of unseen classes, not negative, any shape.
         seen: Accuracy s on samples of seen classes, same unit and shape.
 
     Returns:
-        H in the shape of the arguments: 0 where u + s = 0, NaN where u or s is NaN (there was no such sample).
+        H in the shape of the arguments: 0 where u + s = 0, NaN where u or s is NaN (there was no
+        such sample).
     """
     total = unseen + seen
     return 2 * unseen * seen / torch.where(total == 0, torch.ones_like(total), total)
@@ -42,4 +44,6 @@ class HarmonicMean(PerClassAccuracy):
     def compute(self) -> Tensor:
         """H in [0, 1], a 0-dim float64 tensor; NaN when the seen or the unseen classes have no sample at all."""
         recalls, seen = class_recalls(self.correct, self.total), self.seen_mask.cpu()
-        return on_device(harmonic_mean(recalls[~seen].nanmean(), recalls[seen].nanmean()), self.device)
+        return on_device(
+            harmonic_mean(recalls[~seen].nanmean(), recalls[seen].nanmean()), self.device
+        )

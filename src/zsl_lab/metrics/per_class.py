@@ -29,8 +29,9 @@ def on_device(values: Tensor, device: torch.device) -> Tensor:
 class PerClassAccuracy(Metric):
     """Mean recall over the classes that have at least one sample ("average per-class top-1").
 
-    A class that is only ever predicted does not enter the mean; a macro average over all classes would count it as 0.
-    Source: Xian, Schiele and Akata, "Zero-Shot Learning -- The Good, the Bad and the Ugly", CVPR 2017, section 3.2.
+    A class that is only ever predicted does not enter the mean; a macro average over all classes
+    would count it as 0. Source: Xian, Schiele and Akata, "Zero-Shot Learning -- The Good, the Bad
+    and the Ugly", CVPR 2017, section 3.2.
 
     Args:
         num_classes: C, the number of classes; class ids are 0 to C - 1 and need not all occur.

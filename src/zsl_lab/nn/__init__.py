@@ -1,1 +1,1 @@
-"""Building blocks that several methods share; plain torch, testable without Lightning."""
+"""Networks and losses that methods share."""

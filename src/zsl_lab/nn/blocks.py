@@ -8,15 +8,18 @@ from itertools import pairwise
 from torch import nn
 
 
-def mlp(sizes: Sequence[int], *, dropout: float, batch_norm: bool, slope: float = 0.2) -> nn.Sequential:
+def mlp(
+    sizes: Sequence[int], *, dropout: float, batch_norm: bool, slope: float = 0.2
+) -> nn.Sequential:
     """Stack dense layers; every layer but the last is followed by leaky ReLU, batch norm and dropout.
 
-    The order within a block, and the plain last layer, are those of the SGAL supplement ("dense, leaky-relu, batch
-    normalization and dropout layers sequentially; for the last blocks we omit the activation, batch normalization
-    and dropout").
+    The order within a block, and the plain last layer, are those of the SGAL supplement ("dense,
+    leaky-relu, batch normalization and dropout layers sequentially; for the last blocks we omit the
+    activation, batch normalization and dropout").
 
     Args:
-        sizes: Width of the input, of each hidden layer, and of the output; ``[in, out]`` is one linear map.
+        sizes: Width of the input, of each hidden layer, and of the output; ``[in, out]`` is one
+            linear map.
         dropout: Probability with which a hidden unit is dropped while training.
         batch_norm: Whether hidden layers are batch-normalised.
         slope: Negative slope of the leaky ReLU.

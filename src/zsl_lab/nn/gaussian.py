@@ -46,7 +46,9 @@ def _at_least_single(*tensors: Tensor) -> list[Tensor]:
     return [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
 
 
-def kl_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor) -> Tensor:
+def kl_divergence(
+    mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor
+) -> Tensor:
     """KL(N(mean, exp(log_variance)) || N(prior_mean, exp(prior_log_variance))), row by row, summed over dimensions.
 
     Args:
@@ -58,12 +60,18 @@ def kl_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_
     Returns:
         ``[B]``, in nats.
     """
-    mean, log_variance, prior_mean, prior_log_variance = _at_least_single(mean, log_variance, prior_mean, prior_log_variance)
+    mean, log_variance, prior_mean, prior_log_variance = _at_least_single(
+        mean, log_variance, prior_mean, prior_log_variance
+    )
     ratio = log_variance - prior_log_variance
-    return 0.5 * ((mean - prior_mean).square() * torch.exp(-prior_log_variance) + ratio.exp() - ratio - 1).sum(-1)
+    return 0.5 * (
+        (mean - prior_mean).square() * torch.exp(-prior_log_variance) + ratio.exp() - ratio - 1
+    ).sum(-1)
 
 
-def pairwise_kl_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor) -> Tensor:
+def pairwise_kl_divergence(
+    mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor
+) -> Tensor:
     """KL of every one of B diagonal Gaussians to every one of C, as two matrix products.
 
     Args:
@@ -75,13 +83,18 @@ def pairwise_kl_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tenso
     Returns:
         ``[B, C]``, in nats; entry ``(b, c)`` is :func:`kl_divergence` of row ``b`` and row ``c``.
     """
-    mean, log_variance, prior_mean, prior_log_variance = _at_least_single(mean, log_variance, prior_mean, prior_log_variance)
+    mean, log_variance, prior_mean, prior_log_variance = _at_least_single(
+        mean, log_variance, prior_mean, prior_log_variance
+    )
     with torch.autocast(mean.device.type, enabled=False):
-        # a divergence does not change when all means move together; near the origin the squares cancel less
+        # a divergence does not change when all means move together; near the origin the squares
+        # cancel less
         centre = prior_mean.detach().mean(0)
         mean, prior_mean = mean - centre, prior_mean - centre
         precision = torch.exp(-prior_log_variance)
         of_samples = log_variance.sum(-1, keepdim=True) + mean.shape[1]
         of_classes = (prior_mean.square() * precision + prior_log_variance).sum(-1)
-        mixed = (mean.square() + log_variance.exp()) @ precision.T - 2 * mean @ (prior_mean * precision).T
+        mixed = (mean.square() + log_variance.exp()) @ precision.T - 2 * mean @ (
+            prior_mean * precision
+        ).T
         return 0.5 * (mixed + of_classes - of_samples)

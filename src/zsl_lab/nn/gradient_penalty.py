@@ -12,7 +12,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, generated
     """Mean of ``(||grad C(t)||_2 - 1)^2`` at points t drawn uniformly between real and generated samples.
 
     Args:
-        critic: Maps ``[B, D]`` to one value a row; whatever else it is conditioned on belongs to row b.
+        critic: Maps ``[B, D]`` to one value a row; whatever else it is conditioned on belongs to
+            row b.
         real: ``[B, D]``.
         generated: ``[B, D]``; no gradient flows back into it.
 

@@ -9,7 +9,8 @@ from torch import Tensor
 def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
     """W = ((1 - r) S + r mean(diag S) I)^(-1/2), S the covariance of features about the means of their classes.
 
-    The shrinkage towards a multiple of the identity is that of Friedman, "Regularized discriminant analysis", JASA 1989.
+    The shrinkage towards a multiple of the identity is that of Friedman, "Regularized discriminant
+    analysis", JASA 1989.
 
     Args:
         features: ``[N, D]``.
@@ -17,12 +18,18 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
         shrinkage: r, above 0 and up to 1; 1 gives a multiple of the identity.
 
     Returns:
-        Symmetric, ``[D, D]``, in the type of ``features``; the identity where no two samples of a class differ.
+        Symmetric, ``[D, D]``, in the type of ``features``; the identity where no two samples of a
+        class differ.
     """
     x = features.double()
     _, position = torch.unique(labels, return_inverse=True)
     counts = torch.bincount(position).double()[:, None]
-    means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add(0, position, x) / counts
+    means = (
+        torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add(
+            0, position, x
+        )
+        / counts
+    )
     x = x - means[position]
     scatter = x.T @ x / len(x)
     level = scatter.diagonal().mean()

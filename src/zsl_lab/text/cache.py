@@ -1,8 +1,8 @@
 """What a frozen encoder made of a text, kept on the disk: one file per text, encoder and limit.
 
-A file is one line with the format version and the SHA-256 of all that follows, then an ``.npz`` archive with ``states``
-(float32 ``[T, E]``) and ``num_tokens``. Files of single texts are found again whichever other texts come with them, as
-they do in the phases of a run.
+A file is one line with the format version and the SHA-256 of all that follows, then an ``.npz``
+archive with ``states`` (float32 ``[T, E]``) and ``num_tokens``. Files of single texts are found
+again whichever other texts come with them, as they do in the phases of a run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import DataError, OutputError
-from zsl_lab.files import atomic_write
-from zsl_lab.memory import Memory, identity
+from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.cache import Memory, identity
 
 FORMAT_VERSION = 1
 
@@ -52,8 +52,16 @@ def text_file(cache_dir: Path, encoder: str, identity: str, max_tokens: int, tex
         max_tokens: At how many tokens texts are cut.
         text: The text.
     """
-    key = json.dumps({"format_version": FORMAT_VERSION, "identity": identity, "max_tokens": max_tokens}, sort_keys=True)
-    return cache_dir / "text" / f"{encoder}-{_sha256(key.encode())[:32]}" / f"{_sha256(text.encode())[:32]}.states"
+    key = json.dumps(
+        {"format_version": FORMAT_VERSION, "identity": identity, "max_tokens": max_tokens},
+        sort_keys=True,
+    )
+    return (
+        cache_dir
+        / "text"
+        / f"{encoder}-{_sha256(key.encode())[:32]}"
+        / f"{_sha256(text.encode())[:32]}.states"
+    )
 
 
 def cached(path: Path, build: Callable[[], EncodedText]) -> EncodedText:
@@ -96,12 +104,15 @@ def load(path: Path) -> EncodedText:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a readable file.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected a readable file."
+        ) from error
     line, _, payload = content.partition(b"\n")
     if line + b"\n" != _header(payload):
         raise DataError(
-            f"{path}: found a damaged file or another format (first line {line[:40]!r}); expected token states stored by zsl_lab,"
-            f" format {FORMAT_VERSION}, with the SHA-256 that its first line states."
+            f"{path}: found a damaged file or another format (first line {line[:40]!r}); expected "
+            f"token states stored by zsl_lab, format {FORMAT_VERSION}, with the SHA-256 that its "
+            "first line states."
         )
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         return EncodedText(arrays["states"], int(arrays["num_tokens"]))

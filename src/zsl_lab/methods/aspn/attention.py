@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class CategoryAttention(nn.Module):
     """Each row becomes ``alpha`` times a convex mixture of the batch's rows plus ``1 - alpha`` times itself (Eq. 5, 6).
 
-    The paper's indices normalise over one index and mix over the same one; written as matrices: A = softmax of the rows
-    of f(h) g(h)^T, t = A h, o = alpha t + (1 - alpha) h.
+    The paper's indices normalise over one index and mix over the same one; written as matrices: A =
+    softmax of the rows of f(h) g(h)^T, t = A h, o = alpha t + (1 - alpha) h.
 
     Args:
         width: H, the dimension of a row.
@@ -20,7 +20,9 @@ class CategoryAttention(nn.Module):
         swapped: Whether f and g change places.
     """
 
-    def __init__(self, width: int, *, alpha: float, learn_alpha: bool, scaled: bool, swapped: bool) -> None:
+    def __init__(
+        self, width: int, *, alpha: float, learn_alpha: bool, scaled: bool, swapped: bool
+    ) -> None:
         super().__init__()
         self.f = nn.Linear(width, width, bias=False)
         self.g = nn.Linear(width, width, bias=False)

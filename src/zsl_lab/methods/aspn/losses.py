@@ -14,7 +14,9 @@ from zsl_lab.nn.gradient_penalty import gradient_penalty
 Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine", "whitened_cosine"]
 
 
-def comparable(rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None) -> Tensor:
+def comparable(
+    rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None
+) -> Tensor:
     """Features or prototypes in the space they are compared in, ``[N, D]``; for the arguments see :func:`compatibility`."""
     if kind in ("inner_product", "distance"):
         return rows
@@ -26,27 +28,39 @@ def comparable(rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Ten
     return normalize(rows, dim=1)
 
 
-def compatibility(features: Tensor, prototypes: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None) -> Tensor:
+def compatibility(
+    features: Tensor,
+    prototypes: Tensor,
+    kind: Compatibility,
+    centre: Tensor,
+    whitening: Tensor | None = None,
+) -> Tensor:
     """How well each feature fits each prototype, higher is better.
 
     Args:
         features: ``[B, D]``.
         prototypes: ``[C, D]``.
-        kind: ``inner_product`` (Eq. 8); ``distance``: minus the squared Euclidean distance (section 3.5); ``cosine``;
-            ``centered_cosine``: of what is left when ``centre`` is subtracted from both; ``whitened_cosine``: of that
-            times ``whitening``.
+        kind: ``inner_product`` (Eq. 8); ``distance``: minus the squared Euclidean distance (section
+            3.5); ``cosine``; ``centered_cosine``: of what is left when ``centre`` is subtracted
+            from both; ``whitened_cosine``: of that times ``whitening``.
         centre: The mean training feature, ``[D]``.
-        whitening: See :func:`zsl_lab.nn.whitening.within_class_whitening`, ``[D, D]``; needed for ``whitened_cosine`` only.
+        whitening: See :func:`zsl_lab.nn.whitening.within_class_whitening`, ``[D, D]``; needed for
+            ``whitened_cosine`` only.
 
     Returns:
         ``[B, C]``.
     """
     if kind == "distance":
         return -squared_distances(features, prototypes)
-    return comparable(features, kind, centre, whitening) @ comparable(prototypes, kind, centre, whitening).T
+    return (
+        comparable(features, kind, centre, whitening)
+        @ comparable(prototypes, kind, centre, whitening).T
+    )
 
 
-def prototype_cross_entropy(scores: Tensor, labels: Tensor, temperature: float, among: Tensor | None = None) -> Tensor:
+def prototype_cross_entropy(
+    scores: Tensor, labels: Tensor, temperature: float, among: Tensor | None = None
+) -> Tensor:
     """Minus the mean log-probability of the true class, softmax of the compatibilities (Eq. 8).
 
     Args:
@@ -56,10 +70,18 @@ def prototype_cross_entropy(scores: Tensor, labels: Tensor, temperature: float, 
         among: Which classes compete, bool ``[C]``; None for all (the paper).
     """
     scores = scores / temperature
-    return cross_entropy(scores if among is None else scores.masked_fill(~among, float("-inf")), labels)
+    return cross_entropy(
+        scores if among is None else scores.masked_fill(~among, float("-inf")), labels
+    )
 
 
-def critic_loss(critic: Callable[[Tensor, Tensor], Tensor], real: Tensor, generated: Tensor, semantics: Tensor, beta: float) -> Tensor:
+def critic_loss(
+    critic: Callable[[Tensor, Tensor], Tensor],
+    real: Tensor,
+    generated: Tensor,
+    semantics: Tensor,
+    beta: float,
+) -> Tensor:
     """What the critic minimises: minus Eq. 4, the penalty on the norm of its gradient, as usual, where Eq. 4 has the norm squared.
 
     Args:
@@ -71,4 +93,7 @@ def critic_loss(critic: Callable[[Tensor, Tensor], Tensor], real: Tensor, genera
     """
     generated = generated.detach()
     distance = critic(real, semantics).mean() - critic(generated, semantics).mean()
-    return beta * gradient_penalty(lambda points: critic(points, semantics), real, generated) - distance
+    return (
+        beta * gradient_penalty(lambda points: critic(points, semantics), real, generated)
+        - distance
+    )

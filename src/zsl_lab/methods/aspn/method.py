@@ -10,9 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.datamodule import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.features import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
 from zsl_lab.methods.aspn.attention import CategoryAttention
-from zsl_lab.methods.aspn.losses import Compatibility, comparable, compatibility, critic_loss, prototype_cross_entropy
+from zsl_lab.methods.aspn.losses import (
+    Compatibility,
+    comparable,
+    compatibility,
+    critic_loss,
+    prototype_cross_entropy,
+)
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
 from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
 from zsl_lab.nn.losses import squared_error
@@ -99,9 +105,16 @@ class ASPN(ZeroShotMethod):
             negative_slope=config.negative_slope,
             output_scale=config.output_scale,
         )
-        preserves = max(config.semantic_weight, config.semantic_cycle_weight, config.visual_cycle_weight) > 0
-        self.inference = Inference(feature_dim, hidden_dim, semantic_dim, noise_dim) if preserves else None
-        self.critic = Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
+        preserves = (
+            max(config.semantic_weight, config.semantic_cycle_weight, config.visual_cycle_weight)
+            > 0
+        )
+        self.inference = (
+            Inference(feature_dim, hidden_dim, semantic_dim, noise_dim) if preserves else None
+        )
+        self.critic = (
+            Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
+        )
         # with the weights: what is measured with it must be measured so again
         self.register_buffer("centre", torch.zeros(feature_dim))
         self.centre: Tensor
@@ -109,7 +122,14 @@ class ASPN(ZeroShotMethod):
         self.whitening: Tensor | None
 
     @classmethod
-    def build(cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False) -> ASPN:
+    def build(
+        cls,
+        config: MethodConfig,
+        data: PhaseDataModule,
+        *,
+        cache_dir: Path | None = None,
+        weights_follow: bool = False,
+    ) -> ASPN:
         """Take from the training samples what features are compared by, and with ``output_bias: mean`` where the generator begins."""
         assert isinstance(config, ASPNConfig)
         assert isinstance(data, FeatureDataModule)
@@ -118,7 +138,9 @@ class ASPN(ZeroShotMethod):
         with torch.no_grad():
             method.centre.copy_(samples.inputs.mean(0))
             if method.whitening is not None:
-                method.whitening.copy_(within_class_whitening(samples.inputs, samples.labels, config.shrinkage))
+                method.whitening.copy_(
+                    within_class_whitening(samples.inputs, samples.labels, config.shrinkage)
+                )
             if config.output_bias == "mean":
                 method.generator.output.bias.copy_(method.centre)
         return method
@@ -134,7 +156,9 @@ class ASPN(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """How well features fit the classes' prototypes (section 3.5, "distances"), without attention; ``[B, C]``."""
-        return self._compatibility(features, self.generator.prototypes(self.semantics), self.config.score)
+        return self._compatibility(
+            features, self.generator.prototypes(self.semantics), self.config.score
+        )
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What generator and inference network minimise together (Eq. 9): its terms and their weighted sum.
@@ -144,13 +168,18 @@ class ASPN(ZeroShotMethod):
             labels: Class positions, ``[B]``.
 
         Returns:
-            ``total``, ``visual``, ``semantic``, ``semantic_cycle``, ``visual_cycle``, ``adversarial`` and ``classification``,
-            scalars; those of networks that there are not are left out.
+            ``total``, ``visual``, ``semantic``, ``semantic_cycle``, ``visual_cycle``,
+            ``adversarial`` and ``classification``, scalars; those of networks that there are not
+            are left out.
         """
         config = self.config
         of_batch = self.semantics[labels]
         # Eq. 3 takes semantics from p(s), which unseen classes have too
-        extra = self.unseen[torch.randint(len(self.unseen), (round(config.unseen_share * len(labels)),), device=labels.device)]
+        extra = self.unseen[
+            torch.randint(
+                len(self.unseen), (round(config.unseen_share * len(labels)),), device=labels.device
+            )
+        ]
         semantics = torch.cat([of_batch, self.semantics[extra]])
         generated_too = self.generator(semantics, self._noise(semantics), attend=True)
         generated = generated_too[: len(labels)]
@@ -161,7 +190,9 @@ class ASPN(ZeroShotMethod):
             again, _ = self.inference(generated_too)
             terms["semantic"] = squared_error(of_batch, inferred)
             terms["semantic_cycle"] = squared_error(semantics, again)
-            terms["visual_cycle"] = squared_error(features, self.generator(inferred, noise, attend=True))
+            terms["visual_cycle"] = squared_error(
+                features, self.generator(inferred, noise, attend=True)
+            )
             weights |= {
                 "semantic": config.semantic_weight,
                 "semantic_cycle": config.semantic_cycle_weight,
@@ -174,7 +205,12 @@ class ASPN(ZeroShotMethod):
             prototypes = self.generator.prototypes(self.semantics)
             among = self.seen_mask if config.classify_among == "seen" else None
             of_real, of_generated = (
-                prototype_cross_entropy(self._compatibility(x, prototypes, config.compatibility), labels, config.temperature, among)
+                prototype_cross_entropy(
+                    self._compatibility(x, prototypes, config.compatibility),
+                    labels,
+                    config.temperature,
+                    among,
+                )
                 for x in (features, generated)
             )
             terms["classification"] = of_real + of_generated
@@ -209,9 +245,16 @@ class ASPN(ZeroShotMethod):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for generator and inference network together, and one for the critic where there is one."""
         critic = list(self.critic.parameters()) if self.critic is not None else []
-        others = [parameter for name, parameter in self.named_parameters() if not name.startswith("critic.")]
+        others = [
+            parameter
+            for name, parameter in self.named_parameters()
+            if not name.startswith("critic.")
+        ]
         groups = [parameters for parameters in (others, critic) if parameters]
-        return [torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True) for parameters in groups]
+        return [
+            torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True)
+            for parameters in groups
+        ]
 
     def _decay(self) -> None:
         """Learning rates fall linearly from the first step to 0 after the last."""
@@ -237,5 +280,7 @@ class ASPN(ZeroShotMethod):
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features and the prototypes of all classes in the space they are compared in, ``([B, D], [C, D])``."""
         both = (features, self.generator.prototypes(self.semantics))
-        features, prototypes = (comparable(rows, self.config.score, self.centre, self.whitening) for rows in both)
+        features, prototypes = (
+            comparable(rows, self.config.score, self.centre, self.whitening) for rows in both
+        )
         return features, prototypes

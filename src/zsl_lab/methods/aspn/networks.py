@@ -22,8 +22,9 @@ class Generator(nn.Module):
         semantic_scale: Class semantics are multiplied by it on their way in.
         noise_scale: The noise likewise.
         negative_slope: Of the hidden layer's activation; 0 is ReLU.
-        output_scale: The output layer's initial weights are multiplied by it. What random weights say about directions of
-            semantics that no seen class has is never unlearnt, and is all that tells unseen classes apart there.
+        output_scale: The output layer's initial weights are multiplied by it. What random weights
+            say about directions of semantics that no seen class has is never unlearnt, and is all
+            that tells unseen classes apart there.
     """
 
     def __init__(
@@ -58,13 +59,17 @@ class Generator(nn.Module):
         Args:
             semantics: ``[B, Q]``.
             noise: z, ``[B, Z]``.
-            attend: Whether rows attend to each other (Eq. 5, 6); then a row's feature depends on its batch.
+            attend: Whether rows attend to each other (Eq. 5, 6); then a row's feature depends on
+                its batch.
 
         Returns:
             ``[B, D]``, not negative.
         """
         hidden = leaky_relu(
-            self.hidden(torch.cat([self._semantic_scale * semantics, self._noise_scale * noise], dim=1)), self._negative_slope
+            self.hidden(
+                torch.cat([self._semantic_scale * semantics, self._noise_scale * noise], dim=1)
+            ),
+            self._negative_slope,
         )
         if attend and self.attention is not None and not self._attention_on_output:
             hidden = self.attention(hidden)
@@ -89,9 +94,15 @@ class Inference(nn.Module):
         noise_dim: Dimension of z.
     """
 
-    def __init__(self, feature_dim: int, hidden_dim: int, semantic_dim: int, noise_dim: int) -> None:
+    def __init__(
+        self, feature_dim: int, hidden_dim: int, semantic_dim: int, noise_dim: int
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(feature_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, semantic_dim + noise_dim))
+        self.layers = nn.Sequential(
+            nn.Linear(feature_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, semantic_dim + noise_dim),
+        )
         self._sizes = [semantic_dim, noise_dim]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +124,9 @@ class Critic(nn.Module):
         super().__init__()
         # no bias at the end: a constant cancels in Eq. 4
         last = nn.Linear(hidden_dim, 1, bias=False)
-        self.layers = nn.Sequential(nn.Linear(feature_dim + semantic_dim, hidden_dim), nn.LeakyReLU(0.2), last)
+        self.layers = nn.Sequential(
+            nn.Linear(feature_dim + semantic_dim, hidden_dim), nn.LeakyReLU(0.2), last
+        )
 
     def forward(self, features: Tensor, semantics: Tensor) -> Tensor:
         """One value a row, ``[B]``, for ``[B, D]`` features and ``[B, Q]`` semantics."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.eszsl.solver import RidgeSolver
 
@@ -28,14 +28,16 @@ class ESZSLConfig(MethodConfig):
     @property
     def candidates(self) -> list[tuple[float, float]]:
         """Every pair (gamma, lambda), each before all that are no stronger in either: the first of equals is selected."""
-        return list(itertools.product(sorted(self.gammas, reverse=True), sorted(self.lambdas, reverse=True)))
+        return list(
+            itertools.product(sorted(self.gammas, reverse=True), sorted(self.lambdas, reverse=True))
+        )
 
 
 class ESZSL(ZeroShotMethod):
     """Embarrassingly simple zero-shot learning: scores ``x^T V s_c`` with V in closed form.
 
-    Step k leaves the V of candidate k, so that the step which the selection chooses is the pair of ridge constants.
-    Nothing is drawn: V depends on the training samples alone, not on the seed.
+    Step k leaves the V of candidate k, so that the step which the selection chooses is the pair of
+    ridge constants. Nothing is drawn: V depends on the training samples alone, not on the seed.
 
     Args:
         config: See :class:`ESZSLConfig`.
@@ -48,8 +50,11 @@ class ESZSL(ZeroShotMethod):
 
     def __init__(self, config: ESZSLConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
-        # a parameter that no gradient reaches: it is what training determines, and is counted and kept as such
-        self.weights = nn.Parameter(torch.zeros(feature_dim, classes.semantics.shape[1]), requires_grad=False)
+        # a parameter that no gradient reaches: it is what training determines, and is counted and
+        # kept as such
+        self.weights = nn.Parameter(
+            torch.zeros(feature_dim, classes.semantics.shape[1]), requires_grad=False
+        )
         self._candidates = config.candidates
         self._solver: RidgeSolver | None = None
 
@@ -74,16 +79,26 @@ class ESZSL(ZeroShotMethod):
         """Solve for the next candidate.
 
         Returns:
-            ``total``, the objective, and ``error``, its data term, both averaged over samples; ``gamma`` and ``lambda``.
+            ``total``, the objective, and ``error``, its data term, both averaged over samples;
+            ``gamma`` and ``lambda``.
         """
-        if self._solver is None:  # not in checkpoints: a resumed run decomposes the same samples again
+        if (
+            self._solver is None
+        ):  # not in checkpoints: a resumed run decomposes the same samples again
             targets = self.seen_mask.cumsum(0)[batch.labels] - 1
-            self._solver = RidgeSolver(batch.inputs, targets, self.semantics[self.seen_mask], self.config.negative)
+            self._solver = RidgeSolver(
+                batch.inputs, targets, self.semantics[self.seen_mask], self.config.negative
+            )
         gamma, lambda_ = self._candidates[self.step]
         solution = self._solver.solve(gamma, lambda_)
         self.weights.copy_(solution.weights)
         constant = solution.objective.new_tensor
-        return {"total": solution.objective, "error": solution.error, "gamma": constant(gamma), "lambda": constant(lambda_)}
+        return {
+            "total": solution.objective,
+            "error": solution.error,
+            "gamma": constant(gamma),
+            "lambda": constant(lambda_),
+        }
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Solve, and log every step: each has its own pair of constants, which ``metrics.csv`` must name."""

@@ -17,7 +17,8 @@ class Solution:
 
     Attributes:
         weights: V, float64 ``[D, Q]``; the score of class c for a feature x is ``x @ V @ s_c``.
-        objective: The objective at V, summed over classes and averaged over samples, float64 scalar.
+        objective: The objective at V, summed over classes and averaged over samples, float64
+            scalar.
         error: Its first term alone, ``||X^T V S - Y||^2``, in the same unit.
     """
 
@@ -29,10 +30,12 @@ class Solution:
 class RidgeSolver:
     """Minimises ``||X^T V S - Y||^2 + gamma ||V S||^2 + lambda ||X^T V||^2 + gamma lambda ||V||^2`` over V.
 
-    In the paper's notation X is ``[D, N]``, S ``[Q, C]`` and Y ``[N, C]`` with 1 at a sample's class and -1 (or 0) elsewhere; the minimum
-    is ``V = (X X^T + gamma I)^-1 X Y S^T (S S^T + lambda I)^-1``. With ``X X^T = U diag(e) U^T`` and ``S = P diag(s) R^T`` it is
-    ``U M P^T``, ``M_ij = (U^T X Y R)_ij s_j / ((e_i + gamma) (s_j^2 + lambda))``: all that depends on the samples is decomposed once.
-    In double precision, since a small gamma divides by what single precision would lose beside the largest eigenvalue.
+    In the paper's notation X is ``[D, N]``, S ``[Q, C]`` and Y ``[N, C]`` with 1 at a sample's
+    class and -1 (or 0) elsewhere; the minimum is ``V = (X X^T + gamma I)^-1 X Y S^T (S S^T + lambda
+    I)^-1``. With ``X X^T = U diag(e) U^T`` and ``S = P diag(s) R^T`` it is ``U M P^T``, ``M_ij =
+    (U^T X Y R)_ij s_j / ((e_i + gamma) (s_j^2 + lambda))``: all that depends on the samples is
+    decomposed once. In double precision, since a small gamma divides by what single precision would
+    lose beside the largest eigenvalue.
 
     Args:
         features: Training samples, ``[N, D]``.
@@ -41,13 +44,17 @@ class RidgeSolver:
         negative: What Y holds where a sample is not of the class.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor, semantics: Tensor, negative: float = -1.0) -> None:
+    def __init__(
+        self, features: Tensor, targets: Tensor, semantics: Tensor, negative: float = -1.0
+    ) -> None:
         dim = features.shape[1]
         gram = torch.zeros(dim, dim, dtype=torch.float64, device=features.device)
         products = torch.zeros(dim, len(semantics), dtype=torch.float64, device=features.device)
         for start in range(0, len(features), ROWS):
             x = features[start : start + ROWS].double()
-            positive = torch.nn.functional.one_hot(targets[start : start + ROWS], len(semantics)).double()
+            positive = torch.nn.functional.one_hot(
+                targets[start : start + ROWS], len(semantics)
+            ).double()
             y = positive + negative * (1 - positive)
             gram += x.T @ x
             products += x.T @ y
@@ -64,6 +71,7 @@ class RidgeSolver:
         m = self._target * self._s / ((self._e + gamma) * (self._s.square() + lambda_))
         fitted = (m * self._s * self._target).sum()
         error = self._squared_targets - 2 * fitted + (self._e * self._s.square() * m.square()).sum()
-        # at the minimum all quadratic terms together are <X^T V S, Y>, half of what the linear term takes off
+        # at the minimum all quadratic terms together are <X^T V S, Y>, half of what the linear term
+        # takes off
         objective = self._squared_targets - fitted
         return Solution(self._u @ m @ self._p.T, objective / self._samples, error / self._samples)

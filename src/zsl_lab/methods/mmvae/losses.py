@@ -21,19 +21,23 @@ def latent_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) ->
 def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs) -> Tensor:
     """Penalty on prior means of different classes that are closer than ``d`` times the latent dimension.
 
-    R = mean_i sum_{j: y_j != y_i} relu(d Z - ||m_i - m_j||_1)^2 (SGAL supplement; the authors' earlier work).
+    R = mean_i sum_{j: y_j != y_i} relu(d Z - ||m_i - m_j||_1)^2 (SGAL supplement; the authors'
+    earlier work).
 
     Args:
         prior_mean: Prior mean of each sample's class, ``[B, Z]``.
         labels: Class of each sample, ``[B]``.
         d: Distance wanted between two classes, per latent dimension.
-        pairs: ``different``: every pair of samples of different classes; ``all``: every pair, as the authors' code
-            does, which does not mask pairs of the same class; ``classes``: one sample of each distinct class.
+        pairs: ``different``: every pair of samples of different classes; ``all``: every pair, as
+            the authors' code does, which does not mask pairs of the same class; ``classes``: one
+            sample of each distinct class.
     """
     if pairs == "classes":
         distinct, inverse = torch.unique(labels, return_inverse=True)
         order = torch.arange(len(labels), device=labels.device)
-        first = torch.full((len(distinct),), len(labels), device=labels.device).scatter_reduce(0, inverse, order, "amin")
+        first = torch.full((len(distinct),), len(labels), device=labels.device).scatter_reduce(
+            0, inverse, order, "amin"
+        )
         prior_mean, labels = prior_mean[first], labels[first]
     distance = torch.cdist(prior_mean, prior_mean, p=1)
     penalty = relu(d * prior_mean.shape[1] - distance).square()

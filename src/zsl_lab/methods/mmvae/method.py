@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
@@ -55,7 +55,9 @@ class MMVAE(ZeroShotMethod):
         self.networks = MMVAENetworks(
             feature_dim,
             classes.semantics.shape[1],
-            Widths(config.latent_dim, config.encoder_hidden, config.decoder_hidden, config.prior_hidden),
+            Widths(
+                config.latent_dim, config.encoder_hidden, config.decoder_hidden, config.prior_hidden
+            ),
             encoder_dropout=config.encoder_dropout,
             decoder_dropout=config.decoder_dropout,
             prior_dropout=config.prior_dropout,
@@ -90,7 +92,9 @@ class MMVAE(ZeroShotMethod):
         mean, log_variance = self.networks.encode(features)
         prior_mean = self.networks.prior(self.semantics[labels])
         terms = {
-            "reconstruction": squared_error(features, self.networks.decoder(reparameterize(mean, log_variance))),
+            "reconstruction": squared_error(
+                features, self.networks.decoder(reparameterize(mean, log_variance))
+            ),
             "kl": latent_divergence(mean, log_variance, prior_mean),
         }
         total = terms["reconstruction"] + config.kl_weight * terms["kl"]
@@ -107,7 +111,9 @@ class MMVAE(ZeroShotMethod):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as in the supplement; the fused kernel computes the same update."""
-        return torch.optim.Adam(self.networks.parameters(), lr=self.config.learning_rate, fused=True)
+        return torch.optim.Adam(
+            self.networks.parameters(), lr=self.config.learning_rate, fused=True
+        )
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:

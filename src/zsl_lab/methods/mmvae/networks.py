@@ -55,10 +55,22 @@ class MMVAENetworks(nn.Module):
     ) -> None:
         super().__init__()
         latent = widths.latent
-        prior = geometric_widths(semantic_dim, latent, PRIOR_LAYERS) if widths.prior == "geometric" else widths.prior
-        self.encoder = mlp([feature_dim, *widths.encoder, 2 * latent], dropout=encoder_dropout, batch_norm=batch_norm)
-        self.decoder = mlp([latent, *widths.decoder, feature_dim], dropout=decoder_dropout, batch_norm=batch_norm)
-        self.prior = mlp([semantic_dim, *prior, latent], dropout=prior_dropout, batch_norm=prior_batch_norm)
+        prior = (
+            geometric_widths(semantic_dim, latent, PRIOR_LAYERS)
+            if widths.prior == "geometric"
+            else widths.prior
+        )
+        self.encoder = mlp(
+            [feature_dim, *widths.encoder, 2 * latent],
+            dropout=encoder_dropout,
+            batch_norm=batch_norm,
+        )
+        self.decoder = mlp(
+            [latent, *widths.decoder, feature_dim], dropout=decoder_dropout, batch_norm=batch_norm
+        )
+        self.prior = mlp(
+            [semantic_dim, *prior, latent], dropout=prior_dropout, batch_norm=prior_batch_norm
+        )
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``."""
@@ -78,15 +90,19 @@ class MMVAENetworks(nn.Module):
         mean, _ = self.encode(features)
         return -squared_distances(mean, self.prior(semantics))
 
-    def generate(self, semantics: Tensor, *, samples: int = 1, decoder_dropout: bool = False) -> Tensor:
+    def generate(
+        self, semantics: Tensor, *, samples: int = 1, decoder_dropout: bool = False
+    ) -> Tensor:
         """Sample features of classes: z ~ N(f(a), I), x = decoder(z) (Eq. 4; Eq. 9 with dropout).
 
         Networks are used in evaluation mode and left as they were found.
 
         Args:
             semantics: One row per draw of z, ``[B, Q]``.
-            samples: How many features are decoded from each z; more than one differ only with ``decoder_dropout``.
-            decoder_dropout: Whether the decoder's dropout is active, which samples its weights (Eq. 9).
+            samples: How many features are decoded from each z; more than one differ only with
+                ``decoder_dropout``.
+            decoder_dropout: Whether the decoder's dropout is active, which samples its weights (Eq.
+                9).
 
         Returns:
             Features without gradient, ``[samples * B, D]``; row ``s * B + b`` belongs to row ``b``.

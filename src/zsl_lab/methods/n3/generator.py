@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
-from zsl_lab.nn.base_network import AdaptedTensor
+from zsl_lab.extraction.backbones import AdaptedTensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,21 @@ class SemanticEncoder(nn.Module):
         state_dropout: Dropout of the states that come in.
     """
 
-    def __init__(self, token_dim: int, hidden_dim: int, layers: int, heads: int, dropout: float, state_dropout: float) -> None:
+    def __init__(
+        self,
+        token_dim: int,
+        hidden_dim: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        state_dropout: float,
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(state_dropout)
         self.projection = nn.Linear(token_dim, hidden_dim)
-        self.layers = nn.ModuleList(_encoder_layer(hidden_dim, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            _encoder_layer(hidden_dim, heads, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(hidden_dim)
         self.attention = nn.Linear(hidden_dim, 1)
 
@@ -68,12 +78,14 @@ class SemanticEncoder(nn.Module):
 class MeanEncoder(nn.Module):
     """Instead of SEM: the direction in which the mean of a description's states lies from that of the seen classes.
 
-    There is little in it that few classes could be learnt by heart by; noise makes a linear generator a ridge regression.
+    There is little in it that few classes could be learnt by heart by; noise makes a linear
+    generator a ridge regression.
 
     Args:
         seen_mean: Of the seen classes' mean states, ``[E]``; kept with the weights.
         hidden_dim: Width of the class embedding.
-        noise: In training, standard deviation of what is added to each number of the direction, whose root mean square is 1.
+        noise: In training, standard deviation of what is added to each number of the direction,
+            whose root mean square is 1.
     """
 
     def __init__(self, seen_mean: Tensor, hidden_dim: int, noise: float) -> None:
@@ -85,7 +97,9 @@ class MeanEncoder(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Embed descriptions one by one; see :meth:`SemanticEncoder.forward`."""
-        direction = normalize(mean_state(states, mask) - self.seen_mean, dim=1) * states.shape[2] ** 0.5
+        direction = (
+            normalize(mean_state(states, mask) - self.seen_mean, dim=1) * states.shape[2] ** 0.5
+        )
         if self.training:
             direction = direction + self._noise * torch.randn_like(direction)
         embedding: Tensor = self.projection(direction)
@@ -101,11 +115,12 @@ def mean_state(states: Tensor, mask: Tensor) -> Tensor:
 class ParameterAdapter(nn.Module):
     """PAM: class embeddings in, a delta for every filter of the base network and a classifier row for every class out.
 
-    The encoder sees the classes as a set (no positions), so reordering them reorders the classifier's rows and nothing else.
-    The decoder is not autoregressive (appendix A.3): one learnt query a filter, the sum of an embedding of its tensor and one
-    of its index; filters attend to those of their tensor and to the classes. A decoder as wide as each filter, which the
-    paper suggests, has 1.47 G parameters for ResNet-18; here all tensors share one, and a linear head for each filter size
-    widens its output.
+    The encoder sees the classes as a set (no positions), so reordering them reorders the
+    classifier's rows and nothing else. The decoder is not autoregressive (appendix A.3): one learnt
+    query a filter, the sum of an embedding of its tensor and one of its index; filters attend to
+    those of their tensor and to the classes. A decoder as wide as each filter, which the paper
+    suggests, has 1.47 G parameters for ResNet-18; here all tensors share one, and a linear head for
+    each filter size widens its output.
 
     Args:
         tensors: The tensors to adapt; with none of them, only a classifier is generated.
@@ -116,8 +131,8 @@ class ParameterAdapter(nn.Module):
         heads: Attention heads of each layer.
         dropout: Dropout of the layers.
         mu: Initial scale of the deltas (Eq. 4), trained for each tensor; 0 stays 0.
-        checkpointing: Compute the decoder again in the backward pass, for one group of tensors after the other, instead of
-            keeping all its activations.
+        checkpointing: Compute the decoder again in the backward pass, for one group of tensors
+            after the other, instead of keeping all its activations.
     """
 
     def __init__(
@@ -135,22 +150,35 @@ class ParameterAdapter(nn.Module):
         super().__init__()
         self._tensors = tuple(tensors)
         self._checkpointing = checkpointing
-        self.encoder = nn.ModuleList(_encoder_layer(hidden_dim, heads, dropout) for _ in range(encoder_layers))
+        self.encoder = nn.ModuleList(
+            _encoder_layer(hidden_dim, heads, dropout) for _ in range(encoder_layers)
+        )
         self.encoder_norm = nn.LayerNorm(hidden_dim)
         self.classifier_head = nn.Linear(hidden_dim, feature_dim)
         if not tensors:
             return
-        self.tensor_embedding = nn.Parameter(torch.randn(len(tensors), 1, hidden_dim) * hidden_dim**-0.5)
-        self.filter_embedding = nn.Parameter(torch.randn(max(t.filters for t in tensors), hidden_dim) * hidden_dim**-0.5)
+        self.tensor_embedding = nn.Parameter(
+            torch.randn(len(tensors), 1, hidden_dim) * hidden_dim**-0.5
+        )
+        self.filter_embedding = nn.Parameter(
+            torch.randn(max(t.filters for t in tensors), hidden_dim) * hidden_dim**-0.5
+        )
         self.decoder = nn.ModuleList(
-            nn.TransformerDecoderLayer(hidden_dim, heads, 4 * hidden_dim, dropout, batch_first=True, norm_first=True)
+            nn.TransformerDecoderLayer(
+                hidden_dim, heads, 4 * hidden_dim, dropout, batch_first=True, norm_first=True
+            )
             for _ in range(decoder_layers)
         )
         self.decoder_norm = nn.LayerNorm(hidden_dim)
-        self.heads = nn.ModuleDict({str(size): nn.Linear(hidden_dim, size) for size in sorted({t.size for t in tensors})})
+        self.heads = nn.ModuleDict(
+            {str(size): nn.Linear(hidden_dim, size) for size in sorted({t.size for t in tensors})}
+        )
         self.mu = nn.Parameter(torch.full((len(tensors),), mu), requires_grad=mu != 0)
         # tensors with equally many filters go through the decoder together
-        self._groups = [[i for i, t in enumerate(tensors) if t.filters == filters] for filters in sorted({t.filters for t in tensors})]
+        self._groups = [
+            [i for i, t in enumerate(tensors) if t.filters == filters]
+            for filters in sorted({t.filters for t in tensors})
+        ]
 
     def forward(self, embeddings: Tensor) -> Adaptation:
         """Generate for a set of classes.
@@ -169,7 +197,10 @@ class ParameterAdapter(nn.Module):
             else:
                 generated = self._decode(group, classes)
             deltas |= dict(zip(group, generated, strict=True))
-        named = {self._tensors[i].name: self.mu[i] * deltas[i].view(self._tensors[i].shape) for i in sorted(deltas)}
+        named = {
+            self._tensors[i].name: self.mu[i] * deltas[i].view(self._tensors[i].shape)
+            for i in sorted(deltas)
+        }
         return Adaptation(named, self.classifier_head(classes.squeeze(0)))
 
     def _decode(self, group: list[int], classes: Tensor) -> list[Tensor]:
@@ -180,8 +211,13 @@ class ParameterAdapter(nn.Module):
         for layer in self.decoder:
             hidden = layer(hidden, memory)
         hidden = self.decoder_norm(hidden)
-        return [self.heads[str(self._tensors[i].size)](rows) for i, rows in zip(group, hidden, strict=True)]
+        return [
+            self.heads[str(self._tensors[i].size)](rows)
+            for i, rows in zip(group, hidden, strict=True)
+        ]
 
 
 def _encoder_layer(hidden_dim: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
-    return nn.TransformerEncoderLayer(hidden_dim, heads, 4 * hidden_dim, dropout, batch_first=True, norm_first=True)
+    return nn.TransformerEncoderLayer(
+        hidden_dim, heads, 4 * hidden_dim, dropout, batch_first=True, norm_first=True
+    )

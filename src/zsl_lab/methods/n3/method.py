@@ -14,30 +14,39 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy, normalize
 from torchmetrics.classification import MulticlassAveragePrecision
 
-from zsl_lab import distributed
-from zsl_lab.data.datamodule import Batch, ClassSpace, PhaseDataModule
-from zsl_lab.data.image_module import ImageDataModule
+from zsl_lab.data.batches.features import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.images import ImageDataModule
+from zsl_lab.extraction.backbones import BaseNetwork
+from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMethod
-from zsl_lab.methods.n3.base_network import BaseConfig, build_base_network
-from zsl_lab.methods.n3.generator import Adaptation, MeanEncoder, ParameterAdapter, SemanticEncoder, mean_state
+from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
+from zsl_lab.methods.n3.generator import (
+    Adaptation,
+    MeanEncoder,
+    ParameterAdapter,
+    SemanticEncoder,
+    mean_state,
+)
 from zsl_lab.metrics import PerClassAccuracy
-from zsl_lab.nn.base_network import BaseNetwork
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.text import CONFIGURATION, TextConfig, TokenStates, encode
 
 #: training images that features are measured on, evenly spaced where there are more
 MEASURED_IMAGES = 4096
-#: for messages where a checkpoint brings the encoder, of which only the place of the model can be told
+#: for messages where a checkpoint brings the encoder, of which only the place of the model can be
+#: told
 _OF_CHECKPOINT = replace(
     CONFIGURATION,
     encoder="The checkpoint's method.text.encoder=",
     max_tokens="The checkpoint's method.text.max_tokens=",
     uninstalled="take a checkpoint with another encoder: that of a checkpoint cannot be changed",
     unloadable=(
-        "Either say where the model lies that the checkpoint was trained with, method.text.model=FOLDER on the command line, or take a "
+        "Either say where the model lies that the checkpoint was trained with, "
+        "method.text.model=FOLDER on the command line, or take a "
         "checkpoint with another encoder."
     ),
-    limit="Either say where the model lies that the checkpoint was trained with, method.text.model=FOLDER, or take another checkpoint.",
+    limit="Either say where the model lies that the checkpoint was trained with, "
+    "method.text.model=FOLDER, or take another checkpoint.",
     longer="take a checkpoint with a higher method.text.max_tokens",
     another="take a checkpoint with another method.text.encoder",
 )
@@ -84,11 +93,15 @@ class N3Config(MethodConfig):
     def _needs_a_trained_base(self) -> N3Config:
         if self.base.name == "small_cnn" and self.base_steps == 0:
             raise ValueError(
-                "base.name=small_cnn has no pretrained weights: set method.base_steps above 0, which trains it on the seen classes, "
-                "or choose another network with method.base.name and method.base.weights"
+                "base.name=small_cnn has no pretrained weights: set method.base_steps above 0, "
+                "which trains it on the seen classes, or choose another network with "
+                "method.base.name and method.base.weights"
             )
         if self.hidden_dim % self.heads:
-            raise ValueError(f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that the heads divide evenly")
+            raise ValueError(
+                f"found hidden_dim={self.hidden_dim} and heads={self.heads}; expected a width that "
+                "the heads divide evenly"
+            )
         return self
 
 
@@ -106,7 +119,9 @@ class N3(ZeroShotMethod):
     takes: ClassVar[Literal["features", "images"]] = "images"
     config: N3Config
 
-    def __init__(self, config: N3Config, base: BaseNetwork, text: TokenStates, classes: ClassSpace) -> None:
+    def __init__(
+        self, config: N3Config, base: BaseNetwork, text: TokenStates, classes: ClassSpace
+    ) -> None:
         super().__init__(config, base.feature_dim, classes)
         self.base = base
         # not part of the weights: see ask_about
@@ -141,45 +156,77 @@ class N3(ZeroShotMethod):
         # with the weights: a classifier is generated for features measured with it
         self.register_buffer("centre", torch.zeros(base.feature_dim))
         self.centre: Tensor
-        self.register_buffer("whitening", torch.eye(base.feature_dim) if config.compare_by == "whitened_cosine" else None)
+        self.register_buffer(
+            "whitening",
+            torch.eye(base.feature_dim) if config.compare_by == "whitened_cosine" else None,
+        )
         self.whitening: Tensor | None
         # tells the seen classes apart while the base network is trained in the run
-        self.base_classifier = nn.Linear(base.feature_dim, len(classes.seen_mask)) if config.base_steps else None
+        self.base_classifier = (
+            nn.Linear(base.feature_dim, len(classes.seen_mask)) if config.base_steps else None
+        )
         base.requires_grad_(self.base_classifier is not None)
         self._seen_texts = _seen_texts(classes)
         self._networks: dict[str, list[tuple[Tensor, Adaptation]]] = {}
         self.accuracies = [PerClassAccuracy(len(self.unseen)) for _ in range(config.permutations)]
-        self.registered_accuracies = nn.ModuleList(self.accuracies)  # these move with the method to its device
+        self.registered_accuracies = nn.ModuleList(
+            self.accuracies
+        )  # these move with the method to its device
         self.top5 = PerClassAccuracy(len(self.unseen))
         self.average_precision = MulticlassAveragePrecision(max(2, len(self.unseen)))
         self._orders = 1
 
     @classmethod
-    def build(cls, config: MethodConfig, data: PhaseDataModule, *, cache_dir: Path | None = None, weights_follow: bool = False) -> N3:
+    def build(
+        cls,
+        config: MethodConfig,
+        data: PhaseDataModule,
+        *,
+        cache_dir: Path | None = None,
+        weights_follow: bool = False,
+    ) -> N3:
         """Encode the descriptions of the phase's classes, and load the base network."""
         assert isinstance(config, N3Config)
         assert isinstance(data, ImageDataModule)
         data.draw_tasks(config.classes_per_task)
-        method = cls.for_weights(config, data.channels, data.classes, cache_dir=cache_dir, load=not weights_follow)
+        method = cls.for_weights(
+            config, data.channels, data.classes, cache_dir=cache_dir, load=not weights_follow
+        )
         if not weights_follow and not config.base_steps:
             method._measure_features(data)
         return method
 
     @classmethod
     def for_weights(
-        cls, config: MethodConfig, inputs: int, classes: ClassSpace, *, cache_dir: Path | None = None, load: bool = False
+        cls,
+        config: MethodConfig,
+        inputs: int,
+        classes: ClassSpace,
+        *,
+        cache_dir: Path | None = None,
+        load: bool = False,
     ) -> N3:
         """Encode the descriptions of classes, and build the base network; ``load`` puts the weights into it that training starts from."""
         assert isinstance(config, N3Config)
         states = encode(
-            config.text, classes.descriptions, cache_dir, fit_on=_seen_texts(classes), terms=CONFIGURATION if load else _OF_CHECKPOINT
+            config.text,
+            classes.descriptions,
+            cache_dir,
+            fit_on=_seen_texts(classes),
+            terms=CONFIGURATION if load else _OF_CHECKPOINT,
         )
         return cls(config, build_base_network(config.base, inputs, load=load), states, classes)
 
     def ask_about(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
         """Make networks for other classes from now on, from their descriptions, read as those of the classes it was trained with."""
         super().ask_about(classes, cache_dir=cache_dir)
-        text = encode(self.config.text, classes.descriptions, cache_dir, fit_on=self._seen_texts, terms=_OF_CHECKPOINT)
+        text = encode(
+            self.config.text,
+            classes.descriptions,
+            cache_dir,
+            fit_on=self._seen_texts,
+            terms=_OF_CHECKPOINT,
+        )
         self.states = torch.from_numpy(text.states).to(self.device)
         self.token_mask = torch.from_numpy(text.mask).to(self.device)
         self._networks = {}
@@ -199,7 +246,8 @@ class N3(ZeroShotMethod):
         self.centre.copy_(features.mean(0))
         self.whitening.copy_(within_class_whitening(features, labels, self.config.shrinkage))
 
-    # ------------------------------------------------------------------------------- what is generated
+    # ------------------------------------------------------------------------------- what is
+    # generated
 
     def adapt(self, classes: Tensor) -> Adaptation:
         """What is generated for a task.
@@ -250,25 +298,35 @@ class N3(ZeroShotMethod):
         """The base network's parameters with the deltas in them."""
         # nothing flows into the base network itself
         given = {name: tensor.detach() for name, tensor in self.base.named_parameters()}
-        adapted = {name: self.config.gamma * given[name] + delta for name, delta in adaptation.deltas.items()}
+        adapted = {
+            name: self.config.gamma * given[name] + delta
+            for name, delta in adaptation.deltas.items()
+        }
         return {**given, **adapted}
 
     def export(self, adaptation: Adaptation) -> dict[str, Tensor]:
         """The adapted network with its classifier as a plain state dict, under torchvision's names.
 
-        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and give the same logits for
-        images in [0, 1] less the base network's ``mean``, divided by its ``std``; by cosine, logits that rank classes alike.
-        So does ``squeezenet1_1(num_classes=k)`` once ``classifier[2] = nn.Identity()``: torchvision's clips each position of
-        the map of logits at 0 before it averages. With ``base.stages`` no network of torchvision is like it: the classifier
-        is called ``classifier.weight`` and ``.bias``, which torchvision's networks refuse, and is for the averages of those stages.
+        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and
+        give the same logits for images in [0, 1] less the base network's ``mean``, divided by its
+        ``std``; by cosine, logits that rank classes alike. So does ``squeezenet1_1(num_classes=k)``
+        once ``classifier[2] = nn.Identity()``: torchvision's clips each position of the map of
+        logits at 0 before it averages. With ``base.stages`` no network of torchvision is like it:
+        the classifier is called ``classifier.weight`` and ``.bias``, which torchvision's networks
+        refuse, and is for the averages of those stages.
 
         Args:
             adaptation: As :meth:`adapt` gives it.
 
         Returns:
-            Tensors on the CPU that share memory with nothing. ``small_cnn`` adds ``classifier.weight`` and ``.bias`` to its own.
+            Tensors on the CPU that share memory with nothing. ``small_cnn`` adds
+            ``classifier.weight`` and ``.bias`` to its own.
         """
-        state = {**self.base.state_dict(), **self._adapted(adaptation), **self.base.classifier_state(*self._classifier(adaptation))}
+        state = {
+            **self.base.state_dict(),
+            **self._adapted(adaptation),
+            **self.base.classifier_state(*self._classifier(adaptation)),
+        }
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
     def class_scores(self, features: Tensor) -> Tensor:
@@ -284,7 +342,10 @@ class N3(ZeroShotMethod):
             orders = [torch.arange(len(self.seen_mask), device=self.device)]
         else:
             generator = torch.Generator().manual_seed(0)
-            shuffled = [torch.randperm(len(self.unseen), generator=generator) for _ in range(self._orders - 1)]
+            shuffled = [
+                torch.randperm(len(self.unseen), generator=generator)
+                for _ in range(self._orders - 1)
+            ]
             orders = [self.unseen, *(self.unseen[order.to(self.device)] for order in shuffled)]
         return [(order, self.adapt(order)) for order in orders]
 
@@ -312,7 +373,9 @@ class N3(ZeroShotMethod):
             # in single precision, as where the weights are given
             with torch.autocast(self.device.type, enabled=False):
                 self._measure_features(self.trainer.datamodule)  # type: ignore[attr-defined]
-                distributed.average([self.centre] if self.whitening is None else [self.centre, self.whitening])
+                distributed.average(
+                    [self.centre] if self.whitening is None else [self.centre, self.whitening]
+                )
         self._set_learning_rate()
         losses = self.losses(batch)
         self.descend(losses["cross_entropy"], self._optimizers[-1])
@@ -344,13 +407,25 @@ class N3(ZeroShotMethod):
             base = [torch.optim.Adam(parameters, lr=config.base_learning_rate, fused=True)]
         parts = [*self.semantic_encoder.named_parameters(), *self.adapter.named_parameters()]
         groups: list[dict[str, Any]] = [
-            {"params": [p for name, p in parts if name != "mu"], "lr": config.learning_rate, "weight_decay": config.weight_decay},
-            # Adam moves every number by about its learning rate, and mu is small: with the others' it would grow tenfold at once
-            {"params": [p for name, p in parts if name == "mu" and p.requires_grad], "lr": config.mu_learning_rate, "weight_decay": 0.0},
+            {
+                "params": [p for name, p in parts if name != "mu"],
+                "lr": config.learning_rate,
+                "weight_decay": config.weight_decay,
+            },
+            # Adam moves every number by about its learning rate, and mu is small: with the others'
+            # it would grow tenfold at once
+            {
+                "params": [p for name, p in parts if name == "mu" and p.requires_grad],
+                "lr": config.mu_learning_rate,
+                "weight_decay": 0.0,
+            },
         ]
         for group in groups:
             group["initial_lr"] = group["lr"]
-        return [*base, torch.optim.AdamW([group for group in groups if group["params"]], fused=True)]
+        return [
+            *base,
+            torch.optim.AdamW([group for group in groups if group["params"]], fused=True),
+        ]
 
     @property
     def _optimizers(self) -> Sequence[Any]:
@@ -417,7 +492,9 @@ class N3(ZeroShotMethod):
             if number == 0:
                 first = predicted
                 ranked = logits.topk(min(5, len(order)), dim=1).indices
-                self.top5.update(torch.where((ranked == target[:, None]).any(1), target, -1), target)
+                self.top5.update(
+                    torch.where((ranked == target[:, None]).any(1), target, -1), target
+                )
                 if len(order) > 1:
                     self.average_precision.update(logits.softmax(1), target)
         return is_unseen, first
@@ -431,7 +508,9 @@ class N3(ZeroShotMethod):
         accuracies = 100 * self._accuracies()
         return {
             "zsl_top5": 100 * float(self.top5.compute()),
-            "zsl_average_precision": 100 * float(self.average_precision.compute()) if len(self.unseen) > 1 else 100.0,
+            "zsl_average_precision": 100 * float(self.average_precision.compute())
+            if len(self.unseen) > 1
+            else 100.0,
             "zsl_top1_lowest": float(accuracies.min()),
             "zsl_top1_highest": float(accuracies.max()),
         }
@@ -455,11 +534,23 @@ class N3(ZeroShotMethod):
         kinds = {tensor.name: tensor.kind for tensor in self.base.tensors}
         given = dict(self.base.named_parameters())
         norms = [
-            TensorNorms(name, kinds[name], float(self.config.gamma * given[name].norm()), float(delta.norm()))
+            TensorNorms(
+                name,
+                kinds[name],
+                float(self.config.gamma * given[name].norm()),
+                float(delta.norm()),
+            )
             for name, delta in adaptation.deltas.items()
         ]
-        return [*norms, TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm()))]
+        return [
+            *norms,
+            TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm())),
+        ]
 
 
 def _seen_texts(classes: ClassSpace) -> list[str]:
-    return [text for text, is_seen in zip(classes.descriptions, classes.seen_mask, strict=True) if is_seen]
+    return [
+        text
+        for text, is_seen in zip(classes.descriptions, classes.seen_mask, strict=True)
+        if is_seen
+    ]

@@ -10,13 +10,21 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.methods.base import Pretraining
 from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
 
 #: what shapes fine-tuning and nothing before it
 FINE_TUNING_KEYS = (
-    *("fine_tune_steps", "fine_tune_batch_size", "fine_tune_learning_rate", "init_from", "g", "delta", "p"),
+    *(
+        "fine_tune_steps",
+        "fine_tune_batch_size",
+        "fine_tune_learning_rate",
+        "init_from",
+        "g",
+        "delta",
+        "p",
+    ),
     *("decoder_samples", "generate_with_dropout", "restore_best"),
 )
 
@@ -49,13 +57,13 @@ class SGALConfig(MMVAEConfig):
     def _needs_pretraining(self) -> SGALConfig:
         if self.steps == 0 and self.init_from is None:
             raise ValueError(
-                "learning from generated samples diverges without pre-training; set method.steps (mmVAE steps) above 0, "
-                "or give a trained mmVAE: method.init_from=<checkpoint>"
+                "learning from generated samples diverges without pre-training; set method.steps "
+                "(mmVAE steps) above 0, or give a trained mmVAE: method.init_from=<checkpoint>"
             )
         if self.generate_with_dropout and (self.decoder_dropout == 0 or not self.decoder_hidden):
             raise ValueError(
-                "method.generate_with_dropout=true needs dropout in the decoder: set method.decoder_dropout above 0 "
-                "and give it a hidden layer (method.decoder_hidden)"
+                "method.generate_with_dropout=true needs dropout in the decoder: set "
+                "method.decoder_dropout above 0 and give it a hidden layer (method.decoder_hidden)"
             )
         return self
 
@@ -84,7 +92,11 @@ class SGAL(MMVAE):
 
     def samples_after(self, step: int) -> int:
         """A batch; twice that in fine-tuning, where the extra seen-only step has samples of its own."""
-        return self.config.batch_size if step < self.config.steps else 2 * self.config.fine_tune_batch_size
+        return (
+            self.config.batch_size
+            if step < self.config.steps
+            else 2 * self.config.fine_tune_batch_size
+        )
 
     @property
     def milestones(self) -> tuple[int, ...]:
@@ -115,7 +127,9 @@ class SGAL(MMVAE):
         share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
         real = round(size * (1 - share))
         features, labels = self._generate_unseen(size - real)
-        losses = self.losses(torch.cat([batch.inputs[:real], features]), torch.cat([batch.labels[:real], labels]))
+        losses = self.losses(
+            torch.cat([batch.inputs[:real], features]), torch.cat([batch.labels[:real], labels])
+        )
         self.descend(losses["total"], self.optimizers())
         return losses
 
@@ -123,12 +137,18 @@ class SGAL(MMVAE):
         """E-step: features of unseen classes drawn uniformly, from the present networks; ``([n, D], [n])``."""
         labels = self.unseen[torch.randint(len(self.unseen), (draws,), device=self.device)]
         copies = self.config.decoder_samples
-        features = self.networks.generate(self.semantics[labels], samples=copies, decoder_dropout=self.config.generate_with_dropout)
+        features = self.networks.generate(
+            self.semantics[labels],
+            samples=copies,
+            decoder_dropout=self.config.generate_with_dropout,
+        )
         return features, labels.repeat(copies)
 
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:
         """Sample features as fine-tuning does: with ``generate_with_dropout`` from other decoder weights each time (Eq. 9)."""
-        return super().generate(semantics, samples, **{"decoder_dropout": self.config.generate_with_dropout, **options})
+        return super().generate(
+            semantics, samples, **{"decoder_dropout": self.config.generate_with_dropout, **options}
+        )
 
     def _start_fine_tuning(self) -> None:
         """A fresh optimiser, and no dropout in the prior network (paper, section 4.2)."""
@@ -148,10 +168,16 @@ class SGAL(MMVAE):
 
     def after_check(self, *, improved: bool) -> None:
         """Keep the best weights of the fine-tuning; go back to them when a check does not improve on them."""
-        if self.step < self.config.steps or not (self.config.restore_best or self.step == self.config.steps):
+        if self.step < self.config.steps or not (
+            self.config.restore_best or self.step == self.config.steps
+        ):
             return
-        if improved:  # the end of pre-training always is; its state is the same whether or not fine-tuning restores
-            self._best_weights = {name: value.detach().clone() for name, value in self.networks.state_dict().items()}
+        # the end of pre-training always is; its state is the same whether or not fine-tuning
+        # restores
+        if improved:
+            self._best_weights = {
+                name: value.detach().clone() for name, value in self.networks.state_dict().items()
+            }
         elif self._best_weights is not None and self.best is not None:
             self.networks.load_state_dict(self._best_weights)
             self._undone = self.step - self.best.effective_step

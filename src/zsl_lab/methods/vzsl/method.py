@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.datamodule import Batch, ClassSpace
+from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
@@ -52,12 +52,25 @@ class VZSL(ZeroShotMethod):
     def __init__(self, config: VZSLConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
         latent = config.latent_dim
-        self.encoder = mlp([feature_dim, *config.encoder_hidden, 2 * latent], dropout=config.dropout, batch_norm=False)
+        self.encoder = mlp(
+            [feature_dim, *config.encoder_hidden, 2 * latent],
+            dropout=config.dropout,
+            batch_norm=False,
+        )
         self.decoder = (
-            mlp([latent, *config.decoder_hidden, feature_dim], dropout=config.dropout, batch_norm=False) if config.reconstruction else None
+            mlp(
+                [latent, *config.decoder_hidden, feature_dim],
+                dropout=config.dropout,
+                batch_norm=False,
+            )
+            if config.reconstruction
+            else None
         )
         self.prior = LinearGaussianPrior(
-            self.semantics[self.seen_mask], latent, bias=config.prior_bias, log_variance_limit=config.log_variance_limit
+            self.semantics[self.seen_mask],
+            latent,
+            bias=config.prior_bias,
+            log_variance_limit=config.log_variance_limit,
         )
 
     @property
@@ -92,15 +105,23 @@ class VZSL(ZeroShotMethod):
         config = self.config
         mean, log_variance = self.encode(features)
         prior_mean, prior_log_variance = self.prior(self.semantics)
-        terms = {"kl": kl_divergence(mean, log_variance, prior_mean[labels], prior_log_variance[labels]).mean()}
+        terms = {
+            "kl": kl_divergence(
+                mean, log_variance, prior_mean[labels], prior_log_variance[labels]
+            ).mean()
+        }
         total = terms["kl"]
         if self.decoder is not None:
             reconstruction = self.decoder(reparameterize(mean, log_variance))
-            terms["reconstruction"] = negative_log_likelihood(features, reconstruction, config.decoder_variance)
+            terms["reconstruction"] = negative_log_likelihood(
+                features, reconstruction, config.decoder_variance
+            )
             total = total + terms["reconstruction"]
         if config.lambda_ > 0:
             divergences = pairwise_kl_divergence(mean, log_variance, prior_mean, prior_log_variance)
-            terms["margin"] = margin(divergences, labels, self.seen_mask, exclude_true=config.exclude_true)
+            terms["margin"] = margin(
+                divergences, labels, self.seen_mask, exclude_true=config.exclude_true
+            )
             total = total + config.lambda_ * terms["margin"]
         return {"total": total, **terms}
 
@@ -113,7 +134,9 @@ class VZSL(ZeroShotMethod):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as in re-implementations; the fused kernel computes the same update."""
         config = self.config
-        return torch.optim.Adam(self.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True)
+        return torch.optim.Adam(
+            self.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True
+        )
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
@@ -123,11 +146,16 @@ class VZSL(ZeroShotMethod):
             ConfigError: There is no decoder.
         """
         if self.decoder is None:
-            raise ConfigError("method.reconstruction=false: without a decoder no features can be generated. Train with true.")
+            raise ConfigError(
+                "method.reconstruction=false: without a decoder no features can be generated. "
+                "Train with true."
+            )
         was_training = self.decoder.training
         self.decoder.eval()
         try:
-            mean, log_variance = (rows.repeat_interleave(samples, 0) for rows in self.prior(semantics))
+            mean, log_variance = (
+                rows.repeat_interleave(samples, 0) for rows in self.prior(semantics)
+            )
             features: Tensor = self.decoder(reparameterize(mean, log_variance))
         finally:
             self.decoder.train(was_training)

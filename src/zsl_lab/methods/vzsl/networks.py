@@ -9,8 +9,9 @@ from torch import Tensor, nn
 class LinearGaussianPrior(nn.Module):
     """p(z|a) = N(W_mu a, diag exp(W_sigma a)) (slides, "attribute-specific latent Gaussian").
 
-    Semantics are first divided by one number, so that the root mean square norm of the seen classes' is 1: attributes
-    from 0 to 100 and the same from 0 to 1 train alike. The number is kept with the weights.
+    Semantics are first divided by one number, so that the root mean square norm of the seen
+    classes' is 1: attributes from 0 to 100 and the same from 0 to 1 train alike. The number is kept
+    with the weights.
 
     Args:
         semantics: Semantics of the seen classes, ``[S, Q]``.
@@ -19,7 +20,9 @@ class LinearGaussianPrior(nn.Module):
         log_variance_limit: The log-variance is clamped to plus and minus this.
     """
 
-    def __init__(self, semantics: Tensor, latent_dim: int, *, bias: bool, log_variance_limit: float) -> None:
+    def __init__(
+        self, semantics: Tensor, latent_dim: int, *, bias: bool, log_variance_limit: float
+    ) -> None:
         super().__init__()
         norm = semantics.square().sum(1).mean().sqrt()
         self.register_buffer("norm", torch.where(norm > 0, norm, torch.ones_like(norm)))

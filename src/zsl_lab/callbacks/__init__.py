@@ -1,1 +1,0 @@
-"""What happens around training steps: checkpoints, the clock and the progress line."""

@@ -1,0 +1,1 @@
+"""``python -m zsl_lab.data``: the data tool."""

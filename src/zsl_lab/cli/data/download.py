@@ -1,0 +1,353 @@
+"""``python -m zsl_lab.data download``: fetch an archive, take the wanted files out of it, check them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from zsl_lab.console.parsers import Parser, console, say
+from zsl_lab.data.files.mat import read_mat
+from zsl_lab.data.public import archive as zip_archive
+from zsl_lab.data.public import transfer
+from zsl_lab.data.public.sources import (
+    FEATURES,
+    PUBLIC,
+    SPLITS,
+    Archive,
+    Source,
+    check_choice,
+    default_data_dir,
+)
+from zsl_lab.errors import ConfigError, DataError, OutputError
+from zsl_lab.files.atomic import reason
+from zsl_lab.files.hashing import md5_file
+
+PROG = "python -m zsl_lab.data download"
+DESCRIPTION = """\
+Fetch a benchmark from where it is published, take its files out of the archive, check them and show what they hold.
+
+An interrupted download goes on with the same command. Files that are here and intact are left alone. Several benchmarks are in
+one archive: with --keep-archive it stays in the data folder, and the next of them is taken from there."""
+EXAMPLES = f"""\
+examples:
+  {PROG} awa2 --data-dir DIR                   DIR/AWA2/res101.mat and att_splits.mat
+  {PROG} cub --data-dir DIR --keep-archive     DIR/xlsa17.zip stays, for awa1, awa2, sun and apy
+  {PROG} flo --data-dir DIR --url https://HOST/cvpr18xian.zip
+"""
+_INTERRUPTED = 130
+#: seconds from one line about the progress to the next, where there is no terminal
+_EVERY = 5.0
+# of version 5 and of version 7.3
+_MATLAB = (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")
+_FIELDS = {
+    FEATURES: ["features", "labels"],
+    SPLITS: ["att", "trainval_loc", "test_seen_loc", "test_unseen_loc"],
+}
+_ZIP = b"PK\x03\x04"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Raises:
+        ZslLabError: As a sentence.
+    """
+    parser = Parser(PROG, DESCRIPTION, EXAMPLES)
+    parser.add_argument("dataset", metavar="DATASET", help=f"one of {', '.join(PUBLIC)}")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        type=Path,
+        default=default_data_dir(),
+        help="holds a folder per benchmark (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        nargs="+",
+        action="extend",
+        help="where the archive is, in order; the known places are not asked then",
+    )
+    parser.add_argument(
+        "--keep-archive", action="store_true", help="leave the archive in the data folder"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that are here and intact"
+    )
+    options = parser.parse(arguments)
+    name, data_dir = options.dataset, options.data_dir.expanduser()
+    check_choice(name)
+    if name not in PUBLIC:
+        raise ConfigError(
+            f"{name}: there is nothing to download; `python -m zsl_lab.data list` says what it "
+            f"needs. Public: {', '.join(PUBLIC)}."
+        )
+    for url in options.url or ():
+        try:
+            transfer.check_url(url)
+        except transfer.TransferError as error:
+            raise ConfigError(f"--url: {error}.") from error
+    command = shlex.join([*PROG.split(), *arguments])
+    try:
+        download(
+            PUBLIC[name],
+            data_dir,
+            options.url,
+            keep_archive=options.keep_archive,
+            overwrite=options.overwrite,
+        )
+    except KeyboardInterrupt:
+        kept = [part for part in _parts(PUBLIC[name].archive, data_dir) if transfer.size_of(part)]
+        what = "".join(
+            f" {transfer.size_of(part) / 1e6:,.1f} MB are kept in {part}." for part in kept
+        )
+        say(f"Interrupted.{what} This goes on: {command}")
+        return _INTERRUPTED
+    from zsl_lab.cli.data import info
+
+    return info.main([name, "--data-dir", str(data_dir)])
+
+
+def download(
+    source: Source,
+    data_dir: Path,
+    urls: Sequence[str] | None = None,
+    *,
+    keep_archive: bool = False,
+    overwrite: bool = False,
+    patience: transfer.Patience = transfer.PATIENCE,
+) -> None:
+    """Get the files of a benchmark that are not here, or not intact.
+
+    Args:
+        source: The benchmark.
+        data_dir: The folder that holds one folder per benchmark.
+        urls: Where the archive is, in order; None takes the known places.
+        keep_archive: Whether the archive stays in the data folder.
+        overwrite: Whether intact files are replaced too.
+        patience: How long to bear with a server.
+
+    Raises:
+        DataError: No source gave an intact archive with the wanted files; nothing that was here has
+            changed.
+        OutputError: The disk is full, the folder cannot be written, or another download is at it.
+    """
+    with _locked(data_dir, source.archive):
+        folder = data_dir / source.folder
+        _sweep(folder, (*source.wanted, *source.extra))
+        intact = [
+            file
+            for file in (*source.wanted, *source.extra)
+            if not overwrite and _is_intact(folder / file)
+        ]
+        if set(source.wanted) <= set(intact):
+            say(
+                f"{folder}: {' and '.join(source.wanted)} are here and intact; --overwrite "
+                "replaces them."
+            )
+            return
+        kept = data_dir / source.archive.name
+        failures: list[str] = []
+        if kept.is_file():
+            say(f"{kept} is here: no download is needed.")
+            try:
+                _unpack(source, kept, folder, intact)
+                return
+            except DataError as error:
+                say(f"{error} The archive is downloaded instead.")
+                failures.append(str(error))
+        for url in urls or source.archive.urls:
+            part = _part(source.archive, data_dir, url)
+            try:
+                _fetch(url, part, patience)
+                _unpack(source, part, folder, intact)
+            except transfer.TransferError as error:
+                failures.append(f"{url}: {error}.")
+            # what has arrived is whole and useless
+            except DataError as error:
+                transfer.discard(part)
+                failures.append(f"{url}: {error}")
+            else:
+                _put_away(part, kept if keep_archive else None)
+                for other in _parts(source.archive, data_dir):
+                    transfer.discard(other)
+                return
+            say(failures[-1])
+        raise DataError(_unavailable(source, data_dir, failures))
+
+
+def _fetch(url: str, part: Path, patience: transfer.Patience) -> None:
+    have = transfer.size_of(part)
+    say(f"From {url}" + (f", going on at {have / 1e6:,.1f} MB" if have else ""))
+    with _meter() as progress:
+        transfer.fetch(url, part, _ZIP, progress, patience)
+
+
+def _unpack(source: Source, archive: Path, folder: Path, intact: list[str]) -> None:
+    """Take what is not intact out of an archive, and say what it is."""
+    ends = {file: f"{source.folder}/{file}" for file in (*source.wanted, *source.extra)}
+    found = zip_archive.find(
+        archive, [ends[file] for file in source.wanted], [ends[file] for file in source.extra]
+    )
+    members = {file: found[end] for file, end in ends.items() if end in found}
+    targets = {folder / file: member for file, member in members.items() if file not in intact}
+    transfer.check_space(folder.parent, sum(member.file_size for member in targets.values()))
+    zip_archive.extract(archive, targets, _MATLAB)
+    for file in ends:
+        path = folder / file
+        if path in targets:
+            md5 = md5_file(path)
+            say(
+                f"{path}: {path.stat().st_size / 1e6:,.1f} MB, md5 {md5}: "
+                f"{source.version(file, md5)}."
+            )
+        elif file in members and zip_archive.crc32(path) != members[file].CRC:
+            say(f"{path}: it is not the archive's, and is left alone; --overwrite replaces it.")
+        elif file not in members and not path.exists():
+            say(f"{path}: not in the archive; it is {source.extra[file]}.")
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether a file can be read."""
+    if not path.exists():
+        return False
+    try:
+        read_mat(path, _FIELDS.get(path.name, ["att"]))
+    except DataError as error:
+        say(f"{error} It is replaced once an intact one is here.")
+        return False
+    return True
+
+
+def _part(archive: Archive, data_dir: Path, url: str) -> Path:
+    """Where the bytes of one address are collected: another server may have another version."""
+    return data_dir / f"{archive.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
+
+
+def _parts(archive: Archive, data_dir: Path) -> list[Path]:
+    return sorted(data_dir.glob(f"{archive.name}.*.part"))
+
+
+def _put_away(part: Path, kept: Path | None) -> None:
+    if kept is not None:
+        try:
+            os.replace(part, kept)
+        except OSError as error:
+            raise OutputError(f"Cannot write {kept}: {reason(error)}.") from error
+        say(f"{kept} is kept: other benchmarks in it need no download.")
+    transfer.discard(part)
+
+
+def _sweep(folder: Path, files: Sequence[str]) -> None:
+    """Remove what a download left that was killed while it wrote; the lock says that no other one is writing."""
+    for file in files:
+        for left in folder.glob(f".{file}.*.tmp"):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _unavailable(source: Source, data_dir: Path, failures: list[str]) -> str:
+    archive = source.archive
+    here = sum(transfer.size_of(part) for part in _parts(archive, data_dir))
+    kept = f" (what has arrived, {here / 1e6:,.1f} MB, is kept)" if here else ""
+    return (
+        f"{archive.name}: no source gave it; {len(failures)} tried, each named above. Try again "
+        f"later{kept}, name another place with --url"
+        f" URL, or get it by hand ({archive.page}) and put it at {data_dir / archive.name}: the "
+        "same command takes the files out of it."
+    )
+
+
+@contextmanager
+def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
+    place = data_dir / f".{archive.name}.lock"
+    try:
+        # the deepest first
+        made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(place))
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"{data_dir}: another download of {archive.name} into this folder is running. Wait for "
+            "its end, or choose another folder with --data-dir."
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to {data_dir}: {reason(error)}, with --data-dir."
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            # otherwise it stays: another download may have opened it, and would hold a lock that a
+            # third one does not see
+            if made and list(data_dir.iterdir()) == [place]:
+                place.unlink()
+        lock.release()
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+@contextmanager
+def _meter() -> Iterator[transfer.Progress]:
+    """Shows how far a download is: a bar in a terminal, a line every few seconds elsewhere."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _Lines()
+        return
+    columns = (
+        TextColumn("  "),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen) as bar:
+        task = bar.add_task("", total=None)
+        last = [-1]
+
+        def show(have: int, size: int | None) -> None:
+            # what was here before says nothing about the speed
+            if last[0] < 0 or have < last[0]:
+                bar.reset(task, completed=have, total=size)
+            bar.update(task, completed=have, total=size)
+            last[0] = have
+
+        yield show
+
+
+class _Lines:
+    """Progress as lines of text."""
+
+    def __init__(self) -> None:
+        self.start: tuple[float, int] | None = None
+        self.last = time.monotonic()
+
+    def __call__(self, have: int, size: int | None) -> None:
+        now = time.monotonic()
+        if self.start is None or have < self.start[1]:
+            self.start = (now, have)
+        if now - self.last < _EVERY:
+            return
+        self.last = now
+        speed = (have - self.start[1]) / (now - self.start[0])
+        of = f" of {size / 1e6:,.0f}" if size else ""
+        left = f", {(size - have) / speed:,.0f} s left" if size and speed else ""
+        say(f"  {have / 1e6:,.0f}{of} MB, {speed / 1e6:,.1f} MB/s{left}")

@@ -1,0 +1,276 @@
+"""``python -m zsl_lab.data list``: what there is, what of it is here, and how to get the rest."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from zsl_lab.console.parsers import Parser, console
+from zsl_lab.data.public.sources import (
+    NOT_STATED,
+    PUBLIC,
+    Source,
+    choices,
+    default_data_dir,
+    download_command,
+    settings,
+)
+from zsl_lab.errors import ConfigError
+
+PROG = "python -m zsl_lab.data list"
+DESCRIPTION = "Every dataset: its counts, what describes its classes, its terms, what of it is on the disk and how to get the rest."
+EXAMPLES = f"""\
+examples:
+  {PROG}                   in `data`, or where ZSL_LAB_DATA says
+  {PROG} --data-dir DIR
+"""
+_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset, as the list shows it.
+
+    Attributes:
+        name: As ``dataset=`` has it.
+        samples: How many; None where it depends on the user.
+        seen: Number of seen classes; None likewise. Likewise ``unseen``.
+        semantics: Kinds of class semantics with their dimensions.
+        state: Whether it is on the disk, in a word or two.
+        here: Files on the disk, with their sizes where they are known.
+        missing: Files that are not there, and that a run would take.
+        command: What gets them; empty where nothing is missing.
+        terms: What its authors say of its use.
+    """
+
+    name: str
+    samples: int | None
+    seen: int | None
+    unseen: int | None
+    semantics: str
+    state: str
+    here: tuple[str, ...]
+    missing: tuple[str, ...]
+    command: str
+    terms: str
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Raises:
+        ZslLabError: As a sentence.
+    """
+    parser = Parser(PROG, DESCRIPTION, EXAMPLES)
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        type=Path,
+        default=default_data_dir(),
+        help="holds a folder per benchmark (default: %(default)s)",
+    )
+    data_dir = parser.parse(arguments).data_dir.expanduser()
+    if data_dir.is_file():
+        raise ConfigError(
+            f"{data_dir}: found a file; expected the folder that holds a folder per benchmark. "
+            "Name it with --data-dir, or in the environment variable ZSL_LAB_DATA."
+        )
+    found = entries(data_dir)
+    screen = console()
+    # a narrow terminal breaks the table's lines, rather than the table losing words
+    screen.width = max(screen.width, _WIDTH)
+    screen.print(
+        f"data folder: {data_dir.absolute()}" + ("" if data_dir.is_dir() else " (not there yet)"),
+        soft_wrap=True,
+    )
+    deeper = data_dir / "xlsa17" / "data"
+    if deeper.is_dir():
+        screen.print(
+            f"There are benchmarks in {deeper.absolute()} too: --data-dir (in a run, "
+            "paths.data_dir) chooses them.",
+            soft_wrap=True,
+        )
+    screen.print()
+    screen.print(_table(found))
+    sections = {
+        "files": _files(found, screen.width - 2),
+        "to get what is missing": _commands(found),
+        "archives": _archives(),
+        "terms of images and annotations": _terms(found),
+    }
+    for title, lines in sections.items():
+        screen.print()
+        screen.print(f"{title}:", style="bold")
+        for line in lines:
+            screen.print(f"  {line}", soft_wrap=True)
+    return 0
+
+
+def entries(data_dir: Path) -> list[Entry]:
+    """Every dataset that ``dataset=`` may be, public benchmarks first."""
+    return [
+        _public(name, PUBLIC[name], data_dir) if name in PUBLIC else _other(name, data_dir)
+        for name in choices()
+    ]
+
+
+def _public(name: str, source: Source, data_dir: Path) -> Entry:
+    counts = settings(name)["counts"]
+    folder = data_dir / source.folder
+    here = (
+        {path.name: path.stat().st_size for path in sorted(folder.glob("*.mat"))}
+        if folder.is_dir()
+        else {}
+    )
+    missing = [file for file in source.wanted if file not in here]
+    optional = [f"{file} (optional)" for file in source.extra if file not in here]
+    dimensions = ", ".join(
+        f"{kind} {'1024' if kind == 'sent' else counts['semantic_dim']}"
+        for kind in source.semantics
+    )
+    return Entry(
+        name=name,
+        samples=counts["samples"],
+        seen=counts["seen"],
+        unseen=counts["unseen"],
+        semantics=dimensions,
+        state=_state(here, missing),
+        here=tuple(f"{file} ({size / 1e6:,.1f} MB)" for file, size in here.items()),
+        missing=(*missing, *optional),
+        command=download_command(name, data_dir) if missing else "",
+        terms=source.terms,
+    )
+
+
+def _state(here: Collection[str], missing: Collection[str]) -> str:
+    return "yes" if not missing else "in part" if here else "no"
+
+
+def _other(name: str, data_dir: Path) -> Entry:
+    """The embedded ones, pictures, the user's own."""
+    keys = settings(name)
+    entry = Entry(name, None, None, None, "", "", (), (), "", NOT_STATED)
+    describe = {"digits": _digits, "synthetic": _synthetic, "flowers": _flowers, "own": _own}.get(
+        name
+    )
+    return entry if describe is None else describe(keys, data_dir)
+
+
+def _digits(keys: dict[str, Any], data_dir: Path) -> Entry:
+    unseen = len(keys["unseen"])
+    terms = "carried by scikit-learn (BSD-3-Clause)"
+    return Entry("digits", 1797, 10 - unseen, unseen, "segments 9", "embedded", (), (), "", terms)
+
+
+def _synthetic(keys: dict[str, Any], data_dir: Path) -> Entry:
+    classes, unseen = keys["classes"], keys["unseen"]
+    samples = classes * keys["samples_per_class"]
+    return Entry(
+        "synthetic",
+        samples,
+        classes - unseen,
+        unseen,
+        f"drawn {keys['semantic_dim']}",
+        "embedded",
+        (),
+        (),
+        "",
+        "none",
+    )
+
+
+def _flowers(keys: dict[str, Any], data_dir: Path) -> Entry:
+    counts = settings("flo")["counts"]
+    folder = data_dir / (keys["folder"] or keys["name"])
+    places = [(folder, keys[key]) for key in ("images", "labels", "descriptions")]
+    places += [(data_dir, keys[key]) for key in ("split_file", "image_order") if keys[key]]
+    here = tuple(place for base, place in places if (base / place).exists())
+    missing = tuple(place for base, place in places if not (base / place).exists())
+    return Entry(
+        name="flowers",
+        samples=counts["samples"],
+        seen=counts["seen"],
+        unseen=counts["unseen"],
+        semantics="a text each",
+        state=_state(here, missing),
+        here=here,
+        missing=missing,
+        command="the photographs are at https://www.robots.ox.ac.uk/~vgg/data/flowers/102/, "
+        "conf/dataset/flowers.yaml explains the rest",
+        terms=NOT_STATED,
+    )
+
+
+def _own(keys: dict[str, Any], data_dir: Path) -> Entry:
+    command = "python -m zsl_lab.data extract (of images) or convert (of .mat files) makes a FILE; dataset.path=FILE"
+    return Entry("own", None, None, None, "yours", "-", (), (), command, "yours")
+
+
+def _table(found: Sequence[Entry]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("dataset", "samples", "classes", "semantics", "on disk"):
+        table.add_column(
+            name, justify="right" if name in ("samples", "classes") else "left", no_wrap=True
+        )
+    for entry in found:
+        classes = "" if entry.seen is None else f"{entry.seen} + {entry.unseen}"
+        samples = "" if entry.samples is None else f"{entry.samples:,}"
+        table.add_row(entry.name, samples, classes, entry.semantics, entry.state)
+    return table
+
+
+def _files(found: Sequence[Entry], columns: int) -> list[str]:
+    """What is here and what is missing, in lines of at most so many columns; no name is broken."""
+    width = max(len(entry.name) for entry in found) + 2
+    lines = []
+    for entry in found:
+        parts = {"on disk": entry.here, "missing": entry.missing}
+        # spaces in names are hidden from the wrapping
+        texts = [
+            f"{what}: {', '.join(name.replace(' ', chr(0)) for name in names)}"
+            for what, names in parts.items()
+            if names
+        ]
+        wrapped = textwrap.wrap(
+            "; ".join(texts), columns - width, break_long_words=False, break_on_hyphens=False
+        )
+        lines += [
+            f"{'' if i else entry.name:{width}}{line.replace(chr(0), ' ')}"
+            for i, line in enumerate(wrapped)
+        ]
+    return lines
+
+
+def _commands(found: Sequence[Entry]) -> list[str]:
+    width = max(len(entry.name) for entry in found)
+    return [f"{entry.name:{width}}  {entry.command}" for entry in found if entry.command]
+
+
+def _archives() -> list[str]:
+    lines = []
+    for archive in dict.fromkeys(source.archive for source in PUBLIC.values()):
+        names = [name for name, source in PUBLIC.items() if source.archive is archive]
+        kept = "; --keep-archive fetches it once for all of them" if len(names) > 1 else ""
+        lines.append(
+            f"{archive.name} ({archive.size or 'size ' + NOT_STATED}): {', '.join(names)}{kept}"
+        )
+        lines.append(f"  {archive.page}")
+    for name, source in PUBLIC.items():
+        lines += [
+            f"{file} of {name}, for dataset.semantics=sent: {place}"
+            for file, place in source.extra.items()
+        ]
+    return lines
+
+
+def _terms(found: Sequence[Entry]) -> list[str]:
+    by_terms: dict[str, list[str]] = {}
+    for entry in found:
+        by_terms.setdefault(entry.terms, []).append(entry.name)
+    return [f"{', '.join(names)}: {terms}" for terms, names in by_terms.items()]

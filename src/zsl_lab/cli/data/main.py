@@ -1,0 +1,110 @@
+"""``python -m zsl_lab.data``: finds the command's module, which parses the rest and does the work.
+
+A module is imported only once its command is asked for, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import NamedTuple, TextIO
+
+from zsl_lab.console.parsers import console, exit_code, say
+from zsl_lab.errors import ConfigError, ZslLabError, nearest
+
+PROG = "python -m zsl_lab.data"
+
+
+class Command(NamedTuple):
+    """A command: the module that has ``main(arguments) -> exit code``, and a line of help."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "list": Command(
+        "listing",
+        "every dataset: its counts, its terms, what of it is on the disk and the command that gets "
+        "the rest",
+    ),
+    "info": Command("info", "one dataset: what its files hold, checked"),
+    "download": Command("download", "fetch a benchmark from where it is published"),
+    "convert": Command("convert", "a benchmark between .mat files and one HDF5 file"),
+    "extract": Command(
+        "extract", "make a benchmark from a folder of images and a table of classes"
+    ),
+}
+EXAMPLES = f"""\
+examples:
+  {PROG} list                                     what there is, what of it is here
+  {PROG} info flo --data-dir DIR                  counts, ranges, split version, leaks of one benchmark
+  {PROG} download awa2 --data-dir DIR             from the public sources, checked
+  {PROG} convert DIR/AWA2 awa2.h5                 one file that h5py alone can read; and back: convert awa2.h5 FOLDER
+  {PROG} extract --images DIR --classes classes.csv --backbone resnet50 my.h5
+  python -m zsl_lab dataset.path=my.h5                            trains on it
+
+`{PROG} COMMAND --help` explains one of them.
+"""
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What was typed; None takes the process's.
+
+    Returns:
+        The exit code: 0, 1 where something could not be done, 2 for a wrong command.
+    """
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    warnings.showwarning = _show_warning
+    try:
+        if name in ("--help", "-h"):
+            _print_help()
+            return 0
+        if name not in COMMANDS:
+            near = nearest(name, COMMANDS)
+            hint = f"Did you mean {near[0]}?" if near else f"Commands: {', '.join(COMMANDS)}."
+            raise ConfigError(f"{name}: there is no such command. {hint}")
+        if arguments is None:
+            signal.signal(signal.SIGTERM, _on_sigterm)
+        code = import_module(f"zsl_lab.cli.data.{COMMANDS[name].module}").main(rest)
+        assert isinstance(code, int)
+        return code
+    except ZslLabError as error:
+        say(str(error))
+        return exit_code(error)
+    except KeyboardInterrupt:
+        say("Interrupted. The same command goes on where that is possible.")
+        return _INTERRUPTED
+
+
+def _print_help() -> None:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
+    console().print(
+        f"usage: {PROG} COMMAND ...\n\ncommands:\n" + "\n".join(lines) + f"\n\n{EXAMPLES}",
+        soft_wrap=True,
+        end="",
+    )
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    say(f"Warning: {message}")

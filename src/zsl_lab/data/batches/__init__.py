@@ -1,0 +1,1 @@
+"""Data modules: the batches of one phase of training."""

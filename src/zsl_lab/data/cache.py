@@ -1,0 +1,79 @@
+"""The cache: benchmarks as HDF5 files in the layout of :mod:`zsl_lab.data.files.benchmark_file`, each with the one kind of semantics that was chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.files import benchmark_file as hdf5
+from zsl_lab.errors import DataError
+
+_KIND = "chosen"
+
+
+def save(benchmark: FeatureBenchmark, path: Path) -> None:
+    """Write a benchmark, completely or not at all.
+
+    Args:
+        benchmark: What to write.
+        path: The file, which is replaced if it exists; its folder is made if it doesn't.
+
+    Raises:
+        OutputError: If the folder cannot be written or the disk is full; nothing half-written
+            remains.
+    """
+    content = hdf5.BenchmarkFile(
+        name=benchmark.name,
+        features=benchmark.features,
+        labels=benchmark.labels,
+        class_names=benchmark.class_names,
+        semantics={_KIND: benchmark.semantics},
+        trainval=benchmark.trainval,
+        test_seen=benchmark.test_seen,
+        test_unseen=benchmark.test_unseen,
+        validation_classes=benchmark.validation_classes,
+        recipe=benchmark.recipe,
+        provenance=benchmark.provenance,
+    )
+    hdf5.write(content, path, elsewhere="choose another folder with paths.cache_dir")
+
+
+def load(path: Path) -> FeatureBenchmark:
+    """Read a benchmark that :func:`save` wrote; peak memory is the arrays' own size and a few MiB.
+
+    Raises:
+        DataError: If the file is missing, of another format version, damaged or inconsistent.
+    """
+    content = hdf5.read(path, lean=True, remedy="")
+    return content.benchmark(_KIND, provenance=replace(content.provenance, sources={}))
+
+
+def cached(
+    name: str, key: Mapping[str, str], build: Callable[[], FeatureBenchmark], cache_dir: Path
+) -> FeatureBenchmark:
+    """The benchmark from the cache where it is there and intact; otherwise build it and store it.
+
+    Args:
+        name: Start of the cache file's name, for people who look into the folder.
+        key: All that the benchmark depends on: hashes of its sources, choices made in reading them.
+        build: Makes the benchmark from its sources.
+        cache_dir: The cache's folder.
+
+    Raises:
+        OutputError: If the cache cannot be written.
+    """
+    content = json.dumps({"format_version": str(hdf5.FORMAT_VERSION), **key}, sort_keys=True)
+    path = cache_dir / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:32]}.h5"
+    if path.exists():
+        try:
+            return load(path)
+        except DataError as error:
+            warnings.warn(f"The cache is rebuilt from its sources: {error}", stacklevel=2)
+    benchmark = build()
+    save(benchmark, path)
+    return benchmark

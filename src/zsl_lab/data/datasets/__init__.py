@@ -1,0 +1,1 @@
+"""What ``dataset=`` may be."""

@@ -1,0 +1,115 @@
+"""What a ``dataset`` configuration may say, and what it promises: a benchmark, and the batches of its phases."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zsl_lab.data.batches.features import FeatureDataModule, PhaseDataModule
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
+from zsl_lab.data.scaling import Normalization
+from zsl_lab.data.splits import Split
+from zsl_lab.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """Where data are looked for and where caches go.
+
+    Attributes:
+        data_dir: The folder that holds one folder per benchmark (``paths.data_dir``).
+        cache_dir: A writable folder for converted benchmarks (``paths.cache_dir``).
+    """
+
+    data_dir: Path
+    cache_dir: Path
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """How a dataset shows a picture and a text to a method.
+
+    Attributes:
+        resize: Side of the square that a picture is scaled to.
+        image_size: Side of the square that is cut from its centre.
+        channels: 1 or 3.
+        description_format: The text of a class, made of ``{name}`` and ``{description}``.
+    """
+
+    resize: int
+    image_size: int
+    channels: int
+    description_format: str
+
+
+class DatasetConfig(BaseModel, ABC):
+    """The keys that every dataset has; a kind of dataset adds its own and says what it can load.
+
+    Attributes:
+        name: The benchmark's name, also its folder's below ``paths.data_dir``.
+        split: ``proposed`` (the files' own) or ``random`` (the same numbers of classes, redrawn).
+        split_seed: The seed that redraws the unseen classes; used with ``split=random``.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str
+    split: Literal["proposed", "random"]
+    split_seed: int = Field(ge=0)
+
+    def sources(self, paths: DataPaths) -> tuple[Path, ...] | None:
+        """Every file that :meth:`load` or :meth:`load_images` reads, be it there or not; None where that is not known.
+
+        Jobs of a sweep that share a process read a benchmark anew where one of these has changed,
+        and always where they are not known.
+        """
+        return None
+
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
+        """Read, validate and return the benchmark of feature vectors with its own (proposed) split."""
+        raise ConfigError(
+            f"dataset={self.name} holds images and descriptions, and this method takes feature "
+            "vectors. Choose method=n3, which takes images, or a dataset with features "
+            "(dataset=flo, dataset.features=FILE)."
+        )
+
+    def load_images(self, paths: DataPaths) -> ImageBenchmark:
+        """Read, validate and return the benchmark of images and descriptions with its own (proposed) split."""
+        raise self._without_images()
+
+    def image_view(self) -> ImageView:
+        """How pictures and texts from elsewhere become like those of :meth:`load_images`."""
+        raise self._without_images()
+
+    def _without_images(self) -> ConfigError:
+        return ConfigError(
+            f"dataset={self.name} holds feature vectors, and this method takes images and a "
+            "description of each class. Choose dataset=flowers or dataset=digits, or a method "
+            "that takes features (method=sgal)."
+        )
+
+    @abstractmethod
+    def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
+        """Batches of one phase of a benchmark that :meth:`load` or :meth:`load_images` gave."""
+
+
+class FeatureDatasetConfig(DatasetConfig):
+    """The keys of a dataset of feature vectors.
+
+    Attributes:
+        normalize: How features are scaled, with statistics of the training samples only.
+        normalize_semantics: How class semantics are scaled, with statistics of the seen classes
+            only.
+    """
+
+    normalize: Normalization
+    normalize_semantics: Normalization
+
+    def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
+        """Scaled features on the training device."""
+        assert isinstance(benchmark, FeatureBenchmark)
+        return FeatureDataModule(benchmark, split, self.normalize, self.normalize_semantics)

@@ -1,0 +1,167 @@
+"""The embedded demonstration: scikit-learn's handwritten digits, described by the segments of a display, or in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import field_validator
+
+from zsl_lab.data.batches.features import PhaseDataModule
+from zsl_lab.data.batches.images import ImageDataModule
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray, Provenance
+from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig, ImageView
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.splits import Split, hold_out
+from zsl_lab.files.hashing import sha256_arrays
+
+# Which segments of a seven-segment display are lit, then closed loops and curved strokes of the
+# usual handwritten form, both halved so that every column lies in [0, 1].
+_ATTRIBUTES = (
+    "top",
+    "upper_right",
+    "lower_right",
+    "bottom",
+    "lower_left",
+    "upper_left",
+    "middle",
+    "loops",
+    "curves",
+)
+_SEMANTICS = (
+    (1, 1, 1, 1, 1, 1, 0, 0.5, 0.5),
+    (0, 1, 1, 0, 0, 0, 0, 0.0, 0.0),
+    (1, 1, 0, 1, 1, 0, 1, 0.0, 0.5),
+    (1, 1, 1, 1, 0, 0, 1, 0.0, 1.0),
+    (0, 1, 1, 0, 0, 1, 1, 0.0, 0.0),
+    (1, 0, 1, 1, 0, 1, 1, 0.0, 0.5),
+    (1, 0, 1, 1, 1, 1, 1, 0.5, 0.5),
+    (1, 1, 1, 0, 0, 0, 0, 0.0, 0.0),
+    (1, 1, 1, 1, 1, 1, 1, 1.0, 1.0),
+    (1, 1, 1, 1, 0, 1, 1, 0.5, 0.5),
+)
+# In words, where the line of the usual handwritten form passes, if a clock's face lies behind it (a
+# 1 by hand is in the middle, not on the right as a display's). The same word for the same place and
+# another for every other, so that whoever reads them, if only word by word, can put an unseen digit
+# together from seen ones.
+_DESCRIPTIONS = tuple(
+    f"On a clock's face, the line passes {places}."
+    for places in (
+        "eleven, twelve, one, three, five, six, seven and nine",
+        "twelve, the hub and six",
+        "eleven, twelve, one, the hub, seven, six and five",
+        "eleven, twelve, one, the hub, five and six",
+        "eleven, nine, the hub, three and six",
+        "one, twelve, eleven, nine, the hub, five, six and seven",
+        "twelve, nine, seven, six, five and the hub",
+        "eleven, twelve, one, the hub and six",
+        "one, twelve, eleven, the hub, five, six, seven, the hub and one",
+        "one, twelve, eleven, the hub, one, three and six",
+    )
+)
+_PIXEL_MAX = 16
+_SIDE = 8
+_TEST_SEEN_FRACTION = 0.2
+_HOLD_OUT_SEED = 0
+
+
+class DigitsDataset(FeatureDatasetConfig):
+    """1,797 images of 8 x 8 pixels, ten classes; no file is read and no download is needed.
+
+    A fifth of each seen class, always the same samples, is ``test_seen``.
+
+    Attributes:
+        unseen: The digits that are not trained on: different ones, at least 1, leaving at least 3
+            seen ones (two to train on while a third is held out for validation).
+    """
+
+    unseen: list[int]
+
+    @field_validator("unseen")
+    @classmethod
+    def _check_unseen(cls, unseen: list[int]) -> list[int]:
+        if not unseen or len(unseen) > 7:
+            raise ValueError(
+                f"found {len(unseen)} unseen digits; expected 1 to 7, to leave at least 3 seen ones"
+            )
+        outside = [digit for digit in unseen if not 0 <= digit <= 9]
+        if outside:
+            raise ValueError(
+                f"found {outside[0]} among the unseen digits; expected digits from 0 to 9"
+            )
+        if len(set(unseen)) != len(unseen):
+            raise ValueError(
+                f"found the same digit more than once in {unseen}; expected different digits"
+            )
+        return unseen
+
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """None: no file is read."""
+        return ()
+
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
+        """Build the benchmark: features are the pixels divided by 16, semantics ``[10, 9]``."""
+        pixels, labels = _samples()
+        features = (pixels / _PIXEL_MAX).astype(np.float32)
+        return FeatureBenchmark(
+            features=features,
+            semantics=np.array(_SEMANTICS, dtype=np.float32),
+            recipe=Recipe(attributes=list(_ATTRIBUTES)),
+            **self._split_of(labels, sha256_arrays(features)),
+        )
+
+    def load_images(self, paths: DataPaths) -> ImageBenchmark:
+        """Build the benchmark: uint8 images ``[1797, 8, 8, 1]``, and a sentence for each digit that says how it is written."""
+        pixels, labels = _samples()
+        images = np.rint(pixels * (255 / _PIXEL_MAX)).astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
+        sha256 = sha256_arrays(images, np.array(_DESCRIPTIONS))
+        return ImageBenchmark(
+            images=images, descriptions=_DESCRIPTIONS, **self._split_of(labels, sha256)
+        )
+
+    def image_view(self) -> ImageView:
+        """Eight by eight pixels, bright strokes on black."""
+        return ImageView(_SIDE, _SIDE, 1, "{description}")
+
+    def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
+        """Scaled features, or images as they are: eight pixels leave none to cut off, and a mirrored digit is another sign."""
+        if isinstance(benchmark, ImageBenchmark):
+            return ImageDataModule(benchmark, split, image_size=_SIDE, flip=False)
+        return super().data_module(benchmark, split)
+
+    def _split_of(self, labels: IntArray, sha256: str) -> dict[str, Any]:
+        """What the benchmark of features and that of images have in common."""
+        is_unseen = np.isin(labels, self.unseen)
+        trainval, test_seen = hold_out(
+            np.flatnonzero(~is_unseen),
+            labels,
+            _TEST_SEEN_FRACTION,
+            np.random.default_rng(_HOLD_OUT_SEED),
+        )
+        test_unseen = np.flatnonzero(is_unseen)
+        return {
+            "name": self.name,
+            "labels": labels,
+            "class_names": tuple(str(digit) for digit in range(10)),
+            "trainval": trainval,
+            "test_seen": test_seen,
+            "test_unseen": test_unseen,
+            "provenance": Provenance(
+                origin="scikit-learn's digits",
+                splits_sha256=sha256_arrays(trainval, test_seen, test_unseen),
+                features_sha256=sha256,
+                splits_version="unseen digits "
+                f"{', '.join(str(digit) for digit in sorted(self.unseen))}",
+            ),
+        }
+
+
+def _samples() -> tuple[npt.NDArray[np.float64], IntArray]:
+    """Pixels from 0 to 16, ``[1797, 64]``, and digits, ``[1797]``."""
+    # scikit-learn takes a second to import
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    return pixels, digits.astype(np.int64)

@@ -1,0 +1,57 @@
+"""A benchmark of the user's own: one HDF5 file, wherever it lies (``dataset.path=FILE``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.files import own_file
+from zsl_lab.errors import ConfigError
+
+
+class OwnDataset(FeatureDatasetConfig):
+    """A benchmark in the layout of :mod:`zsl_lab.data.files.benchmark_file`.
+
+    Attributes:
+        path: The file; a relative path starts at the working folder.
+        name: The name in results; empty takes the file's.
+        semantics: Which of the file's class semantics; None takes the only one, or ``att``.
+    """
+
+    path: str | None
+    name: str = ""
+    semantics: str | None = Field(default=None, min_length=1)
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _name_or_the_files(cls, name: object) -> object:
+        return "" if name is None else name
+
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """The file."""
+        return (self._file(),) if self.path else ()
+
+    def load(self, paths: DataPaths) -> FeatureBenchmark:
+        """Read the file (:func:`zsl_lab.data.files.own_file.load`).
+
+        Raises:
+            ConfigError: No file is named, or it has no such semantics.
+            DataError: The file is missing, damaged or inconsistent.
+        """
+        return own_file.load(self._file(), self.semantics, self.name)
+
+    def _file(self) -> Path:
+        if not self.path:
+            raise ConfigError(f"dataset.path=null: dataset=own takes a file. {own_file.MAKE}")
+        return Path(self.path).expanduser().absolute()
+
+    def _without_images(self) -> ConfigError:
+        return ConfigError(
+            f"dataset.path={self.path}: such a file holds feature vectors, and this method takes "
+            "images and a description of each class. Give it the images themselves, with "
+            "dataset=flowers and the keys of that dataset (folder, labels, descriptions), or "
+            "choose a method that takes features (method=sgal)."
+        )

@@ -1,0 +1,734 @@
+"""A benchmark as one HDF5 file: everything that its authors published, readable and writable with h5py alone.
+
+The layout, format version 2. Class ids and sample indices count from 0.
+
+=============================  =====================
+============================================================== name                           type,
+shape            holds =============================  =====================
+============================================================== attribute ``format``           text
+                ``zsl_lab benchmark`` attribute ``format_version``   integer                2
+attribute ``name``             text                   the benchmark's name, which results are
+labelled with ``features``                   numbers ``[N, D]``     visual features, a row a sample
+``labels``                     integers ``[N]``       class ids
+``semantics/KIND``             numbers ``[C, Q]``     class semantics, row ``c`` for class id ``c``;
+one dataset a kind
+                                                      (``att``, ``original_att``, ``sent``, ...), at
+                                                      least one
+``split/trainval``             integers               indices of the samples that may be trained on
+``split/test_seen``            integers               indices of the test samples of the same
+classes ``split/test_unseen``          integers               indices of the samples of all other
+classes
+*what may be absent:*
+``class_names``                texts ``[C]``          every name once; absent: ``class 1``, ``class
+2``, ... ``split/train``, ``split/val`` integers               published indices for tuning, as they
+are: the classes of
+                                                      ``val`` are held out, samples outside
+                                                      ``trainval`` are not used
+``split/validation_classes``   integers               seen classes held out for tuning, where
+``val`` does not say it ``files``                      texts ``[N]``          the name of each
+sample's picture ``descriptions``               texts ``[C]``          a text for each class
+``recipe``                     text (JSON)            how features and semantics were made
+(:mod:`zsl_lab.data.recipe`) attribute ``origin``           text                   where the numbers
+came from attribute ``splits_sha256``    text                   of the source; likewise
+``features_sha256`` attribute ``splits_version``   text                   the name of the published
+splits attribute ``mat``              text (JSON)            numeric types in published .mat files:
+``{file: {field: type}}`` =============================  =====================
+==============================================================
+
+Numbers are integers or floating point of at most 64 bits and keep their type in the file; training
+takes float32. Texts are UTF-8. Links, external and virtual datasets are not followed. Such a file
+takes five lines::
+
+    with h5py.File("my.h5", "w") as file:
+        file.attrs.update(format="zsl_lab benchmark", format_version=2, name="birds")
+        file["features"], file["labels"], file["class_names"] = features, labels, names
+        file["semantics/att"] = attributes
+        file["split/trainval"], file["split/test_seen"], file["split/test_unseen"] = trainval,
+        test_seen, test_unseen
+
+Files written here begin with a user block of 512 bytes: one line with the SHA-256 of all that
+follows, padded with zeros. It is verified before HDF5 sees the file, because a single wrong byte in
+its structures can make the HDF5 library loop forever. A file without a user block, or with nothing
+but zeros in it, is read without that check: that is how to go on with one changed on purpose.
+Datasets of numbers are contiguous and in C order, so that they are read into place without a second
+copy.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from zsl_lab.data.benchmark import FeatureBenchmark, IntArray, Provenance
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.splits import published_validation_classes
+from zsl_lab.errors import DataError, OutputError
+from zsl_lab.files.hashing import sha256_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Array = npt.NDArray[Any]
+
+FORMAT = "zsl_lab benchmark"
+FORMAT_VERSION = 2
+#: what a user can do about a file that cannot be used
+REMEDY = (
+    "Mend the file (the documentation of zsl_lab.data.files.benchmark_file describes the layout), "
+    "or make it anew: `python -m zsl_lab.data convert` makes"
+    " one of .mat files, `python -m zsl_lab.data extract` of images."
+)
+
+_USER_BLOCK = 512
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SEAL = re.compile(rb"zsl_lab benchmark, format (\d{1,9}), sha256 [0-9a-f]{64}\n\0*")
+_PARTS = ("trainval", "test_seen", "test_unseen")
+_PUBLISHED_PARTS = ("train", "val")
+_INDICES = (*_PARTS, *_PUBLISHED_PARTS)
+_KNOWN = {
+    "features",
+    "labels",
+    "class_names",
+    "semantics",
+    "split",
+    "files",
+    "descriptions",
+    "recipe",
+}
+_KNOWN_IN_SPLIT = {*_INDICES, "validation_classes"}
+_PROVENANCE = ("origin", "splits_sha256", "features_sha256", "splits_version")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BenchmarkFile:
+    """What a file holds; numbers keep the types they were published in.
+
+    Attributes:
+        name: The benchmark's name (``"FLO"``).
+        features: ``[N, D]``, numbers.
+        labels: 0-based class ids, int64 ``[N]``.
+        class_names: C names, or None where the source has none.
+        semantics: Class semantics by kind (``att``, ``original_att``, ``sent``), each ``[C, Q]``;
+            at least one. A run takes the kind that ``dataset.semantics`` names.
+        trainval: 0-based sample indices, int64; likewise ``test_seen`` and ``test_unseen``.
+        train: Published ``train_loc``, 0-based, as it is (test samples included); None where there
+            is none. Likewise ``val``.
+        validation_classes: Ids of the seen classes held out for tuning, where neither ``train`` nor
+            ``val`` says it.
+        files: The name of each sample's picture, N of them; None where nothing is known.
+        descriptions: A text for each class; None likewise.
+        recipe: How features and semantics were made.
+        provenance: Where all this came from.
+        mat: Of .mat files that this was published in, by their names without ``.mat``: the numeric
+            type of each field, ``""`` for texts. It only serves to write the same files again.
+    """
+
+    name: str
+    features: Array
+    labels: IntArray
+    class_names: tuple[str, ...] | None
+    semantics: Mapping[str, Array]
+    trainval: IntArray
+    test_seen: IntArray
+    test_unseen: IntArray
+    train: IntArray | None = None
+    val: IntArray | None = None
+    validation_classes: IntArray | None = None
+    files: tuple[str, ...] | None = None
+    descriptions: tuple[str, ...] | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    provenance: Provenance = field(default_factory=lambda: Provenance("memory"))
+    mat: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes, seen and unseen."""
+        return len(next(iter(self.semantics.values())))
+
+    @property
+    def default_kind(self) -> str | None:
+        """The only kind of semantics, or ``att``; None where one has to be chosen."""
+        kinds = list(self.semantics)
+        return kinds[0] if len(kinds) == 1 else "att" if "att" in kinds else None
+
+    def benchmark(
+        self, kind: str, name: str | None = None, provenance: Provenance | None = None
+    ) -> FeatureBenchmark:
+        """What a run takes of it: float32, one kind of semantics, the validation classes.
+
+        Args:
+            kind: Of the semantics.
+            name: What results call it; None keeps the file's name.
+            provenance: None keeps the file's.
+
+        Raises:
+            DataError: Any of it is inconsistent.
+        """
+        provenance = provenance or self.provenance
+        if kind not in self.semantics:
+            self._fail("semantics", ", ".join(self.semantics), kind)
+        self._check_names()
+        if f"semantics/{kind}" in provenance.sources:
+            provenance = replace(
+                provenance,
+                sources={
+                    **provenance.sources,
+                    "semantics": provenance.sources[f"semantics/{kind}"],
+                },
+            )
+        names = self._names()
+        validation = self.validation_classes
+        if self.train is not None and self.val is not None:
+            at = {
+                part: provenance.sources.get(part, (provenance.origin, part))
+                for part in _PUBLISHED_PARTS
+            }
+            validation = published_validation_classes(
+                self.labels, names, self.trainval, self.train, self.val, at["train"], at["val"]
+            )
+        return FeatureBenchmark(
+            name=name or self.name,
+            features=float32(self.features),
+            labels=self.labels,
+            semantics=float32(self.semantics[kind]),
+            class_names=names,
+            trainval=self.trainval,
+            test_seen=self.test_seen,
+            test_unseen=self.test_unseen,
+            validation_classes=validation,
+            provenance=provenance,
+            recipe=self.recipe.of(kind, self.semantics[kind].shape[-1]),
+        )
+
+    def check(self) -> None:
+        """See whether everything fits together.
+
+        Raises:
+            DataError: It doesn't; the text names the source, the field, what was found and
+                expected.
+        """
+        for kind, table in self.semantics.items():
+            if table.ndim != 2 or len(table) != self.num_classes:
+                self._fail(
+                    f"semantics/{kind}",
+                    f"shape {list(table.shape)}",
+                    f"{self.num_classes} rows, one for each class, as the others",
+                )
+            if not np.isfinite(table).all():
+                self._fail(
+                    f"semantics/{kind}", f"{table[~np.isfinite(table)][0]}", "finite numbers only"
+                )
+        self._check_names()
+        FeatureBenchmark(
+            name=self.name,
+            features=self.features,
+            labels=self.labels,
+            semantics=next(iter(self.semantics.values())),
+            class_names=self._names(),
+            trainval=self.trainval,
+            test_seen=self.test_seen,
+            test_unseen=self.test_unseen,
+            validation_classes=self.validation_classes,
+            provenance=self.provenance,
+        )
+        for part in _PUBLISHED_PARTS:
+            index = getattr(self, part)
+            if (
+                index is not None
+                and len(index)
+                and (index.min() < 0 or index.max() >= len(self.labels))
+            ):
+                worst = index.min() if index.min() < 0 else index.max()
+                self._fail(
+                    part,
+                    f"sample index {worst + 1} (1-based)",
+                    f"1 to {len(self.labels)}, the samples of the features",
+                )
+        for texts, count, each in (
+            ("files", len(self.labels), "sample"),
+            ("descriptions", self.num_classes, "class"),
+        ):
+            value = getattr(self, texts)
+            if value is not None and len(value) != count:
+                self._fail(texts, f"{len(value)} texts", f"{count}, one for each {each}")
+
+    def _names(self) -> tuple[str, ...]:
+        return self.class_names or tuple(
+            f"class {class_id + 1}" for class_id in range(self.num_classes)
+        )
+
+    def _check_names(self) -> None:
+        for name, count in Counter(self.class_names or ()).items():
+            if count > 1 or not name.strip():
+                self._fail(
+                    "class_names", f"{count} x {name!r}", "a name for each class, no two the same"
+                )
+
+    def _fail(self, name: str, found: str, expected: str) -> NoReturn:
+        file, field_name = self.provenance.sources.get(name, (self.provenance.origin, name))
+        raise _failure(file, field_name, found, expected)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a name says that the file is HDF5."""
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
+def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another file") -> None:
+    """Write a file, completely or not at all.
+
+    Args:
+        content: What to write.
+        path: The file, which is replaced if it exists; its folder is made if it doesn't.
+        elsewhere: How the user can choose another place, for the error message.
+
+    Raises:
+        DataError: The content is inconsistent.
+        OutputError: If the folder cannot be written or the disk is full; nothing half-written
+            remains.
+    """
+    content.check()
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _Output(temporary, "w+") as output:
+            _write(content, output)
+            output.seek(0)
+            output.write(_seal(temporary, FORMAT_VERSION))
+            if output.failure is not None:
+                raise output.failure
+            os.fsync(output.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}). Make the folder {path.parent} writable "
+            f"with free space for {content.features.nbytes / 2**20:.0f} MiB, or {elsewhere}."
+        ) from error
+    finally:
+        _discard(temporary)
+
+
+def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFile:
+    """Read a file that :func:`write` wrote, or that somebody made by the documented layout.
+
+    Args:
+        path: The file.
+        lean: Only what training takes: features as float32, without a second copy of them, and
+            neither ``files`` nor ``descriptions``. That numbers are finite and splits consistent is
+            left to :meth:`BenchmarkFile.benchmark`.
+        remedy: What the user can do about a file that cannot be used.
+
+    Raises:
+        DataError: If the file is missing, damaged, of another layout or version, or inconsistent.
+    """
+    try:
+        sealed = _verify(path)
+        with _opened(path) as file:
+            content = _read(_Reader(path, file), lean=lean)
+        if not sealed:
+            # splits are known by hash, and here nothing vouches for the name
+            content = replace(
+                content, provenance=replace(content.provenance, splits_version="unknown")
+            )
+        if not lean:
+            content.check()
+    except DataError as error:
+        raise DataError(f"{error} {remedy}".rstrip()) from error
+    return content
+
+
+class _Output(io.FileIO):
+    """A file that keeps a failed write to itself: HDF5, told of a full disk, crashes the process when it exits.
+
+    Attributes:
+        failure: The first error; nothing is written after it.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Buffer, /) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self.failure is None:
+                # a single system call may write less than it was given
+                rest = rest[super().write(rest) or 0 :]
+        except OSError as error:
+            self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+def _write(content: BenchmarkFile, output: _Output) -> None:
+    arrays = {"features": content.features, "labels": content.labels.astype(np.int64, copy=False)}
+    arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
+    arrays |= {
+        f"split/{name}": index.astype(np.int64, copy=False)
+        for name in (*_INDICES, "validation_classes")
+        if (index := getattr(content, name)) is not None
+    }
+    texts = {
+        name: value
+        for name in ("class_names", "files", "descriptions")
+        if (value := getattr(content, name)) is not None
+    }
+    for name, value in texts.items():
+        for text in value:
+            _check_text(content, name, text)
+    with h5py.File(output, "w", userblock_size=_USER_BLOCK) as file:
+        file.attrs.update(
+            {"format": FORMAT, "format_version": FORMAT_VERSION, "name": content.name}
+        )
+        file.attrs.update({name: getattr(content.provenance, name) for name in _PROVENANCE})
+        if content.mat:
+            file.attrs["mat"] = json.dumps(
+                {name: dict(types) for name, types in content.mat.items()}
+            )
+        for name, array in arrays.items():
+            file.create_dataset(name, data=np.ascontiguousarray(array))
+        for name, value in texts.items():
+            file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype())
+        if content.recipe != Recipe():
+            # no attribute: these hold 64 KiB at most
+            file.create_dataset(
+                "recipe", data=content.recipe.model_dump_json(), dtype=h5py.string_dtype()
+            )
+
+
+def _check_text(content: BenchmarkFile, name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        content._fail(name, ascii(text), "text that can be written as UTF-8")
+    if "\0" in text:
+        content._fail(name, ascii(text), "text without the character NUL")
+
+
+def _seal(path: Path, version: int) -> bytes:
+    """What the user block of an undamaged file with this content says."""
+    line = f"{FORMAT}, format {version}, sha256 {sha256_file(path, _USER_BLOCK)}\n"
+    return line.encode().ljust(_USER_BLOCK, b"\0")
+
+
+def _verify(path: Path) -> bool:
+    """See whether a file is undamaged, as far as it says what it should be; False where it says nothing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_USER_BLOCK)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a benchmark in an HDF5 file.") from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected a benchmark in an HDF5 file."
+        ) from error
+    if head.startswith(_SIGNATURE) or head == bytes(_USER_BLOCK):
+        return False
+    sealed = _SEAL.fullmatch(head)
+    version = int(sealed[1]) if sealed else FORMAT_VERSION
+    if head != _seal(path, version):
+        raise DataError(
+            f"{path}: found a damaged file or another format (it begins with {head[:40]!r}); "
+            "expected an HDF5 file whose first 512 bytes,"
+            " where it has such a block and they are not zeros, state the SHA-256 of the rest."
+        )
+    _check_version(path, version)
+    return True
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version != FORMAT_VERSION:
+        older = "an older" if version < FORMAT_VERSION else "a newer"
+        way_out = (
+            ""
+            if version < FORMAT_VERSION
+            else " A newer zsl_lab reads it, and converts it to .mat files, which any version "
+            "reads."
+        )
+        raise DataError(
+            f"{path}: found format version {version}, {older} one; expected version "
+            f"{FORMAT_VERSION}.{way_out}"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        # a finished file is never written again, and locks fail on some network file systems
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(
+            f"{path}: found more numbers than fit into memory; expected a benchmark that does."
+        ) from error
+    # damaged bytes surface as almost any exception
+    except Exception as error:
+        brief = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise DataError(
+            f"{path}: found a damaged or truncated file, or none of HDF5 ({brief}); expected a "
+            "benchmark."
+        ) from error
+
+
+def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
+    reader.check_format()
+    if not lean:
+        reader.warn_of_strangers()
+    kinds = reader.kinds()
+    semantics = {kind: reader.numbers(f"semantics/{kind}", 2) for kind in kinds}
+    num_classes = len(semantics[kinds[0]])
+    labels = reader.integers("labels", 0, num_classes)
+    index = {name: reader.integers(f"split/{name}", 0, len(labels)) for name in _PARTS}
+    index |= {
+        name: reader.integers(f"split/{name}", 0, len(labels))
+        for name in _PUBLISHED_PARTS
+        if reader.find(f"split/{name}") is not None
+    }
+    if reader.find("split/validation_classes") is not None:
+        index["validation_classes"] = reader.integers("split/validation_classes", 0, num_classes)
+    names = reader.texts("class_names")
+    if names is not None and len(names) != num_classes:
+        reader.fail(
+            "class_names",
+            f"{len(names)} names",
+            f"{num_classes}, one for each row of the semantics",
+        )
+    sources = {name: (str(reader.path), f"split/{name}") for name in _KNOWN_IN_SPLIT}
+    sources |= {name: (str(reader.path), name) for name in _KNOWN} | {
+        "class names": (str(reader.path), "class_names")
+    }
+    sources |= {f"semantics/{kind}": (str(reader.path), f"semantics/{kind}") for kind in kinds}
+    sources |= {
+        "validation classes": sources["validation_classes"],
+        "semantics": sources[f"semantics/{kinds[0]}"],
+    }
+    return BenchmarkFile(
+        name=reader.attribute("name", required=True),
+        features=reader.numbers("features", 2, np.float32 if lean else None),
+        labels=labels,
+        class_names=names,
+        semantics=semantics,
+        files=None if lean else reader.texts("files"),
+        descriptions=None if lean else reader.texts("descriptions"),
+        recipe=reader.recipe(),
+        provenance=Provenance(
+            origin=reader.attribute("origin") or str(reader.path),
+            splits_sha256=reader.attribute("splits_sha256"),
+            features_sha256=reader.attribute("features_sha256"),
+            splits_version=reader.attribute("splits_version") or "unknown",
+            sources=sources,
+        ),
+        mat=reader.mat(),
+        **index,
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Fields of an open file, taken for somebody else's: nothing in it is followed, and everything is looked at first."""
+
+    path: Path
+    file: Any
+
+    def fail(self, name: str, found: str, expected: str) -> NoReturn:
+        raise _failure(str(self.path), name, found, expected)
+
+    def missing(self, name: str, parent: Any) -> NoReturn:
+        names = ", ".join(sorted(parent)) or "nothing"
+        raise DataError(
+            f"{self.path}: field '{name}' is missing; found {names}; expected the layout of format "
+            f"version {FORMAT_VERSION}."
+        )
+
+    def check_format(self) -> None:
+        found = self.attribute("format")
+        if found != FORMAT:
+            shown = (
+                f"'{found}'"
+                if found
+                else "no such attribute, in a file with "
+                f"{', '.join(sorted(self.file)) or 'nothing'}"
+            )
+            self.fail("format", shown, f"an attribute '{FORMAT}'")
+        version = self.file.attrs.get("format_version")
+        if not isinstance(version, int | np.integer):
+            self.fail(
+                "format_version",
+                "no such attribute" if version is None else repr(version),
+                f"an attribute {FORMAT_VERSION}, a number",
+            )
+        _check_version(self.path, int(version))
+
+    def warn_of_strangers(self) -> None:
+        strangers = [name for name in self.file if name not in _KNOWN]
+        strangers += [
+            f"split/{name}" for name in self.group("split") if name not in _KNOWN_IN_SPLIT
+        ]
+        if strangers:
+            warnings.warn(
+                f"{self.path}: fields that the layout does not know are left out: "
+                f"{', '.join(strangers)}.",
+                stacklevel=3,
+            )
+
+    def attribute(self, name: str, *, required: bool = False) -> str:
+        value = self.file.attrs.get(name)
+        if isinstance(value, bytes):
+            value = value.decode()
+        if value is not None and not isinstance(value, str):
+            self.fail(name, f"an attribute {value}", "an attribute that is a text")
+        if required and not value:
+            self.fail(name, "no such attribute", "an attribute that is a text")
+        return value or ""
+
+    def json(self, name: str, text: str) -> dict[str, Any]:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            self.fail(name, f"{text[:40]!r}", "a JSON object")
+        return value
+
+    def mat(self) -> dict[str, dict[str, str]]:
+        text = self.attribute("mat")
+        value = self.json("mat", text) if text else {}
+        for types in value.values():
+            if not isinstance(types, dict) or not all(
+                isinstance(kind, str) for kind in types.values()
+            ):
+                self.fail("mat", f"{text[:40]!r}", "types by file and field")
+        return value
+
+    def recipe(self) -> Recipe:
+        text = self.texts("recipe")
+        return Recipe.from_plain(self.json("recipe", text[0]), str(self.path)) if text else Recipe()
+
+    def find(self, name: str) -> Any:
+        """A dataset; None where it is absent."""
+        parent, _, last = name.rpartition("/")
+        group = self.group(parent) if parent else self.file
+        found = self.member(group, last, name)
+        if found is None:
+            return None
+        if not isinstance(found, h5py.Dataset):
+            self.fail(name, f"a {type(found).__name__.lower()}", "a dataset")
+        if found.external or found.is_virtual:
+            self.fail(name, "a dataset whose numbers lie in another file", "numbers in this file")
+        return found
+
+    def group(self, name: str) -> Any:
+        found = self.member(self.file, name, name)
+        if found is None:
+            self.missing(name, self.file)
+        if not isinstance(found, h5py.Group):
+            self.fail(name, "a dataset", "a group of datasets")
+        return found
+
+    def member(self, group: Any, name: str, full_name: str) -> Any:
+        link = group.get(name, getlink=True)
+        if link is not None and not isinstance(link, h5py.HardLink):
+            self.fail(
+                full_name, "a link to something else", "the data themselves: links are not followed"
+            )
+        return None if link is None else group[name]
+
+    def kinds(self) -> list[str]:
+        kinds = list(self.group("semantics"))
+        if not kinds:
+            self.fail("semantics", "an empty group", "at least one dataset, such as semantics/att")
+        return kinds
+
+    def dataset(self, name: str) -> Any:
+        found = self.find(name)
+        if found is None:
+            parent = name.rpartition("/")[0]
+            self.missing(name, self.group(parent) if parent else self.file)
+        if found.shape is None or (found.size and not found.id.get_storage_size()):
+            self.fail(name, "a dataset that nothing was written to", "its numbers")
+        return found
+
+    def numbers(
+        self, name: str, dimensions: int, dtype: type[np.float32] | None = None, kinds: str = "iuf"
+    ) -> Array:
+        dataset = self.dataset(name)
+        if dataset.dtype.kind not in kinds or dataset.dtype.itemsize > 8:
+            self.fail(
+                name,
+                f"type {dataset.dtype}",
+                "integers" if "f" not in kinds else "numbers of at most 64 bits",
+            )
+        if len(dataset.shape) != dimensions or (dimensions == 2 and 0 in dataset.shape):
+            expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
+            self.fail(name, f"shape {list(dataset.shape)}", expected)
+        array = np.empty(dataset.shape, dtype=dtype or dataset.dtype.newbyteorder("="))
+        if array.size:
+            dataset.read_direct(array)
+        return array
+
+    def integers(self, name: str, low: int, end: int) -> IntArray:
+        """Ids or indices from ``low`` to below ``end``."""
+        array = self.numbers(name, 1, kinds="iu")
+        # compared before a cast to int64 could wrap around
+        wrong = array[(array < low) | (array >= end)]
+        if len(wrong):
+            self.fail(
+                name,
+                f"{wrong[0]}",
+                f"numbers from {low} to {end - 1}: ids and indices count from 0",
+            )
+        return array.astype(np.int64)
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """Texts, a single one too; None where they are absent."""
+        dataset = self.find(name)
+        if dataset is None:
+            return None
+        if h5py.check_string_dtype(dataset.dtype) is None:
+            self.fail(name, f"type {dataset.dtype}", "texts")
+        if dataset.shape is None or len(dataset.shape) > 1:
+            self.fail(name, f"shape {dataset.shape}", "a list of texts")
+        try:
+            return tuple(np.atleast_1d(dataset.asstr("utf-8")[()]).tolist())
+        except UnicodeDecodeError as error:
+            self.fail(name, f"{error.object[:40]!r}", "texts in UTF-8")
+
+
+def _failure(file: str, name: str, found: str, expected: str) -> DataError:
+    return DataError(f"{file}: field '{name}': found {found}; expected {expected}.")
+
+
+def float32(array: Array) -> npt.NDArray[np.float32]:
+    """Numbers as runs take them, in C order; not copied where they are that already."""
+    # a value too large for float32 becomes infinite, which the benchmark refuses
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    # the folder itself may be what cannot be used; the caller's error says so
+    except OSError:
+        return

@@ -1,0 +1,154 @@
+"""A text for each class, as JSON."""
+
+from __future__ import annotations
+
+import json
+import string
+import warnings
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from zsl_lab.errors import DataError
+
+
+def read_descriptions(
+    path: Path, description_format: str, *, named: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and texts of the classes, in the order of their ids.
+
+    Args:
+        path: A JSON file: a list of ``{"class_id", "name", "description"}`` with ids from 1 on, in
+            any order, or without any, in the order of the list; or ``{name: description}``.
+        description_format: The text of a class, made of ``{name}`` and ``{description}``; what it
+            does not use may be missing.
+        named: Whether every class must have a name all the same.
+
+    Returns:
+        C names and C texts. Two texts that are the same are reported by a warning.
+
+    Raises:
+        DataError: If the file is missing, damaged or inconsistent, or a class has no name or an
+            empty text.
+    """
+    entries = _entries(path)
+    fields = format_fields(description_format)
+    names, texts = [], []
+    for class_id, entry in enumerate(entries, 1):
+        known = f"class {class_id}" + (f" ('{entry['name']}')" if "name" in entry else "")
+        for field in sorted(fields | ({"name"} if named else {"name"} & entry.keys())):
+            text = entry.get(field)
+            if not isinstance(text, str) or not text.strip():
+                found = (
+                    "nothing"
+                    if text is None
+                    else "an empty text"
+                    if isinstance(text, str)
+                    else f"{text!r}"
+                )
+                raise DataError(
+                    f"{path}: field '{field}': found {found} for {known}; expected a text for "
+                    "every class."
+                )
+        names.append(entry.get("name", f"class {class_id}"))
+        texts.append(description_format.format(**entry).strip())
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{path}: field 'name': found '{twice[0]}' more than once; expected a name of its own "
+            "for each class."
+        )
+    warn_of_equal_texts(path, names, texts)
+    return tuple(names), tuple(texts)
+
+
+def warn_of_equals(found: str, names: Sequence[str], values: Iterable[Hashable]) -> None:
+    """Name classes of which the same is known.
+
+    Args:
+        found: What, with the file before it.
+        names: C names.
+        values: What is known of each.
+    """
+    alike: dict[Hashable, list[str]] = {}
+    for name, value in zip(names, values, strict=True):
+        alike.setdefault(value, []).append(name)
+    groups = [
+        " and ".join(f"'{name}'" for name in group) for group in alike.values() if len(group) > 1
+    ]
+    if groups:
+        warnings.warn(
+            f"{found} for {'; for '.join(groups)}. Such classes cannot be told apart.", stacklevel=4
+        )
+
+
+def warn_of_equal_texts(path: Path, names: Sequence[str], texts: Sequence[str]) -> None:
+    """Name classes whose texts differ in nothing but case and spaces."""
+    warn_of_equals(
+        f"{path}: field 'description': found the same text",
+        names,
+        (" ".join(text.casefold().split()) for text in texts),
+    )
+
+
+def format_fields(description_format: str) -> set[str]:
+    """What a format is made of.
+
+    Raises:
+        ValueError: A brace has no partner.
+    """
+    return {
+        field
+        for _, field, _, _ in string.Formatter().parse(description_format)
+        if field is not None
+    }
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """Of each class, in the order of ids, what is known of ``name`` and ``description``."""
+    expected = (
+        'expected a list of {"class_id", "name", "description"}, or a mapping from names to texts'
+    )
+    try:
+        content = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {expected}.") from error
+    except ValueError as error:
+        raise DataError(f"{path}: found no valid JSON ({error}); {expected}.") from error
+    if isinstance(content, dict) and content:
+        return [{"name": name, "description": text} for name, text in content.items()]
+    if (
+        not isinstance(content, list)
+        or not content
+        or not all(isinstance(entry, dict) for entry in content)
+    ):
+        raise DataError(f"{path}: found something else, or nothing; {expected}.")
+    if not any("class_id" in entry for entry in content):
+        return content
+    by_id: dict[int, dict[str, Any]] = {}
+    for entry in content:
+        class_id = entry.get("class_id")
+        if type(class_id) is not int or not 1 <= class_id <= len(content) or class_id in by_id:
+            found = (
+                "none"
+                if class_id is None
+                else f"{class_id} twice"
+                if class_id in by_id
+                else f"{class_id!r}"
+            )
+            raise DataError(
+                f"{path}: field 'class_id': found {found}; expected each number from 1 to "
+                f"{len(content)}, the classes listed, once."
+            )
+        by_id[class_id] = entry
+    return [by_id[class_id] for class_id in sorted(by_id)]
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(
+            f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands in it twice"
+        )
+    return found

@@ -1,0 +1,227 @@
+"""From picture files to one array: decoding, and the decoded pictures in a cache that is mapped into memory.
+
+The cache is a NumPy file (``.npy``, uint8 ``[N, side, side, 3]``) per list of pictures and side.
+Mapped, it is read as it is needed, and processes that read the same pictures share the memory. Its
+name is a hash of the pictures' own bytes: a picture that changes on the disk is decoded anew, and
+two folders with the same pictures share a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.lib import format as npy
+
+from zsl_lab.data.benchmark import ImageArray
+from zsl_lab.errors import ConfigError, DataError, OutputError
+from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.hashing import sha256_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# part of the cache's key: raise it when the same files would be decoded into something else
+_READER_VERSION = "2"
+# so many pictures are decoded before they are written
+_BLOCK = 256
+# so many take long enough to say why nothing happens
+_MANY = 2000
+_SHOWN = 3
+_WHITE_16 = 2**16 - 1
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+def hash_files(files: Sequence[Path]) -> str:
+    """The SHA-256 of the files' contents in their order, in hexadecimal.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return hashlib.sha256("".join(pool.map(sha256_file, files)).encode()).hexdigest()
+
+
+def cached_images(
+    name: str, files: Sequence[Path], sha256: str, side: int, cache_dir: Path
+) -> ImageArray:
+    """Decoded pictures, mapped from the cache; where it has none, or a damaged file, they are decoded and stored.
+
+    Args:
+        name: Start of the cache file's name, for people who look into the folder.
+        files: The pictures.
+        sha256: What :func:`hash_files` says of them.
+        side: Side of the square that each is cut and scaled to (see :func:`decode`).
+        cache_dir: The cache's folder.
+
+    Returns:
+        uint8 ``[N, side, side, 3]``, which cannot be written to.
+
+    Raises:
+        DataError: If a file is no picture or is damaged; all of them are looked at, and nothing is
+            stored.
+        OutputError: If the cache cannot be written; nothing half-written remains.
+    """
+    key = hashlib.sha256(f"{_READER_VERSION} {side} {sha256}".encode()).hexdigest()[:32]
+    path = cache_dir / f"{name}-images-{key}.npy"
+    shape = (len(files), side, side, 3)
+    if path.exists():
+        found = _mapped(path, shape)
+        if found is not None:
+            return found
+        warnings.warn(f"{path}: the cache is damaged; the images are decoded again.", stacklevel=2)
+    if len(files) >= _MANY:
+        warnings.warn(
+            f"{len(files):,} images are decoded once and kept in {path}; this takes a while.",
+            stacklevel=2,
+        )
+    try:
+        atomic_write(path, partial(_write, files, shape))
+    except OutputError as error:
+        size = int(np.prod(shape)) / 2**20
+        raise OutputError(
+            f"{error} The decoded images take {size:.0f} MiB; set paths.cache_dir to a folder that "
+            "has room for them."
+        ) from None
+    images = _mapped(path, shape)
+    assert images is not None
+    return images
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """The files of a folder and of those in it that are pictures by their names, sorted."""
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
+    )
+
+
+def decode(path: Path, side: int) -> ImageArray:
+    """A picture as a square: upright, its short side scaled to ``side`` with antialiasing, cut from the centre.
+
+    16-bit grey is scaled to 8 bits (divided by 257), and a transparent picture is laid on white.
+
+    Returns:
+        uint8 ``[side, side, 3]``.
+
+    Raises:
+        DataError: If the file is no picture, is damaged or ends too early.
+        ConfigError: If Pillow is not installed.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise ConfigError(
+            "Reading images needs Pillow, which is not installed. Install it: pip install "
+            '"zsl-lab[n3]".'
+        ) from error
+    try:
+        with Image.open(path) as image:
+            # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to
+            # scale down from
+            image.draft("", (2 * side, 2 * side))
+            return _square(_in_colour(ImageOps.exif_transpose(image)), side)
+    # damaged bytes surface as almost any exception: OSError, SyntaxError, ValueError, struct.error,
+    # ...
+    except Exception as error:
+        reason = (
+            "the bytes of no known format"
+            if isinstance(error, UnidentifiedImageError)
+            else str(error) or type(error).__name__
+        )
+        raise DataError(
+            f"{path}: cannot be read as an image ({reason}); expected a whole picture, such as a "
+            "JPEG or PNG."
+        ) from error
+
+
+def square(picture: ImageArray, side: int) -> ImageArray:
+    """A picture that is decoded already, uint8 ``[height, width, 1 or 3]``, as :func:`decode` gives it."""
+    from PIL import Image
+
+    return _square(
+        Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert("RGB"), side
+    )
+
+
+def grey(picture: ImageArray) -> ImageArray:
+    """A picture in colour, uint8 ``[height, width, 3]``, with one channel instead."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).convert("L"))[:, :, None]
+
+
+def _square(image: Image.Image, side: int) -> ImageArray:
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """Any picture as 8-bit RGB; Pillow's own conversion clips 16-bit grey, and shows whatever colour hides behind transparency.
+
+    Raises:
+        ValueError: Numbers are stored of which nobody knows what is white.
+    """
+    from PIL import Image
+
+    transparency = image.info.get("transparency")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > _WHITE_16:
+            raise ValueError(
+                f"grey from {grey.min()} to {grey.max()}, where 16 bits hold 0 to {_WHITE_16}"
+            )
+        image = Image.fromarray(np.round(grey / 257).astype(np.uint8))
+        if transparency is not None:
+            image.putalpha(Image.fromarray(np.where(grey == transparency, 0, 255).astype(np.uint8)))
+    elif image.mode == "F":
+        raise ValueError("grey as floating-point numbers")
+    if transparency is None and image.mode not in ("LA", "PA", "RGBA"):
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> ImageArray | None:
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return (
+        images
+        if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape == shape
+        else None
+    )
+
+
+def _write(files: Sequence[Path], shape: tuple[int, ...], output: IO[bytes]) -> None:
+    npy.write_array_header_1_0(output, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    problems: list[DataError] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), _BLOCK):
+            for result in pool.map(partial(_attempt, shape[1]), files[start : start + _BLOCK]):
+                if isinstance(result, DataError):
+                    problems.append(result)
+                elif not problems:
+                    output.write(result.tobytes())
+    if problems:
+        more = (
+            f"\n{len(problems) - _SHOWN} more of the {len(files)} images cannot be read."
+            if len(problems) > _SHOWN
+            else ""
+        )
+        raise DataError("\n".join(str(problem) for problem in problems[:_SHOWN]) + more)
+
+
+def _attempt(side: int, path: Path) -> ImageArray | DataError:
+    try:
+        return decode(path, side)
+    except DataError as error:
+        return error

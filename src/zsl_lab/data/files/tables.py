@@ -1,0 +1,304 @@
+"""A table of classes as a user writes it: names, and of each attributes, a description, or both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.files.descriptions import read_descriptions, warn_of_equal_texts, warn_of_equals
+from zsl_lab.errors import DataError, nearest
+
+#: what the column ``split`` may say of a class; nothing leaves the choice to the seed
+Part = Literal["seen", "validation", "unseen", ""]
+
+#: the columns that are no attributes
+COLUMNS = ("class", "description", "split", "pretrained")
+_PARTS: tuple[Part, ...] = get_args(Part)
+_YES_NO = {"yes": True, "no": False, "": False}
+_EXPECTED = (
+    "expected a CSV file whose first line names the columns: class, and description, attributes as "
+    "numbers, or both (optional: split, pretrained)"
+)
+#: so much of a cell is shown
+_SHOWN = 40
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTable:
+    """The classes of a table, in its order.
+
+    Attributes:
+        path: The file, for messages.
+        names: C names, each once; the column ``class``.
+        attributes: float32 ``[C, A]``, all columns but those named below; None where there are
+            none.
+        attribute_names: A names.
+        descriptions: C texts, none of them empty; the column ``description``; None where there is
+            none.
+        parts: What the column ``split`` says of each class; None where there is no such column.
+        pretrained: Whether the backbone has been trained on the class (column ``pretrained``, yes
+            or no); None likewise.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    attributes: FloatArray | None
+    attribute_names: tuple[str, ...]
+    descriptions: tuple[str, ...] | None
+    parts: tuple[Part, ...] | None = None
+    pretrained: tuple[bool, ...] | None = None
+
+
+def read_class_table(path: Path) -> ClassTable:
+    """Read a CSV file with a header, or JSON as of N3 (``{name: text}``, or a list of ``{"name", "description"}``).
+
+    Raises:
+        DataError: The file is missing or unreadable, names are missing or repeated, a value is no
+            number, a description is empty: with the file, the line, the column, what was found and
+            expected, and both ways out.
+    """
+    if path.suffix.lower() == ".json":
+        try:
+            names, texts = read_descriptions(path, "{description}", named=True)
+        except DataError as error:
+            raise DataError(f"{error} Mend the table, or give another.") from error
+        return ClassTable(path, names, None, (), texts)
+    lines = _lines(path, _text(path))
+    header = _header(path, next(lines, (0, []))[1])
+    columns: dict[str, list[tuple[int, str]]] = {name: [] for name in header}
+    for line, row in lines:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: line {line}: found {len(row)} cell{'' if len(row) == 1 else 's'}; "
+                f"expected {len(header)}, one for each column of"
+                " the first line. Mend the line (a text with commas stands in double quotes), or "
+                "take it out."
+            )
+        for name, cell in zip(header, row, strict=True):
+            columns[name].append((line, cell))
+    names = _names(path, columns["class"])
+    attribute_names = tuple(name for name in header if name not in COLUMNS)
+    if not attribute_names and "description" not in columns:
+        raise DataError(
+            f"{path}: found no column that tells one class from another; expected attributes, a "
+            "column of numbers each, or the column description. Add either."
+        )
+    attributes = [_numbers(path, name, columns[name], names) for name in attribute_names]
+    if attributes:
+        warn_of_equals(
+            f"{path}: found the same attributes",
+            names,
+            zip(*(column.tolist() for column in attributes), strict=True),
+        )
+    descriptions = (
+        _descriptions(path, columns["description"], names) if "description" in columns else None
+    )
+    if descriptions is not None:
+        warn_of_equal_texts(path, names, descriptions)
+    return ClassTable(
+        path,
+        names,
+        np.stack(attributes, axis=1) if attributes else None,
+        attribute_names,
+        descriptions,
+        _parts(path, columns["split"], names) if "split" in columns else None,
+        _pretrained(path, columns["pretrained"], names) if "pretrained" in columns else None,
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); {_EXPECTED}. Mend the path, or give "
+            "another table."
+        ) from error
+    if b"\0" in content:
+        found = (
+            "a spreadsheet or another binary file"
+            if content[:2] == b"PK"
+            else "UTF-16 or a binary file"
+        )
+        raise DataError(
+            f"{path}: found {found}; {_EXPECTED}. Save the table as CSV in UTF-8, or give another."
+        )
+    try:
+        # spreadsheets begin UTF-8 with a mark
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}: line {line}: found the byte 0x{content[error.start]:02x}, which is no UTF-8; "
+            "expected a table in UTF-8. Save it so (spreadsheets call it CSV UTF-8), or convert "
+            "it: iconv -f latin1 -t utf-8."
+        ) from error
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Where each row begins, and its cells without the spaces around them; rows without any content are left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    line = 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {line}: cannot be read as a row of a table ({error}). Mend its quotes "
+            "(a quote inside a quoted text is written"
+            ' twice: ""), or take the line out.'
+        ) from error
+
+
+def _header(path: Path, header: list[str]) -> list[str]:
+    if not header:
+        raise DataError(
+            f"{path}: found an empty file; {_EXPECTED}. Fill it, or give another table."
+        )
+    for name in header:
+        meant = "".join(name.casefold().split())
+        if meant in COLUMNS and name != meant:
+            other = (
+                "take it out, since there is one"
+                if meant in header
+                else "give it another name if it is an attribute"
+            )
+            raise DataError(
+                f"{path}: line 1: found the column '{name}'; expected '{meant}', in small letters. "
+                f"Write it so, or {other}."
+            )
+    if "class" not in header:
+        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+            if separator in ",".join(header):
+                raise DataError(
+                    f"{path}: found columns separated by {name}; expected commas. Save the table "
+                    "with commas and points as decimal marks, or give another."
+                )
+        near = nearest("class", header)
+        hint = f"Rename the column '{near[0]}'" if near else "Add it"
+        raise DataError(
+            f"{path}: found the columns {', '.join(header)}; expected one called class. {hint}, or "
+            "give another table."
+        )
+    for position, name in enumerate(header):
+        if not name:
+            raise DataError(
+                f"{path}: line 1: found no name for column {position + 1} of {len(header)}; "
+                "expected one. Name it, or take the column out."
+            )
+        if name in header[:position]:
+            raise DataError(
+                f"{path}: line 1: found the column '{name}' twice; expected each once. Rename one, "
+                "or take it out."
+            )
+    return header
+
+
+def _names(path: Path, cells: list[tuple[int, str]]) -> tuple[str, ...]:
+    if not cells:
+        raise DataError(
+            f"{path}: found a first line and no class below it; expected a line for each. Add "
+            "them, or give another table."
+        )
+    line_of: dict[str, int] = {}
+    for line, name in cells:
+        if not name:
+            raise DataError(
+                f"{path}: line {line}, column 'class': found no name; expected one. Name the "
+                "class, or take the line out."
+            )
+        if name in line_of:
+            raise DataError(
+                f"{path}: line {line}, column 'class': found '{name}', which line {line_of[name]} "
+                "has too; expected each class once. Rename one of them, or take the line out."
+            )
+        line_of[name] = line
+    return tuple(line_of)
+
+
+def _numbers(
+    path: Path, column: str, cells: list[tuple[int, str]], names: Sequence[str]
+) -> FloatArray:
+    numbers = np.array([_number(cell) for _, cell in cells], dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        line, cell = cells[bad[0]]
+        near = nearest(column, [known for known in COLUMNS if known != "class"])
+        also = f"Rename the column {near[0]}, if that is what it means" if near else "Put one there"
+        if math.isfinite(_number(cell.replace(",", "."))):
+            also = "Write it with a point as decimal mark"
+        raise DataError(
+            f"{path}: line {line}, column '{column}': found {_shown(cell)} for '{names[bad[0]]}'; "
+            f"expected a number, as every column but {', '.join(COLUMNS)} is an attribute. {also}, "
+            "or take the column out."
+        )
+    return numbers
+
+
+def _number(cell: str) -> float:
+    """NaN or infinite for what is no number, or too large for 32 bits."""
+    try:
+        value = float(cell) if "_" not in cell else math.nan
+    except ValueError:
+        return math.nan
+    return value if abs(value) <= float(np.finfo(np.float32).max) else math.inf
+
+
+def _descriptions(
+    path: Path, cells: list[tuple[int, str]], names: Sequence[str]
+) -> tuple[str, ...]:
+    for (line, text), name in zip(cells, names, strict=True):
+        if not text:
+            raise DataError(
+                f"{path}: line {line}, column 'description': found no text for '{name}'; expected "
+                "one for every class. Describe the class, or take the line or the whole column "
+                "out."
+            )
+    return tuple(text for _, text in cells)
+
+
+def _parts(path: Path, cells: list[tuple[int, str]], names: Sequence[str]) -> tuple[Part, ...]:
+    found: list[Part] = []
+    for (line, cell), name in zip(cells, names, strict=True):
+        part = next((known for known in _PARTS if known == cell), None)
+        if part is None:
+            near = nearest(cell, [known for known in _PARTS if known])
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise DataError(
+                f"{path}: line {line}, column 'split': found {_shown(cell)} for '{name}'; expected "
+                f"{_listed(_PARTS)}. {hint}Mend the cell, or leave it empty, and the seed decides."
+            )
+        found.append(part)
+    return tuple(found)
+
+
+def _pretrained(path: Path, cells: list[tuple[int, str]], names: Sequence[str]) -> tuple[bool, ...]:
+    for (line, cell), name in zip(cells, names, strict=True):
+        if cell not in _YES_NO:
+            raise DataError(
+                f"{path}: line {line}, column 'pretrained': found {_shown(cell)} for '{name}'; "
+                f"expected {_listed(_YES_NO)}. Mend the cell"
+                " (yes: the backbone was trained on this class), or take the column out."
+            )
+    return tuple(_YES_NO[cell] for _, cell in cells)
+
+
+def _shown(cell: str) -> str:
+    if not cell:
+        return "nothing"
+    return f"'{cell}'" if len(cell) <= _SHOWN else f"'{cell[: _SHOWN - 3]}...'"
+
+
+def _listed(values: Sequence[str] | dict[str, bool]) -> str:
+    return ", ".join(value for value in values if value) + " or nothing"

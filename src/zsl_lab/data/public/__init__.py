@@ -1,0 +1,1 @@
+"""Public benchmarks: where they are and how they are downloaded."""

@@ -1,1 +1,0 @@
-"""The data tool: what a user does with data before and after training."""

@@ -1,0 +1,298 @@
+"""Pictures of one's own: which show which class of a table, and which classes are unseen."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zsl_lab.data.benchmark import IntArray
+from zsl_lab.data.files.images import find_pictures
+from zsl_lab.data.files.labels import check_files, read_labels
+from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.errors import ConfigError, DataError, nearest
+
+#: the share of the classes that are unseen where nobody says how many
+UNSEEN_SHARE = 0.2
+#: of fewer classes, seen or unseen, every prediction is right
+_LEAST = 2
+#: so many names are shown
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures of the classes of a table.
+
+    Attributes:
+        folder: What their names start from.
+        names: N file names below ``folder``, with ``/`` between folders.
+        labels: 0-based class ids in the table's order, int64 ``[N]``; each class has at least one
+            picture.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: IntArray
+
+    @property
+    def files(self) -> list[Path]:
+        """Where they are."""
+        return [self.folder / name for name in self.names]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Which classes are unseen.
+
+    Attributes:
+        unseen: Sorted 0-based class ids.
+        validation: Of the seen classes those that are held out for tuning, likewise; None leaves it
+            to a run's seed.
+        version: How it was decided.
+    """
+
+    unseen: IntArray
+    validation: IntArray | None
+    version: str
+
+
+def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) -> Pictures:
+    """Find the pictures of each class.
+
+    Args:
+        folder: Holds a folder for each class, called like it; or any files, with ``labels``.
+        table: The classes.
+        labels: A CSV file with the columns ``file`` (below ``folder``) and ``class``; None for
+            folders.
+
+    Raises:
+        DataError: A class has no picture, a folder no class, or a labelled file is missing.
+    """
+    if not folder.is_dir():
+        what = "this is a file" if folder.exists() else "there is no such folder"
+        raise DataError(
+            f"{folder}: {what}; expected a folder of images. Mend the path, or give another folder."
+        )
+    if labels is not None:
+        names, ids = read_labels(labels, table.names, table.path)
+        check_files(folder, names, labels)
+    else:
+        names, ids = _by_folders(folder, table)
+    _expect_each_class(folder if labels is None else labels, table, ids)
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{folder}: found a file called {name!r}; expected a name that is text in UTF-8, "
+                "which can be stored. Rename the file, or take it out."
+            ) from error
+    return Pictures(folder, tuple(names), ids)
+
+
+def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Parts:
+    """Decide which classes are unseen: those of which the table says so, and of those of which it says nothing some that are drawn.
+
+    Args:
+        table: The classes; one that the backbone was trained on is never unseen.
+        unseen: How many classes are unseen, or what share of all; None for :data:`UNSEEN_SHARE`. A
+            share makes at least 2, as far as 2 seen ones are left; a single one is said.
+        seed: Draws them.
+
+    Raises:
+        DataError: The table has an unseen class that the backbone was trained on, no unseen one, or
+            too few seen ones, with validation classes or without.
+        ConfigError: There are fewer classes that may be unseen.
+    """
+    parts = table.parts or ("",) * len(table.names)
+    pretrained = table.pretrained or (False,) * len(table.names)
+    for name, part, known in zip(table.names, parts, pretrained, strict=True):
+        if part == "unseen" and known:
+            raise DataError(
+                f"{table.path}: class '{name}': found unseen in column 'split' and yes in column "
+                "'pretrained'; expected a class that the backbone was not trained on, or it is "
+                "not unseen. Make it seen, or take a backbone without it and write no."
+            )
+    given = np.flatnonzero([part == "unseen" for part in parts])
+    validation = np.flatnonzero([part == "validation" for part in parts])
+    free = np.flatnonzero([part == "" for part in parts])
+    drawn = np.zeros(0, dtype=np.int64)
+    if len(free):
+        pool = free[~np.array(pretrained)[free]]
+        drawn = _draw(table, len(given), pool, unseen, np.random.default_rng(seed))
+    elif unseen is not None:
+        raise ConfigError(
+            f"--unseen {unseen}: column 'split' of {table.path} says of every class what it is. "
+            "Leave --unseen out, or leave cells empty."
+        )
+    chosen = np.union1d(given, drawn)
+    seen = len(table.names) - len(chosen)
+    if not len(chosen):
+        raise DataError(
+            f"{table.path}: column 'split': found no unseen class; expected at least 1. Write "
+            "unseen for one, or leave cells empty, and the"
+            " seed decides."
+        )
+    if seen < _LEAST:
+        raise DataError(
+            f"{table.path}: found {_counted(len(table.names), 'class')}, {len(chosen)} of them "
+            f"unseen; expected at least {_LEAST} to be left to train on. Add classes, or make "
+            "fewer unseen: --unseen, or column 'split'."
+        )
+    if len(validation) and seen - len(validation) < _LEAST:
+        raise DataError(
+            f"{table.path}: column 'split': found {_counted(len(validation), 'validation class')} "
+            f"among {seen} that are not unseen; expected at least {_LEAST} others, to train on "
+            "while these choose the step. Write seen for some of them, or make fewer unseen."
+        )
+    if len(chosen) < _LEAST:
+        warnings.warn(
+            f"{table.path}: '{table.names[chosen[0]]}' is the only unseen class: among unseen "
+            "classes every prediction is right (zsl_top1"
+            " is 100). Write unseen for another one in column 'split', or give a larger --unseen.",
+            stacklevel=2,
+        )
+    how = (
+        "drawn"
+        if not len(given)
+        else f"given in {table.path.name}"
+        if not len(drawn)
+        else f"partly given in {table.path.name}"
+    )
+    return Parts(chosen, validation if len(validation) else None, f"{how}, seed={seed}")
+
+
+def _draw(
+    table: ClassTable,
+    given: int,
+    pool: IntArray,
+    unseen: int | float | None,
+    rng: np.random.Generator,
+) -> IntArray:
+    count = len(table.names)
+    wanted = UNSEEN_SHARE if unseen is None else unseen
+    if isinstance(wanted, float):
+        least = max(min(_LEAST, count - _LEAST, given + len(pool)), 1)
+        # half up: Python rounds half to even
+        number = max(int(wanted * count + 0.5), least)
+    else:
+        number = wanted
+    if number < given and unseen is not None:
+        raise ConfigError(
+            f"--unseen {unseen}: column 'split' of {table.path} has "
+            f"{_counted(given, 'unseen class')} already. Give at least that many, or"
+            " make some of them seen."
+        )
+    number = max(number - given, 0)
+    if number > len(pool):
+        trained = "" if table.pretrained is None else " and not pretrained"
+        raise ConfigError(
+            f"--unseen: {_counted(number, 'class')} {'is' if number == 1 else 'are'} to be drawn, "
+            f"but of {count} in {table.path} only {len(pool)} {'is' if len(pool) == 1 else 'are'} "
+            f"undecided{trained}. Give a smaller --unseen, or let the table have more of them."
+        )
+    return np.sort(rng.choice(pool, number, replace=False))
+
+
+def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
+    # some systems store names in another normal form than people type
+    class_of_name = {
+        unicodedata.normalize("NFC", name): class_id for class_id, name in enumerate(table.names)
+    }
+    found: list[tuple[int, str]] = []
+    strangers: list[str] = []
+    ignored: list[str] = []
+    for place in _inside(folder):
+        if place.name.startswith("."):
+            continue
+        pictures = (
+            [path.relative_to(folder) for path in find_pictures(place)] if place.is_dir() else []
+        )
+        visible = [
+            path.as_posix()
+            for path in pictures
+            if not any(part.startswith(".") for part in path.parts)
+        ]
+        class_id = class_of_name.get(unicodedata.normalize("NFC", place.name))
+        if not place.is_dir():
+            ignored.append(place.name)
+        elif class_id is not None:
+            found += [(class_id, name) for name in visible]
+            ignored += _others(folder, place, {str(path) for path in pictures})
+        elif visible:
+            strangers.append(place.name)
+    if not found and not strangers:
+        raise DataError(
+            f"{folder}: found no folder with images; expected one for each class of {table.path}, "
+            "called like it. Make them, or say which image shows which class: --labels FILE, a "
+            "CSV file with the columns file and class."
+        )
+    if strangers:
+        near = nearest(strangers[0], table.names)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise DataError(
+            f"{folder}: found {_named('folder', strangers)} with images, of which {table.path} has "
+            f"no class.{hint} Add a line for each class, or move the folders away."
+        )
+    if ignored:
+        warnings.warn(
+            f"{folder}: {len(ignored)} file{'s are' if len(ignored) > 1 else ' is'} no image of a "
+            f"class and ignored (the first: {ignored[0]}).",
+            stacklevel=4,
+        )
+    found.sort()
+    return [name for _, name in found], np.array(
+        [class_id for class_id, _ in found], dtype=np.int64
+    )
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be read ({error.strerror}). Mend its rights, or give another folder."
+        ) from error
+
+
+def _others(folder: Path, place: Path, pictures: set[str]) -> list[str]:
+    """The visible files of a class's folder that are no pictures by their names."""
+    files = [path.relative_to(folder) for path in sorted(place.rglob("*")) if path.is_file()]
+    return [
+        str(path)
+        for path in files
+        if str(path) not in pictures and not any(part.startswith(".") for part in path.parts)
+    ]
+
+
+def _expect_each_class(where: Path, table: ClassTable, labels: IntArray) -> None:
+    empty = [
+        table.names[class_id] for class_id in np.setdiff1d(np.arange(len(table.names)), labels)
+    ]
+    if empty:
+        raise DataError(
+            f"{where}: found no image of {_named('class', empty)} of {table.path}; expected at "
+            "least one of each. Add images, or take the classes out of the table: a class without "
+            "images can be given when the trained model predicts (task=predict classes=FILE)."
+        )
+
+
+def _named(kind: str, names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
+    if len(names) == 1:
+        return f"the {kind} {shown}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{_counted(len(names), kind)} ({shown}{more})"
+
+
+def _counted(number: int, kind: str) -> str:
+    return (
+        f"{number} {kind}"
+        if number == 1
+        else f"{number} {kind}{'es' if kind.endswith('s') else 's'}"
+    )

@@ -1,0 +1,64 @@
+"""Lets torchvision be imported where its compiled operators do not load, as in a build for another PyTorch.
+
+Its import then fails ("operator torchvision::nms does not exist"), and with it that of every
+package that tries it: torchmetrics, Lightning, transformers. Nothing here needs the operators
+(boxes, regions); their schemas are enough.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+#: the operators that torchvision describes on import whether they are there or not
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_NAME = "torchvision"
+#: the schemas live as long as the object that defined them
+_definitions: list[Any] = []
+
+
+class _SchemasFirst(MetaPathFinder):
+    """Looks at the first import of torchvision, and leaves the finding to the others."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == _NAME:
+            sys.meta_path.remove(self)
+            _define_missing()
+        return None
+
+
+def install() -> None:
+    """Be there when torchvision is imported; costs nothing where it is not, and imports nothing by itself."""
+    if _NAME not in sys.modules and not any(
+        isinstance(finder, _SchemasFirst) for finder in sys.meta_path
+    ):
+        sys.meta_path.insert(0, _SchemasFirst())
+
+
+def _define_missing() -> None:
+    spec = PathFinder.find_spec(_NAME)
+    if spec is None or spec.origin is None:
+        return
+    import torch
+    from torch import library
+
+    for compiled in sorted(Path(spec.origin).parent.glob("_C.*")):
+        try:
+            torch.ops.load_library(compiled)  # type: ignore[no-untyped-call]
+            return
+        except OSError:  # what torchvision takes for "no operators" too
+            pass
+    definition: Any = library.Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
+    for schema in _SCHEMAS:
+        definition.define(schema)
+    _definitions.append(definition)

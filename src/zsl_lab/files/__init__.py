@@ -1,0 +1,1 @@
+"""Writing files atomically, hashing them, and caching what was read."""

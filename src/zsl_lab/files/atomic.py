@@ -1,0 +1,83 @@
+"""Writing files so that whoever reads them finds the old content or the new, and never half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from zsl_lab.errors import OutputError
+
+#: the bytes of a file, or a function that writes them to the binary file it is given
+Content = bytes | Callable[[IO[bytes]], object]
+
+
+def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
+    """Write a file through a temporary one beside it, which takes its place once all of it is on the disk.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        content: The bytes, or a function that writes them to the binary file it is given.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputError: If the folder cannot be written or the disk is full. Then, as after any other
+            error of ``content``, a file that stood at ``path`` before is untouched and the
+            temporary one is gone.
+    """
+    path = Path(path)
+    atomic_write_all({path: content})
+    return path
+
+
+def atomic_write_all(contents: Mapping[Path, Content]) -> None:
+    """Write files that belong together as :func:`atomic_write` does; none takes its place before all are on the disk.
+
+    They take their places one after the other, and there is no way back: where one cannot (its
+    place is a folder, say), those before it have theirs, and it and those after it are as they
+    were.
+
+    Raises:
+        OutputError: As :func:`atomic_write` does.
+    """
+    temporaries: dict[Path, Path] = {}
+    path = Path()
+    try:
+        try:
+            for path, content in contents.items():
+                # a name of its own for every call: several runs may write into one folder
+                temporaries[path] = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporaries[path], "xb") as file:
+                    if isinstance(content, bytes):
+                        file.write(content)
+                    else:
+                        content(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path, temporary in temporaries.items():
+                os.replace(temporary, path)
+        except BaseException:
+            for temporary in temporaries.values():
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be written, and what to do: the end of a sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "the disk is full (or its quota is used up); free some space, or choose another folder"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "its folder is not writable; choose another folder, or change the permissions"
+    return error.strerror or str(error)

@@ -1,0 +1,65 @@
+"""Hashes of files and arrays: SHA-256 identifies a benchmark in a result and is what a cache is keyed by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zsl_lab.errors import DataError
+
+_BLOCK = 2**20
+
+
+def sha256_file(path: Path, start: int = 0) -> str:
+    """The SHA-256 of a file's bytes from ``start`` on, in hexadecimal.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for block in blocks(path, start):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def md5_file(path: Path) -> str:
+    """The MD5 of a file's bytes, in hexadecimal: what published files are commonly known by; it proves nothing.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
+    """A file's bytes from ``start`` on, a piece at a time.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while block := file.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected a readable file."
+        ) from error
+
+
+def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
+    """The SHA-256 of arrays' types, shapes and values, in hexadecimal; a C-contiguous array is not copied."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

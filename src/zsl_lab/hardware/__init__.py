@@ -1,0 +1,1 @@
+"""What a run computes on: devices, processes and what they exchange."""

@@ -1,0 +1,105 @@
+"""What the processes of one run tell each other. In a run of one process every function does nothing, or hands back what it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from zsl_lab.errors import TrainingError
+
+T = TypeVar("T")
+
+
+class Replicas(DDPStrategy):
+    """Processes that hold the same weights and average gradients where a method descends (:func:`average`).
+
+    Lightning's own strategy wraps the module in DistributedDataParallel, which averages in the
+    backward pass of the module's forward. Our methods take several backward passes a step, through
+    parts of the module and with other parts frozen, so the averages are taken between the backward
+    pass and the optimiser's step instead, where nothing has to be guessed.
+    """
+
+    def _configure_launcher(self) -> None:
+        """None: the processes were started before (zsl_lab.hardware.processes, srun or torchrun)."""
+
+    def configure_ddp(self) -> None:
+        """Nothing is wrapped; every process starts from the first one's weights."""
+        assert self.model is not None
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            dist.broadcast(tensor.data, src=0)
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints; known before the processes are connected."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def world_size() -> int:
+    """How many processes are connected."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each floating-point tensor by its mean over all processes, which must give tensors of the same shapes; one message."""
+    tensors = list(tensors)
+    if world_size() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    means = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, mean in zip(tensors, means, strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def gather(value: T) -> list[T]:
+    """``value`` of every process, in the order of their ranks."""
+    if world_size() == 1:
+        return [value]
+    values: list[T] = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def check_agreement(weights: Iterable[Tensor]) -> None:
+    """See that all processes hold the same weights, up to the rounding of unlike devices.
+
+    Raises:
+        TrainingError: They don't, so that no figure of theirs would mean anything.
+    """
+    if world_size() == 1:
+        return
+    first, *others = gather(
+        torch.stack([tensor.detach().double().norm().cpu() for tensor in weights])
+    )
+    # every process compares all of them, so that all stop together
+    unlike = [
+        rank
+        for rank, norms in enumerate(others, 1)
+        if not torch.allclose(norms, first, rtol=1e-3, atol=1e-9, equal_nan=True)
+    ]
+    if unlike:
+        raise TrainingError(
+            f"process {unlike[0]} of the run holds other weights than process 0. Every update must "
+            "be made by all processes alike: use ZeroShotMethod.descend for it, and common_draws "
+            "for what decides how a step goes."
+        )
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed made of several numbers, such that other numbers give an unrelated one."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def disconnect() -> None:
+    """End the connection, where there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,167 @@
+"""What a run computes on: what conf/hardware asks for, compared with what this machine has."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zsl_lab.errors import ConfigError
+
+#: set by whoever starts the processes of a run: zsl_lab.hardware.processes and torchrun, srun
+RANK_VARIABLES = {"local": "RANK", "slurm": "SLURM_PROCID"}
+
+
+class Section(BaseModel):
+    """A section of a run's configuration."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TrainerConfig(Section):
+    """What a run computes on; conf/hardware sets it, an explicit ``trainer.x=`` wins."""
+
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Annotated[int, Field(ge=1)] | Literal["all"]
+    num_nodes: int = Field(ge=1)
+    launch: Literal["local", "slurm"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    log_every_n_steps: int = Field(ge=1)
+    save_every_n_steps: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run computes on.
+
+    Attributes:
+        accelerator: ``cpu`` or ``gpu``.
+        devices: Processes on each node, one device each.
+        nodes: Machines.
+    """
+
+    accelerator: Literal["cpu", "gpu"]
+    devices: int
+    nodes: int
+
+    @property
+    def processes(self) -> int:
+        """Processes of the run on all nodes."""
+        return self.devices * self.nodes
+
+
+def find_hardware(trainer: TrainerConfig) -> Hardware:
+    """Devices of this machine that answer to a configuration.
+
+    Raises:
+        ConfigError: There are no such devices, or they cannot compute in the wanted precision.
+    """
+    gpus = _gpus() if trainer.accelerator != "cpu" else 0
+    if trainer.accelerator == "gpu" and gpus == 0:
+        raise ConfigError(
+            "trainer.accelerator=gpu: PyTorch finds no GPU on this machine. Use hardware=cpu "
+            "(several processes: hardware=cpu_ddp), or install a PyTorch build with CUDA where "
+            "there is one."
+        )
+    accelerator: Literal["cpu", "gpu"] = "gpu" if gpus else "cpu"
+    devices = (gpus or os.cpu_count() or 1) if trainer.devices == "all" else trainer.devices
+    if accelerator == "gpu" and devices > gpus:
+        raise ConfigError(
+            f"trainer.devices={devices}: this machine has {gpus} GPU{'s' if gpus > 1 else ''}. Set "
+            f"trainer.devices={gpus}, or use processes on the CPU: hardware=cpu_ddp "
+            f"trainer.devices={devices}."
+        )
+    if accelerator == "cpu" and trainer.precision == "16-mixed":
+        raise ConfigError(
+            "trainer.precision=16-mixed: half precision needs a GPU, and this run is on the CPU. "
+            "Use trainer.precision=bf16-mixed, or 32-true."
+        )
+    return Hardware(accelerator, devices, trainer.num_nodes)
+
+
+def processor() -> str:
+    """The model of the CPU as the system knows it, or at least its kind (``x86_64``)."""
+    with suppress(OSError):
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return " ".join(value.split())
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def is_one_of_several(trainer: TrainerConfig) -> bool:
+    """Whether this process was started as one of those that a run consists of."""
+    return RANK_VARIABLES[trainer.launch] in os.environ
+
+
+def processes_to_start(trainer: TrainerConfig) -> int:
+    """How many processes this one has to start for a run; 0 where the run takes place in this one.
+
+    Raises:
+        ConfigError: See :func:`find_hardware`.
+    """
+    if (
+        trainer.devices == 1
+        or trainer.num_nodes > 1
+        or trainer.launch != "local"
+        or is_one_of_several(trainer)
+    ):
+        return 0
+    hardware = find_hardware(trainer)
+    if hardware.accelerator == "cpu" and trainer.accelerator == "auto":
+        print(f"No GPU here: training in {hardware.devices} processes on the CPU.", file=sys.stderr)  # noqa: T201
+    return hardware.devices if hardware.devices > 1 else 0
+
+
+def check_started(trainer: TrainerConfig) -> None:
+    """Raise ConfigError where Slurm should have started this process and has not."""
+    if trainer.launch == "slurm" and not is_one_of_several(trainer):
+        raise ConfigError(
+            "trainer.launch=slurm: this is no step of a Slurm job (SLURM_PROCID is not set). Start "
+            "it with srun, one task for each device, in a job of sbatch; or choose "
+            "hardware=multi_gpu, which needs no Slurm."
+        )
+
+
+def check_processes(trainer: TrainerConfig, hardware: Hardware) -> None:
+    """Compare the processes that were started with those that the configuration asks for.
+
+    Raises:
+        ConfigError: There are fewer or more.
+    """
+    if not is_one_of_several(trainer):
+        if hardware.processes > 1:
+            raise ConfigError(
+                f"trainer.devices={hardware.devices}, trainer.num_nodes={hardware.nodes}: "
+                f"{hardware.processes} processes are needed, and this is one by itself. `python -m "
+                "zsl_lab` starts those of one machine; on several, use srun (hardware=slurm) or "
+                "torchrun."
+            )
+        return
+    # Lightning deletes WORLD_SIZE after each fit, and this is not the only one of a run
+    variable, wanted = (
+        ("SLURM_NTASKS", hardware.processes)
+        if trainer.launch == "slurm"
+        else ("LOCAL_WORLD_SIZE", hardware.devices)
+    )
+    started = int(os.environ.get(variable, "1"))
+    if started != wanted:
+        raise ConfigError(
+            f"{variable}={started}: the configuration has trainer.devices={hardware.devices} and "
+            f"trainer.num_nodes={hardware.nodes}. Start {hardware.processes} processes, "
+            f"{hardware.devices} on each machine, or set these keys to what was started."
+        )

@@ -1,0 +1,119 @@
+"""The network that N3 adapts: one of torchvision, or a small one that is trained in the run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import nn
+
+from zsl_lab.errors import ConfigError, quoted
+from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, Terms, build_network
+
+Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
+
+_KEY = "method.base.weights"
+_TERMS = Terms(
+    network="method.base.name=",
+    weights=f"{_KEY}=",
+    networks=get_args(Name),
+    otherwise="set method.base.name=small_cnn, which needs nothing",
+    larger="Take larger ones (dataset.image_size of an image folder), or set "
+    "method.base.name=small_cnn.",
+)
+
+
+class BaseConfig(BaseModel):
+    """Which network is adapted, and where its weights come from.
+
+    Attributes:
+        name: The network.
+        weights: ``imagenet`` (torchvision downloads them), the file of a state dict (a relative
+            path starts at the working folder), or None: not given. ``small_cnn`` takes None only,
+            it is trained in the run.
+        stages: Whose averages over the image are the features, side by side, by number from the
+            input. A stage is what lies between two reductions of the image's size. None is the
+            last, which the network's own classifier reads.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Name
+    weights: str | None
+    stages: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> BaseConfig:
+        if self.stages is None:
+            return self
+        count = len(STAGES[self.name])
+        if (
+            not self.stages
+            or self.stages != sorted(set(self.stages))
+            or not 1 <= self.stages[0] <= self.stages[-1] <= count
+        ):
+            raise ValueError(
+                f"found base.stages={self.stages}; expected ascending numbers from 1 to {count}, "
+                f"the stages of {self.name}, or null for the last one"
+            )
+        return self
+
+
+def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) -> BaseNetwork:
+    """Make a base network: a frozen one with its weights, or ``small_cnn`` as training starts with it.
+
+    Args:
+        config: Which network, with which weights.
+        channels: Of the images: 1 or 3 for a network of torchvision, any number for ``small_cnn``.
+        load: Whether to load the weights; False where they follow from a checkpoint, and none need
+            to be given.
+
+    Raises:
+        ConfigError: torchvision or the weights are missing, the weights cannot be downloaded, or
+            the channels do not fit.
+        CheckpointError: The weights' file is missing, damaged or of another network.
+    """
+    if config.name == "small_cnn":
+        if config.weights is not None:
+            others = [name for name in _TERMS.networks if name in ARCHITECTURES]
+            raise ConfigError(
+                f"{quoted(_KEY, config.weights)}: method.base.name=small_cnn takes no weights, it "
+                f"is trained in the run. Set {_KEY}=null, or method.base.name to a network that "
+                f"takes them: {', '.join(others)}."
+            )
+        return _small_cnn(channels, config.stages)
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"method.base.name={config.name}: the images have {channels} channels; expected 1 or "
+            "3. Take other images, or set method.base.name=small_cnn."
+        )
+    if config.weights is None and load:
+        raise ConfigError(
+            f"{_KEY}=null: {config.name} needs pretrained weights. Set {_TERMS.published} or "
+            f"{_TERMS.own}."
+        )
+    return build_network(config.name, config.weights if load else None, _TERMS, config.stages)
+
+
+def _small_cnn(channels: int, stages: Sequence[int] | None) -> BaseNetwork:
+    layers = OrderedDict[str, nn.Module](
+        conv1=nn.Conv2d(channels, 16, 3, padding=1),
+        relu1=nn.ReLU(inplace=True),
+        conv2=nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        relu2=nn.ReLU(inplace=True),
+        conv3=nn.Conv2d(32, 64, 3, padding=1),
+        relu3=nn.ReLU(inplace=True),
+    )
+    # by quarters of the image: its few layers cannot put into channels where a stroke is
+    return BaseNetwork(
+        "small_cnn",
+        layers,
+        stages,
+        min_size=1,
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
+        terms=_TERMS,
+        cells=2,
+    )

@@ -1,0 +1,138 @@
+"""``python -m zsl_lab.report``: tables and one HTML page over finished runs; runs that differ only by seed are one row."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zsl_lab.console.parsers import Parser, console, exit_code, say
+from zsl_lab.console.result_table import COLUMNS
+from zsl_lab.errors import ConfigError, DataError, ZslLabError, nearest
+from zsl_lab.files.atomic import atomic_write
+from zsl_lab.report import tables
+from zsl_lab.result import RESULT_FILE
+
+DESCRIPTION = "Tables and one HTML page over finished runs: runs that differ only by seed are one row, mean ± standard deviation."
+EXAMPLES = """\
+examples:
+  python -m zsl_lab -m method=mmvae,sgal seed=0,1,2       six runs, below outputs/sweeps
+  python -m zsl_lab.report outputs                        a table of every finished run below it
+  python -m zsl_lab.report outputs --html report.html     a page with curves, recalls, sweeps, and what papers print
+  python -m zsl_lab.report RUN RUN --per-class            recall per class, side by side
+  python -m zsl_lab.report outputs --csv results.csv --markdown results.md
+
+Best figures are bold, among runs with the same dataset, splits, features and selection. Of runs with the same seed and
+settings the first counts: folders in the order given, then by name.
+Exit code: 0; 1 where a file is damaged (the others are still reported) or nothing was found; 2 for a wrong command.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What was typed; None takes the process's.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return _report(_parse(sys.argv[1:] if arguments is None else arguments))
+    except ZslLabError as error:
+        say(str(error))
+        return exit_code(error)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser("python -m zsl_lab.report", DESCRIPTION, EXAMPLES)
+    parser.add_argument(
+        "places",
+        metavar="RUN_OR_FOLDER",
+        nargs="*",
+        type=Path,
+        help="run folders, or folders that hold such",
+    )
+    parser.add_argument(
+        "--per-class",
+        action="store_true",
+        help="the table of recall per class instead, groups side by side",
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        type=Path,
+        help="write one page with everything, which needs no other file",
+    )
+    parser.add_argument(
+        "--csv", metavar="FILE", type=Path, help="write the table unrounded, for programs"
+    )
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the table in Markdown")
+    parser.add_argument(
+        "--sort",
+        metavar="METRIC",
+        default="harmonic_mean",
+        help=f"highest first: {', '.join(COLUMNS)} (default: %(default)s)",
+    )
+    options = parser.parse(arguments)
+    if options.sort not in COLUMNS:
+        near = nearest(options.sort, COLUMNS)
+        hint = f"Did you mean {near[0]}?" if near else f"Metrics: {', '.join(COLUMNS)}."
+        raise ConfigError(f"--sort {options.sort}: there is no such metric. {hint}")
+    if not options.places:
+        parser.error("expected the folder of a run, or a folder of runs (outputs, say)")
+    return options
+
+
+def _report(options: argparse.Namespace) -> int:
+    found = tables.find_runs(options.places)
+    groups, repeated = tables.group_runs(found.runs, options.sort)
+    if groups:
+        _show(groups, found, repeated, options)
+    for sentence in repeated:
+        say(sentence)
+    if found.unfinished:
+        say(
+            f"Unfinished, without {RESULT_FILE}: "
+            f"{', '.join(str(folder) for folder in found.unfinished)}."
+        )
+    for sentence in found.problems:
+        say(sentence)
+    if not groups:
+        raise DataError(
+            f"{', '.join(str(place) for place in options.places)}: no finished run; expected a "
+            f"folder with {RESULT_FILE}, here or below. Give the folder that your runs were "
+            "written to (paths.output_dir, outputs by default), or make some: python -m zsl_lab "
+            "-m method=mmvae,sgal seed=0,1,2."
+        )
+    return 1 if found.problems else 0
+
+
+def _show(
+    groups: list[tables.Group],
+    found: tables.Found,
+    repeated: list[str],
+    options: argparse.Namespace,
+) -> None:
+    sheets = tables.recall_sheets(groups) if options.per_class else [tables.result_sheet(groups)]
+    texts = {}
+    if options.html:
+        from zsl_lab.report import page
+
+        curves, problems = page.read_curves(run for group in groups for run in group.runs)
+        found.problems.extend(problems)
+        texts[options.html] = page.make(groups, curves, found, repeated)
+    if options.csv:
+        texts[options.csv] = (
+            tables.recall_csv(groups) if options.per_class else tables.result_csv(groups)
+        )
+    if options.markdown:
+        texts[options.markdown] = "\n".join(tables.as_markdown(sheet) for sheet in sheets)
+    for path, text in texts.items():
+        atomic_write(path, text.encode())
+        runs = sum(len(group.runs) for group in groups)
+        console().print(f"{path}: run groups: {len(groups)}, runs: {runs}", soft_wrap=True)
+    if not texts:
+        for sheet in sheets:
+            tables.print_sheet(sheet)

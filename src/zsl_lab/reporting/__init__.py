@@ -1,1 +1,0 @@
-"""What a person reads of a run: the result table and the figures."""

@@ -1,0 +1,60 @@
+"""TensorBoard: event files in the run's folder, with the names that ``metrics.csv`` has too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.image import imread
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from zsl_lab.errors import ConfigError
+from zsl_lab.result import Result
+from zsl_lab.run.loggers.base import RunFacts, RunLogger, figures, replay
+
+FOLDER = "tensorboard"
+
+
+class TensorBoardRun(TensorBoardLogger, RunLogger):
+    """Writes ``tensorboard/`` in the run's folder.
+
+    A resumed run writes it anew from ``metrics.csv``: event files know nothing of steps that were
+    undone.
+    """
+
+    def __init__(self, facts: RunFacts) -> None:
+        super().__init__(facts.folder, name=FOLDER, version="", default_hp_metric=False)
+        self._facts = facts
+
+    @classmethod
+    def start(cls, facts: RunFacts, options: Mapping[str, Any]) -> TensorBoardRun:
+        """Begin the event files; there are no options."""
+        import tensorboard  # noqa: F401  Lightning would take another package for it
+
+        if options:
+            raise ConfigError(
+                f"logger.tensorboard.{next(iter(options))}: there is no such key; this logger has "
+                "none."
+            )
+        for old in (facts.folder / FOLDER).glob("events.out.tfevents.*"):
+            old.unlink()
+        logger = cls(facts)
+        if facts.resumed:
+            replay(logger, facts.folder)
+        return logger
+
+    def log_result(self, result: Result) -> None:
+        """The final figures beside the settings, and the pictures of the run."""
+        self.log_hyperparams(self._facts.config, figures(result))
+        for path in sorted((self._facts.folder / "figures").glob("*.png")):
+            self.experiment.add_image(f"figures/{path.stem}", imread(path), dataformats="HWC")
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what waits; ``config.yaml`` holds the settings, of which Lightning would write another file."""
+        self.experiment.flush()
+
+    def finish(self, *, failed: bool) -> None:
+        """Close the event files."""
+        self.finalize("failed" if failed else "success")

@@ -1,0 +1,185 @@
+"""Pre-training that runs share: its whole state, in a file named by the hash of everything that shapes it.
+
+A run that finds the file goes on from there as a run goes on that was interrupted there, and ends
+in the same weights as one that has pre-trained by itself. Files may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import warnings
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from zsl_lab.console.result_table import say
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
+from zsl_lab.errors import CheckpointError
+from zsl_lab.files.hashing import sha256_arrays, sha256_file
+from zsl_lab.hardware.trainer import Hardware
+from zsl_lab.result import versions
+from zsl_lab.run import checkpoints
+from zsl_lab.run.config import RunConfig
+from zsl_lab.run.records.metrics_csv import Row
+
+#: seconds after which a run says that it waits
+PATIENCE = 1.0
+
+
+class SharedPretraining:
+    """The place of one pre-training, for all runs that would do the same.
+
+    Args:
+        folder: Where such files lie.
+        steps: Training steps of the pre-training.
+        facts: Everything that shapes it, plain containers.
+
+    Attributes:
+        path: Its file, which need not be there.
+        steps: Training steps of the pre-training.
+        facts: Everything that shapes it.
+        claimed: Whether this run is the one that makes the file.
+    """
+
+    def __init__(self, folder: Path, steps: int, facts: dict[str, Any]) -> None:
+        self.steps = steps
+        self.facts = facts
+        self.claimed = False
+        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        self.path = folder.expanduser().absolute() / f"{name}.ckpt"
+        # given back by the system where its holder dies
+        self._lock = FileLock(str(self.path.with_name(f".{name}.lock")))
+
+    def find_or_claim(self, *, wait: bool) -> list[Row] | None:
+        """Look for the file; where it is not there, take it upon this run to make it (``claimed``), until :meth:`release`.
+
+        Args:
+            wait: Whether to wait for another run that is at it, until that is done or has failed.
+
+        Returns:
+            What was logged in the pre-training; None where there is no file.
+        """
+        rows = self._read()
+        if rows is not None:
+            return rows
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=PATIENCE if wait else 0)
+            except Timeout:
+                if not wait:
+                    return None
+                say("Another job is at the same pre-training; this one waits for it.")
+                self._lock.acquire()
+        except (OSError, NotImplementedError) as error:
+            warnings.warn(
+                f"{self.path.parent}: pre-training cannot be shared there ({error}); each run does "
+                "its own.",
+                stacklevel=2,
+            )
+            return None
+        rows = self._read()
+        if rows is not None:
+            self._lock.release()
+        self.claimed = rows is None
+        return rows
+
+    def _read(self) -> list[Row] | None:
+        if not self.path.is_file():
+            return None
+        try:
+            about = checkpoints.read(self.path, "paths.pretrained_dir")["zsl_lab"]
+        except CheckpointError as error:
+            warnings.warn(f"{error} The pre-training is done again.", stacklevel=3)
+            return None
+        rows: list[Row] = about["metrics"]
+        return rows
+
+    def release(self) -> None:
+        """Let others look, or do it themselves."""
+        self.claimed = False
+        self._lock.release()
+
+
+def facts(
+    config: RunConfig,
+    benchmark: Benchmark,
+    phase: str,
+    calibration: float | None,
+    hardware: Hardware,
+    *,
+    looks: bool,
+) -> dict[str, Any]:
+    """Everything that shapes the pre-training of a phase, and what is logged of it: bit for bit, on this kind of processor.
+
+    Args:
+        config: The run; its method has a pre-training.
+        benchmark: What it trains on.
+        phase: ``select`` or ``refit``.
+        calibration: Constant added to the scores of unseen classes; None where each check finds its
+            own.
+        hardware: What the run computes on.
+        looks: Whether checks measure anything.
+    """
+    assert config.method.pretraining is not None
+    later = {"name", *config.method.pretraining.later_keys}
+    hashes = {
+        "splits": benchmark.provenance.splits_sha256,
+        "features": benchmark.provenance.features_sha256,
+    }
+    if isinstance(benchmark, FeatureBenchmark):  # they may come from a third file
+        hashes["semantics"] = sha256_arrays(benchmark.semantics)
+    selection, trainer = config.selection, config.trainer
+    on_gpu = hardware.accelerator == "gpu"
+    device = (
+        torch.cuda.get_device_name()
+        if on_gpu
+        else f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    )
+    return {
+        "class": f"{config.method_class.__module__}.{config.method_class.__qualname__}",
+        "callbacks": {name: node for name, node in config.callbacks.items() if name != "progress"},
+        "method": config.method.model_dump(mode="json", exclude=later),
+        "dataset": config.plain["dataset"],
+        "hashes": hashes,
+        "phase": phase,
+        "seed": config.seed,
+        "selection": selection.model_dump(mode="json"),
+        # what only figures depend on, where there are any
+        "calibration": calibration if looks else None,
+        "trainer": {
+            "device": device,
+            "processes": hardware.processes,
+            "precision": trainer.precision,
+            "deterministic": config.deterministic,
+            "log_every_n_steps": trainer.log_every_n_steps,
+        },
+        "versions": versions(),
+        "source": _source(config.method_class, type(config.dataset)),
+        "format": checkpoints.FORMAT,
+    }
+
+
+def _source(*classes: type[Any]) -> str:
+    """SHA-256 of this package's code, and of the modules that define the given classes."""
+    own = {
+        str(getattr(sys.modules[base.__module__], "__file__", ""))
+        for cls in classes
+        for base in cls.__mro__
+    }
+    package = Path(__file__).resolve().parents[1]
+    others = sorted(
+        file for file in own if file.endswith(".py") and package not in Path(file).resolve().parents
+    )
+    return _sha256_files((*sorted(str(path) for path in package.rglob("*.py")), *others))
+
+
+@cache  # a process runs what it has imported, whatever is edited meanwhile
+def _sha256_files(files: Iterable[str]) -> str:
+    return hashlib.sha256("".join(sha256_file(Path(file)) for file in files).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""``tradeoff.csv``: seen and unseen accuracy of a run as a constant is added to the scores of the unseen classes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsl_lab.errors import DataError
+from zsl_lab.files.atomic import atomic_write
+
+FILE = "tradeoff.csv"
+HEADS = ("constant", "seen", "unseen")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the curve.
+
+    Attributes:
+        constant: What is added to the method's own scores of the unseen classes; -inf (all is
+            called seen) to inf.
+        seen: Accuracy on samples of seen classes, in percent.
+        unseen: On samples of unseen classes.
+    """
+
+    constant: float
+    seen: float
+    unseen: float
+
+
+def write(folder: Path, points: Iterable[tuple[float, float, float]]) -> None:
+    """Write the curve.
+
+    Args:
+        folder: The run's folder.
+        points: As :meth:`ZeroShotMetrics.tradeoff` gives them.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADS)
+    writer.writerows(
+        (f"{constant:.9g}", f"{seen:.4f}", f"{unseen:.4f}") for constant, seen, unseen in points
+    )
+    atomic_write(folder / FILE, buffer.getvalue().encode())
+
+
+def read(folder: Path) -> list[Point]:
+    """Read the curve of a run; [] where it left none.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"cannot be read ({error})") from error
+    rows = list(csv.reader(io.StringIO(text)))
+    if not rows or tuple(rows[0]) != HEADS:
+        raise _damaged(
+            path,
+            f"line 1: found {','.join(rows[0]) if rows else 'nothing'}; expected {','.join(HEADS)}",
+        )
+    return [_point(row, path, number) for number, row in enumerate(rows[1:], 2)]
+
+
+def _point(row: list[str], path: Path, line: int) -> Point:
+    try:
+        constant, seen, unseen = map(float, row)
+    except ValueError as error:
+        raise _damaged(
+            path, f"line {line}: found {','.join(row)}; expected three numbers"
+        ) from error
+    if math.isnan(constant) or not (0 <= seen <= 100 and 0 <= unseen <= 100):
+        raise _damaged(
+            path,
+            f"line {line}: found {','.join(row)}; expected a constant and two accuracies from 0 to "
+            "100",
+        )
+    return Point(constant, seen, unseen)
+
+
+def _damaged(path: Path, found: str) -> DataError:
+    return DataError(
+        f"{path}: {found}. Test the run again (task=test ckpt=RUN), or remove the file: the report "
+        "then leaves its curve out."
+    )

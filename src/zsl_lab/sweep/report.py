@@ -1,0 +1,189 @@
+"""What a sweep leaves: a table of its settings, the best on validation classes first, ``sweep.csv``, and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsl_lab.console.result_table import COLUMNS, say
+from zsl_lab.errors import OutputError
+from zsl_lab.files.atomic import atomic_write
+from zsl_lab.report.tables import Group, Run, Sheet, find_runs, group_runs, print_sheet, sweep_sheet
+
+if TYPE_CHECKING:
+    from zsl_lab.sweep.sweep import Job
+
+CSV_FILE = "sweep.csv"
+#: the key whose values are repetitions of a setting
+SEED = "seed"
+#: with this outcome a job has a result
+COMPLETE = ("finished", "skipped")
+_UNFINISHED = "it ended without a word: killed, or its machine was lost"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The settings of a sweep, compared.
+
+    Attributes:
+        keys: What was swept, seeds apart.
+        groups: Its runs, those that differ only by seed together.
+        values: A value of each key, for each group.
+        metric: What steps were selected by, and settings are sorted by.
+        repeated: A sentence for each run that does not count.
+    """
+
+    keys: list[str]
+    groups: list[Group]
+    values: list[list[str]]
+    metric: str
+    repeated: list[str]
+
+    def sheet(self) -> Sheet:
+        """The table; there must be a group."""
+        return sweep_sheet(
+            self.groups,
+            self.keys,
+            [[_short(value) for value in own] for own in self.values],
+            self.metric,
+        )
+
+    def draw(self, folder: Path, suffix: str = ".png") -> None:
+        """Draw H against what was swept, if anything was (see :func:`sweep_figures.draw`)."""
+        if not self.groups or not self.keys:
+            return
+        from zsl_lab.sweep import figures as sweep_figures
+
+        points = [
+            sweep_figures.Setting(
+                tuple(own), group.validation["harmonic_mean"], group.metrics["harmonic_mean"]
+            )
+            for own, group in zip(self.values, self.groups, strict=True)
+        ]
+        sweep_figures.draw(points, self.keys, folder, suffix)
+
+
+def compare(jobs: Sequence[Job], runs: Sequence[Run]) -> Swept:
+    """Compare the settings of a sweep.
+
+    Args:
+        jobs: The jobs, in their order.
+        runs: Those of them that have a result.
+    """
+    with_result = {run.folder for run in runs}
+    metric = _metric([job for job in jobs if job.folder in with_result])
+    groups, repeated = group_runs(runs, metric)
+    keys = [key for key in swept_keys(jobs) if key != SEED]
+    return Swept(keys, groups, [_values(group, jobs, keys) for group in groups], metric, repeated)
+
+
+def report(jobs: Sequence[Job], folder: Path) -> None:
+    """Print the table and name what is not in it; write ``sweep.csv`` and ``figures/``.
+
+    Args:
+        jobs: The jobs, in their order.
+        folder: The sweep's folder.
+    """
+    found = find_runs([job.folder for job in jobs if job.outcome in COMPLETE])
+    runs = {run.folder: run for run in found.runs}
+    keys = swept_keys(jobs)
+    swept = compare(jobs, found.runs)
+    try:
+        atomic_write(folder / CSV_FILE, sweep_csv(jobs, keys, runs).encode())
+        swept.draw(folder / "figures")
+    except OutputError as error:  # the figures are in the jobs' folders all the same
+        say(str(error))
+    if swept.groups:
+        print_sheet(swept.sheet())
+    for sentence in (*swept.repeated, *found.problems):
+        say(sentence)
+    skipped = [job for job in jobs if job.outcome == "skipped"]
+    if skipped:
+        say(
+            f"\nSkipped, since they were finished: {', '.join(job.folder.name for job in skipped)}.",
+            error=False,
+        )
+    missing = [job for job in jobs if job.outcome not in COMPLETE]
+    if missing:
+        say(f"\n{len(missing)} of {len(jobs)} jobs without a result:")
+    for job in missing:
+        say(f"  {job.folder.name} ({_told(job, keys)}): {job.why or _UNFINISHED}")
+    say(f"\nsweep folder:   {folder}", error=False)
+
+
+def swept_keys(jobs: Sequence[Job]) -> list[str]:
+    """The keys that not all jobs have the same value of."""
+    names = dict.fromkeys(key for job in jobs for key in job.values)
+    return [key for key in names if len({job.values.get(key) for job in jobs}) > 1]
+
+
+def sweep_csv(jobs: Sequence[Job], keys: Sequence[str], runs: Mapping[Path, Run]) -> str:
+    """One row a job, unrounded; figures are percent, empty where there are none."""
+    heads = ["job", "folder", "outcome", *keys, "selection", "metric"]
+    heads += [
+        *(f"validation_{name}" for name in (*COLUMNS, "step")),
+        *(f"test_{name}" for name in COLUMNS),
+        "steps",
+        "seconds",
+        "why",
+    ]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, heads, lineterminator="\n")
+    writer.writeheader()
+    for job in jobs:
+        row: dict[str, Any] = {
+            "job": job.number,
+            "folder": job.folder.name,
+            "outcome": job.outcome,
+            "metric": job.metric,
+            "why": job.why,
+        }
+        row |= {key: job.values.get(key, "") for key in keys}
+        if job.folder in runs:
+            result = runs[job.folder].result
+            row |= {
+                f"validation_{name}": value for name, value in (result.validation or {}).items()
+            }
+            row |= {f"test_{name}": value for name, value in result.metrics.items()}
+            row |= {
+                "selection": result.selection,
+                "steps": result.training["steps"],
+                "seconds": result.training["seconds"],
+            }
+        writer.writerow(
+            {
+                name: "" if isinstance(value, float) and math.isnan(value) else value
+                for name, value in row.items()
+            }
+        )
+    return buffer.getvalue()
+
+
+def _metric(jobs: Sequence[Job]) -> str:
+    """What all steps were selected by; where jobs differ, H."""
+    metrics = {job.metric for job in jobs}
+    return metrics.pop() if len(metrics) == 1 else "harmonic_mean"
+
+
+def _values(group: Group, jobs: Sequence[Job], keys: Sequence[str]) -> list[str]:
+    own = next(job for job in jobs if job.folder == group.runs[0].folder).values
+    return [own.get(key, "") for key in keys]
+
+
+def _told(job: Job, keys: Sequence[str]) -> str:
+    return " ".join(f"{key}={job.values[key]}" for key in keys if key in job.values) or " ".join(
+        job.overrides
+    )
+
+
+def _short(value: str) -> str:
+    """A number that a sweeper drew, to four digits."""
+    try:
+        return value if len(value) <= 7 or value.isdecimal() else f"{float(value):.4g}"
+    except ValueError:
+        return value

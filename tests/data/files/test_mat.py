@@ -1,0 +1,132 @@
+"""Reading MATLAB files: both versions alike, damaged ones refused, nothing executed."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+
+from tests.helpers.benchmark_files import Fields, WriteMat, cells
+from zsl_lab.data.files.mat import read_mat
+from zsl_lab.errors import DataError
+
+
+class Bomb:
+    """Leaves a trace if it is ever unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_both_versions_read_the_same(
+    tmp_path: Path, write_mat: WriteMat, splits: Fields, recorded: Fields
+) -> None:
+    fields = {**splits, **recorded, "allclasses_names": cells(["ant", "Bär", "", "dog", "eel"])}
+    fields["allclasses_names"][2, 0] = "c"
+    old = read_mat(write_mat(tmp_path / "old.mat", fields, "5"), list(fields))
+    new = read_mat(write_mat(tmp_path / "new.mat", fields, "7.3"), list(fields))
+    assert old.keys() == new.keys() == fields.keys()
+    for name in fields:
+        assert old[name].shape == new[name].shape == fields[name].shape
+        np.testing.assert_array_equal(old[name], new[name])
+        np.testing.assert_array_equal(old[name], fields[name].astype(old[name].dtype))
+    assert old["allclasses_names"].dtype.kind == "U"
+
+
+def test_optional_fields_may_be_absent_and_others_are_not_read(
+    tmp_path: Path, write_mat: WriteMat, splits: Fields, version: str
+) -> None:
+    path = write_mat(tmp_path / "a.mat", splits, version)
+    assert set(read_mat(path, ["att"], ["val_loc", "nothing"])) == {"att", "val_loc"}
+
+
+def test_a_missing_field_is_named_with_those_that_are_there(
+    tmp_path: Path, write_mat: WriteMat, splits: Fields, version: str
+) -> None:
+    del splits["trainval_loc"]
+    path = write_mat(tmp_path / "a.mat", splits, version)
+    with pytest.raises(
+        DataError, match=r"a\.mat: field 'trainval_loc' is missing; found .*att.*val_loc"
+    ):
+        read_mat(path, ["att", "trainval_loc"])
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(
+    tmp_path: Path, write_mat: WriteMat, recorded: Fields, version: str, share: float
+) -> None:
+    path = write_mat(
+        tmp_path / "a.mat",
+        {"labels": recorded["labels"], "features": recorded["features"]},
+        version,
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"a\.mat: "):
+        read_mat(path, ["features", "labels"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>404</html>", b"\x00" * 4096, b"version https://git-lfs.github.com/spec/v1\n"],
+)
+def test_other_files_are_not_matlab_files(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.mat"
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError,
+        match=r"a\.mat: not a MATLAB file: found .*expected a MATLAB file \(version 5 or 7\.3\)",
+    ):
+        read_mat(path, ["att"])
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_pickle_is_never_executed(tmp_path: Path, as_array: bool) -> None:
+    path, trace = tmp_path / "a.mat", tmp_path / "executed"
+    with path.open("wb") as file:
+        if as_array:
+            np.save(file, np.array([Bomb(trace)], dtype=object), allow_pickle=True)
+        else:
+            pickle.dump(Bomb(trace), file)
+    with pytest.raises(DataError, match="not a MATLAB file"):
+        read_mat(path, ["att"])
+    assert not trace.exists()
+
+
+def test_a_pickle_inside_a_field_stays_bytes(tmp_path: Path) -> None:
+    path, trace = tmp_path / "a.mat", tmp_path / "executed"
+    scipy.io.savemat(path, {"att": np.frombuffer(pickle.dumps(Bomb(trace)), dtype=np.uint8)})
+    assert read_mat(path, ["att"])["att"].dtype == np.uint8
+    assert not trace.exists()
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.mat: no such file"):
+        read_mat(tmp_path / "a.mat", ["att"])
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        read_mat(tmp_path, ["att"])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"a": 1}, "a struct"),
+        (np.array([[1j]]), "complex"),
+        (np.array([[1, "a"]], dtype=object), "a cell"),
+    ],
+)
+def test_what_is_neither_numbers_nor_strings_is_refused(
+    tmp_path: Path, value: Any, kind: str
+) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"att": value})
+    with pytest.raises(
+        DataError, match=f"field 'att': found {kind}.*expected numbers or a cell array of strings"
+    ):
+        read_mat(tmp_path / "a.mat", ["att"])

@@ -1,0 +1,87 @@
+"""The figures that papers print: complete, in range, and consistent with themselves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from tests.conftest import METHODS
+from zsl_lab.report.published import Published, Table, published, tables
+
+DATASETS = ("awa1", "awa2", "cub", "sun", "flo")
+ROWS = [(dataset, row) for dataset in DATASETS for row in published(dataset)]
+
+
+def find(dataset: str, method: str, table: str) -> Published:
+    [row] = [row for row in published(dataset) if (row.method, row.table) == (method, table)]
+    return row
+
+
+def test_every_row_names_its_features_its_split_and_where_it_stands() -> None:
+    assert len(ROWS) > 40
+    for _, row in ROWS:
+        assert all((row.method, row.features, row.split, row.paper, row.title, row.table))
+        assert row.here is None or row.here in METHODS
+
+
+def test_every_table_of_the_file_is_reached() -> None:
+    assert {(row.paper, row.table) for _, row in ROWS} == {
+        (table.paper, table.table) for table in tables()
+    }
+
+
+def test_figures_are_percentages_and_h_is_that_of_u_and_s() -> None:
+    for dataset, row in ROWS:
+        known = [value for value in row.figures.values() if not math.isnan(value)]
+        assert known
+        assert all(0 < value < 100 for value in known)
+        u, s, h = (row.figures[name] for name in ("unseen", "seen", "harmonic_mean"))
+        # all three were rounded
+        assert math.isnan(h) or h == pytest.approx(2 * u * s / (u + s), abs=0.1), (dataset, row)
+
+
+def test_some_figures_as_the_papers_have_them() -> None:
+    assert list(find("AWA2", "SGAL-dropout", "Table 2").figures.values())[1:] == [55.1, 81.2, 65.6]
+    assert find("sun", "mmVAE", "Table 2").figures["seen"] == 43.6
+    assert list(find("FLO", "ASP (Ours)", "Table 1").figures.values()) == [78.1, 67.3, 87.4, 76.0]
+    assert find("cub", "N3", "Table 2, proposed split").figures["zsl_top1"] == 9.5
+    vzsl = find("cub", "VZSL", "results (in slides)")
+    assert (vzsl.figures["zsl_top1"], vzsl.sd, vzsl.features) == (57.42, 0.63, "VGG-19, 4,096-d")
+
+
+def test_pictures_of_the_same_flowers_have_the_same_rows_and_other_data_none() -> None:
+    assert published("flowers") == published("flo")
+    assert published("digits") == []
+
+
+def test_methods_that_ran_come_first() -> None:
+    names = [row.here for row in published("awa1", ["vzsl", "aspn"])]
+    assert names[:3] == ["vzsl", "aspn", "vzsl"]
+    assert not {"vzsl", "aspn"} & set(names[3:])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"rows": [{"method": "a", "here": None, "values": {"cub": [1.0, 2.0]}}]},
+        {"rows": [{"method": "a", "here": None, "values": {"cub": [101.0]}}]},
+        {"rows": [{"method": "a", "here": None, "values": {"birds": [1.0]}}]},
+        {"rows": [{"method": "a", "here": None, "values": {"cub": [1.0]}}], "features": None},
+        {"figures": ["accuracy"]},
+    ],
+)
+def test_a_row_that_cannot_be_right_is_refused(broken: dict[str, object]) -> None:
+    table = {
+        "paper": "p",
+        "title": "t",
+        "table": "1",
+        "split": "s",
+        "features": "f",
+        "figures": ["zsl_top1"],
+        "rows": [],
+    }
+    Table.model_validate(table)
+    with pytest.raises(ValidationError):
+        Table.model_validate(table | broken)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+from rich.console import Console
+
+from tests.conftest import SHORT_FIT, SHORT_SGAL
+from zsl_lab.run.callbacks import progress
+from zsl_lab.run.callbacks.progress import ProgressLine
+from zsl_lab.run.experiment import run
+from zsl_lab.run.records import artifacts
+
+Configure = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    # drawing takes longer than the training of these tests
+    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+
+
+@pytest.fixture
+def shown(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """What a run shows, line by line, as a terminal of some width (None: no terminal) gets it."""
+
+    def shown(*overrides: str, width: int | None) -> list[str]:
+        screen = io.StringIO()
+        console = Console(
+            file=screen, force_terminal=width is not None, width=width or 80, color_system=None
+        )
+        monkeypatch.setattr(progress, "INTERVAL", 0.0)
+        monkeypatch.setattr(progress, "Console", lambda **options: console)
+        cfg = configure(*(override for override in overrides if override != "callbacks=none"))
+        run(cfg)
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+        return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+    return shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_a_terminal_shows_losses_the_last_check_and_the_time_left(
+    shown: Callable[..., list[str]], width: int
+) -> None:
+    lines = shown(
+        "method=sgal", *SHORT_SGAL, "method.gamma=0.1", "trainer.log_every_n_steps=10", width=width
+    )
+    assert max(map(len, lines)) <= width
+    titles = [line for line in lines if line.startswith("sgal: ")]
+    assert titles == [
+        "sgal: select, 80 steps (checks on validation classes)",
+        "sgal: refit, 80 steps (checks on test are shown only)",
+    ]
+    drawn = [line for line in lines if " 75/80 " in line]
+    assert drawn
+    for line in drawn:
+        assert re.search(r" 75/80 (\d+:\d\d|--:--) total \d", line)
+        assert re.search(r"  u \d+\.\d s \d+\.\d H \d+\.\d$", line)
+    # terms as far as they fit
+    assert ("separation" in drawn[0]) == (width == 140)
+
+
+def test_the_loss_of_every_method_is_shown(shown: Callable[..., list[str]]) -> None:
+    lines = shown(
+        "method=n3",
+        *SHORT_FIT["n3"],
+        "selection.metric=zsl_top1",
+        "trainer.log_every_n_steps=5",
+        width=100,
+    )
+    assert max(map(len, lines)) <= 100
+    assert any(" base_cross_entropy " in line for line in lines)
+    assert any(
+        re.search(r" 35/40 .* cross_entropy \d.*  u .* s .* H .* zsl_top1 \d", line)
+        for line in lines
+    )
+
+
+def test_without_a_terminal_a_phase_is_its_title_and_its_last_check(
+    shown: Callable[..., list[str]],
+) -> None:
+    lines = shown("method=sgal", *SHORT_SGAL, "trainer.log_every_n_steps=10", width=None)
+    assert len(lines) == 4
+    assert lines[0] == "sgal: select, 80 steps (checks on validation classes)"
+    assert re.fullmatch(
+        r"  step 80: total \S+ reconstruction \S+ kl \S+( separation \S+)?  u \S+ s \S+ H \S+",
+        lines[1],
+    )
+
+
+def test_checks_are_printed_when_enough_time_has_passed(
+    shown: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_INTERVAL", -1.0)
+    lines = shown("method=sgal", *SHORT_SGAL, "selection=last", width=None)
+    assert [line.split(":")[0] for line in lines] == [
+        "sgal",
+        *(f"  step {step}" for step in (20, 40, 60, 80)),
+    ]
+
+
+def test_a_resumed_phase_says_where_it_goes_on(
+    configure: Configure,
+    tmp_path: Path,
+    shown: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cfg = configure("method=sgal", *SHORT_SGAL, "selection=last", "callbacks=none", run_dir="first")
+    cfg.paths.pretrained_dir = str(tmp_path / "shared")
+    run(cfg)
+    override = f"paths.pretrained_dir={tmp_path / 'shared'}"
+    lines = shown(
+        "method=sgal", *SHORT_SGAL, "selection=last", override, "method.g=0.5", width=None
+    )
+    assert lines[0] == "sgal: refit, 80 steps, from step 40 on (checks on test are shown only)"
+
+
+def test_the_line_is_drawn_on_standard_error() -> None:
+    assert ProgressLine()._console.stderr

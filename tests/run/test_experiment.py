@@ -1,0 +1,675 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL, power_cut
+from zsl_lab.data.batches.features import ClassSpace, FeatureDataModule
+from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.datasets import base as dataset_module
+from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.splits import test_split as final_split
+from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
+from zsl_lab.methods.base import Check
+from zsl_lab.methods.mmvae.method import MMVAE
+from zsl_lab.result import Result
+from zsl_lab.run import experiment as run_module
+from zsl_lab.run.config import parse
+from zsl_lab.run.experiment import run
+from zsl_lab.run.records import artifacts, metrics_csv, tradeoff_csv
+
+Configure = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    # drawing takes longer than the training of these tests
+    if "whole_run_folder" not in request.node.name:
+        monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModule]:
+    """Every data module that a run makes, in order, filled as it goes."""
+    modules: list[FeatureDataModule] = []
+
+    class Spy(FeatureDataModule):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            modules.append(self)
+
+    monkeypatch.setattr(dataset_module, "FeatureDataModule", Spy)
+    return modules
+
+
+def test_no_method_is_left_out_of_these_tests() -> None:
+    assert sorted(SHORT_FIT) == METHODS
+
+
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_every_method_trains_and_leaves_the_whole_run_folder(
+    configure: Configure, tmp_path: Path, method: str
+) -> None:
+    result = run(configure(f"method={method}", *SHORT_FIT[method]))
+    folder = tmp_path / "run"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    own = (
+        {"adaptation_norms.png", "adaptation_by_layer_type.png"}
+        if method.startswith("n3")
+        else {"latent_projection.png"}
+    )
+    assert found == {
+        "config.yaml",
+        "metrics.csv",
+        "predictions.csv",
+        "result.json",
+        "tradeoff.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/training_curves.png",
+        "figures/per_class_recall.png",
+        "figures/confusion_matrix_unseen.png",
+        *(f"figures/{name}" for name in own),
+    }
+    stored = json.loads((folder / "result.json").read_text())
+    assert list(stored) == [
+        *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
+        *(
+            "training",
+            "benchmark",
+            "checkpoint",
+            "versions",
+            "git_commit",
+            "model",
+            "calibration",
+            "extra",
+            "validation",
+        ),
+    ]
+    assert stored["method"] == method
+    assert stored["metrics"] == result.metrics
+    assert stored["oracle"]["step"] > 0
+    assert stored["benchmark"]["classes"] == 10
+
+
+def test_predictions_let_anyone_recompute_every_figure(
+    configure: Configure, tmp_path: Path
+) -> None:
+    result = run(configure("method=sgal", *SHORT_SGAL))
+    with (tmp_path / "run" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+
+    def mean_recall(split: str, column: str) -> float:
+        mine = [row for row in rows if row["split"] == split]
+        recalls = [
+            np.mean([row[column] == row["label"] for row in mine if row["label"] == label])
+            for label in {row["label"] for row in mine}
+        ]
+        return 100 * float(np.mean(recalls))
+
+    u, s = mean_recall("test_unseen", "gzsl"), mean_recall("test_seen", "gzsl")
+    assert result.metrics["unseen"] == pytest.approx(u)
+    assert result.metrics["seen"] == pytest.approx(s)
+    assert result.metrics["harmonic_mean"] == pytest.approx(2 * u * s / (u + s) if u + s else 0)
+    assert result.metrics["zsl_top1"] == pytest.approx(mean_recall("test_unseen", "zsl"))
+    assert {row["zsl"] for row in rows if row["split"] == "test_seen"} == {""}
+    assert {row["zsl"] for row in rows if row["split"] == "test_unseen"} <= {"2", "4", "5"}
+
+
+def test_the_tradeoff_goes_through_the_calibrated_figures_and_encloses_ausuc(
+    configure: Configure, tmp_path: Path
+) -> None:
+    result = run(configure("method=eszsl", *SHORT_FIT["eszsl"], "selection.calibrate=true"))
+    assert result.calibration
+    points = tradeoff_csv.read(tmp_path / "run")
+    at = {f"{point.constant:.6g}": (point.seen, point.unseen) for point in points}
+    assert at[f"{result.calibration:.6g}"] == pytest.approx(
+        (result.metrics["seen"], result.metrics["unseen"]), abs=1e-3
+    )
+    assert at["0"][1] < result.metrics["unseen"]
+    area = sum((b.unseen - a.unseen) * (a.seen + b.seen) / 200 for a, b in pairwise(points))
+    assert area == pytest.approx(result.metrics["ausuc"], abs=0.1)
+
+
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_testing_a_checkpoint_gives_the_stored_figures(
+    configure: Configure, short_run: Callable[[str], Path], method: str
+) -> None:
+    trained = Result.load(short_run(method))
+    again = configure(f"method={method}", *SHORT_FIT[method], "task=test", run_dir="again")
+    again.ckpt = str(short_run(method) / "checkpoints" / "best.ckpt")
+    tested = run(again)
+    assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
+    assert tested.oracle == trained.oracle
+    assert tested.training == trained.training
+
+
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_same_seed_gives_equal_bits_and_another_seed_other_weights(
+    configure: Configure, tmp_path: Path, method: str
+) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(configure(f"method={method}", *SHORT_FIT[method], f"seed={seed}", run_dir=name))
+    a, b, c = (tmp_path / name / "checkpoints" / "best.ckpt" for name in "abc")
+    assert_same_weights(a, b)
+    assert (tmp_path / "a" / "metrics.csv").read_text() == (
+        tmp_path / "b" / "metrics.csv"
+    ).read_text()
+    # a closed form draws nothing
+    same = all(torch.equal(value, weights(c)[name]) for name, value in weights(a).items())
+    assert same == (method == "eszsl")
+
+
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_every_method_trains_in_mixed_precision(configure: Configure, method: str) -> None:
+    result = run(
+        configure(
+            f"method={method}", *SHORT_FIT[method], "trainer.precision=bf16-mixed", "selection=last"
+        )
+    )
+    assert result.training["precision"] == "bf16-mixed"
+    assert 0 <= result.metrics["seen"] <= 100
+
+
+def assert_resumed_equals_whole(
+    configure: Configure, folder: Path, method: str, phase: str, step: int, *more: str
+) -> None:
+    """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
+    overrides = (f"method={method}", *SHORT_FIT[method], *more)
+    run(configure(*overrides, run_dir="whole"))
+    with power_cut(parse(configure(*overrides)).method_class, step, phase):
+        run(configure(*overrides, run_dir="cut"))
+    resumed = configure(*overrides, run_dir="cut")
+    resumed.ckpt = str(folder / "cut" / "checkpoints" / "last.ckpt")
+    run(resumed)
+    for name in ("best.ckpt", "last.ckpt"):
+        assert_same_weights(
+            folder / "whole" / "checkpoints" / name, folder / "cut" / "checkpoints" / name
+        )
+    whole, cut = (
+        json.loads((folder / name / "result.json").read_text()) for name in ("whole", "cut")
+    )
+    assert whole["metrics"] == cut["metrics"]
+    assert whole["oracle"] == cut["oracle"]
+    assert whole["training"]["steps"] == cut["training"]["steps"]
+    assert (folder / "whole" / "metrics.csv").read_text() == (
+        folder / "cut" / "metrics.csv"
+    ).read_text()
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+@pytest.mark.parametrize("method", SHORT_FIT)
+def test_a_run_that_crashed_late_ends_in_the_same_weights_after_resuming(
+    configure: Configure, tmp_path: Path, method: str, phase: str
+) -> None:
+    cfg = parse(configure(f"method={method}", *SHORT_FIT[method]))
+    load = cfg.dataset.load_images if cfg.method_class.takes == "images" else cfg.dataset.load
+    benchmark: Benchmark = load(DataPaths(tmp_path, tmp_path))
+    steps = cfg.method_class.build(
+        cfg.method, cfg.dataset.data_module(benchmark, final_split(benchmark))
+    ).total_steps
+    assert_resumed_equals_whole(configure, tmp_path, method, phase, steps * 4 // 5 + 1)
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+def test_sgal_that_crashed_before_fine_tuning_ends_in_the_same_weights_after_resuming(
+    configure: Configure, tmp_path: Path, phase: str
+) -> None:
+    assert_resumed_equals_whole(configure, tmp_path, "sgal", phase, 30)
+
+
+def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_own_training_samples(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = spied_data_modules(monkeypatch)
+    run(configure("method=mmvae", *SHORT, "dataset.normalize=standard"))
+    select, refit = modules[0], modules[1]
+    assert (select.split.name, refit.split.name) == ("validation", "test")
+    held = np.concatenate([select.split.train, select.split.eval_seen, select.split.eval_unseen])
+    tested = np.concatenate([refit.split.eval_seen, refit.split.eval_unseen])
+    assert not np.intersect1d(held, tested).size
+    assert not np.isin(select.classes.ids, refit.split.unseen_classes).any()
+    features = select._features[select.split.train]
+    torch.testing.assert_close(select.scaler.shift, torch.from_numpy(features).mean(0))
+    assert not torch.equal(select.scaler.shift, refit.scaler.shift)
+
+
+def test_figures_are_drawn_of_the_method_in_evaluation_mode(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = []
+    monkeypatch.setattr(
+        artifacts,
+        "draw_figures",
+        lambda folder, data, method, *rest, **named: training.append(method.training),
+    )
+    run(configure("method=mmvae", *SHORT, "selection=last"))
+    assert training == [False]
+
+
+def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(
+    configure: Configure, tmp_path: Path
+) -> None:
+    # long enough to recognise something
+    short = ("method=mmvae", *SHORT, "method.learning_rate=0.003", "selection.report_oracle=false")
+    overrides = (
+        *short,
+        "method.steps=200",
+        "selection.check_every=100",
+        "selection.calibrate=true",
+    )
+    found = run(configure(*overrides))
+    assert found.calibration
+    stored = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)[
+        "zsl_lab"
+    ]
+    assert stored["calibration"] == found.calibration
+    again = configure(*overrides, "task=test", run_dir="again")
+    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    tested = run(again)
+    assert (tested.metrics, tested.calibration) == (found.metrics, found.calibration)
+    # what is restricted to unseen classes, or swept over all constants, does not depend on one
+    same = run(
+        configure(*short, f"method.steps={stored['selected']}", "selection=last", run_dir="same")
+    )
+    assert same.calibration is None
+    for name in ("zsl_top1", "ausuc"):
+        assert same.metrics[name] == pytest.approx(found.metrics[name])
+    assert same.metrics["seen"] != found.metrics["seen"]
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+def test_a_calibrated_run_resumes_exactly(configure: Configure, tmp_path: Path, phase: str) -> None:
+    assert_resumed_equals_whole(configure, tmp_path, "mmvae", phase, 33, "selection.calibrate=true")
+
+
+def test_nothing_is_calibrated_where_there_are_no_validation_classes(configure: Configure) -> None:
+    plain = run(configure("method=mmvae", *SHORT, "selection=last", run_dir="plain"))
+    found = run(configure("method=mmvae", *SHORT, "selection=last", "+selection.calibrate=true"))
+    assert (found.metrics, found.calibration) == (plain.metrics, None)
+
+
+def test_last_reports_the_last_step_and_oracle_the_best_on_test(
+    configure: Configure, tmp_path: Path
+) -> None:
+    last = run(configure("method=mmvae", *SHORT, "selection=last", run_dir="last"))
+    oracle = run(configure("method=mmvae", *SHORT, "selection=oracle", run_dir="oracle"))
+    assert last.training["steps"] == 40
+    assert oracle.oracle is not None
+    assert {k: v for k, v in oracle.oracle.items() if k != "step"} == pytest.approx(oracle.metrics)
+    assert oracle.metrics["harmonic_mean"] >= last.metrics["harmonic_mean"]
+    assert "select" not in (tmp_path / "last" / "metrics.csv").read_text()
+
+
+def test_the_figures_on_validation_classes_at_the_chosen_step_stand_in_the_result_and_outlive_it(
+    configure: Configure, tmp_path: Path
+) -> None:
+    result = run(configure("method=mmvae", *SHORT))
+    rows = [
+        row
+        for row in metrics_csv.read_rows(tmp_path / "run")
+        if row["phase"] == "select" and "check/harmonic_mean" in row
+    ]
+    best = max(rows, key=lambda row: (row["check/harmonic_mean"], row["check/ausuc"]))
+    assert result.validation is not None
+    assert result.validation["step"] == best["step"]
+    assert result.validation["harmonic_mean"] == pytest.approx(best["check/harmonic_mean"])
+    again = configure("method=mmvae", *SHORT, "task=test", run_dir="again")
+    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert run(again).validation == result.validation
+    assert (
+        run(configure("method=mmvae", *SHORT, "selection=last", run_dir="last")).validation is None
+    )
+
+
+def test_without_the_oracle_nothing_is_checked_on_test_while_training(
+    configure: Configure, tmp_path: Path
+) -> None:
+    result = run(configure("method=mmvae", *SHORT, "selection.report_oracle=false"))
+    assert result.oracle is None
+    assert "refit" not in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def test_whether_the_oracle_is_reported_does_not_change_the_result(configure: Configure) -> None:
+    found = [
+        run(
+            configure("method=sgal", *SHORT_SGAL, f"selection.report_oracle={x}", run_dir=x)
+        ).metrics
+        for x in ("true", "false")
+    ]
+    assert found[0] == found[1]
+
+
+def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
+    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
+    result = run(configure(*overrides, "selection=last", run_dir="sgal"))
+    assert result.training["steps"] == 40
+    nothing = run(
+        configure(*overrides, "selection=last", "method.fine_tune_steps=0", run_dir="nothing")
+    )
+    assert nothing.training["steps"] == 0
+    assert_same_weights(start, tmp_path / "nothing" / "checkpoints" / "best.ckpt")
+    with pytest.raises(CheckpointError, match="other classes or samples"):
+        run(configure(*overrides, "dataset.unseen=[1,2,3]", run_dir="other"))
+    with pytest.raises(CheckpointError, match=r"dataset\.normalize=scale; this run has none"):
+        run(configure(*overrides, "selection=last", "dataset.normalize=none", run_dir="scaled"))
+    with pytest.raises(ConfigError, match="pre-trains one of its own"):
+        run(configure(*overrides, "method.steps=0", run_dir="untrained"))
+    with pytest.raises(CheckpointError, match=r"method\.init_from=.*no such file"):
+        run(
+            configure(
+                "method=sgal", *SHORT_SGAL, "method.init_from=nowhere.ckpt", run_dir="missing"
+            )
+        )
+    with pytest.raises(CheckpointError, match="another shape"):
+        run(configure(*overrides, "selection=last", "method.latent_dim=9", run_dir="shape"))
+
+
+def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path: Path) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
+    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    # fine-tuning that ruins what it starts from
+    ruin = (
+        "method.g=1",
+        "method.p=0",
+        "method.fine_tune_learning_rate=0.02",
+        "selection.metric=seen",
+        f"method.init_from={start}",
+    )
+    run(configure("method=sgal", *SHORT_SGAL, *ruin, run_dir="sgal"))
+    assert_same_weights(start, tmp_path / "sgal" / "checkpoints" / "best.ckpt")
+
+
+def test_what_was_selected_on_test_starts_only_an_oracle(
+    configure: Configure, tmp_path: Path
+) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=oracle", run_dir="mmvae"))
+    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
+    with pytest.raises(CheckpointError, match="selected on test"):
+        run(configure(*overrides, run_dir="validation"))
+    run(configure(*overrides, "selection=oracle", run_dir="oracle"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_what_is_no_checkpoint_is_refused(
+    configure: Configure, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "x.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    cfg = configure("method=mmvae", *SHORT, "task=test")
+    cfg.ckpt = str(path)
+    with pytest.raises(CheckpointError, match=r"x\.ckpt"):
+        run(cfg)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_never_executed(
+    configure: Configure, tmp_path: Path
+) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    torch.save({"zsl_lab": Bomb()}, tmp_path / "bomb.ckpt")
+    cfg = configure("method=mmvae", *SHORT, "task=test")
+    cfg.ckpt = str(tmp_path / "bomb.ckpt")
+    with pytest.raises(CheckpointError, match="not unpickled further"):
+        run(cfg)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_is_not_tested_on_other_classes_than_it_was_kept_from(
+    configure: Configure, tmp_path: Path
+) -> None:
+    run(configure("method=mmvae", *SHORT, "selection=last"))
+    cfg = configure("method=mmvae", *SHORT, "task=test", "dataset.unseen=[0,1]", run_dir="other")
+    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    with pytest.raises(CheckpointError, match="trained on other data"):
+        run(cfg)
+
+
+def test_a_state_of_the_selection_phase_is_not_tested(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Any, *args: Any) -> None:
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr(run_module, "test_split", stop)
+    with pytest.raises(RuntimeError, match="stop"):
+        run(configure("method=mmvae", *SHORT))
+    monkeypatch.undo()
+    cfg = configure("method=mmvae", *SHORT, "task=test", run_dir="test")
+    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match="selection phase"):
+        run(cfg)
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(
+    configure: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file.*paths\.output_dir"):
+        run(configure("method=mmvae", *SHORT, run_dir="file/run"))
+
+
+def test_a_diverging_loss_ends_the_run_with_the_term_and_the_step(configure: Configure) -> None:
+    with pytest.raises(
+        Exception, match=r"the loss '\w+' is .* at step \d+: training diverged"
+    ) as caught:
+        run(
+            configure(
+                "method=mmvae", *SHORT, "method.learning_rate=1e30", "trainer.log_every_n_steps=1"
+            )
+        )
+    assert type(caught.value).__name__ == "TrainingError"
+
+
+def test_among_checks_that_recognise_nothing_the_better_ausuc_is_best(configure: Configure) -> None:
+    cfg = parse(configure("method=mmvae", *SHORT))
+    classes = ClassSpace(
+        np.arange(4),
+        np.eye(4, dtype=np.float32),
+        np.array([True, True, False, False]),
+        tuple("abcd"),
+    )
+    method = cfg.method_class(cfg.method, 3, classes)
+    found = [
+        {"harmonic_mean": h, "ausuc": a}
+        for h, a in ((0.0, 10.0), (0.0, 20.0), (0.0, 15.0), (5.0, 1.0))
+    ]
+    assert [method._merit(Check(0, 0, metrics)) for metrics in found] == [
+        (0.0, 10.0),
+        (0.0, 20.0),
+        (0.0, 15.0),
+        (5.0, 1.0),
+    ]
+    assert max(found, key=lambda metrics: method._merit(Check(0, 0, metrics))) == found[3]
+    assert method._merit(
+        Check(0, 0, {"harmonic_mean": float("nan"), "ausuc": 1.0})
+    ) < method._merit(Check(0, 0, found[0]))
+
+
+def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> None:
+    cfg = parse(configure("experiment=bench", "method=mmvae"))
+    method = cfg.method.model_dump()
+    assert (
+        method["encoder_hidden"],
+        method["latent_dim"],
+        method["batch_size"],
+        method["learning_rate"],
+    ) == ([512], 64, 64, 1e-4)
+    dataset = cfg.dataset.model_dump()
+    assert [dataset[key] for key in ("feature_dim", "semantic_dim", "classes", "unseen")] == [
+        2048,
+        85,
+        50,
+        10,
+    ]
+
+
+def test_the_state_to_go_on_from_is_not_tested_in_place_of_the_selected_one(
+    configure: Configure, tmp_path: Path
+) -> None:
+    run(configure("method=mmvae", *SHORT))
+    cfg = configure("method=mmvae", *SHORT, "task=test", run_dir="test")
+    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        run(cfg)
+
+
+def test_metrics_are_on_the_disk_before_the_state_that_goes_on_from_there(
+    configure: Configure, tmp_path: Path
+) -> None:
+    cfg = configure("method=mmvae", *SHORT)
+    killed = (
+        "import os, sys\nfrom omegaconf import OmegaConf\n"
+        "from zsl_lab.run.callbacks import phase_checkpoint as p\nfrom zsl_lab.run.experiment "
+        "import run\n"
+        "save = p.pl.Trainer.save_checkpoint\n"
+        "def save_and_die(self, path, *args, **kwargs):\n"
+        "    save(self, path, *args, **kwargs)\n"
+        "    os._exit(9)\n"
+        "p.pl.Trainer.save_checkpoint = save_and_die\n"
+        "run(OmegaConf.load(sys.argv[1]))\n"
+    )
+    OmegaConf.save(cfg, tmp_path / "cfg.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", killed, str(tmp_path / "cfg.yaml")], timeout=120, check=False
+    )
+    assert done.returncode == 9
+    lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert lines[1].startswith("select,20,")
+
+
+def test_a_disk_that_is_full_leaves_no_half_checkpoint(
+    configure: Configure, tmp_path: Path
+) -> None:
+    OmegaConf.save(
+        configure("method=mmvae", *SHORT, "method.encoder_hidden=[512]"), tmp_path / "cfg.yaml"
+    )
+    limited = (
+        "import resource, sys\nfrom omegaconf import OmegaConf\nfrom zsl_lab.errors import "
+        "OutputError\nfrom zsl_lab.run.experiment import run\n"
+        "cfg = OmegaConf.load(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n    run(cfg)\nexcept OutputError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", limited, str(tmp_path / "cfg.yaml")]
+    done = subprocess.run(command, timeout=120, check=True, capture_output=True, text=True)
+    assert "last.ckpt" in done.stdout
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_a_run_that_failed_before_training_leaves_nothing(
+    configure: Configure, tmp_path: Path
+) -> None:
+    cfg = configure("method=mmvae", *SHORT, "dataset=awa2")
+    cfg.paths.data_dir = str(tmp_path)
+    with pytest.raises(DataError, match="AWA2"):
+        run(cfg)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_zero_training_steps_are_refused(configure: Configure) -> None:
+    with pytest.raises(ConfigError, match=r"method\.steps=0"):
+        run(configure("method=mmvae", *SHORT, "method.steps=0"))
+
+
+def test_a_gpu_that_is_not_there_is_a_sentence(configure: Configure) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="finds no GPU"):
+        run(configure("method=mmvae", *SHORT, "hardware=gpu"))
+
+
+def test_what_another_run_left_in_the_folder_is_not_taken_for_this_one(
+    configure: Configure, tmp_path: Path
+) -> None:
+    trained = run(configure("method=mmvae", *SHORT))
+    folder = tmp_path / "run"
+    # what cannot even begin leaves the earlier run alone
+    with pytest.raises(DataError):
+        run(
+            configure(
+                "method=mmvae", *SHORT, "dataset=awa2", f"paths.data_dir={tmp_path}", "tuned=none"
+            )
+        )
+    assert OmegaConf.load(folder / "config.yaml").dataset.name == "digits"
+    assert (folder / "result.json").exists()
+    # nor does a test write over what it reads
+    again = configure("method=mmvae", *SHORT, "task=test")
+    again.ckpt = str(folder / "checkpoints" / "best.ckpt")
+    assert run(again) == trained
+    assert (folder / "metrics.csv").exists()
+    with pytest.raises(
+        ConfigError, match="it lies in the folder of this run, which would write over it"
+    ):
+        run(configure("method=sgal", *SHORT_SGAL, f"method.init_from={again.ckpt}"))
+    assert (folder / "checkpoints" / "best.ckpt").exists()
+    with power_cut(MMVAE, 10):
+        run(configure("method=mmvae", *SHORT, "seed=1"))
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left <= {"config.yaml", "metrics.csv"}
+    assert OmegaConf.load(folder / "config.yaml").seed == 1
+
+
+def test_redrawn_splits_hold_the_same_number_of_other_unseen_classes(configure: Configure) -> None:
+    found = [
+        run(
+            configure(
+                "method=mmvae",
+                *SHORT,
+                "selection=last",
+                "dataset.split=random",
+                f"dataset.split_seed={k}",
+                run_dir=str(k),
+            )
+        )
+        for k in (0, 1)
+    ]
+    assert [len(result.per_class["unseen"]) for result in found] == [3, 3]
+    assert found[0].benchmark["splits_sha256"] != found[1].benchmark["splits_sha256"]
+
+
+@pytest.mark.slow
+def test_on_real_flowers_the_validation_phase_never_touches_a_test_index(
+    configure: Configure, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = spied_data_modules(monkeypatch)
+    overrides = ("dataset=flo", "dataset.features=efficientnet_lite2", "dataset.normalize=standard")
+    cfg = configure("method=mmvae", *overrides, *SHORT)
+    cfg.paths.data_dir = str(shared / "data" / "xlsa17" / "data")
+    run(cfg)
+    select, refit = modules[:2]
+    tested = np.concatenate([refit.split.eval_seen, refit.split.eval_unseen])
+    for part in (select.split.train, select.split.eval_seen, select.split.eval_unseen):
+        assert not np.intersect1d(part, tested).size
+    assert len(select.split.unseen_classes) == 20
+    features = torch.from_numpy(select._features[select.split.train])
+    torch.testing.assert_close(select.scaler.shift, features.mean(0))
+    torch.testing.assert_close(select.scaler.scale, features.std(0, correction=0))

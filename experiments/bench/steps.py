@@ -72,7 +72,7 @@ def raw_loop(config: RunConfig, data: PhaseDataModule, device: torch.device) -> 
     position = 0
     started = time.perf_counter()
     for _ in range(method.total_steps):
-        size = method.samples_after(method.step)
+        size = method.batch_size_at(method.step)
         if position + size > len(order):
             order, position = torch.randperm(len(samples.labels), device=device), 0
         rows = order[position : position + size]

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from zsl_lab.errors import OutputError
-from zsl_lab.methods.base import TensorNorms
 from zsl_lab.plots import figures
 from zsl_lab.plots.style import new_figure
 
@@ -206,37 +205,3 @@ def test_unwritable_figure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Cannot write"):
         figures.confusion_matrix(["a", "b"], np.eye(2, dtype=int), tmp_path / "file" / "f.png")
-
-
-def norms(count: int) -> list[TensorNorms]:
-    made = [TensorNorms(f"layer{i}.conv.weight", "conv", 10.0 + i, 0.1 * i) for i in range(count)]
-    return [*made, TensorNorms("classifier", "linear", 0.0, 7.0)]
-
-
-@pytest.mark.parametrize("count", [3, 57])
-def test_adaptation_is_drawn_tensor_by_tensor_from_input_to_output(
-    tmp_path: Path, drawn: list[Figure], count: int
-) -> None:
-    figures.adaptation_norms(norms(count), tmp_path / "f.png")
-    check(tmp_path / "f.png")
-    (axes,) = drawn[0].axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        tensor.name for tensor in norms(count)
-    ]
-    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the input is on top
-    given, generated = axes.containers
-    assert [bar.get_width() for bar in given][:-1] == [10.0 + i for i in range(count)]
-    # a logarithmic axis has no place for what is 0
-    assert np.isnan(list(given)[-1].get_width())
-    assert list(generated)[-1].get_width() == 7.0
-
-
-def test_adaptation_by_layer_type_shows_means(tmp_path: Path, drawn: list[Figure]) -> None:
-    figures.adaptation_by_layer_type(norms(3), tmp_path / "f.png")
-    check(tmp_path / "f.png")
-    (axes,) = drawn[0].axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "conv (3 tensors)",
-        "linear (1 tensor)",
-    ]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.1, 7.0])  # type: ignore[attr-defined]

@@ -947,7 +947,7 @@ def test_torchvisions_own_network_loads_the_export_and_gives_the_same_logits(
     with torch.no_grad():
         adaptation = model.adapt(torch.tensor([2, 0, 1]))
         expected = model.logits(images, adaptation)
-        state = model.export(adaptation)
+        state = model.state_of(adaptation)
         theirs.load_state_dict(state)
         if name == "squeezenet1_1":  # clips before it averages
             theirs.classifier[2] = nn.Identity()
@@ -964,7 +964,7 @@ def test_torchvisions_own_network_loads_the_export_and_gives_the_same_logits(
 
 def test_an_export_is_no_part_of_the_method() -> None:
     model = n3("small_cnn")
-    state = model.export(model.adapt(torch.arange(3)))
+    state = model.state_of(model.adapt(torch.arange(3)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for tensor in state.values():
         assert not tensor.requires_grad

@@ -621,7 +621,7 @@ def test_nothing_found_says_what_was_expected_and_both_ways_out(
         (
             [],
             "Expected the folder of a run, or a folder of runs (outputs, say). `python -m "
-            "zsl_lab.report.command --help` shows examples.",
+            "zsl_lab.report --help` shows examples.",
         ),
         (
             ["runs", "rnus"],

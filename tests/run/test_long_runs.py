@@ -20,7 +20,7 @@ from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.digits import DigitsDataset
 from zsl_lab.data.datasets.xian import XianDataset
 from zsl_lab.errors import TerminationError, TrainingError
-from zsl_lab.files.cache import Memory, identity
+from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.run import experiment as run_module
@@ -428,7 +428,7 @@ def test_texts_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_memory_forgets_what_was_not_used_for_longest_and_keeps_what_is_too_large_alone() -> None:
-    memory: Memory[str] = Memory(5, len)
+    memory: LRUCache[str] = LRUCache(5, len)
     made: list[str] = []
 
     def make(value: str) -> str:
@@ -442,11 +442,11 @@ def test_memory_forgets_what_was_not_used_for_longest_and_keeps_what_is_too_larg
 
 def test_a_file_is_another_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    assert identity([file]) == ()
+    assert file_stamp([file]) == ()
     file.write_text("a")
-    first = identity([file])
+    first = file_stamp([file])
     os.utime(file, (0, 0))
-    assert identity([file]) != first
+    assert file_stamp([file]) != first
 
 
 # --------------------------------------------------------------------------- provenance

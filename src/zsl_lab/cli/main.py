@@ -1,4 +1,4 @@
-"""The command line: Hydra composes, :func:`zsl_lab.run.experiment.run` works, errors become sentences.
+"""The command line: Hydra composes, :func:`zsl_lab.run.run` works, errors become sentences.
 
 Torch and Lightning are imported only once there is something to run, so that ``--help`` answers at
 once.

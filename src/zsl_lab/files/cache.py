@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Memory(Generic[T]):
+class LRUCache(Generic[T]):
     """Values by key, those used last while together they are not too large; the last one always.
 
     Args:
@@ -46,7 +46,7 @@ class Memory(Generic[T]):
             self._total = 0
 
 
-def identity(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+def file_stamp(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
     """What changes when one of the files does: of each that is there its path, size and time of change."""
     found = []
     for file in files:

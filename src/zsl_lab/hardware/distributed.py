@@ -17,7 +17,7 @@ from zsl_lab.errors import TrainingError
 T = TypeVar("T")
 
 
-class Replicas(DDPStrategy):
+class GradientAveraging(DDPStrategy):
     """Processes that hold the same weights and average gradients where a method descends (:func:`average`).
 
     Lightning's own strategy wraps the module in DistributedDataParallel, which averages in the

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -85,20 +85,16 @@ class Check:
 
 
 @dataclass(frozen=True)
-class TensorNorms:
-    """How far a tensor of a given network was adapted (N3 paper, Fig. 3 and 5a).
+class ExportedNetwork:
+    """A network that was made for the candidate classes, for use without this package.
 
     Attributes:
-        name: The tensor's name in the network.
-        kind: The kind of its layer: ``conv`` or ``linear``.
-        pretrained: L2 norm of what was given.
-        delta: L2 norm of what is added to it.
+        state: Its state dict, tensors on the CPU.
+        description: The architecture that loads it, in words.
     """
 
-    name: str
-    kind: str
-    pretrained: float
-    delta: float
+    state: Mapping[str, Tensor]
+    description: str
 
 
 class ZeroShotMethod(pl.LightningModule, ABC):
@@ -138,7 +134,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         # faster
         self.automatic_optimization = False
         self.config = config
-        # not part of the weights: see ask_about
+        # not part of the weights: see set_classes
         for name, tensor in _facts(classes).items():
             self.register_buffer(name, tensor, persistent=False)
         self.semantics: Tensor
@@ -177,7 +173,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Take one training step, optimiser included (see :meth:`descend`).
 
         Args:
-            batch: :meth:`samples_after` training samples.
+            batch: :meth:`batch_size_at` training samples.
 
         Returns:
             Named scalar losses, for the logs.
@@ -189,7 +185,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Training steps of the whole schedule; a step is one batch."""
 
     @abstractmethod
-    def samples_after(self, step: int) -> int | None:
+    def batch_size_at(self, step: int) -> int | None:
         """How many training samples the step is given that follows ``step`` steps; None for all of them (a closed form)."""
 
     @classmethod
@@ -214,7 +210,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         return cls(config, data.feature_dim, data.classes)
 
     @classmethod
-    def for_weights(
+    def empty_for_checkpoint(
         cls,
         config: MethodConfig,
         inputs: int,
@@ -232,7 +228,7 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """
         return cls(config, inputs, classes)
 
-    def ask_about(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
+    def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
         """Let :meth:`class_scores` score other classes than those it was trained with, from now on; training is over then.
 
         Args:
@@ -297,9 +293,13 @@ class ZeroShotMethod(pl.LightningModule, ABC):
         """Figures of the last test, in percent, that no other method has."""
         return {}
 
-    def tensor_norms(self) -> list[TensorNorms]:
-        """How far each tensor of a given network is adapted to the unseen classes, from input to output; [] where there is none."""
-        return []
+    def plots(self) -> Mapping[str, Callable[[Path], object]]:
+        """Figures that no other method has: file name and the function that draws it to a path."""
+        return {}
+
+    def export(self) -> ExportedNetwork | None:
+        """The network that the method made for the present classes; None where it makes none."""
+        return None
 
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor] | None:
         """Latent points of ``[B, D]`` features and of the classes, ``([B, Z], [C, Z])``; None where there is no such space."""

@@ -21,7 +21,6 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from zsl_lab.methods.base import TensorNorms
 from zsl_lab.plots.style import (
     HARMONIC,
     MUTED,
@@ -236,74 +235,6 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
     titled_legend(
         figure, title, [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")]
     )
-    save_png(figure, path)
-
-
-# ------------------------------------------------------------------------------------------------
-# adaptation
-
-
-@styled
-def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
-    """How far each tensor was adapted, beside what it was before (N3 paper, Fig. 3).
-
-    Args:
-        norms: One for each tensor, from input to output.
-        path: The PNG.
-    """
-    places = np.arange(len(norms))
-    figure = new_figure(7.0, max(2.6, 0.19 * len(norms) + 1.2))
-    axes = figure.subplots()
-    # a logarithmic axis has no place for 0: such a bar is left out
-    for shift, colour, values in (
-        (-0.2, SEEN, [tensor.pretrained for tensor in norms]),
-        (0.2, UNSEEN, [tensor.delta for tensor in norms]),
-    ):
-        axes.barh(
-            places + shift,
-            [value if value > 0 else np.nan for value in values],
-            height=0.38,
-            color=colour,
-        )
-    axes.set_xscale("log")
-    axes.set_yticks(places, [plain_text(tensor.name) for tensor in norms], fontsize=7.0)
-    axes.set(xlabel="L2 norm (logarithmic)", ylim=(len(norms) - 0.4, -0.6))
-    horizontal(axes)
-    colours = [
-        Patch(color=SEEN, label="given: gamma W_pre"),
-        Patch(color=UNSEEN, label="generated: mu DeltaW"),
-    ]
-    titled_legend(figure, "Parameters for the unseen classes, from input (top) to output", colours)
-    save_png(figure, path)
-
-
-@styled
-def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> None:
-    """How far tensors were adapted on average, by the type of their layer (N3 paper, Fig. 5a).
-
-    Args:
-        norms: One for each tensor.
-        path: The PNG.
-    """
-    kinds = sorted({tensor.kind for tensor in norms})
-    groups = [[tensor.delta for tensor in norms if tensor.kind == kind] for kind in kinds]
-    means = [float(np.mean(group)) for group in groups]
-    figure = new_figure(4.5, 0.6 * len(kinds) + 1.3)
-    axes = figure.subplots()
-    axes.barh(np.arange(len(kinds)), means, height=0.6, color=UNSEEN)
-    for place, mean in enumerate(means):
-        axes.text(mean, place, f" {mean:.3g}", va="center", fontsize=8, color=MUTED)
-    names = [
-        f"{kind} ({len(group)} tensor{'s' * (len(group) > 1)})"
-        for kind, group in zip(kinds, groups, strict=True)
-    ]
-    axes.set_yticks(np.arange(len(kinds)), names)
-    axes.set(
-        xlabel="mean L2 norm of what is generated",
-        title="Adaptation by type of layer",
-        xlim=(0, 1.18 * max(means) or 1),
-    )
-    horizontal(axes)
     save_png(figure, path)
 
 

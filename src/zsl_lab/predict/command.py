@@ -19,7 +19,6 @@ import torch
 from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
-from torch import Tensor
 
 from zsl_lab.console.parsers import console
 from zsl_lab.data.batches.features import ClassSpace
@@ -30,7 +29,7 @@ from zsl_lab.data.files.images import find_pictures
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.atomic import atomic_write_all
-from zsl_lab.methods.n3 import N3
+from zsl_lab.methods.base import ExportedNetwork
 from zsl_lab.predict.inference import (
     FeaturePredictor,
     ImagePredictor,
@@ -95,8 +94,8 @@ def predict(cfg: DictConfig) -> Prediction:
     """Classify samples among the classes of a checkpoint, or classes that nobody need have trained on.
 
     Writes ``predictions.csv`` (file or sample, predicted class, its score, then the score of each
-    class) and ``predictions.json`` (the classes, and each sample's best), for N3 also
-    ``network.pth``, the adapted network (see :meth:`N3.export`): all, or nothing.
+    class) and ``predictions.json`` (the classes, and each sample's best), and
+    ``network.pth`` where the method makes a network for the classes: all, or nothing.
 
     Args:
         cfg: The configuration that the checkpoint was trained with, ``ckpt`` and the keys of
@@ -111,15 +110,13 @@ def predict(cfg: DictConfig) -> Prediction:
     predictor = restore(config)
     given = _new_classes(config, predictor)
     candidates = predictor.candidates_with(given, config.among)
-    network, base = None, None
     if isinstance(predictor, FeaturePredictor):
         with _features(config, files, predictor) as (rows, origin):
             predictions = predictor.scored(predictor.checked(rows, origin), candidates, origin)
     else:
         assert isinstance(predictor, ImagePredictor)
         predictions = predictor.scored(files, candidates)
-        if isinstance(predictor.network, N3):
-            network, base = _exported(predictor.network), predictor.network.base.description
+    exported = predictor.network.export()
     folder = Path(config.paths.run_dir)
     prediction = Prediction(
         predictions,
@@ -132,15 +129,15 @@ def predict(cfg: DictConfig) -> Prediction:
         predictor.score,
         folder / PREDICTIONS_FILE,
         folder / SUMMARY_FILE,
-        folder / NETWORK_FILE if network else None,
-        base,
+        folder / NETWORK_FILE if exported else None,
+        exported.description if exported else None,
     )
     contents: dict[Path, Any] = {
         prediction.table: lambda file: _write_table(prediction, file),
         prediction.summary: lambda file: _write_summary(prediction, file),
     }
-    if prediction.network:
-        contents[prediction.network] = network
+    if exported and prediction.network:
+        contents[prediction.network] = _bytes_of(exported)
     atomic_write_all(contents)
     return prediction
 
@@ -419,13 +416,9 @@ def _of_matlab(path: Path, origin: str, predictor: FeaturePredictor) -> Any:
 # what is found
 
 
-def _exported(network: N3) -> bytes:
-    with torch.no_grad():
-        state: dict[str, Tensor] = network.export(
-            network.adapt(torch.arange(len(network.seen_mask), device=network.device))
-        )
+def _bytes_of(exported: ExportedNetwork) -> bytes:
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(dict(exported.state), buffer)
     return buffer.getvalue()
 
 

@@ -237,7 +237,7 @@ class Predictor(ABC):
         self._cache_dir = config.paths.cache_folder
         self._space = space
         self._calibration = float(checkpoint["zsl_lab"].get("calibration") or 0.0)
-        self.network: ZeroShotMethod = config.method_class.for_weights(
+        self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
             config.method, inputs, space, cache_dir=self._cache_dir
         )
         try:
@@ -366,7 +366,7 @@ class Predictor(ABC):
 
     def _ask_about(self, candidates: Candidates) -> Tensor | float:
         """Let the method score these classes; what is then to be added to the scores."""
-        self.network.ask_about(candidates.space, cache_dir=self._cache_dir)
+        self.network.set_classes(candidates.space, cache_dir=self._cache_dir)
         seen = self.network.seen_mask
         return self._calibration * ~seen if self._calibration and bool(seen.any()) else 0.0
 

@@ -31,7 +31,7 @@ from zsl_lab.errors import (
     output_error,
 )
 from zsl_lab.files.atomic import atomic_write
-from zsl_lab.files.cache import Memory, identity
+from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.trainer import (
     Hardware,
@@ -308,7 +308,7 @@ class _Experiment:
         }
         checks |= {last} if selected is None else {last, selected}
         steps = sorted(step for step in checks if step > first_step)
-        data.plan_training(method.samples_after, steps or [last], config.seed, first_step)
+        data.plan_training(method.batch_size_at, steps or [last], config.seed, first_step)
         about = {
             "format": checkpoints.FORMAT,
             "config": config.plain,
@@ -537,7 +537,7 @@ class _Experiment:
             accelerator=hardware.accelerator,
             devices=hardware.devices,
             num_nodes=hardware.nodes,
-            strategy=distributed.Replicas() if hardware.processes > 1 else "auto",
+            strategy=distributed.GradientAveraging() if hardware.processes > 1 else "auto",
             use_distributed_sampler=False,  # the data modules give each process its share
             precision=chosen.precision,
             deterministic=self.config.deterministic,
@@ -570,7 +570,7 @@ def _load_benchmark(config: RunConfig) -> Benchmark:
     else:
         read = dataset.model_dump_json(exclude=_APPLIED_LATER)
         places = (paths.data_dir.absolute(), paths.cache_dir.absolute())
-        key = (type(dataset), config.method_class.takes, read, places, identity(sources))
+        key = (type(dataset), config.method_class.takes, read, places, file_stamp(sources))
         benchmark = _benchmarks.get(key, lambda: _protected(load(paths)))
     return (
         redraw(benchmark, config.dataset.split_seed)
@@ -598,7 +598,7 @@ def _protected(benchmark: Benchmark) -> Benchmark:
 
 
 #: benchmarks that the next job of a sweep need not read again, up to a gibibyte
-_benchmarks: Memory[Benchmark] = Memory(2**30, _size)
+_benchmarks: LRUCache[Benchmark] = LRUCache(2**30, _size)
 #: what a benchmark's phases depend on, and its reading does not
 _APPLIED_LATER = {"split", "split_seed", "normalize", "normalize_semantics"}
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zsl_lab.console.result_table import print_result, say
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
-from zsl_lab.files.cache import identity
+from zsl_lab.files.cache import file_stamp
 from zsl_lab.hardware.processes import REPORT
 from zsl_lab.report.tables import (
     CONFIG_FILE,
@@ -241,7 +241,7 @@ def _differing_data(now: Settings | None, result: Result | None, state: Path) ->
         then = checkpoints.read(state, "ckpt")["zsl_lab"]
     path = Path(now[_PATH]).expanduser().absolute()
     given = (now.get("dataset.semantics"), now.get("dataset.split"), now.get("dataset.split_seed"))
-    hashes = _hashes(path, identity([path]), *given)
+    hashes = _hashes(path, file_stamp([path]), *given)
     keys = [key for key in hashes if hashes[key] != then.get(key)]
     return ", ".join(
         f"{key} of {_PATH} is {str(then.get(key))[:_HASH]} there, {hashes[key][:_HASH]} here"

@@ -20,7 +20,7 @@ import numpy as np
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files.atomic import atomic_write
-from zsl_lab.files.cache import Memory, identity
+from zsl_lab.files.cache import LRUCache, file_stamp
 
 FORMAT_VERSION = 1
 
@@ -39,7 +39,7 @@ class EncodedText:
 
 
 #: texts that the next job of a sweep need not read again, up to 256 mebibytes
-_texts: Memory[EncodedText] = Memory(2**28, lambda encoded: encoded.states.nbytes)
+_texts: LRUCache[EncodedText] = LRUCache(2**28, lambda encoded: encoded.states.nbytes)
 
 
 def text_file(cache_dir: Path, encoder: str, identity: str, max_tokens: int, text: str) -> Path:
@@ -72,7 +72,7 @@ def cached(path: Path, build: Callable[[], EncodedText]) -> EncodedText:
     """
     if path.exists():
         try:
-            return _texts.get(identity([path]), lambda: load(path))
+            return _texts.get(file_stamp([path]), lambda: load(path))
         except DataError as error:
             warnings.warn(f"The description is encoded anew: {error}", stacklevel=2)
     encoded = build()

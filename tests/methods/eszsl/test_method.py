@@ -203,7 +203,7 @@ def test_every_step_is_a_check_over_all_samples() -> None:
     method, _ = small_method()
     assert method.total_steps == 6
     assert method.milestones == (1, 2, 3, 4, 5, 6)
-    assert [method.samples_after(step) for step in range(6)] == [None] * 6
+    assert [method.batch_size_at(step) for step in range(6)] == [None] * 6
 
 
 def test_each_step_leaves_the_solution_of_its_candidate_on_the_seen_classes() -> None:

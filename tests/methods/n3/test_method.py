@@ -379,7 +379,7 @@ def test_training_batches_are_tasks_of_k_classes(configure: Configure) -> None:
     data = config.dataset.data_module(benchmark, final_split(benchmark))
     assert isinstance(data, ImageDataModule)
     method = config.method_class.build(config.method, data)
-    data.plan_training(method.samples_after, [4], seed=0)
+    data.plan_training(method.batch_size_at, [4], seed=0)
     data.setup("fit")
     for batch in data.train_dataloader():
         assert batch.classes is not None

@@ -62,7 +62,7 @@ def sgal(**changes: Any) -> SGAL:
 
 
 def batch(method: SGAL) -> Batch:
-    size = method.samples_after(method.step)
+    size = method.batch_size_at(method.step)
     return Batch(torch.randn(size, D), torch.randint(SEEN, (size,)), torch.arange(size))
 
 

@@ -150,7 +150,7 @@ class ASPN(ZeroShotMethod):
         """``steps``."""
         return self.config.steps
 
-    def samples_after(self, step: int) -> int:
+    def batch_size_at(self, step: int) -> int:
         """``batch_size``."""
         return self.config.batch_size
 

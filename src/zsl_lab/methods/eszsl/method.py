@@ -63,7 +63,7 @@ class ESZSL(ZeroShotMethod):
         """The number of candidate pairs."""
         return len(self._candidates)
 
-    def samples_after(self, step: int) -> int | None:
+    def batch_size_at(self, step: int) -> int | None:
         """All training samples, each time."""
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from zsl_lab.data.batches.features import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.extraction.backbones import BaseNetwork
 from zsl_lab.hardware import distributed
-from zsl_lab.methods.base import MethodConfig, TensorNorms, Width, ZeroShotMethod
+from zsl_lab.methods.base import ExportedNetwork, MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
 from zsl_lab.methods.n3.generator import (
     Adaptation,
@@ -27,6 +27,7 @@ from zsl_lab.methods.n3.generator import (
     SemanticEncoder,
     mean_state,
 )
+from zsl_lab.methods.n3.plots import TensorNorms
 from zsl_lab.metrics import PerClassAccuracy
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.text import CONFIGURATION, TextConfig, TokenStates, encode
@@ -124,7 +125,7 @@ class N3(ZeroShotMethod):
     ) -> None:
         super().__init__(config, base.feature_dim, classes)
         self.base = base
-        # not part of the weights: see ask_about
+        # not part of the weights: see set_classes
         self.register_buffer("states", torch.from_numpy(text.states), persistent=False)
         self.register_buffer("token_mask", torch.from_numpy(text.mask), persistent=False)
         self.states: Tensor
@@ -189,7 +190,7 @@ class N3(ZeroShotMethod):
         assert isinstance(config, N3Config)
         assert isinstance(data, ImageDataModule)
         data.draw_tasks(config.classes_per_task)
-        method = cls.for_weights(
+        method = cls.empty_for_checkpoint(
             config, data.channels, data.classes, cache_dir=cache_dir, load=not weights_follow
         )
         if not weights_follow and not config.base_steps:
@@ -197,7 +198,7 @@ class N3(ZeroShotMethod):
         return method
 
     @classmethod
-    def for_weights(
+    def empty_for_checkpoint(
         cls,
         config: MethodConfig,
         inputs: int,
@@ -217,9 +218,9 @@ class N3(ZeroShotMethod):
         )
         return cls(config, build_base_network(config.base, inputs, load=load), states, classes)
 
-    def ask_about(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
+    def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
         """Make networks for other classes from now on, from their descriptions, read as those of the classes it was trained with."""
-        super().ask_about(classes, cache_dir=cache_dir)
+        super().set_classes(classes, cache_dir=cache_dir)
         text = encode(
             self.config.text,
             classes.descriptions,
@@ -304,7 +305,13 @@ class N3(ZeroShotMethod):
         }
         return {**given, **adapted}
 
-    def export(self, adaptation: Adaptation) -> dict[str, Tensor]:
+    def export(self) -> ExportedNetwork:
+        """The network adapted to the present classes (see :meth:`state_of`)."""
+        with torch.no_grad():
+            every = torch.arange(len(self.seen_mask), device=self.device)
+            return ExportedNetwork(self.state_of(self.adapt(every)), self.base.description)
+
+    def state_of(self, adaptation: Adaptation) -> dict[str, Tensor]:
         """The adapted network with its classifier as a plain state dict, under torchvision's names.
 
         ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and
@@ -356,7 +363,7 @@ class N3(ZeroShotMethod):
         """Steps of the base network, where it is trained in the run, then of the generator."""
         return self.config.base_steps + self.config.steps
 
-    def samples_after(self, step: int) -> int:
+    def batch_size_at(self, step: int) -> int:
         """A mini-batch of images of the task's classes."""
         return self.config.batch_size
 
@@ -526,6 +533,18 @@ class N3(ZeroShotMethod):
     def on_test_epoch_end(self) -> None:
         """Forget the networks: they do not move with the method to another device."""
         self._networks = {}
+
+    def plots(self) -> Mapping[str, Callable[[Path], object]]:
+        """How far each tensor was adapted, one by one and by type of layer."""
+        from zsl_lab.methods.n3 import plots  # matplotlib is imported only to draw
+
+        norms = self.tensor_norms()
+        return {
+            "adaptation_norms.png": lambda path: plots.adaptation_norms(norms, path),
+            "adaptation_by_layer_type.png": lambda path: plots.adaptation_by_layer_type(
+                norms, path
+            ),
+        }
 
     @torch.no_grad()
     def tensor_norms(self) -> list[TensorNorms]:

@@ -90,7 +90,7 @@ class SGAL(MMVAE):
         """Pre-training and fine-tuning."""
         return self.config.steps + self.config.fine_tune_steps
 
-    def samples_after(self, step: int) -> int:
+    def batch_size_at(self, step: int) -> int:
         """A batch; twice that in fine-tuning, where the extra seen-only step has samples of its own."""
         return (
             self.config.batch_size

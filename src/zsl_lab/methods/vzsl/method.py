@@ -78,7 +78,7 @@ class VZSL(ZeroShotMethod):
         """``steps``."""
         return self.config.steps
 
-    def samples_after(self, step: int) -> int:
+    def batch_size_at(self, step: int) -> int:
         """``batch_size``."""
         return self.config.batch_size
 

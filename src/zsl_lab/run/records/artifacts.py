@@ -83,10 +83,8 @@ def draw_figures(
         1,
     )
     figures.confusion_matrix(names, matrix, target / "confusion_matrix_unseen.png")
-    norms = method.tensor_norms()
-    if norms:
-        figures.adaptation_norms(norms, target / "adaptation_norms.png")
-        figures.adaptation_by_layer_type(norms, target / "adaptation_by_layer_type.png")
+    for name, draw in method.plots().items():
+        draw(target / name)
     space = None
     if method.takes == "features":  # of images there may be more than fit in memory at once
         with torch.no_grad():

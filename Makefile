@@ -1,28 +1,53 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast coverage lint format docs bench clean
 
-demo: $(VENV)/.installed ## train and test SGAL on the embedded digits, print the result table
-	$(BIN)/python -m zsl_lab
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-test: $(VENV)/.installed ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+demo: $(VENV)/.demo ## train and test SGAL on the embedded digits, print the result table
+	env -u OMP_NUM_THREADS $(BIN)/python -m zsl_lab
+
+test: $(VENV)/.installed ## the whole test suite, on two cores
+	$(BIN)/pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.installed ## the tests that take no more than a moment
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+coverage: $(VENV)/.installed ## the whole test suite, with the lines that it does not reach
+	$(BIN)/pytest -n 2 --dist worksteal --cov=zsl_lab --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.installed ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed ## speed and memory, as ratios to a raw PyTorch loop
-	$(BIN)/python experiments/bench/steps.py
-	$(BIN)/pytest -q -s tests/data/test_store.py -k awa2_sized
+format: $(VENV)/.installed ## sort imports and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+docs: $(VENV)/.installed ## the API reference as HTML, in site/
+	$(BIN)/pdoc --docformat google --output-directory site zsl_lab '!zsl_lab.conf'
+
+bench: $(VENV)/.installed ## speed and memory, as ratios to a raw PyTorch loop
+	env -u OMP_NUM_THREADS $(BIN)/python experiments/bench/steps.py
+	$(BIN)/pytest -q -s tests/data/test_cache.py -k awa2_sized
+
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e .
 	touch $@
 
-clean: ## remove the environment
-	rm -rf $(VENV)
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e ".[dev]"
+	touch $@ $(VENV)/.demo
+
+clean: ## remove the environment and the built reference
+	rm -rf $(VENV) site

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import zsl_lab
-from tests.conftest import SHORT_FIT, composed
+from tests.conftest import GENERATING, OF_FEATURES, OF_IMAGES, SHORT_FIT, composed
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.recipe import Recipe, TextRecipe
 from zsl_lab.data.scaling import Scaler
@@ -34,9 +34,6 @@ from zsl_lab.predict.inference import (
 from zsl_lab.run.config import Among, parse
 
 UNSEEN = {"2": "two", "4": "four", "5": "five"}
-OF_IMAGES = [method for method in SHORT_FIT if method.startswith("n3")]
-OF_FEATURES = [method for method in SHORT_FIT if method not in OF_IMAGES]
-GENERATING = [method for method in OF_FEATURES if method not in ("eszsl", "vzsl_no_reconstruction")]
 
 Load = Callable[[str], Any]
 ShortRun = Callable[[str], Path]
@@ -861,7 +858,7 @@ def test_sgal_generates_with_dropout_as_it_was_trained_to(
         (
             "eszsl",
             r"^method=eszsl generates no features\. Take a checkpoint of a method that does "
-            r"\(mmvae, sgal, vzsl, aspn\)",
+            rf"\({', '.join(GENERATING)}\), or only predict",
         ),
         ("n3", "^method=n3 generates no features"),
         ("vzsl_no_reconstruction", "without a decoder no features can be generated"),

@@ -21,7 +21,7 @@ from zsl_lab.data.datasets import base as dataset_module
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
-from zsl_lab.methods.base import Check
+from zsl_lab.methods.module import Check
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.result import Result
 from zsl_lab.run import experiment as run_module

@@ -20,17 +20,15 @@ from zsl_lab.methods.aspn.losses import (
     prototype_cross_entropy,
 )
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
-from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, Width, ZeroShotMethod
 from zsl_lab.nn.losses import squared_error
 from zsl_lab.nn.whitening import within_class_whitening
 
 
-class ASPNConfig(MethodConfig):
+class ASPNConfig(GradientMethodConfig):
     """The keys of ASPN; conf/method/aspn.yaml says what each does and where its value comes from."""
 
-    steps: int = Field(ge=0)
     batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
     decay: bool
     hidden_dim: Width
     noise_dim: Width | Literal["semantics"]
@@ -144,15 +142,6 @@ class ASPN(ZeroShotMethod):
             if config.output_bias == "mean":
                 method.generator.output.bias.copy_(method.centre)
         return method
-
-    @property
-    def total_steps(self) -> int:
-        """``steps``."""
-        return self.config.steps
-
-    def batch_size_at(self, step: int) -> int:
-        """``batch_size``."""
-        return self.config.batch_size
 
     def class_scores(self, features: Tensor) -> Tensor:
         """How well features fit the classes' prototypes (section 3.5, "distances"), without attention; ``[B, C]``."""

@@ -105,10 +105,6 @@ class ESZSL(ZeroShotMethod):
         self._take_step(batch)
         self._log_losses()
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """None: there is nothing to descend."""
-        return []
-
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Semantics that V reads from features, and those of the classes, as rows of norm 1, ``([B, Q], [C, Q])``.

@@ -18,7 +18,13 @@ from zsl_lab.data.batches.features import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.extraction.backbones import BaseNetwork
 from zsl_lab.hardware import distributed
-from zsl_lab.methods.base import ExportedNetwork, MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import (
+    ExportedNetwork,
+    GradientMethodConfig,
+    MethodConfig,
+    Width,
+    ZeroShotMethod,
+)
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
 from zsl_lab.methods.n3.generator import (
     Adaptation,
@@ -53,13 +59,11 @@ _OF_CHECKPOINT = replace(
 )
 
 
-class N3Config(MethodConfig):
+class N3Config(GradientMethodConfig):
     """The keys of N3; conf/method/n3.yaml says what each does and where its value comes from."""
 
     steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
     classes_per_task: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
     mu_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     decay: bool
@@ -363,10 +367,6 @@ class N3(ZeroShotMethod):
         """Steps of the base network, where it is trained in the run, then of the generator."""
         return self.config.base_steps + self.config.steps
 
-    def batch_size_at(self, step: int) -> int:
-        """A mini-batch of images of the task's classes."""
-        return self.config.batch_size
-
     @property
     def first_candidate(self) -> int:
         """While the base network is trained, the generator is not."""
@@ -506,11 +506,11 @@ class N3(ZeroShotMethod):
                     self.average_precision.update(logits.softmax(1), target)
         return is_unseen, first
 
-    def own_figures(self) -> dict[str, float]:
+    def own_metrics(self) -> dict[str, float]:
         """``zsl_top1`` of networks made for the unseen classes alone: the median over orders of the classes (section 4.2)."""
         return {"zsl_top1": 100 * float(self._accuracies().quantile(0.5))}
 
-    def extra_figures(self) -> dict[str, float]:
+    def extra_metrics(self) -> dict[str, float]:
         """What Table 6 reports beside, and how much the orders differ; in percent, over unseen classes alone."""
         accuracies = 100 * self._accuracies()
         return {

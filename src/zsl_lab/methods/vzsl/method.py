@@ -11,19 +11,16 @@ from torch import Tensor
 
 from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
 from zsl_lab.nn.blocks import mlp
 from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparameterize
 
 
-class VZSLConfig(MethodConfig):
+class VZSLConfig(GradientMethodConfig):
     """The keys of VZSL; conf/method/vzsl.yaml says what each does and where its value comes from."""
 
-    steps: int = Field(ge=0)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
     beta1: float = Field(ge=0, lt=1)
     latent_dim: Width
     encoder_hidden: list[Width]
@@ -73,15 +70,6 @@ class VZSL(ZeroShotMethod):
             log_variance_limit=config.log_variance_limit,
         )
 
-    @property
-    def total_steps(self) -> int:
-        """``steps``."""
-        return self.config.steps
-
-    def batch_size_at(self, step: int) -> int:
-        """``batch_size``."""
-        return self.config.batch_size
-
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``; the latter clamped as the prior's is."""
         mean, log_variance = self.encoder(features).chunk(2, dim=-1)
@@ -125,11 +113,9 @@ class VZSL(ZeroShotMethod):
             total = total + config.lambda_ * terms["margin"]
         return {"total": total, **terms}
 
-    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """One step on seen samples."""
-        losses = self.losses(batch.inputs, batch.labels)
-        self.descend(losses["total"], self.optimizers())
-        return losses
+    def loss(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The loss of a batch of seen samples."""
+        return self.losses(batch.inputs, batch.labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as in re-implementations; the fused kernel computes the same update."""
@@ -137,6 +123,12 @@ class VZSL(ZeroShotMethod):
         return torch.optim.Adam(
             self.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True
         )
+
+    @classmethod
+    def generates(cls, config: MethodConfig) -> bool:
+        """Where there is a decoder."""
+        assert isinstance(config, VZSLConfig)
+        return config.reconstruction
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:

@@ -66,11 +66,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a finished short run of a method, without figures; shared, so do not change it."""
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a finished short run of a method, without figures; shared, so do not change it.
+
+    It is called with the method and, for a method that is not in the package, its overrides.
+    """
     place = tmp_path_factory.mktemp("short_runs")
 
-    def short_run(method: str) -> Path:
+    def short_run(method: str, *overrides: str) -> Path:
         folder = place / method
         if not folder.exists():
             from zsl_lab.run.experiment import run
@@ -79,7 +82,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
             with pytest.MonkeyPatch.context() as patch:
                 # drawing takes longer than the training
                 patch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
-                run(composed(folder, f"method={method}", *SHORT_FIT[method]))
+                run(composed(folder, *(overrides or (f"method={method}", *SHORT_FIT[method]))))
         return folder
 
     return short_run

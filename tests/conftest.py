@@ -11,7 +11,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.extraction.torchvision_import
+# before a test imports torchmetrics: see zsl_lab.extraction.torchvision_import
+import zsl_lab  # noqa: F401
 from zsl_lab.cli import main as cli
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod

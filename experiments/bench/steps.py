@@ -1,4 +1,4 @@
-"""Steps per second of each method as a ratio to a raw PyTorch loop doing the same steps in the same process.
+"""Steps per second of each method relative to a raw PyTorch loop in the same process.
 
 Every method whose yaml has a ``bench`` block, with the overrides of that block on
 ``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a machine whose

@@ -115,7 +115,7 @@ class ZeroShotMethod(MethodModule):
         super().__init__(classes)
         self.config = config
 
-    # ------------------------------------------------------------------------- what a method must do
+    # --------------------------------------------------------------------- what a method must do
 
     @abstractmethod
     def class_scores(self, features: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ class ZeroShotMethod(MethodModule):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`extra_state` returned."""
 
-    # ----------------------------------------------------------------------- construction, new classes
+    # ----------------------------------------------------------------- construction, new classes
 
     @classmethod
     def build(
@@ -264,7 +264,7 @@ class ZeroShotMethod(MethodModule):
         for name, tensor in class_tensors(classes).items():
             setattr(self, name, tensor.to(self.device))
 
-    # ---------------------------------------------------------------------------- optional capabilities
+    # --------------------------------------------------------------------- optional capabilities
 
     @classmethod
     def generates(cls, config: MethodConfig) -> bool:

@@ -88,7 +88,7 @@ class MethodModule(pl.LightningModule, ABC):
         self._random_states: list[dict[str, Any]] = []
         self._common_seed: int | None = None
 
-    # ------------------------------------------------- what is asked of a method, see ZeroShotMethod
+    # -------------------------------------------- what is asked of a method, see ZeroShotMethod
 
     @abstractmethod
     def class_scores(self, features: Tensor) -> Tensor:
@@ -300,7 +300,8 @@ class MethodModule(pl.LightningModule, ABC):
     def _rank(self, check: Check) -> tuple[float, float]:
         # early in training every harmonic mean may be 0, and AUSUC still differs
         values = (check.metrics[self.selection_metric], check.metrics["ausuc"])
-        return tuple(value if value == value else float("-inf") for value in values)  # type: ignore[return-value]
+        first, second = (value if value == value else -math.inf for value in values)
+        return first, second
 
     def _scores(self, batch: Batch) -> Tensor:
         # in single precision whatever training uses, so that metrics do not depend on the hardware
@@ -333,7 +334,7 @@ class MethodModule(pl.LightningModule, ABC):
         }
 
     def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The predictions of the last test, gathered from all processes, each of which must call it.
+        """The predictions of the last test, gathered from all processes; each must call it.
 
         Returns:
             Of every test sample, each ``[N]``: its index in the benchmark, the class position

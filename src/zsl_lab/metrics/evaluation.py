@@ -40,7 +40,7 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ZeroShotMetrics(MarginMetric):
-    """All accuracies of zero-shot and generalised zero-shot classification, per class and in percent.
+    """The metrics of zero-shot and generalised zero-shot classification, per class, in percent.
 
     ====================
     ============================================================================================
@@ -83,7 +83,7 @@ class ZeroShotMetrics(MarginMetric):
         return dict(zip(METRIC_NAMES, on_device(100 * values, self.device).unbind(), strict=True))
 
     def calibrated(self) -> tuple[float, dict[str, Tensor]]:
-        """The constant that calibrated stacking gains most harmonic mean from on these very samples, and the figures with it.
+        """The constant of calibrated stacking with the best harmonic mean, and the metrics with it.
 
         Returns:
             What is added to the scores of the unseen classes, the smallest in size of equally good
@@ -105,7 +105,7 @@ class ZeroShotMetrics(MarginMetric):
         }
 
     def tradeoff(self, added: float = 0.0, most: int = 200) -> list[tuple[float, float, float]]:
-        """The seen-unseen curve that ``ausuc`` is the area under, thinned (see :func:`~zsl_lab.metrics.ausuc.thinned`).
+        """The seen-unseen curve of ``ausuc``, thinned (:func:`~zsl_lab.metrics.ausuc.thinned`).
 
         Args:
             added: The constant that the scores of unseen classes hold already.
@@ -133,7 +133,7 @@ class ZeroShotMetrics(MarginMetric):
         return sorted((constant, s, u) for constant, s, u in points.tolist())
 
     def recalls(self) -> Tensor:
-        """Recall of each class in percent, prediction over all classes, float64 ``[C]``; NaN for a class without a sample.
+        """Recall of each class in percent, among all classes, ``[C]``; NaN without samples.
 
         In a distributed run every rank must call it, as with ``compute``.
         """

@@ -38,7 +38,7 @@ def configured(configure: Configure, *overrides: str) -> RunConfig:
 
 @pytest.fixture
 def model(configure: Configure) -> N3:
-    """Six classes, of which positions 2 and 4 are unseen; a network whose every parameter is random."""
+    """Six classes, positions 2 and 4 unseen; a network whose every parameter is random."""
     return make(configured(configure, "method.dropout=0"))
 
 
@@ -446,8 +446,10 @@ from zsl_lab.text import TokenStates
 
 config = N3Config.model_validate(json.loads(sys.argv[1]))
 k = 20
-classes = ClassSpace(np.arange(k), np.zeros((k, 0), np.float32), np.arange(k) < 15, tuple(map(str, range(k))), tuple(map(str, range(k))))
-text = TokenStates(np.random.default_rng(0).standard_normal((k, 64, 768)).astype(np.float32), np.ones((k, 64), dtype=bool))
+names = tuple(map(str, range(k)))
+classes = ClassSpace(np.arange(k), np.zeros((k, 0), np.float32), np.arange(k) < 15, names, names)
+states = np.random.default_rng(0).standard_normal((k, 64, 768)).astype(np.float32)
+text = TokenStates(states, np.ones((k, 64), dtype=bool))
 base = build_base_network(BaseConfig(name="resnet18", weights=None), 3, load=False)
 model = N3(config, base, text, classes)
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)

@@ -18,7 +18,7 @@ from zsl_lab.nn.losses import squared_error
 
 
 class MMVAEConfig(GradientMethodConfig):
-    """The keys of mmVAE; conf/method/mmvae.yaml says what each does and where its value comes from."""
+    """The keys of mmVAE, described in conf/method/mmvae.yaml."""
 
     batch_size: int = Field(ge=2)
     latent_dim: Width
@@ -64,7 +64,7 @@ class MMVAE(ZeroShotMethod):
         )
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Minus the squared distance between the latent mean and each class's prior mean (Eq. 3); ``[B, C]``."""
+        """Minus the squared distance of latent means from prior means (Eq. 3), ``[B, C]``."""
         return self.networks.class_scores(features, self.semantics)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:

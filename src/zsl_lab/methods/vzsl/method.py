@@ -19,7 +19,7 @@ from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparamet
 
 
 class VZSLConfig(GradientMethodConfig):
-    """The keys of VZSL; conf/method/vzsl.yaml says what each does and where its value comes from."""
+    """The keys of VZSL, described in conf/method/vzsl.yaml."""
 
     beta1: float = Field(ge=0, lt=1)
     latent_dim: Width
@@ -35,7 +35,9 @@ class VZSLConfig(GradientMethodConfig):
 
 
 class VZSL(ZeroShotMethod):
-    """q(z|x) is pulled towards the Gaussian that the semantics of x's class place, and away from those of other classes.
+    """A VAE whose prior is one Gaussian per class, computed from the class's semantics.
+
+    q(z|x) is drawn to the prior of x's class and kept away from those of other classes.
 
     Args:
         config: See :class:`VZSLConfig`.
@@ -71,7 +73,10 @@ class VZSL(ZeroShotMethod):
         )
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``; the latter clamped as the prior's is."""
+        """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``.
+
+        The log-variance is clamped as the prior's is.
+        """
         mean, log_variance = self.encoder(features).chunk(2, dim=-1)
         limit = self.config.log_variance_limit
         return mean, log_variance.clamp(-limit, limit)
@@ -132,7 +137,7 @@ class VZSL(ZeroShotMethod):
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """See the base: z ~ p(z|a), x the mean of p(x|z). Networks are left in the mode that they were found in.
+        """Sample z ~ p(z|a) and decode it to the mean of p(x|z).
 
         Raises:
             ConfigError: There is no decoder.

@@ -358,16 +358,16 @@ def test_among_checks_that_recognise_nothing_the_better_ausuc_is_best(configure:
         {"harmonic_mean": h, "ausuc": a}
         for h, a in ((0.0, 10.0), (0.0, 20.0), (0.0, 15.0), (5.0, 1.0))
     ]
-    assert [method._merit(Check(0, 0, metrics)) for metrics in found] == [
+    assert [method._rank(Check(0, 0, metrics)) for metrics in found] == [
         (0.0, 10.0),
         (0.0, 20.0),
         (0.0, 15.0),
         (5.0, 1.0),
     ]
-    assert max(found, key=lambda metrics: method._merit(Check(0, 0, metrics))) == found[3]
-    assert method._merit(
-        Check(0, 0, {"harmonic_mean": float("nan"), "ausuc": 1.0})
-    ) < method._merit(Check(0, 0, found[0]))
+    assert max(found, key=lambda metrics: method._rank(Check(0, 0, metrics))) == found[3]
+    assert method._rank(Check(0, 0, {"harmonic_mean": float("nan"), "ausuc": 1.0})) < method._rank(
+        Check(0, 0, found[0])
+    )
 
 
 def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> None:

@@ -1,4 +1,4 @@
-"""The evaluation that every method gets: one pass over the scores, all the figures of a result."""
+"""The evaluation of every method: all metrics of a result in one pass over the scores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ METRIC_NAMES = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
 def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted classes, generalised and restricted to the unseen classes.
 
-    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; this
-    is what
-    :class:`ZeroShotMetrics` counts.
+    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; so does
+    :class:`ZeroShotMetrics`.
 
     Args:
         scores: Class scores, higher is likelier, ``[B, C]``.
@@ -42,15 +41,11 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
 class ZeroShotMetrics(MarginMetric):
     """The metrics of zero-shot and generalised zero-shot classification, per class, in percent.
 
-    ====================
-    ============================================================================================
-    ``zsl_top1``          samples of unseen classes, prediction restricted to the unseen classes
-    ``unseen``            samples of unseen classes, prediction over all classes (u) ``seen``
-          samples of seen classes, prediction over all classes (s) ``harmonic_mean``     2us / (u +
-          s), 0 where u + s = 0
-    ``ausuc``             area under the seen-unseen curve, see
-    :class:`~zsl_lab.metrics.ausuc.AUSUC` ====================
-    ============================================================================================
+    - ``zsl_top1``: samples of unseen classes, prediction restricted to the unseen classes.
+    - ``unseen``: samples of unseen classes, prediction among all classes (u).
+    - ``seen``: samples of seen classes, prediction among all classes (s).
+    - ``harmonic_mean``: 2us / (u + s), 0 where u + s = 0.
+    - ``ausuc``: area under the seen-unseen curve, see :class:`~zsl_lab.metrics.ausuc.AUSUC`.
 
     Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see
     :func:`predict`.
@@ -60,9 +55,9 @@ class ZeroShotMetrics(MarginMetric):
     """
 
     def compute(self) -> dict[str, Tensor]:
-        """The five figures in percent, 0-dim float64 tensors.
+        """The five metrics in percent, 0-dim float64 tensors.
 
-        A figure that needs samples of unseen (or seen) classes is NaN when there is none;
+        A metric that needs samples of unseen (or seen) classes is NaN when there is none;
         ``harmonic_mean`` and ``ausuc`` need both.
         """
         margins, target, right = self.samples()
@@ -87,7 +82,7 @@ class ZeroShotMetrics(MarginMetric):
 
         Returns:
             What is added to the scores of the unseen classes, the smallest in size of equally good
-            ones, 0 where every harmonic mean is 0; and the figures of :meth:`compute` at that
+            ones, 0 where every harmonic mean is 0; and the metrics of :meth:`compute` at that
             constant, an oracle's where the samples are test samples. In a distributed run every
             rank must call it, as with ``compute``.
         """

@@ -30,7 +30,8 @@ class LinearMap(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Inner products with the semantics of all classes, ``[B, C]``."""
-        return self.to_semantics(features) @ self.semantics.T / self.config.temperature
+        scores: Tensor = self.to_semantics(features) @ self.semantics.T
+        return scores / self.config.temperature
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross entropy over the seen classes."""

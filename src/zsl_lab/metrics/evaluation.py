@@ -21,8 +21,8 @@ METRIC_NAMES = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
 def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted classes, generalised and restricted to the unseen classes.
 
-    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; so does
-    :class:`ZeroShotMetrics`.
+    Of equal scores the seen class wins, and within the seen or the unseen classes the lowest id,
+    as in :class:`ZeroShotMetrics`.
 
     Args:
         scores: Class scores, higher is likelier, ``[B, C]``.

@@ -11,8 +11,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-import zsl_lab  # noqa: F401  before a test imports torchmetrics: see zsl_lab.extraction.torchvision_import
+# before a test imports torchmetrics: see zsl_lab.extraction.torchvision_import
+import zsl_lab  # noqa: F401
 from zsl_lab.cli import main as cli
+from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 
 pytest_plugins = (
@@ -23,55 +25,15 @@ pytest_plugins = (
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-#: a run of a second or two: small networks, few steps, nothing on the screen
-SHORT = (
-    "callbacks=none",
-    "method.steps=40",
-    "method.latent_dim=8",
-    "method.encoder_hidden=[32]",
-    "method.decoder_hidden=[32]",
-    "method.prior_hidden=[32]",
-    "selection.check_every=20",
-)
-SHORT_SGAL = (*SHORT, "method.fine_tune_steps=40")
-SHORT_VZSL = tuple(override for override in SHORT if "prior_hidden" not in override)
-#: such a run of every method
-SHORT_FIT = {"mmvae": SHORT, "sgal": SHORT_SGAL, "sgal_dropout": SHORT_SGAL}
-SHORT_FIT |= {
-    "vzsl": SHORT_VZSL,
-    "vzsl_no_margin": SHORT_VZSL,
-    "vzsl_no_reconstruction": SHORT_VZSL,
-}
-SHORT_FIT |= {"eszsl": ("callbacks=none", "method.gammas=[1,0.1,0.01]", "method.lambdas=[1,0.1]")}
-SHORT_ASPN = (
-    *("callbacks=none", "dataset.normalize=minmax", "selection.check_every=20"),
-    *(
-        "method.steps=40",
-        "method.learning_rate=0.001",
-        "method.hidden_dim=32",
-        "method.noise_dim=8",
-    ),
-)
-SHORT_FIT |= {"aspn_baseline": SHORT_ASPN, "aspn_spn": SHORT_ASPN, "aspn": SHORT_ASPN}
-SHORT_FIT |= {
-    "n3": (
-        *(
-            "callbacks=none",
-            "selection.check_every=10",
-            "method.base_steps=20",
-            "method.steps=20",
-            "method.batch_size=16",
-        ),
-        *(
-            "method.hidden_dim=16",
-            "method.permutations=2",
-            "method.compare_by=inner_product",
-            "method.scale=1",
-        ),
-    )
-}
-SHORT_FIT["n3_classifier"] = SHORT_FIT["n3"]
-METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
+#: every method found in conf/method
+ENTRIES = {entry.name: entry for entry in catalogue.entries()}
+METHODS = sorted(ENTRIES)
+#: a run of a second or two of every method: small networks, few steps, nothing on the screen
+SHORT_FIT = {name: ("callbacks=none", *ENTRIES[name].overrides("short")) for name in METHODS}
+SHORT, SHORT_SGAL = SHORT_FIT["mmvae"], SHORT_FIT["sgal"]
+OF_IMAGES = [name for name in METHODS if ENTRIES[name].takes == "images"]
+OF_FEATURES = [name for name in METHODS if ENTRIES[name].takes == "features"]
+GENERATING = [name for name in METHODS if ENTRIES[name].generates]
 
 #: a command line's arguments in, its exit code out
 Command = Callable[..., int]
@@ -105,11 +67,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a finished run of a method, as in SHORT_FIT and without figures; made once, so leave it as it is."""
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a finished short run of a method, without figures; shared, so do not change it.
+
+    It is called with the method and, for a method that is not in the package, its overrides.
+    """
     place = tmp_path_factory.mktemp("short_runs")
 
-    def short_run(method: str) -> Path:
+    def short_run(method: str, *overrides: str) -> Path:
         folder = place / method
         if not folder.exists():
             from zsl_lab.run.experiment import run
@@ -118,7 +83,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
             with pytest.MonkeyPatch.context() as patch:
                 # drawing takes longer than the training
                 patch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
-                run(composed(folder, f"method={method}", *SHORT_FIT[method]))
+                run(composed(folder, *(overrides or (f"method={method}", *SHORT_FIT[method]))))
         return folder
 
     return short_run

@@ -1,8 +1,8 @@
-"""Steps per second of each method as a ratio to a raw PyTorch loop doing the same steps in the same process.
+"""Steps per second of each method relative to a raw PyTorch loop in the same process.
 
-Published sizes on ``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a
-machine whose speed drifts treats both alike; medians are compared. A closed form has no steps worth
-counting and is left out.
+Every method whose yaml has a ``bench`` block, with the overrides of that block on
+``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a machine whose
+speed drifts affects both alike; medians are compared.
 
     python experiments/bench/steps.py [METHOD ...] [KEY=VALUE ...]
 """
@@ -24,30 +24,22 @@ from torch import Tensor
 from zsl_lab.data.batches.features import Batch, PhaseDataModule
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as full_split
+from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run
 
-#: what each method is measured with: enough steps for some seconds a round
+#: overrides of each method that is measured
 METHODS = {
-    # one hidden layer of 512, as the SGAL supplement has it for AwA2
-    "mmvae": ("method.steps=400", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
-    "sgal": (
-        "method.steps=20",
-        "method.fine_tune_steps=250",
-        "method.encoder_hidden=[512]",
-        "method.decoder_hidden=[512]",
-    ),
-    "vzsl": ("method.steps=200",),
-    "aspn_baseline": ("method.steps=100",),
-    "aspn_spn": ("method.steps=50",),
-    "aspn": ("method.steps=50",),
+    entry.name: entry.overrides("bench")
+    for entry in catalogue.entries()
+    if entry.overrides("bench")
 }
 ROUNDS = 5
 
 
 class _Raw(ZeroShotMethod):
-    """Mixed into a method: its steps without Lightning, the optimisers bare."""
+    """Mixin: the steps of a method without Lightning, with plain optimisers."""
 
     bare: list[torch.optim.Optimizer]
 
@@ -93,7 +85,9 @@ def through_command(cfg: DictConfig, folder: Path) -> float:
 def measure(name: str, overrides: list[str], folder: Path) -> str:
     """One row of the table."""
     with initialize_config_module("zsl_lab.conf", version_base="1.3"):
-        cfg = compose("config", ["experiment=bench", f"method={name}", *METHODS[name], *overrides])
+        cfg = compose(
+            "config", ["experiment=bench", f"method={name}", *METHODS.get(name, ()), *overrides]
+        )
     cfg.paths.run_dir = str(folder)
     config = parse(cfg)
     benchmark = config.dataset.load(DataPaths(folder, folder))
@@ -109,7 +103,7 @@ def measure(name: str, overrides: list[str], folder: Path) -> str:
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the table."""
     overrides = [argument for argument in sys.argv[1:] if "=" in argument]
     names = [argument for argument in sys.argv[1:] if "=" not in argument] or list(METHODS)
     rows = []

@@ -49,7 +49,7 @@ def ref_mean(recalls: Floats) -> float:
 def ref_predict(
     scores: Floats, seen: Bools, constant: float, *, unseen_wins_ties: bool = False
 ) -> Ints:
-    """Calibrated stacking, one sample at a time; a tie goes to the seen class unless told otherwise."""
+    """Calibrated stacking, one sample at a time; a tie goes to the seen class by default."""
     predicted = []
     for row in scores:
         best_seen = max((c for c in range(len(seen)) if seen[c]), key=lambda c: (row[c], -c))
@@ -70,7 +70,7 @@ def ref_accuracies(
 
 
 def ref_ausuc(scores: Floats, target: Ints, seen: Bools) -> float:
-    """Sweep the constant over every margin, evaluate from scratch before and after it, add up the trapezoids."""
+    """Sweep the constant over every margin, evaluate before and after it, sum the trapezoids."""
     margins = sorted({float(row[seen].max() - row[~seen].max()) for row in scores})
     points = [ref_accuracies(scores, target, seen, -math.inf)]
     points += [
@@ -100,7 +100,7 @@ def draw(
     levels: int | None = None,
     absent: tuple[int, ...] = (),
 ) -> Case:
-    """Random scores; seen and unseen ids mixed; with ``levels``, scores take so few values that most things tie."""
+    """Random scores; seen and unseen ids mixed; with few ``levels`` most scores tie."""
     rng = np.random.default_rng(seed)
     seen = rng.permutation(np.arange(classes) < classes // 2 + 1)
     # imbalanced: the share of a class falls geometrically

@@ -42,7 +42,8 @@ def test_the_penalty_of_a_quadratic_critic_is_taken_between_real_and_generated()
 def test_the_penalty_has_the_gradient_written_out_by_hand() -> None:
     weight = torch.tensor([1.0, 2.0, 2.0], dtype=torch.float64, requires_grad=True)
     real, generated = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
-    gradient_penalty(lambda x: x @ weight, real, generated).backward()  # type: ignore[no-untyped-call]
+    penalty = gradient_penalty(lambda x: x @ weight, real, generated)
+    penalty.backward()  # type: ignore[no-untyped-call]
     # d/dw (||w|| - 1)^2 = 2 (||w|| - 1) w / ||w||, and ||w|| = 3
     assert weight.grad is not None
     torch.testing.assert_close(weight.grad, 2 * (3 - 1) * weight.detach() / 3)

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import zsl_lab
-from tests.conftest import SHORT_FIT, Command, composed
+from tests.conftest import OF_FEATURES, SHORT_FIT, Command, composed
 from zsl_lab.data.batches.features import ClassSpace
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
@@ -419,7 +419,7 @@ def saved(path: Path, features: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("method", [method for method in SHORT_FIT if not method.startswith("n3")])
+@pytest.mark.parametrize("method", OF_FEATURES)
 def test_every_method_writes_what_it_says_of_feature_vectors(
     of_features: Callable[..., Prediction],
     short_run: Callable[[str], Path],

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,16 +13,13 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL, power_cut
+from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, power_cut
+from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
 from zsl_lab.data.batches.features import ClassSpace, FeatureDataModule
-from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.datasets import base as dataset_module
-from zsl_lab.data.datasets.base import DataPaths
-from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
-from zsl_lab.methods.base import Check
 from zsl_lab.methods.mmvae.method import MMVAE
-from zsl_lab.result import Result
+from zsl_lab.methods.module import Check
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
@@ -39,17 +35,6 @@ def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    a, b = weights(first), weights(second)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
-
-
 def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModule]:
     """Every data module that a run makes, in order, filled as it goes."""
     modules: list[FeatureDataModule] = []
@@ -61,56 +46,6 @@ def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModul
 
     monkeypatch.setattr(dataset_module, "FeatureDataModule", Spy)
     return modules
-
-
-def test_no_method_is_left_out_of_these_tests() -> None:
-    assert sorted(SHORT_FIT) == METHODS
-
-
-@pytest.mark.parametrize("method", SHORT_FIT)
-def test_every_method_trains_and_leaves_the_whole_run_folder(
-    configure: Configure, tmp_path: Path, method: str
-) -> None:
-    result = run(configure(f"method={method}", *SHORT_FIT[method]))
-    folder = tmp_path / "run"
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    own = (
-        {"adaptation_norms.png", "adaptation_by_layer_type.png"}
-        if method.startswith("n3")
-        else {"latent_projection.png"}
-    )
-    assert found == {
-        "config.yaml",
-        "metrics.csv",
-        "predictions.csv",
-        "result.json",
-        "tradeoff.csv",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
-        "figures/training_curves.png",
-        "figures/per_class_recall.png",
-        "figures/confusion_matrix_unseen.png",
-        *(f"figures/{name}" for name in own),
-    }
-    stored = json.loads((folder / "result.json").read_text())
-    assert list(stored) == [
-        *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class"),
-        *(
-            "training",
-            "benchmark",
-            "checkpoint",
-            "versions",
-            "git_commit",
-            "model",
-            "calibration",
-            "extra",
-            "validation",
-        ),
-    ]
-    assert stored["method"] == method
-    assert stored["metrics"] == result.metrics
-    assert stored["oracle"]["step"] > 0
-    assert stored["benchmark"]["classes"] == 10
 
 
 def test_predictions_let_anyone_recompute_every_figure(
@@ -152,91 +87,11 @@ def test_the_tradeoff_goes_through_the_calibrated_figures_and_encloses_ausuc(
     assert area == pytest.approx(result.metrics["ausuc"], abs=0.1)
 
 
-@pytest.mark.parametrize("method", SHORT_FIT)
-def test_testing_a_checkpoint_gives_the_stored_figures(
-    configure: Configure, short_run: Callable[[str], Path], method: str
-) -> None:
-    trained = Result.load(short_run(method))
-    again = configure(f"method={method}", *SHORT_FIT[method], "task=test", run_dir="again")
-    again.ckpt = str(short_run(method) / "checkpoints" / "best.ckpt")
-    tested = run(again)
-    assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
-    assert tested.oracle == trained.oracle
-    assert tested.training == trained.training
-
-
-@pytest.mark.parametrize("method", SHORT_FIT)
-def test_same_seed_gives_equal_bits_and_another_seed_other_weights(
-    configure: Configure, tmp_path: Path, method: str
-) -> None:
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(configure(f"method={method}", *SHORT_FIT[method], f"seed={seed}", run_dir=name))
-    a, b, c = (tmp_path / name / "checkpoints" / "best.ckpt" for name in "abc")
-    assert_same_weights(a, b)
-    assert (tmp_path / "a" / "metrics.csv").read_text() == (
-        tmp_path / "b" / "metrics.csv"
-    ).read_text()
-    # a closed form draws nothing
-    same = all(torch.equal(value, weights(c)[name]) for name, value in weights(a).items())
-    assert same == (method == "eszsl")
-
-
-@pytest.mark.parametrize("method", SHORT_FIT)
-def test_every_method_trains_in_mixed_precision(configure: Configure, method: str) -> None:
-    result = run(
-        configure(
-            f"method={method}", *SHORT_FIT[method], "trainer.precision=bf16-mixed", "selection=last"
-        )
-    )
-    assert result.training["precision"] == "bf16-mixed"
-    assert 0 <= result.metrics["seen"] <= 100
-
-
-def assert_resumed_equals_whole(
-    configure: Configure, folder: Path, method: str, phase: str, step: int, *more: str
-) -> None:
-    """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
-    overrides = (f"method={method}", *SHORT_FIT[method], *more)
-    run(configure(*overrides, run_dir="whole"))
-    with power_cut(parse(configure(*overrides)).method_class, step, phase):
-        run(configure(*overrides, run_dir="cut"))
-    resumed = configure(*overrides, run_dir="cut")
-    resumed.ckpt = str(folder / "cut" / "checkpoints" / "last.ckpt")
-    run(resumed)
-    for name in ("best.ckpt", "last.ckpt"):
-        assert_same_weights(
-            folder / "whole" / "checkpoints" / name, folder / "cut" / "checkpoints" / name
-        )
-    whole, cut = (
-        json.loads((folder / name / "result.json").read_text()) for name in ("whole", "cut")
-    )
-    assert whole["metrics"] == cut["metrics"]
-    assert whole["oracle"] == cut["oracle"]
-    assert whole["training"]["steps"] == cut["training"]["steps"]
-    assert (folder / "whole" / "metrics.csv").read_text() == (
-        folder / "cut" / "metrics.csv"
-    ).read_text()
-
-
-@pytest.mark.parametrize("phase", ["select", "refit"])
-@pytest.mark.parametrize("method", SHORT_FIT)
-def test_a_run_that_crashed_late_ends_in_the_same_weights_after_resuming(
-    configure: Configure, tmp_path: Path, method: str, phase: str
-) -> None:
-    cfg = parse(configure(f"method={method}", *SHORT_FIT[method]))
-    load = cfg.dataset.load_images if cfg.method_class.takes == "images" else cfg.dataset.load
-    benchmark: Benchmark = load(DataPaths(tmp_path, tmp_path))
-    steps = cfg.method_class.build(
-        cfg.method, cfg.dataset.data_module(benchmark, final_split(benchmark))
-    ).total_steps
-    assert_resumed_equals_whole(configure, tmp_path, method, phase, steps * 4 // 5 + 1)
-
-
 @pytest.mark.parametrize("phase", ["select", "refit"])
 def test_sgal_that_crashed_before_fine_tuning_ends_in_the_same_weights_after_resuming(
     configure: Configure, tmp_path: Path, phase: str
 ) -> None:
-    assert_resumed_equals_whole(configure, tmp_path, "sgal", phase, 30)
+    assert_resumed_equals_whole(configure, tmp_path, ("method=sgal", *SHORT_SGAL), phase, 30)
 
 
 def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_own_training_samples(
@@ -301,7 +156,8 @@ def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(
 
 @pytest.mark.parametrize("phase", ["select", "refit"])
 def test_a_calibrated_run_resumes_exactly(configure: Configure, tmp_path: Path, phase: str) -> None:
-    assert_resumed_equals_whole(configure, tmp_path, "mmvae", phase, 33, "selection.calibrate=true")
+    overrides = ("method=mmvae", *SHORT, "selection.calibrate=true")
+    assert_resumed_equals_whole(configure, tmp_path, overrides, phase, 33)
 
 
 def test_nothing_is_calibrated_where_there_are_no_validation_classes(configure: Configure) -> None:
@@ -502,16 +358,16 @@ def test_among_checks_that_recognise_nothing_the_better_ausuc_is_best(configure:
         {"harmonic_mean": h, "ausuc": a}
         for h, a in ((0.0, 10.0), (0.0, 20.0), (0.0, 15.0), (5.0, 1.0))
     ]
-    assert [method._merit(Check(0, 0, metrics)) for metrics in found] == [
+    assert [method._rank(Check(0, 0, metrics)) for metrics in found] == [
         (0.0, 10.0),
         (0.0, 20.0),
         (0.0, 15.0),
         (5.0, 1.0),
     ]
-    assert max(found, key=lambda metrics: method._merit(Check(0, 0, metrics))) == found[3]
-    assert method._merit(
-        Check(0, 0, {"harmonic_mean": float("nan"), "ausuc": 1.0})
-    ) < method._merit(Check(0, 0, found[0]))
+    assert max(found, key=lambda metrics: method._rank(Check(0, 0, metrics))) == found[3]
+    assert method._rank(Check(0, 0, {"harmonic_mean": float("nan"), "ausuc": 1.0})) < method._rank(
+        Check(0, 0, found[0])
+    )
 
 
 def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> None:

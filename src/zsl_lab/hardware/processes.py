@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from hydra.core.hydra_config import HydraConfig
+
 from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, TrainingError, quoted
 
 #: seconds that processes get to end by themselves once one of them has failed or the run was
@@ -51,6 +53,7 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
     """
     place = str(folder.absolute()).replace("'", "\\'")
     hydra = [f"hydra.run.dir='{place}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
+    hydra += _search_path()
     command = [*COMMAND, *overrides, *hydra]
     port = _free_port()
     terminated = False
@@ -96,6 +99,15 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
                 signal.signal(signal.SIGTERM, before)
         if failed is not None:
             raise _error(failed, children[failed].returncode, Path(reports) / str(failed))
+
+
+def _search_path() -> list[str]:
+    """The user's folders of yamls (``--config-dir``), as an override."""
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [f"'file://{source.path}'" for source in sources if source.schema == "file"]
+    return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 
 def follow_launcher() -> None:

@@ -107,7 +107,10 @@ def seen_unseen_curve(
 
 
 def area_under(unseen: Tensor, seen: Tensor) -> Tensor:
-    """Area under the curve, unseen accuracy on the x axis, by the trapezoid rule over its points; NaN where a group has no sample."""
+    """Area under the curve of seen over unseen accuracy, by the trapezoid rule.
+
+    It is NaN where a group has no sample.
+    """
     # a curve of one point has no trapezoid to carry its NaN
     return torch.trapezoid(seen, unseen) if len(seen) > 1 else seen[0] * unseen[0]
 
@@ -212,7 +215,7 @@ class MarginMetric(Metric):
         super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
 
     def samples(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Margins float32 ``[N]``, true class ids int64 ``[N]`` and rightness bool ``[N]`` of all samples so far, on the CPU."""
+        """All samples so far, on the CPU, each ``[N]``: margins, true class ids, correctness."""
         if not len(self.margins):
             return (
                 torch.zeros(0),
@@ -225,7 +228,7 @@ class MarginMetric(Metric):
 
 
 class AUSUC(MarginMetric):
-    """Area under the seen-unseen accuracy curve, as a constant is added to the scores of the unseen classes.
+    """Area under the seen-unseen accuracy curve over constants added to unseen classes' scores.
 
     Both accuracies are per class and predictions are made over all classes. The curve has one point
     for each interval between neighbouring margins, so nothing depends on a grid; the area is that
@@ -238,7 +241,7 @@ class AUSUC(MarginMetric):
     """
 
     def compute(self) -> Tensor:
-        """Area in [0, 1], a 0-dim float64 tensor; NaN when the seen or the unseen classes have no sample at all."""
+        """Area in [0, 1], 0-dim float64; NaN if the seen or the unseen classes have no sample."""
         _, unseen, seen = seen_unseen_curve(*self.samples(), self.seen_mask)
         return on_device(area_under(unseen, seen), self.device)
 

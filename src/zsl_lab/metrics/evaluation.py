@@ -1,4 +1,4 @@
-"""The evaluation that every method gets: one pass over the scores, all the figures of a result."""
+"""The evaluation of every method: all metrics of a result in one pass over the scores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ METRIC_NAMES = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
 def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted classes, generalised and restricted to the unseen classes.
 
-    Equal scores go to the seen class, within the seen or the unseen classes to the lowest id; this
-    is what
-    :class:`ZeroShotMetrics` counts.
+    Of equal scores the seen class wins, and within the seen or the unseen classes the lowest id,
+    as in :class:`ZeroShotMetrics`.
 
     Args:
         scores: Class scores, higher is likelier, ``[B, C]``.
@@ -40,17 +39,13 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ZeroShotMetrics(MarginMetric):
-    """All accuracies of zero-shot and generalised zero-shot classification, per class and in percent.
+    """The metrics of zero-shot and generalised zero-shot classification, per class, in percent.
 
-    ====================
-    ============================================================================================
-    ``zsl_top1``          samples of unseen classes, prediction restricted to the unseen classes
-    ``unseen``            samples of unseen classes, prediction over all classes (u) ``seen``
-          samples of seen classes, prediction over all classes (s) ``harmonic_mean``     2us / (u +
-          s), 0 where u + s = 0
-    ``ausuc``             area under the seen-unseen curve, see
-    :class:`~zsl_lab.metrics.ausuc.AUSUC` ====================
-    ============================================================================================
+    - ``zsl_top1``: samples of unseen classes, prediction restricted to the unseen classes.
+    - ``unseen``: samples of unseen classes, prediction among all classes (u).
+    - ``seen``: samples of seen classes, prediction among all classes (s).
+    - ``harmonic_mean``: 2us / (u + s), 0 where u + s = 0.
+    - ``ausuc``: area under the seen-unseen curve, see :class:`~zsl_lab.metrics.ausuc.AUSUC`.
 
     Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see
     :func:`predict`.
@@ -60,9 +55,9 @@ class ZeroShotMetrics(MarginMetric):
     """
 
     def compute(self) -> dict[str, Tensor]:
-        """The five figures in percent, 0-dim float64 tensors.
+        """The five metrics in percent, 0-dim float64 tensors.
 
-        A figure that needs samples of unseen (or seen) classes is NaN when there is none;
+        A metric that needs samples of unseen (or seen) classes is NaN when there is none;
         ``harmonic_mean`` and ``ausuc`` need both.
         """
         margins, target, right = self.samples()
@@ -83,11 +78,11 @@ class ZeroShotMetrics(MarginMetric):
         return dict(zip(METRIC_NAMES, on_device(100 * values, self.device).unbind(), strict=True))
 
     def calibrated(self) -> tuple[float, dict[str, Tensor]]:
-        """The constant that calibrated stacking gains most harmonic mean from on these very samples, and the figures with it.
+        """The constant of calibrated stacking with the best harmonic mean, and the metrics with it.
 
         Returns:
             What is added to the scores of the unseen classes, the smallest in size of equally good
-            ones, 0 where every harmonic mean is 0; and the figures of :meth:`compute` at that
+            ones, 0 where every harmonic mean is 0; and the metrics of :meth:`compute` at that
             constant, an oracle's where the samples are test samples. In a distributed run every
             rank must call it, as with ``compute``.
         """
@@ -105,7 +100,7 @@ class ZeroShotMetrics(MarginMetric):
         }
 
     def tradeoff(self, added: float = 0.0, most: int = 200) -> list[tuple[float, float, float]]:
-        """The seen-unseen curve that ``ausuc`` is the area under, thinned (see :func:`~zsl_lab.metrics.ausuc.thinned`).
+        """The seen-unseen curve of ``ausuc``, thinned (:func:`~zsl_lab.metrics.ausuc.thinned`).
 
         Args:
             added: The constant that the scores of unseen classes hold already.
@@ -133,7 +128,7 @@ class ZeroShotMetrics(MarginMetric):
         return sorted((constant, s, u) for constant, s, u in points.tolist())
 
     def recalls(self) -> Tensor:
-        """Recall of each class in percent, prediction over all classes, float64 ``[C]``; NaN for a class without a sample.
+        """Recall of each class in percent, among all classes, ``[C]``; NaN without samples.
 
         In a distributed run every rank must call it, as with ``compute``.
         """

@@ -1,4 +1,4 @@
-"""The harmonic mean of seen and unseen accuracy, the headline figure of generalised zero-shot learning."""
+"""The harmonic mean of seen and unseen accuracy of generalised zero-shot learning."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class HarmonicMean(PerClassAccuracy):
         self.register_buffer("seen_mask", seen_mask.bool(), persistent=False)
 
     def compute(self) -> Tensor:
-        """H in [0, 1], a 0-dim float64 tensor; NaN when the seen or the unseen classes have no sample at all."""
+        """H in [0, 1], 0-dim float64; NaN if the seen or the unseen classes have no sample."""
         recalls, seen = class_recalls(self.correct, self.total), self.seen_mask.cpu()
         return on_device(
             harmonic_mean(recalls[~seen].nanmean(), recalls[seen].nanmean()), self.device

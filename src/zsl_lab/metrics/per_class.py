@@ -1,4 +1,4 @@
-"""Per-class accuracy: the mean recall of the classes that have samples, the field's accuracy since Xian et al. (2017)."""
+"""Per-class accuracy, the mean recall of the classes with samples (Xian et al., 2017)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import nn
 def mlp(
     sizes: Sequence[int], *, dropout: float, batch_norm: bool, slope: float = 0.2
 ) -> nn.Sequential:
-    """Stack dense layers; every layer but the last is followed by leaky ReLU, batch norm and dropout.
+    """Dense layers, each but the last followed by leaky ReLU, batch norm and dropout.
 
     The order within a block, and the plain last layer, are those of the SGAL supplement ("dense,
     leaky-relu, batch normalization and dropout layers sequentially; for the last blocks we omit the
@@ -51,7 +51,7 @@ def geometric_widths(first: int, last: int, layers: int) -> list[int]:
 
 
 def set_dropout(network: nn.Module, *, active: bool) -> int:
-    """Switch the dropout layers of a network on or off, leaving everything else (batch norm) as it is.
+    """Switch the dropout layers of a network on or off; other layers keep their mode.
 
     Returns:
         How many dropout layers there are.

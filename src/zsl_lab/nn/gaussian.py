@@ -33,7 +33,7 @@ def kl_to_unit_variance(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) 
 
 
 def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
-    """Squared Euclidean distances from ``[B, Z]`` points to ``[C, Z]`` centres, as one matrix product.
+    """Squared Euclidean distances of ``[B, Z]`` points from ``[C, Z]`` centres, by one matmul.
 
     Returns:
         ``[B, C]``.
@@ -49,7 +49,9 @@ def _at_least_single(*tensors: Tensor) -> list[Tensor]:
 def kl_divergence(
     mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor
 ) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(prior_mean, exp(prior_log_variance))), row by row, summed over dimensions.
+    """KL divergence of diagonal Gaussians, row by row, summed over dimensions.
+
+    KL(N(mean, exp(log_variance)) || N(prior_mean, exp(prior_log_variance)))
 
     Args:
         mean: ``[B, Z]``.

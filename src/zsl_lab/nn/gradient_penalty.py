@@ -1,4 +1,4 @@
-"""The penalty that keeps a Wasserstein critic close to 1-Lipschitz (Gulrajani et al., NeurIPS 2017)."""
+"""Gradient penalty of a Wasserstein critic (Gulrajani et al., NeurIPS 2017)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor) -> Tensor:
-    """Mean of ``(||grad C(t)||_2 - 1)^2`` at points t drawn uniformly between real and generated samples.
+    """Mean of ``(||grad C(t)||_2 - 1)^2`` at random points t between real and generated samples.
 
     Args:
         critic: Maps ``[B, D]`` to one value a row; whatever else it is conditioned on belongs to

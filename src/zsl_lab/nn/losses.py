@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def squared_error(rows: Tensor, others: Tensor) -> Tensor:
-    """Squared Euclidean distance of corresponding rows, averaged over the batch: -log of a Gaussian up to constants.
+    """Squared Euclidean distance of corresponding rows, averaged over the batch.
+
+    Up to constants, -log of a Gaussian.
 
     Args:
         rows: ``[B, D]``.

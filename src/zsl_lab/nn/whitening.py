@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
-    """W = ((1 - r) S + r mean(diag S) I)^(-1/2), S the covariance of features about the means of their classes.
+    """W = ((1 - r) S + r mean(diag S) I)^(-1/2), S the within-class covariance of features.
 
     The shrinkage towards a multiple of the identity is that of Friedman, "Regularized discriminant
     analysis", JASA 1989.

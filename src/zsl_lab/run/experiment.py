@@ -40,7 +40,8 @@ from zsl_lab.hardware.trainer import (
     find_hardware,
     processor,
 )
-from zsl_lab.methods.base import Check, ZeroShotMethod
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.module import Check
 from zsl_lab.methods.complexity import complexity
 from zsl_lab.result import RESULT_FILE, Result, git_commit, versions
 from zsl_lab.run import checkpoints
@@ -493,7 +494,7 @@ class _Experiment:
             calibration=method.calibration
             if config.selection.calibrate and config.selection.name == "validation"
             else None,
-            extra=method.extra_figures() or None,
+            extra=method.extra_metrics() or None,
             validation=checkpoint["zsl_lab"].get("validation"),
         )
         predicted = _in_order(method.test_predictions(), data.evaluation_index)

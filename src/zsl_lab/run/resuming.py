@@ -23,6 +23,7 @@ from zsl_lab.console.result_table import print_result, say
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
 from zsl_lab.files.cache import file_stamp
 from zsl_lab.hardware.processes import REPORT
+from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.report.tables import (
     CONFIG_FILE,
     Settings,
@@ -89,6 +90,9 @@ def settings_of(cfg: DictConfig) -> Settings | None:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException:  # the run itself says what is wrong
         return None
+    assert isinstance(plain, dict)
+    if isinstance(plain.get("method"), dict):
+        plain["method"] = without_examples(plain["method"])
     # through YAML, as the other side went
     written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(plain))))
     assert isinstance(written, dict)

@@ -267,9 +267,7 @@ def test_a_samples_scores_do_not_depend_on_its_batch_mates(name: str, attention:
         torch.testing.assert_close(model.class_scores(others)[0], whole[0])
 
 
-def test_attention_acts_while_training_and_neither_on_prototypes_nor_on_what_is_generated_later() -> (
-    None
-):
+def test_attention_acts_while_training_and_not_on_prototypes_or_generated_features() -> None:
     model = method()
     semantics, noise = model.semantics[batch().labels], torch.zeros(B, Z)
     assert not torch.allclose(
@@ -368,7 +366,7 @@ def test_the_variants_have_the_parts_of_the_ablation() -> None:
 
 
 def test_the_published_size_is_that_of_table_2() -> None:
-    """13.9 M parameters: generator, inference network and critic for 2,048-d features and CUB's 312 attributes."""
+    """13.9 M parameters: the networks for 2,048-d features and CUB's 312 attributes."""
     classes = ClassSpace(
         np.arange(4),
         np.zeros((4, 312), dtype=np.float32),
@@ -379,9 +377,7 @@ def test_the_published_size_is_that_of_table_2() -> None:
     assert math.isclose(sum(p.numel() for p in model.parameters()) / 1e6, 13.9, abs_tol=0.05)
 
 
-def test_without_attention_features_generated_for_unseen_classes_join_the_cycle_of_semantics_only() -> (
-    None
-):
+def test_generated_features_of_unseen_classes_join_only_the_semantic_cycle() -> None:
     model = method(attention="none", unseen_share=0.5)
     assert model.inference is not None
     samples = batch()

@@ -84,7 +84,7 @@ def objective(v: Tensor, x: Tensor, y: Tensor, s: Tensor, gamma: float, lambda_:
     return data_term(v, x, y, s) + ridges
 
 
-# ---------------------------------------------------------------------------------------------------------- the solver
+# ---------------------------------------------------------------------------- the solver
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -164,7 +164,7 @@ def test_a_small_ridge_is_not_lost_beside_large_features() -> None:
     torch.testing.assert_close(x.T @ found, x.T @ fitted, rtol=1e-5, atol=1e-6)
 
 
-# ---------------------------------------------------------------------------------------------------------- the method
+# ---------------------------------------------------------------------------- the method
 
 
 def config_of(gammas: list[float], lambdas: list[float]) -> ESZSLConfig:
@@ -281,7 +281,7 @@ def test_constants_that_make_no_ridge_are_refused_by_name(
         parse(configure("method=eszsl", f"method.{key}={value}"))
 
 
-# ---------------------------------------------------------------------------------------------------------- the run
+# ---------------------------------------------------------------------------- the run
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def configured(configure: Configure, *overrides: str) -> RunConfig:
 
 @pytest.fixture
 def model(configure: Configure) -> N3:
-    """Six classes, of which positions 2 and 4 are unseen; a network whose every parameter is random."""
+    """Six classes, positions 2 and 4 unseen; a network whose every parameter is random."""
     return make(configured(configure, "method.dropout=0"))
 
 
@@ -191,7 +191,7 @@ def test_zsl_top1_comes_from_networks_made_for_the_unseen_classes_alone(model: N
 def test_zsl_top1_is_the_median_over_orders_and_the_orders_agree(configure: Configure) -> None:
     model = make(configured(configure, "method.permutations=4"))
     evaluate(model, Batch(images(40), torch.tensor([2, 4] * 20), torch.arange(40)))
-    extra = model.extra_figures()
+    extra = model.extra_metrics()
     assert (
         extra["zsl_top1_lowest"]
         == extra["zsl_top1_highest"]
@@ -207,10 +207,10 @@ def test_zsl_top1_is_the_median_over_orders_and_the_orders_agree(configure: Conf
         metric.update(
             torch.tensor([0] * right + [-1] * (4 - right)), torch.zeros(4, dtype=torch.int64)
         )
-    assert model.own_figures()["zsl_top1"] == 62.5
+    assert model.own_metrics()["zsl_top1"] == 62.5
     assert (
-        model.extra_figures()["zsl_top1_lowest"],
-        model.extra_figures()["zsl_top1_highest"],
+        model.extra_metrics()["zsl_top1_lowest"],
+        model.extra_metrics()["zsl_top1_highest"],
     ) == (25.0, 100.0)
 
 
@@ -227,7 +227,7 @@ def test_average_precision_is_the_mean_over_classes_of_the_area_under_precision_
         hits = (labels[ranking] == position).double()
         precision = hits.cumsum(0) / torch.arange(1, 21)
         found.append(float((precision * hits).sum() / hits.sum()))
-    assert model.extra_figures()["zsl_average_precision"] == pytest.approx(
+    assert model.extra_metrics()["zsl_average_precision"] == pytest.approx(
         100 * np.mean(found), abs=1e-3
     )
 
@@ -446,8 +446,10 @@ from zsl_lab.text import TokenStates
 
 config = N3Config.model_validate(json.loads(sys.argv[1]))
 k = 20
-classes = ClassSpace(np.arange(k), np.zeros((k, 0), np.float32), np.arange(k) < 15, tuple(map(str, range(k))), tuple(map(str, range(k))))
-text = TokenStates(np.random.default_rng(0).standard_normal((k, 64, 768)).astype(np.float32), np.ones((k, 64), dtype=bool))
+names = tuple(map(str, range(k)))
+classes = ClassSpace(np.arange(k), np.zeros((k, 0), np.float32), np.arange(k) < 15, names, names)
+states = np.random.default_rng(0).standard_normal((k, 64, 768)).astype(np.float32)
+text = TokenStates(states, np.ones((k, 64), dtype=bool))
 base = build_base_network(BaseConfig(name="resnet18", weights=None), 3, load=False)
 model = N3(config, base, text, classes)
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)

@@ -48,4 +48,5 @@ def test_adaptation_by_layer_type_shows_means(tmp_path: Path, drawn: list[Figure
         "conv (3 tensors)",
         "linear (1 tensor)",
     ]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.1, 7.0])  # type: ignore[attr-defined]
+    widths = [bar.get_width() for bar in axes.patches]  # type: ignore[attr-defined]
+    assert widths == pytest.approx([0.1, 7.0])

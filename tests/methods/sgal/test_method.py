@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from zsl_lab.data.batches.features import Batch, ClassSpace
-from zsl_lab.methods.base import Check
 from zsl_lab.methods.mmvae import MMVAE
+from zsl_lab.methods.module import Check
 from zsl_lab.methods.sgal import SGAL
 
 CONFIG: dict[str, Any] = {

@@ -155,7 +155,8 @@ def test_reconstruction_is_minus_the_log_likelihood_of_a_gaussian_up_to_its_cons
     variance: float,
 ) -> None:
     x, y = drawn(4, 3), drawn(4, 3, seed=1)
-    log_likelihood = Normal(y, math.sqrt(variance)).log_prob(x).sum() / 4  # type: ignore[no-untyped-call]
+    log_density = Normal(y, math.sqrt(variance)).log_prob(x)  # type: ignore[no-untyped-call]
+    log_likelihood = log_density.sum() / 4
     constant = 3 / 2 * math.log(2 * math.pi * variance)
     assert_same_value_and_gradients(
         negative_log_likelihood(x, y, variance), -log_likelihood - constant, [x, y]
@@ -206,9 +207,7 @@ def test_margin_gives_unseen_classes_no_gradient(exclude_true: bool) -> None:
     assert (gradient[:, SEEN_MASK] != 0).sum().item() == 7 * 4 - 7 * exclude_true
 
 
-def test_margin_lies_between_minus_the_least_divergence_and_that_plus_the_log_of_the_number_of_seen_classes() -> (
-    None
-):
+def test_margin_is_bounded_by_the_least_divergence_and_the_log_of_the_seen_classes() -> None:
     divergences = 50 * drawn(1, 6).detach().square()
     found = margin(
         divergences, torch.tensor([0]), torch.tensor(SEEN_MASK), exclude_true=False
@@ -357,7 +356,7 @@ def test_what_the_semantics_are_divided_by_travels_with_the_weights(configure: C
 def fitted(
     configure: Configure, semantics: np.ndarray, features: Tensor, labels: Tensor, *overrides: str
 ) -> tuple[list[float], float, float]:
-    """Losses of 300 steps, and the accuracy afterwards on seen classes (over all) and on unseen ones (over those), in percent."""
+    """Losses of 300 steps; then accuracy of seen classes (among all) and of unseen (among them)."""
     wide = (
         "method.encoder_hidden=[64]",
         "method.decoder_hidden=[64]",
@@ -394,7 +393,7 @@ def fitted(
 
 
 def attributes_and_samples() -> tuple[np.ndarray, Tensor, Tensor]:
-    """15 classes with 10 attributes from 0 to 100, and 40 samples of each around a linear function of them."""
+    """15 classes, 10 attributes from 0 to 100, 40 samples each around a linear function of them."""
     random = np.random.default_rng(0)
     attributes = random.uniform(0, 100, size=(15, 10))
     labels = np.repeat(np.arange(15), 40)

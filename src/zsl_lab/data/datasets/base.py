@@ -73,7 +73,7 @@ class DatasetConfig(BaseModel, ABC):
         """Read, validate and return the benchmark of feature vectors with its own (proposed) split."""
         raise ConfigError(
             f"dataset={self.name} holds images and descriptions, and this method takes feature "
-            "vectors. Choose method=n3, which takes images, or a dataset with features "
+            "vectors. Choose a method that takes images (method=...), or a dataset with features "
             "(dataset=flo, dataset.features=FILE)."
         )
 
@@ -89,7 +89,7 @@ class DatasetConfig(BaseModel, ABC):
         return ConfigError(
             f"dataset={self.name} holds feature vectors, and this method takes images and a "
             "description of each class. Choose dataset=flowers or dataset=digits, or a method "
-            "that takes features (method=sgal)."
+            "that takes features (method=...)."
         )
 
     @abstractmethod

@@ -53,5 +53,5 @@ class OwnDataset(FeatureDatasetConfig):
             f"dataset.path={self.path}: such a file holds feature vectors, and this method takes "
             "images and a description of each class. Give it the images themselves, with "
             "dataset=flowers and the keys of that dataset (folder, labels, descriptions), or "
-            "choose a method that takes features (method=sgal)."
+            "choose a method that takes features (method=...)."
         )

@@ -1,4 +1,4 @@
-"""ASPN: generator and inference network tied by cycles, a critic, category attention, prototype classification."""
+"""ASPN: a conditional generator with cycles, a critic, category attention and prototypes."""
 
 from zsl_lab.methods.aspn.method import ASPN
 

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 
 class CategoryAttention(nn.Module):
-    """Each row becomes ``alpha`` times a convex mixture of the batch's rows plus ``1 - alpha`` times itself (Eq. 5, 6).
+    """Mixes the rows of a batch (Eq. 5, 6).
+
+    A row becomes ``alpha`` times a convex mixture of all rows plus ``1 - alpha`` times itself.
 
     The paper's indices normalise over one index and mix over the same one; written as matrices: A =
     softmax of the rows of f(h) g(h)^T, t = A h, o = alpha t + (1 - alpha) h.
@@ -36,7 +38,7 @@ class CategoryAttention(nn.Module):
         return self.alpha_logit.sigmoid()
 
     def weights(self, rows: Tensor) -> Tensor:
-        """The attention matrix A ``[B, B]`` of ``[B, H]`` rows: row i says what row i is mixed from, and sums to 1."""
+        """The attention matrix A, ``[B, B]``, for rows ``[B, H]``; each of its rows sums to 1."""
         queries, keys = (self.g, self.f) if self._swapped else (self.f, self.g)
         return torch.softmax(queries(rows) @ keys(rows).T * self._scale, dim=1)
 

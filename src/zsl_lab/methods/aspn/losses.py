@@ -17,7 +17,10 @@ Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine"
 def comparable(
     rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None
 ) -> Tensor:
-    """Features or prototypes in the space they are compared in, ``[N, D]``; for the arguments see :func:`compatibility`."""
+    """Features or prototypes in the space they are compared in, ``[N, D]``.
+
+    For the arguments see :func:`compatibility`.
+    """
     if kind in ("inner_product", "distance"):
         return rows
     if kind in ("centered_cosine", "whitened_cosine"):
@@ -82,7 +85,9 @@ def critic_loss(
     semantics: Tensor,
     beta: float,
 ) -> Tensor:
-    """What the critic minimises: minus Eq. 4, the penalty on the norm of its gradient, as usual, where Eq. 4 has the norm squared.
+    """The loss of the critic: minus Eq. 4.
+
+    The penalty is on the norm of its gradient, as usual, where Eq. 4 has the norm squared.
 
     Args:
         critic: Maps ``[B, D]`` features and ``[B, Q]`` semantics to ``[B]``.

@@ -20,17 +20,15 @@ from zsl_lab.methods.aspn.losses import (
     prototype_cross_entropy,
 )
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
-from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, Width, ZeroShotMethod
 from zsl_lab.nn.losses import squared_error
 from zsl_lab.nn.whitening import within_class_whitening
 
 
-class ASPNConfig(MethodConfig):
-    """The keys of ASPN; conf/method/aspn.yaml says what each does and where its value comes from."""
+class ASPNConfig(GradientMethodConfig):
+    """The keys of ASPN, described in conf/method/aspn.yaml."""
 
-    steps: int = Field(ge=0)
     batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
     decay: bool
     hidden_dim: Width
     noise_dim: Width | Literal["semantics"]
@@ -130,7 +128,7 @@ class ASPN(ZeroShotMethod):
         cache_dir: Path | None = None,
         weights_follow: bool = False,
     ) -> ASPN:
-        """Take from the training samples what features are compared by, and with ``output_bias: mean`` where the generator begins."""
+        """Measure the training features' mean and scatter, and initialise the output's bias."""
         assert isinstance(config, ASPNConfig)
         assert isinstance(data, FeatureDataModule)
         method = cls(config, data.feature_dim, data.classes)
@@ -145,23 +143,14 @@ class ASPN(ZeroShotMethod):
                 method.generator.output.bias.copy_(method.centre)
         return method
 
-    @property
-    def total_steps(self) -> int:
-        """``steps``."""
-        return self.config.steps
-
-    def batch_size_at(self, step: int) -> int:
-        """``batch_size``."""
-        return self.config.batch_size
-
     def class_scores(self, features: Tensor) -> Tensor:
-        """How well features fit the classes' prototypes (section 3.5, "distances"), without attention; ``[B, C]``."""
+        """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``."""
         return self._compatibility(
             features, self.generator.prototypes(self.semantics), self.config.score
         )
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What generator and inference network minimise together (Eq. 9): its terms and their weighted sum.
+        """The loss of generator and inference network (Eq. 9): its terms and their weighted sum.
 
         Args:
             features: ``[B, D]``.
@@ -219,7 +208,7 @@ class ASPN(ZeroShotMethod):
         return {"total": total, **terms}
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """``critic_steps`` steps of the critic, then one of generator and inference network, on the same samples."""
+        """``critic_steps`` updates of the critic, then one of the other networks, on one batch."""
         if self.config.decay:
             self._decay()
         if self.critic is None:
@@ -243,7 +232,7 @@ class ASPN(ZeroShotMethod):
         return {**losses, "critic": loss}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for generator and inference network together, and one for the critic where there is one."""
+        """Adam for generator and inference network, and another for the critic, if there is one."""
         critic = list(self.critic.parameters()) if self.critic is not None else []
         others = [
             parameter
@@ -271,14 +260,14 @@ class ASPN(ZeroShotMethod):
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """See the base; without attention, so that the features of a class do not depend on the others."""
+        """Generate without attention, so that a class's features do not depend on the others."""
         rows = semantics.repeat_interleave(samples, 0)
         features: Tensor = self.generator(rows, self._noise(rows))
         return features.view(len(semantics), samples, -1)
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and the prototypes of all classes in the space they are compared in, ``([B, D], [C, D])``."""
+        """Features and prototypes in the space they are compared in, ``([B, D], [C, D])``."""
         both = (features, self.generator.prototypes(self.semantics))
         features, prototypes = (
             comparable(rows, self.config.score, self.centre, self.whitening) for rows in both

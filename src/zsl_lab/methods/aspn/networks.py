@@ -1,4 +1,4 @@
-"""The networks of ASPN (paper, section 3.2; "three-layer neural network of 1,800 hidden units with ReLU activation")."""
+"""The networks of ASPN (section 3.2: three layers, 1,800 hidden units with ReLU)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Generator(nn.Module):
         return features
 
     def prototypes(self, semantics: Tensor) -> Tensor:
-        """E(s, 0): what each class looks like without noise and without attention, ``[C, D]`` for semantics ``[C, Q]``."""
+        """E(s, 0), without noise and attention: ``[C, D]`` for semantics ``[C, Q]``."""
         features: Tensor = self(semantics, semantics.new_zeros(len(semantics), self.noise_dim))
         return features
 

@@ -1,4 +1,4 @@
-"""ESZSL as a zero-shot method (Romera-Paredes and Torr, ICML 2015): a step is one candidate pair of ridge constants."""
+"""ESZSL (Romera-Paredes and Torr, ICML 2015): a step is one candidate pair of ridge constants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ridge = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ESZSLConfig(MethodConfig):
-    """The keys of ESZSL; conf/method/eszsl.yaml says what each does and where its value comes from."""
+    """The keys of ESZSL, described in conf/method/eszsl.yaml."""
 
     gammas: list[Ridge] = Field(min_length=1)
     lambdas: list[Ridge] = Field(min_length=1)
@@ -27,7 +27,7 @@ class ESZSLConfig(MethodConfig):
 
     @property
     def candidates(self) -> list[tuple[float, float]]:
-        """Every pair (gamma, lambda), each before all that are no stronger in either: the first of equals is selected."""
+        """Every pair (gamma, lambda), stronger ridges first: the first of equals is selected."""
         return list(
             itertools.product(sorted(self.gammas, reverse=True), sorted(self.lambdas, reverse=True))
         )
@@ -101,17 +101,13 @@ class ESZSL(ZeroShotMethod):
         }
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Solve, and log every step: each has its own pair of constants, which ``metrics.csv`` must name."""
+        """Solve, and log every step, so that ``metrics.csv`` names its pair of constants."""
         self._take_step(batch)
         self._log_losses()
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """None: there is nothing to descend."""
-        return []
-
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Semantics that V reads from features, and those of the classes, as rows of norm 1, ``([B, Q], [C, Q])``.
+        """Semantics predicted from features, and those of the classes, ``([B, Q], [C, Q])``.
 
         A score is an inner product, so that directions are what can be compared.
         """

@@ -1,4 +1,4 @@
-"""The closed form of ESZSL for many pairs of ridge constants (Romera-Paredes and Torr, ICML 2015, section 3)."""
+"""The closed form of ESZSL for many pairs of ridge constants (section 3 of the paper)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class Solution:
 
 
 class RidgeSolver:
-    """Minimises ``||X^T V S - Y||^2 + gamma ||V S||^2 + lambda ||X^T V||^2 + gamma lambda ||V||^2`` over V.
+    """Minimises the objective of ESZSL over V, for any pair of ridge constants.
+
+    ``||X^T V S - Y||^2 + gamma ||V S||^2 + lambda ||X^T V||^2 + gamma lambda ||V||^2``
 
     In the paper's notation X is ``[D, N]``, S ``[Q, C]`` and Y ``[N, C]`` with 1 at a sample's
     class and -1 (or 0) elsewhere; the minimum is ``V = (X X^T + gamma I)^-1 X Y S^T (S S^T + lambda

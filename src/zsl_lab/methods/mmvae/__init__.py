@@ -1,4 +1,4 @@
-"""mmVAE: a variational auto-encoder whose prior is one Gaussian per class, placed by the class semantics."""
+"""mmVAE: a VAE whose prior is one Gaussian per class, placed by the class semantics."""
 
 from zsl_lab.methods.mmvae.method import MMVAE
 

@@ -14,12 +14,12 @@ Pairs = Literal["different", "all", "classes"]
 
 
 def latent_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) -> Tensor:
-    """KL(q(z|x) || p(z|a)), summed over dimensions and averaged over the batch; each argument is ``[B, Z]``."""
+    """KL(q(z|x) || p(z|a)) of ``[B, Z]`` arguments, summed over Z and averaged over B."""
     return kl_to_unit_variance(mean, log_variance, prior_mean).mean()
 
 
 def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs) -> Tensor:
-    """Penalty on prior means of different classes that are closer than ``d`` times the latent dimension.
+    """Penalty on prior means of different classes closer than ``d`` times the latent dimension.
 
     R = mean_i sum_{j: y_j != y_i} relu(d Z - ||m_i - m_j||_1)^2 (SGAL supplement; the authors'
     earlier work).

@@ -10,19 +10,17 @@ from pydantic import Field
 from torch import Tensor
 
 from zsl_lab.data.batches.features import Batch, ClassSpace
-from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
 from zsl_lab.nn.gaussian import reparameterize
 from zsl_lab.nn.losses import squared_error
 
 
-class MMVAEConfig(MethodConfig):
-    """The keys of mmVAE; conf/method/mmvae.yaml says what each does and where its value comes from."""
+class MMVAEConfig(GradientMethodConfig):
+    """The keys of mmVAE, described in conf/method/mmvae.yaml."""
 
-    steps: int = Field(ge=0)
     batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
     latent_dim: Width
     encoder_hidden: list[Width]
     decoder_hidden: list[Width]
@@ -65,17 +63,8 @@ class MMVAE(ZeroShotMethod):
             prior_batch_norm=config.prior_batch_norm,
         )
 
-    @property
-    def total_steps(self) -> int:
-        """``steps``."""
-        return self.config.steps
-
-    def batch_size_at(self, step: int) -> int:
-        """``batch_size``."""
-        return self.config.batch_size
-
     def class_scores(self, features: Tensor) -> Tensor:
-        """Minus the squared distance between the latent mean and each class's prior mean (Eq. 3); ``[B, C]``."""
+        """Minus the squared distance of latent means from prior means (Eq. 3), ``[B, C]``."""
         return self.networks.class_scores(features, self.semantics)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -103,17 +92,9 @@ class MMVAE(ZeroShotMethod):
             total = total + config.gamma * terms["separation"]
         return {"total": total, **terms}
 
-    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """One step on seen samples."""
-        losses = self.losses(batch.inputs, batch.labels)
-        self.descend(losses["total"], self.optimizers())
-        return losses
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as in the supplement; the fused kernel computes the same update."""
-        return torch.optim.Adam(
-            self.networks.parameters(), lr=self.config.learning_rate, fused=True
-        )
+    def loss(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The loss of a batch of seen samples."""
+        return self.losses(batch.inputs, batch.labels)
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:

@@ -62,7 +62,7 @@ class BaseConfig(BaseModel):
 
 
 def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) -> BaseNetwork:
-    """Make a base network: a frozen one with its weights, or ``small_cnn`` as training starts with it.
+    """Make a base network, frozen with its weights, or ``small_cnn`` with random ones.
 
     Args:
         config: Which network, with which weights.

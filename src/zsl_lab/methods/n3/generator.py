@@ -1,4 +1,4 @@
-"""What turns class descriptions into the parameters of a classifier: SEM and PAM (N3 paper, sections 3.1 and 3.2)."""
+"""SEM and PAM: from class descriptions to parameters (N3 paper, sections 3.1 and 3.2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Adaptation:
 
 
 class SemanticEncoder(nn.Module):
-    """SEM: a transformer over the words of each description, and attention that pools them into one class embedding.
+    """SEM: a transformer over the words of a description, pooled by attention to an embedding.
 
     Args:
         token_dim: E, width of the frozen text encoder's states.
@@ -76,7 +76,7 @@ class SemanticEncoder(nn.Module):
 
 
 class MeanEncoder(nn.Module):
-    """Instead of SEM: the direction in which the mean of a description's states lies from that of the seen classes.
+    """Replaces SEM: the direction from the seen classes' mean state to a description's mean.
 
     There is little in it that few classes could be learnt by heart by; noise makes a linear
     generator a ridge regression.
@@ -107,13 +107,16 @@ class MeanEncoder(nn.Module):
 
 
 def mean_state(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the tokens of each description, ``[k, T, E]`` to ``[k, E]``; ``mask`` as in :meth:`SemanticEncoder.forward`."""
+    """Mean over a description's tokens, ``[k, T, E]`` to ``[k, E]``.
+
+    ``mask`` as in :meth:`SemanticEncoder.forward`.
+    """
     counted = mask.unsqueeze(-1).to(states.dtype)
     return (states * counted).sum(1) / counted.sum(1)
 
 
 class ParameterAdapter(nn.Module):
-    """PAM: class embeddings in, a delta for every filter of the base network and a classifier row for every class out.
+    """PAM: from class embeddings to a delta for every filter and a row of the classifier.
 
     The encoder sees the classes as a set (no positions), so reordering them reorders the
     classifier's rows and nothing else. The decoder is not autoregressive (appendix A.3): one learnt

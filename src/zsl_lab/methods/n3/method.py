@@ -1,4 +1,4 @@
-"""N3: neural networks from natural language (ICLR 2020 submission; section 3, evaluation of section 4.2)."""
+"""N3: neural networks from natural language (ICLR 2020 submission, sections 3 and 4.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from zsl_lab.data.batches.features import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.extraction.backbones import BaseNetwork
 from zsl_lab.hardware import distributed
-from zsl_lab.methods.base import ExportedNetwork, MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import (
+    ExportedNetwork,
+    GradientMethodConfig,
+    MethodConfig,
+    Width,
+    ZeroShotMethod,
+)
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
 from zsl_lab.methods.n3.generator import (
     Adaptation,
@@ -53,13 +59,11 @@ _OF_CHECKPOINT = replace(
 )
 
 
-class N3Config(MethodConfig):
+class N3Config(GradientMethodConfig):
     """The keys of N3; conf/method/n3.yaml says what each does and where its value comes from."""
 
     steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
     classes_per_task: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
     mu_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     decay: bool
@@ -207,7 +211,10 @@ class N3(ZeroShotMethod):
         cache_dir: Path | None = None,
         load: bool = False,
     ) -> N3:
-        """Encode the descriptions of classes, and build the base network; ``load`` puts the weights into it that training starts from."""
+        """Encode the classes' descriptions and build the base network.
+
+        ``load`` says whether to read the initial weights of the base network.
+        """
         assert isinstance(config, N3Config)
         states = encode(
             config.text,
@@ -219,7 +226,7 @@ class N3(ZeroShotMethod):
         return cls(config, build_base_network(config.base, inputs, load=load), states, classes)
 
     def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
-        """Make networks for other classes from now on, from their descriptions, read as those of the classes it was trained with."""
+        """Encode the descriptions of other classes, as those of the training classes were."""
         super().set_classes(classes, cache_dir=cache_dir)
         text = encode(
             self.config.text,
@@ -236,7 +243,7 @@ class N3(ZeroShotMethod):
 
     @torch.no_grad()
     def _measure_features(self, data: ImageDataModule) -> None:
-        """What whitening needs: the mean of the base network's features of training images, and how they scatter within their classes."""
+        """Measure the mean of the training features and, for whitening, their scatter."""
         if self.whitening is None:
             return
         train = data.split.train
@@ -285,7 +292,7 @@ class N3(ZeroShotMethod):
         return cosines
 
     def _classifier(self, adaptation: Adaptation) -> tuple[Tensor, Tensor]:
-        """Weight ``[k, F]`` and bias ``[k]`` of the linear layer that ranks classes as :meth:`logits` does."""
+        """Weight ``[k, F]`` and bias ``[k]`` of the linear layer equivalent to :meth:`logits`."""
         rows = adaptation.classifier
         if self.config.compare_by == "inner_product":
             return self.config.scale * rows, rows.new_zeros(len(rows))
@@ -342,7 +349,10 @@ class N3(ZeroShotMethod):
         return self.logits(features, adaptation).log_softmax(1)
 
     def _network(self, kind: Literal["all", "unseen"]) -> list[tuple[Tensor, Adaptation]]:
-        """Networks for all classes or for the unseen ones in several orders, with the order of each; kept during an evaluation."""
+        """Networks with the order of classes each was made for; kept during an evaluation.
+
+        One for all classes, or one for each of several orders of the unseen classes.
+        """
         if kind in self._networks:
             return self._networks[kind]
         if kind == "all":
@@ -363,17 +373,13 @@ class N3(ZeroShotMethod):
         """Steps of the base network, where it is trained in the run, then of the generator."""
         return self.config.base_steps + self.config.steps
 
-    def batch_size_at(self, step: int) -> int:
-        """A mini-batch of images of the task's classes."""
-        return self.config.batch_size
-
     @property
     def first_candidate(self) -> int:
         """While the base network is trained, the generator is not."""
         return self.config.base_steps + 1
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """One task: generate a network for its classes, classify a mini-batch with it, adjust the generator (section 3.3)."""
+        """One task (section 3.3): generate a network, classify a mini-batch, update."""
         if self.step < self.config.base_steps:
             return self._train_base(batch)
         if self.config.base_steps and self.step == self.config.base_steps:
@@ -399,14 +405,14 @@ class N3(ZeroShotMethod):
         return {"cross_entropy": cross_entropy(logits, position[batch.labels])}
 
     def _train_base(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Plain classification of the seen classes, for a base network that comes without weights."""
+        """Train a base network without weights to classify the seen classes."""
         assert self.base_classifier is not None
         loss = cross_entropy(self.base_classifier(self.base(batch.inputs)), batch.labels)
         self.descend(loss, self._optimizers[0])
         return {"base_cross_entropy": loss}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW for the generator; before it Adam for the base network, where it is trained in the run."""
+        """AdamW for the generator; Adam before it if the base network is trained in the run."""
         config = self.config
         base: list[torch.optim.Optimizer] = []
         if self.base_classifier is not None:
@@ -471,7 +477,7 @@ class N3(ZeroShotMethod):
             self._networks = {"all": self._network("all"), "unseen": self._network("unseen")}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Classify among all classes with one network, and samples of unseen classes with one made for these alone."""
+        """Score among all classes, and samples of unseen classes also among these alone."""
         super().validation_step(batch, batch_idx)
         self._classify_unseen(batch)
 
@@ -484,7 +490,12 @@ class N3(ZeroShotMethod):
         self._predictions[-1] = rows, gzsl, zsl
 
     def _classify_unseen(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Which samples are of unseen classes, ``[B]``, and the class positions predicted for them by the first network."""
+        """Classify samples of unseen classes among these, with every network.
+
+        Returns:
+            Which samples are of unseen classes, ``[B]``, and the class positions that the first
+            network predicts for them.
+        """
         is_unseen = ~self.seen_mask[batch.labels]
         first = torch.empty(0, dtype=torch.int64, device=self.device)
         if not is_unseen.any():
@@ -506,12 +517,12 @@ class N3(ZeroShotMethod):
                     self.average_precision.update(logits.softmax(1), target)
         return is_unseen, first
 
-    def own_figures(self) -> dict[str, float]:
-        """``zsl_top1`` of networks made for the unseen classes alone: the median over orders of the classes (section 4.2)."""
+    def own_metrics(self) -> dict[str, float]:
+        """``zsl_top1`` as in section 4.2: the median over the networks for unseen classes."""
         return {"zsl_top1": 100 * float(self._accuracies().quantile(0.5))}
 
-    def extra_figures(self) -> dict[str, float]:
-        """What Table 6 reports beside, and how much the orders differ; in percent, over unseen classes alone."""
+    def extra_metrics(self) -> dict[str, float]:
+        """The metrics of Table 6 over unseen classes, and the range over orders, in percent."""
         accuracies = 100 * self._accuracies()
         return {
             "zsl_top5": 100 * float(self.top5.compute()),
@@ -548,7 +559,7 @@ class N3(ZeroShotMethod):
 
     @torch.no_grad()
     def tensor_norms(self) -> list[TensorNorms]:
-        """How far each tensor is adapted for the unseen classes, from input to output (Fig. 3); no classifier was given."""
+        """Norms of the tensors and their deltas for the unseen classes (Fig. 3), in order."""
         adaptation = self.adapt(self.unseen)
         kinds = {tensor.name: tensor.kind for tensor in self.base.tensors}
         given = dict(self.base.named_parameters())

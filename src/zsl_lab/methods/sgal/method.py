@@ -30,7 +30,7 @@ FINE_TUNING_KEYS = (
 
 
 class SGALConfig(MMVAEConfig):
-    """The keys of SGAL beside mmVAE's; conf/method/sgal.yaml says what each does and where its value comes from."""
+    """The keys of SGAL beside mmVAE's, described in conf/method/sgal.yaml."""
 
     fine_tune_steps: int = Field(ge=0)
     fine_tune_batch_size: int = Field(ge=2)
@@ -69,7 +69,9 @@ class SGALConfig(MMVAEConfig):
 
 
 class SGAL(MMVAE):
-    """mmVAE for ``steps`` steps on seen classes, then ``fine_tune_steps`` on seen and generated unseen samples.
+    """An mmVAE that is fine-tuned on seen samples and generated samples of unseen classes.
+
+    The mmVAE takes ``steps`` steps, fine-tuning ``fine_tune_steps``.
 
     Args:
         config: See :class:`SGALConfig`.
@@ -91,7 +93,7 @@ class SGAL(MMVAE):
         return self.config.steps + self.config.fine_tune_steps
 
     def batch_size_at(self, step: int) -> int:
-        """A batch; twice that in fine-tuning, where the extra seen-only step has samples of its own."""
+        """``batch_size``; in fine-tuning two batches, the second for the extra seen-only step."""
         return (
             self.config.batch_size
             if step < self.config.steps
@@ -134,7 +136,7 @@ class SGAL(MMVAE):
         return losses
 
     def _generate_unseen(self, draws: int) -> tuple[Tensor, Tensor]:
-        """E-step: features of unseen classes drawn uniformly, from the present networks; ``([n, D], [n])``."""
+        """E-step: features of uniformly drawn unseen classes, with labels, ``([n, D], [n])``."""
         labels = self.unseen[torch.randint(len(self.unseen), (draws,), device=self.device)]
         copies = self.config.decoder_samples
         features = self.networks.generate(
@@ -145,7 +147,7 @@ class SGAL(MMVAE):
         return features, labels.repeat(copies)
 
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:
-        """Sample features as fine-tuning does: with ``generate_with_dropout`` from other decoder weights each time (Eq. 9)."""
+        """Sample features as in fine-tuning, with the decoder's dropout if it has that (Eq. 9)."""
         return super().generate(
             semantics, samples, **{"decoder_dropout": self.config.generate_with_dropout, **options}
         )
@@ -167,7 +169,7 @@ class SGAL(MMVAE):
                 module.p = 0.0
 
     def after_check(self, *, improved: bool) -> None:
-        """Keep the best weights of the fine-tuning; go back to them when a check does not improve on them."""
+        """Keep the best weights of fine-tuning; restore them after a check without improvement."""
         if self.step < self.config.steps or not (
             self.config.restore_best or self.step == self.config.steps
         ):
@@ -187,7 +189,7 @@ class SGAL(MMVAE):
         return {"undone": self._undone, "best_weights": self._best_weights}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`extra_state` gave; past pre-training, the prior's dropout is off."""
+        """Restore the state; after pre-training the prior network has no dropout."""
         self._undone = state["undone"]
         self._best_weights = state["best_weights"]
         if self.step > self.config.steps:

@@ -1,4 +1,4 @@
-"""VZSL: a variational auto-encoder with one Gaussian prior per class, kept apart by a margin in KL divergence."""
+"""VZSL: a VAE with one Gaussian prior per class and a margin in KL divergence between classes."""
 
 from zsl_lab.methods.vzsl.method import VZSL
 

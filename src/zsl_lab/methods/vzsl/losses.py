@@ -1,4 +1,4 @@
-"""The terms of the VZSL objective, as losses to minimise (slides of the paper, "final objective")."""
+"""The terms of the VZSL objective, as losses (slides of the paper, "final objective")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from zsl_lab.nn.losses import squared_error
 
 
 def negative_log_likelihood(features: Tensor, reconstruction: Tensor, variance: float) -> Tensor:
-    """-log p(x|z) of a Gaussian decoder of fixed variance, up to a constant; summed over dimensions, averaged over the batch.
+    """-log p(x|z) of a Gaussian decoder of fixed variance, up to a constant.
+
+    It is summed over dimensions and averaged over the batch.
 
     Args:
         features: ``[B, D]``.
@@ -20,7 +22,7 @@ def negative_log_likelihood(features: Tensor, reconstruction: Tensor, variance: 
 
 
 def margin(divergences: Tensor, labels: Tensor, seen_mask: Tensor, *, exclude_true: bool) -> Tensor:
-    """-R, the smooth stand-in for minus the KL divergence to the nearest seen class, averaged over the batch.
+    """-R, a smooth form of minus the KL divergence to the nearest seen class; the batch's mean.
 
     R = -log sum_{c in seen} exp(-KL(q(z|x) || p(z|a_c))) (slides, "margin regularizer").
 

@@ -11,19 +11,16 @@ from torch import Tensor
 
 from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.base import MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
 from zsl_lab.nn.blocks import mlp
 from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparameterize
 
 
-class VZSLConfig(MethodConfig):
-    """The keys of VZSL; conf/method/vzsl.yaml says what each does and where its value comes from."""
+class VZSLConfig(GradientMethodConfig):
+    """The keys of VZSL, described in conf/method/vzsl.yaml."""
 
-    steps: int = Field(ge=0)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
     beta1: float = Field(ge=0, lt=1)
     latent_dim: Width
     encoder_hidden: list[Width]
@@ -38,7 +35,9 @@ class VZSLConfig(MethodConfig):
 
 
 class VZSL(ZeroShotMethod):
-    """q(z|x) is pulled towards the Gaussian that the semantics of x's class place, and away from those of other classes.
+    """A VAE whose prior is one Gaussian per class, computed from the class's semantics.
+
+    q(z|x) is drawn to the prior of x's class and kept away from those of other classes.
 
     Args:
         config: See :class:`VZSLConfig`.
@@ -73,17 +72,11 @@ class VZSL(ZeroShotMethod):
             log_variance_limit=config.log_variance_limit,
         )
 
-    @property
-    def total_steps(self) -> int:
-        """``steps``."""
-        return self.config.steps
-
-    def batch_size_at(self, step: int) -> int:
-        """``batch_size``."""
-        return self.config.batch_size
-
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``; the latter clamped as the prior's is."""
+        """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``.
+
+        The log-variance is clamped as the prior's is.
+        """
         mean, log_variance = self.encoder(features).chunk(2, dim=-1)
         limit = self.config.log_variance_limit
         return mean, log_variance.clamp(-limit, limit)
@@ -125,11 +118,9 @@ class VZSL(ZeroShotMethod):
             total = total + config.lambda_ * terms["margin"]
         return {"total": total, **terms}
 
-    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """One step on seen samples."""
-        losses = self.losses(batch.inputs, batch.labels)
-        self.descend(losses["total"], self.optimizers())
-        return losses
+    def loss(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The loss of a batch of seen samples."""
+        return self.losses(batch.inputs, batch.labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as in re-implementations; the fused kernel computes the same update."""
@@ -138,9 +129,15 @@ class VZSL(ZeroShotMethod):
             self.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True
         )
 
+    @classmethod
+    def generates(cls, config: MethodConfig) -> bool:
+        """Where there is a decoder."""
+        assert isinstance(config, VZSLConfig)
+        return config.reconstruction
+
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """See the base: z ~ p(z|a), x the mean of p(x|z). Networks are left in the mode that they were found in.
+        """Sample z ~ p(z|a) and decode it to the mean of p(x|z).
 
         Raises:
             ConfigError: There is no decoder.

@@ -1,0 +1,120 @@
+"""The methods that can be chosen, one for each yaml in ``conf/method``, and what they can do.
+
+Reading the yamls imports no method; the class of a method is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+#: blocks of a method's yaml that are not keys of the method: ``short``, the overrides of a run of a
+#: second or two for tests, and ``bench``, those of a measurement of speed
+EXAMPLE_BLOCKS = ("short", "bench")
+
+Takes = Literal["features", "images"]
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A choice of ``method=``.
+
+    Attributes:
+        name: The choice.
+        settings: Its keys, those of the yamls that it derives from included.
+        variant: Whether it derives from another yaml and has the same class.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    variant: bool
+
+    @property
+    def method_class(self) -> type[Any]:
+        """The class, a :class:`zsl_lab.methods.base.ZeroShotMethod`; importing it may take time."""
+        return get_class(str(self.settings["_target_"]))
+
+    @property
+    def takes(self) -> Takes:
+        """What a sample is to the method."""
+        takes: Takes = self.method_class.takes
+        return takes
+
+    @property
+    def generates(self) -> bool:
+        """Whether it generates features."""
+        cls = self.method_class
+        keys = {k: v for k, v in without_examples(self.settings).items() if k != "_target_"}
+        return bool(cls.generates(cls.config_class.model_validate(keys)))
+
+    def overrides(self, block: str) -> tuple[str, ...]:
+        """The overrides of a block of :data:`EXAMPLE_BLOCKS`; none where there is no such block."""
+        return tuple(f"{key}={value}" for key, value in (self.settings.get(block) or {}).items())
+
+
+def entries() -> Iterator[MethodEntry]:
+    """Every method found: in the package, then in the folders that Hydra's search path adds."""
+    seen: set[str] = set()
+    for folder in _folders():
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem not in seen:
+                seen.add(path.stem)
+                yield _entry(path.stem)
+
+
+def names(
+    able: Callable[[MethodEntry], bool] = lambda entry: True, *, variants: bool = True
+) -> list[str]:
+    """Names of the methods found.
+
+    Args:
+        able: Which to include.
+        variants: Whether to include those that only change keys of another method's yaml.
+    """
+    return [e.name for e in entries() if (variants or not e.variant) and able(e)]
+
+
+def methods_taking(takes: Takes) -> str:
+    """The methods that take features, or images, without variants; separated by commas."""
+    return ",".join(names(lambda entry: entry.takes == takes, variants=False))
+
+
+def without_examples(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``method`` section of a composed configuration without the blocks for tests."""
+    return {key: value for key, value in method.items() if key not in EXAMPLE_BLOCKS}
+
+
+def _entry(name: str) -> MethodEntry:
+    merged, parents = _merged(name)
+    settings = OmegaConf.to_container(OmegaConf.create({"method": merged}), resolve=True)
+    assert isinstance(settings, dict)
+    inherited = any(_merged(parent)[0]["_target_"] == merged["_target_"] for parent in parents)
+    return MethodEntry(name, settings["method"], inherited)
+
+
+def _merged(name: str) -> tuple[DictConfig, list[str]]:
+    """A yaml over those that its ``defaults`` name, as Hydra merges them; and their names."""
+    path = next(path for folder in _folders() if (path := folder / f"{name}.yaml").is_file())
+    own = OmegaConf.load(path)
+    assert isinstance(own, DictConfig)
+    parents = [str(parent) for parent in own.pop("defaults", []) if parent != "_self_"]
+    merged = OmegaConf.merge(*(_merged(parent)[0] for parent in parents), own)
+    assert isinstance(merged, DictConfig)
+    return merged, parents
+
+
+def _folders() -> list[Path]:
+    """Folders of method yamls: the package's own, and ``method`` in each folder given to Hydra."""
+    folders = [Path(str(files("zsl_lab.conf").joinpath("method")))]
+    hydra = GlobalHydra.instance()
+    if hydra.is_initialized():
+        sources = hydra.config_loader().get_sources()
+        folders += [Path(s.path) / "method" for s in sources if s.scheme() == "file"]
+    return folders

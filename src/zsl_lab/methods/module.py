@@ -1,0 +1,403 @@
+"""The Lightning side of a method: training loop, checks, checkpoints and exact resume.
+
+A method's author reads :mod:`zsl_lab.methods.base` instead; what :class:`MethodModule` asks of a
+method is documented there.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.errors import CheckpointError, TrainingError
+from zsl_lab.hardware import distributed
+from zsl_lab.metrics import ZeroShotMetrics, predict
+
+
+@dataclass(frozen=True)
+class Check:
+    """The metrics of the evaluation samples at one step.
+
+    Attributes:
+        step: Training steps taken when they were measured.
+        effective_step: Steps that shaped the weights; fewer than ``step`` where steps were undone.
+        metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc``, in percent.
+        calibration: The constant that was added to the scores of unseen classes.
+    """
+
+    step: int
+    effective_step: int
+    metrics: dict[str, float]
+    calibration: float = 0.0
+
+
+class MethodModule(pl.LightningModule, ABC):
+    """Trains, evaluates and stores a method.
+
+    Args:
+        classes: Semantics of all classes and which of them are seen.
+
+    Attributes:
+        step: Training steps taken.
+        checks: Every check made so far, in order.
+        best: The best check by :attr:`selection_metric` from :attr:`first_candidate` on; AUSUC
+            decides between equals.
+        selection_metric: The metric that decides which check is the best.
+        steered_by_checks: Whether checks may influence training; never set where the checks use
+            test samples and the result is not labelled an oracle's.
+        calibration: Constant added to the scores of unseen classes (calibrated stacking, Chao et
+            al., ECCV 2016); None lets each check find its own.
+        phase: ``select`` or ``refit``, the prefix of every logged name.
+        last_losses: The losses that were last read from the device.
+        semantics: Scaled semantics of the classes, ``[C, Q]``.
+        seen_mask: Whether each class is seen, bool ``[C]``.
+        unseen: Positions of the unseen classes.
+    """
+
+    def __init__(self, classes: ClassSpace) -> None:
+        super().__init__()
+        # manual optimisation: a step may take several updates with several optimisers, and it is
+        # faster
+        self.automatic_optimization = False
+        self.semantics: Tensor
+        self.seen_mask: Tensor
+        self.unseen: Tensor
+        # not part of the weights: other classes may be set later
+        for name, tensor in class_tensors(classes).items():
+            self.register_buffer(name, tensor, persistent=False)
+        self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask))
+        self.step = 0
+        self.checks: list[Check] = []
+        self.best: Check | None = None
+        self.selection_metric = "harmonic_mean"
+        self.steered_by_checks = False
+        self.calibration: float | None = 0.0
+        self.phase = "refit"
+        self.last_losses: dict[str, float] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._random_states: list[dict[str, Any]] = []
+        self._common_seed: int | None = None
+
+    # -------------------------------------------- what is asked of a method, see ZeroShotMethod
+
+    @abstractmethod
+    def class_scores(self, features: Tensor) -> Tensor:
+        """Score every class, ``[B, C]``."""
+
+    @abstractmethod
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Take one training step; named losses."""
+
+    @property
+    @abstractmethod
+    def first_candidate(self) -> int:
+        """The first step whose weights may be selected."""
+
+    @property
+    @abstractmethod
+    def effective_step(self) -> int:
+        """Training steps that shaped the present weights."""
+
+    @abstractmethod
+    def after_check(self, *, improved: bool) -> None:
+        """React to a check."""
+
+    @abstractmethod
+    def own_metrics(self) -> dict[str, float]:
+        """Metrics of the last evaluation that replace those of the same name."""
+
+    @abstractmethod
+    def extra_state(self) -> dict[str, Any]:
+        """State beside weights and optimisers."""
+
+    @abstractmethod
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`extra_state`."""
+
+    # ------------------------------------------------------------------------------- training
+
+    def descend(self, loss: Tensor, optimizer: Any) -> None:
+        """Update the weights once: zero the gradients, back-propagate, step.
+
+        Args:
+            loss: Scalar.
+            optimizer: One of those that :meth:`optimizers` returns.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        if distributed.world_size() > 1:
+            gradients = [
+                p.grad
+                for group in optimizer.param_groups
+                for p in group["params"]
+                if p.grad is not None
+            ]
+            distributed.average([*gradients, *self._running_statistics()])
+        optimizer.step()
+
+    def _running_statistics(self) -> list[Tensor]:
+        """The running statistics of batch normalisation, which all processes must share."""
+        norms = (
+            module
+            for module in self.modules()
+            if isinstance(module, _BatchNorm) and module.training
+        )
+        return [t for norm in norms for t in (norm.running_mean, norm.running_var) if t is not None]
+
+    def common_draws(self, count: int) -> Tensor:
+        """Uniform random numbers that are equal in every process of a run.
+
+        For what decides how a step goes. They are on the CPU, so that a GPU need not wait.
+
+        Args:
+            count: How many.
+
+        Returns:
+            ``[count]``, in [0, 1).
+        """
+        if self._common_seed is None:
+            return torch.rand(count)
+        generator = torch.Generator().manual_seed(
+            distributed.derived_seed(self._common_seed, self.step)
+        )
+        return torch.rand(count, generator=generator)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Train on a batch.
+
+        The losses are read from the device only every ``trainer.log_every_n_steps`` steps, since
+        reading waits for it.
+        """
+        self._take_step(batch)
+        if self.step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_losses()
+
+    def _take_step(self, batch: Batch) -> None:
+        self._losses = {name: loss.detach() for name, loss in self.train_on(batch).items()}
+        self.step += 1
+
+    def _read_losses(self) -> None:
+        names = list(self._losses)
+        values = torch.stack([self._losses[name].float() for name in names])
+        distributed.average([values])
+        self.last_losses = dict(zip(names, values.tolist(), strict=True))
+
+    def _check_losses(self) -> None:
+        bad = [name for name, value in self.last_losses.items() if not math.isfinite(value)]
+        if not bad:
+            return
+        # a term tells more than the sum
+        name, *others = sorted(bad, key=lambda name: name == "total")
+        more = [f"so is '{other}'" for other in others if other != "total"]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every > 1:  # once weights are not finite, no term is
+            more.append(
+                f"it may have begun up to {every - 1} steps earlier: trainer.log_every_n_steps=1 "
+                "finds the step"
+            )
+        raise _divergence(
+            f"the loss '{name}' is {self.last_losses[name]} at step {self.step}", "; ".join(more)
+        )
+
+    def check_finite(self) -> None:
+        """Check that the weights and the optimisers' state are finite.
+
+        Raises:
+            TrainingError: A number among them is not finite. The message names the term of the last
+                loss that is not finite either, if there is one.
+        """
+        states = (
+            state for optimizer in self.trainer.optimizers for state in optimizer.state.values()
+        )
+        tensors = [
+            *self.state_dict().values(),
+            *(value for state in states for value in state.values()),
+        ]
+        found = [
+            tensor.isfinite().all().to(self.device)
+            for tensor in tensors
+            if torch.is_tensor(tensor) and tensor.is_floating_point()
+        ]
+        if not found or bool(torch.stack(found).all()):
+            return
+        if self._losses:
+            self._read_losses()
+            self._check_losses()
+        raise _divergence(
+            f"weights are not finite after step {self.step}, while every term of the loss still is"
+        )
+
+    def _log_losses(self) -> None:
+        self._read_losses()
+        self._check_losses()
+        for logger in self.loggers:
+            logger.log_metrics(
+                {f"{self.phase}/loss/{name}": value for name, value in self.last_losses.items()},
+                step=self.step,
+            )
+
+    def on_train_start(self) -> None:
+        """Restore the random state, last of all, so that loading does not change it.
+
+        Processes of one run draw equal numbers while they build their networks, and different ones
+        from here on.
+        """
+        if distributed.world_size() > 1:
+            self._common_seed = torch.initial_seed()
+            if self.global_rank > 0:
+                torch.manual_seed(distributed.derived_seed(self._common_seed, self.global_rank))
+        states, self._random_states = self._random_states, []
+        # a run may be resumed with more processes than it had
+        if self.global_rank < len(states):
+            state = states[self.global_rank]
+            torch.set_rng_state(state["cpu"])
+            if state["cuda"] is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["cuda"])
+
+    # ------------------------------------------------------------------------------- evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Reset the metrics."""
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of evaluation samples."""
+        self.metrics.update(self._scores(batch), batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Record the check; tell the method where checks may influence training."""
+        constant, computed = (
+            self.metrics.calibrated()
+            if self.calibration is None
+            else (self.calibration, self.metrics.compute())
+        )
+        metrics = {**{name: float(value) for name, value in computed.items()}, **self.own_metrics()}
+        check = Check(self.step, self.effective_step, metrics, constant)
+        self.checks.append(check)
+        improved = self.step >= self.first_candidate and (
+            self.best is None or self._rank(check) > self._rank(self.best)
+        )
+        if improved:
+            self.best = check
+        for logger in self.loggers:
+            logger.log_metrics(
+                {f"{self.phase}/check/{name}": value for name, value in metrics.items()},
+                step=self.step,
+            )
+        if self.steered_by_checks:
+            self.after_check(improved=improved)
+
+    def _rank(self, check: Check) -> tuple[float, float]:
+        # early in training every harmonic mean may be 0, and AUSUC still differs
+        values = (check.metrics[self.selection_metric], check.metrics["ausuc"])
+        first, second = (value if value == value else -math.inf for value in values)
+        return first, second
+
+    def _scores(self, batch: Batch) -> Tensor:
+        # in single precision whatever training uses, so that metrics do not depend on the hardware
+        with torch.autocast(self.device.type, enabled=False):
+            scores = self.class_scores(batch.inputs)
+        return scores + self.calibration * ~self.seen_mask if self.calibration else scores
+
+    def on_test_epoch_start(self) -> None:
+        """Reset the metrics and the predictions."""
+        self.metrics.reset()
+        self._predictions = []
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of test samples and keep the predictions."""
+        scores = self._scores(batch)
+        self.metrics.update(scores, batch.labels)
+        gzsl, zsl = predict(scores, self.seen_mask)
+        if (zsl < 0).any():
+            raise TrainingError(
+                "the scores of some test samples are not numbers: training diverged. Lower "
+                "method.learning_rate."
+            )
+        self._predictions.append((batch.rows.cpu(), gzsl.cpu(), zsl.cpu()))
+
+    def test_metrics(self) -> dict[str, float]:
+        """The five metrics of the last test, in percent."""
+        return {
+            **{name: float(value) for name, value in self.metrics.compute().items()},
+            **self.own_metrics(),
+        }
+
+    def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The predictions of the last test, gathered from all processes; each must call it.
+
+        Returns:
+            Of every test sample, each ``[N]``: its index in the benchmark, the class position
+            predicted among all classes, and the one among the unseen classes.
+        """
+        of_all = [
+            batch for predictions in distributed.gather(self._predictions) for batch in predictions
+        ]
+        index, gzsl, zsl = zip(*of_all, strict=True)
+        return torch.cat(index), torch.cat(gzsl), torch.cat(zsl)
+
+    # ------------------------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what exact resume needs, as plain containers and tensors.
+
+        ``torch.load(weights_only=True)`` loads them.
+        """
+        distributed.check_agreement(self.parameters())
+        on_gpu = self.device.type == "cuda"
+        random = {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if on_gpu else None,
+        }
+        first, *others = distributed.gather(random)
+        checkpoint["method_state"] = {
+            "step": self.step,
+            "checks": [asdict(check) for check in self.checks],
+            "best": asdict(self.best) if self.best else None,
+            "random": first,
+            "random_of_other_processes": others,
+            "extra": self.extra_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what :meth:`on_save_checkpoint` added."""
+        try:
+            state = checkpoint["method_state"]
+        except KeyError:
+            raise CheckpointError(
+                "the checkpoint has no 'method_state': it was not written by this project."
+            ) from None
+        self.step = state["step"]
+        self.checks = [Check(**check) for check in state["checks"]]
+        self.best = Check(**state["best"]) if state["best"] else None
+        self._random_states = [state["random"], *state.get("random_of_other_processes", [])]
+        self.load_extra_state(state["extra"])
+
+
+def class_tensors(classes: ClassSpace) -> dict[str, Tensor]:
+    """The buffers of a method that describe the classes, by name."""
+    seen_mask = torch.as_tensor(classes.seen_mask)
+    # computed once: nonzero() on a GPU waits for it
+    return {
+        "semantics": torch.as_tensor(classes.semantics),
+        "seen_mask": seen_mask,
+        "unseen": (~seen_mask).nonzero().squeeze(1),
+    }
+
+
+def _divergence(problem: str, more: str = "") -> TrainingError:
+    detail = f" ({more})" if more else ""
+    return TrainingError(
+        f"{problem}: training diverged{detail}. Lower method.learning_rate, or scale the input "
+        "(dataset.normalize, dataset.normalize_semantics)."
+    )

@@ -1,0 +1,232 @@
+"""What every method must do: those of the package, and those of somebody else's package."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+import zsl_lab
+from tests.conftest import composed
+from tests.contract.conftest import EVERY_METHOD, Overrides, ShortRun
+from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights, weights
+from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.splits import test_split as final_split
+from zsl_lab.errors import ConfigError
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.predict.inference import Predictor
+from zsl_lab.result import Result
+from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.experiment import run
+from zsl_lab.run.records import artifacts
+
+Configure = Callable[..., DictConfig]
+NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
+
+every_method = pytest.mark.parametrize("method", EVERY_METHOD)
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    # drawing takes longer than the training of these tests
+    if "whole_run_folder" not in request.node.name:
+        monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+
+
+@pytest.fixture(scope="module")
+def predictor(fitted: ShortRun) -> Callable[[str], Any]:
+    """The predictor of a method's short run, loaded once."""
+    loaded: dict[str, Predictor] = {}
+
+    def predictor(method: str) -> Predictor:
+        if method not in loaded:
+            loaded[method] = zsl_lab.load(fitted(method))
+        return loaded[method]
+
+    return predictor
+
+
+@cache
+def digits(takes: str) -> tuple[Benchmark, Any, Any]:
+    """The digits as a method takes them: the benchmark, its samples, what describes each class."""
+    dataset = parse(composed(Path("run"))).dataset
+    if takes == "images":
+        images = dataset.load_images(NOWHERE)
+        return images, images.images, images.descriptions
+    features = dataset.load(NOWHERE)
+    return features, features.features, features.semantics
+
+
+def steps_of(config: RunConfig) -> int:
+    """How many steps a run takes."""
+    benchmark, _, _ = digits(config.method_class.takes)
+    data = config.dataset.data_module(benchmark, final_split(benchmark))
+    return config.method_class.build(config.method, data).total_steps
+
+
+# --------------------------------------------------------------------------- training and testing
+
+
+@every_method
+def test_a_run_leaves_the_whole_run_folder(
+    configure: Configure, overrides: Overrides, tmp_path: Path, method: str
+) -> None:
+    result = run(configure(*overrides(method)))
+    folder = tmp_path / "run"
+    network = zsl_lab.load(folder).network
+    own = set(network.plots())
+    of_features = network.takes == "features"
+    if of_features and type(network).latent_space is not ZeroShotMethod.latent_space:
+        own.add("latent_projection.png")
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        *("config.yaml", "metrics.csv", "predictions.csv", "result.json", "tradeoff.csv"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/training_curves.png"),
+        *("figures/per_class_recall.png", "figures/confusion_matrix_unseen.png"),
+        *(f"figures/{name}" for name in own),
+    }
+    stored = json.loads((folder / "result.json").read_text())
+    assert list(stored) == [
+        *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training"),
+        *("benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
+        "validation",
+    ]
+    assert (stored["method"], stored["metrics"]) == (method, result.metrics)
+    assert stored["oracle"]["step"] > 0
+    assert stored["benchmark"]["classes"] == 10
+
+
+@every_method
+def test_testing_a_checkpoint_gives_the_stored_metrics(
+    configure: Configure, overrides: Overrides, fitted: ShortRun, method: str
+) -> None:
+    trained = Result.load(fitted(method))
+    again = configure(*overrides(method), "task=test", run_dir="again")
+    again.ckpt = str(fitted(method) / "checkpoints" / "best.ckpt")
+    tested = run(again)
+    assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
+    assert tested.oracle == trained.oracle
+    assert tested.training == trained.training
+
+
+@every_method
+def test_same_seed_gives_equal_bits_and_another_seed_other_weights(
+    configure: Configure, overrides: Overrides, fitted: ShortRun, tmp_path: Path, method: str
+) -> None:
+    for seed in (0, 1):
+        run(configure(*overrides(method), f"seed={seed}", run_dir=str(seed)))
+    first, same, other = fitted(method), tmp_path / "0", tmp_path / "1"
+    best = "checkpoints/best.ckpt"
+    assert_same_weights(first / best, same / best)
+    assert (first / "metrics.csv").read_text() == (same / "metrics.csv").read_text()
+    network = zsl_lab.load(first).network
+    draws = any(p.requires_grad for p in network.parameters())  # a closed form draws nothing
+    a, b = weights(first / best), weights(other / best)
+    assert draws != all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+@every_method
+def test_training_in_mixed_precision(
+    configure: Configure, overrides: Overrides, method: str
+) -> None:
+    mixed = ("trainer.precision=bf16-mixed", "selection=last")
+    result = run(configure(*overrides(method), *mixed))
+    assert result.training["precision"] == "bf16-mixed"
+    assert 0 <= result.metrics["seen"] <= 100
+
+
+@pytest.mark.parametrize("phase", ["select", "refit"])
+@every_method
+def test_a_run_that_crashed_late_ends_in_the_same_weights_after_resuming(
+    configure: Configure, overrides: Overrides, tmp_path: Path, method: str, phase: str
+) -> None:
+    step = steps_of(parse(configure(*overrides(method)))) * 4 // 5 + 1
+    assert_resumed_equals_whole(configure, tmp_path, overrides(method), phase, step)
+
+
+@every_method
+def test_checkpoints_hold_no_objects(fitted: ShortRun, method: str) -> None:
+    for name in ("best.ckpt", "last.ckpt"):
+        state = torch.load(fitted(method) / "checkpoints" / name, weights_only=True)
+        assert state["zsl_lab"]["config"]["method"]["name"] == method
+        assert not {"short", "bench"} & set(state["zsl_lab"]["config"]["method"])
+        assert state["method_state"]["step"] > 0
+
+
+# --------------------------------------------------------------------------- prediction
+
+
+@every_method
+def test_a_checkpoint_predicts_what_its_run_predicted(
+    predictor: Callable[[str], Any], fitted: ShortRun, method: str
+) -> None:
+    with (fitted(method) / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    _, samples, _ = digits(predictor(method).network.takes)
+    x = samples[[int(row["index"]) for row in rows]]
+    assert predictor(method).predict(x).predicted == [row["gzsl"] for row in rows]
+    unseen = [i for i, row in enumerate(rows) if row["split"] == "test_unseen"]
+    found = predictor(method).predict(x[unseen], among="unseen").predicted
+    assert found == [rows[i]["zsl"] for i in unseen]
+
+
+@every_method
+def test_a_samples_scores_do_not_depend_on_the_others(
+    predictor: Callable[[str], Any], method: str
+) -> None:
+    benchmark, samples, _ = digits(predictor(method).network.takes)
+    x = samples[benchmark.test_unseen[:6]]
+    together = predictor(method).predict(x).scores
+    alone = np.concatenate([predictor(method).predict(x[i : i + 1]).scores for i in range(len(x))])
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
+    assert np.ptp(together, axis=0).max() > 0
+
+
+@every_method
+def test_new_classes_described_as_unseen_ones_get_their_scores(
+    predictor: Callable[[str], Any], method: str
+) -> None:
+    benchmark, samples, told = digits(predictor(method).network.takes)
+    x = samples[benchmark.test_unseen[:50]]
+    own = predictor(method).predict(x, among="unseen")
+    new = predictor(method).predict(x, {f"new {name}": told[int(name)] for name in own.names})
+    assert own.kinds == ("unseen",) * 3
+    assert (new.names, new.kinds) == (tuple(f"new {n}" for n in own.names), ("new",) * 3)
+    np.testing.assert_allclose(new.scores, own.scores, rtol=1e-4, atol=1e-5)
+    assert float(own.scores.std()) > 0
+
+
+# --------------------------------------------------------------------------- generation
+
+
+@every_method
+def test_a_method_generates_features_in_the_units_of_the_benchmark_or_says_that_it_does_not(
+    predictor: Callable[[str], Any], method: str
+) -> None:
+    asked = predictor(method)
+    if not type(asked.network).generates(asked.network.config):
+        with pytest.raises(ConfigError, match="generate"):
+            asked.generate("2", 6)
+        return
+    found = asked.generate("2", 6, seed=3)
+    assert (found.shape, found.dtype) == ((6, 64), np.float32)
+    checkpoint = torch.load(asked.checkpoint, weights_only=True)
+    scaler = Scaler.from_state(checkpoint["FeatureDataModule"]["scaler"])
+    torch.manual_seed(3)
+    of_two = torch.as_tensor(asked._space.semantics[[2]])
+    expected = asked.network.generate(of_two, 6)[0]
+    torch.testing.assert_close(
+        scaler.apply(torch.from_numpy(found)), expected, rtol=1e-4, atol=1e-5
+    )
+    _, _, told = digits("features")
+    np.testing.assert_array_equal(asked.generate(told[2], 6, seed=3), found)

@@ -144,9 +144,9 @@ def git_commit() -> str | None:
     """Commit of the source checkout that is running.
 
     Returns:
-        The 40-digit hash, followed by ``-dirty`` if the code or the configuration was changed since;
-        None if zsl_lab does not run from a checkout (a wheel installed inside one does not count)
-        or git fails.
+        The 40-digit hash, followed by ``-dirty`` if the code or the configuration has changed since
+        that commit; None if zsl_lab does not run from a checkout (a wheel installed inside one does
+        not count) or git fails.
     """
     package = Path(__file__).resolve().parent
     top = _git(package, "rev-parse", "--show-toplevel")

@@ -677,7 +677,10 @@ def test_help_answers_within_a_second_and_shows_examples(tmp_path: Path) -> None
 
 def test_reporting_needs_no_torch(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("a")
-    code = "import sys; from zsl_lab.report.command import main; assert main(['runs']) == 0; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from zsl_lab.report.command import main; "
+        "assert main(['runs']) == 0; sys.exit('torch' in sys.modules)"
+    )
     assert command(tmp_path, "-c", code).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.report --html`` over runs written by hand: the page is read back as the XML that it also is."""
+"""``python -m zsl_lab.report --html`` over runs written by hand; the page is parsed as XML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zsl_lab.run.records import tradeoff_csv
 Make = Callable[..., Element]
 
 CURVE = [(-math.inf, 90.0, 0.0), (0.0, 80.0, 30.0), (0.5, 60.0, 50.0), (math.inf, 0.0, 55.0)]
-HOSTILE = """<script>alert("1")</script> & 'x'\u2603"""
+HOSTILE = """<script>alert("1")</script> & 'x'\u2603<img src="x" onerror="alert(1)">"""
 
 
 def read(path: Path) -> Element:
@@ -111,6 +111,7 @@ def test_names_are_text_whatever_they_hold(write_run: WriteRun, page: Make) -> N
     shown = text_of(tree)
     assert len(list(tree.iter("script"))) == 1
     assert not list(tree.iter("i"))
+    assert not list(tree.iter("img"))
     assert not list(tree.iter("u"))
     for text in (
         HOSTILE,

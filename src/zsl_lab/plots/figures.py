@@ -334,14 +334,16 @@ def latent_projection(
     figure = new_figure(7.0 if few else 9.0, 5.2 if few else 7.6)
     axes = figure.subplots()
     axes.scatter(
-        *samples.T,
+        samples[:, 0],
+        samples[:, 1],
         c=[colours[label] for label in labels],
         s=9 if few else 8,
         alpha=0.6,
         linewidths=0,
     )
     axes.scatter(
-        *stars.T,
+        stars[:, 0],
+        stars[:, 1],
         c=colours,
         s=220 if few else 110,
         marker="*",

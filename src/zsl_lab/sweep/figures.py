@@ -173,7 +173,11 @@ def against_number(
 
 
 def _line(
-    axes: Axes, numbers: npt.NDArray[np.float64], figures: Sequence[Summary], colour: str, label: str
+    axes: Axes,
+    numbers: npt.NDArray[np.float64],
+    figures: Sequence[Summary],
+    colour: str,
+    label: str,
 ) -> None:
     spread = [figure.sd or 0.0 for figure in figures]
     means = [figure.mean for figure in figures]

@@ -136,7 +136,7 @@ def test_what_is_unknown_of_the_training_stays_none(tmp_path: Path) -> None:
     assert Result.load(tmp_path).training == unknown
 
 
-def test_whole_numbers_are_figures_too_and_unknown_fields_are_left_out(tmp_path: Path) -> None:
+def test_whole_numbers_are_metrics_too_and_unknown_fields_are_ignored(tmp_path: Path) -> None:
     raw = changed("metrics.seen", 90)
     raw["later"] = raw["metrics"]["later"] = 1
     (tmp_path / "result.json").write_text(json.dumps(raw))
@@ -164,6 +164,10 @@ def test_whole_numbers_are_figures_too_and_unknown_fields_are_left_out(tmp_path:
         ("benchmark.splits_sha256", 7, "7", "a text"),
         ("versions.torch", 2.6, "2.6", "a text"),
         ("git_commit", 0, "0", "a text or null"),
+        ("calibration", "0", '"0"', "a number or null"),
+        ("model.flops", ..., "nothing", "an integer"),
+        ("extra", [], "[]", "an object or null"),
+        ("per_class.seen", None, "null", "an object"),
     ],
 )
 def test_damaged_field(tmp_path: Path, where: str, value: Any, found: str, expected: str) -> None:
@@ -172,6 +176,83 @@ def test_damaged_field(tmp_path: Path, where: str, value: Any, found: str, expec
     with pytest.raises(DataError) as error:
         Result.load(path)
     assert str(error.value) == f"{path}: field '{where}': found {found}; expected {expected}."
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400])
+def test_a_number_that_no_float_can_hold_is_refused(tmp_path: Path, number: str) -> None:
+    text = json.dumps(changed("metrics.seen", 123.5)).replace("123.5", number)
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(DataError, match=r"metrics\.seen': found .*; expected a number or null"):
+        Result.load(tmp_path)
+
+
+STORED = """\
+{
+  "method": "sgal",
+  "dataset": "digits",
+  "seed": 0,
+  "selection": "validation",
+  "metrics": {
+    "zsl_top1": 80.5,
+    "unseen": 47.25,
+    "seen": 90.0,
+    "harmonic_mean": 61.9672131147541,
+    "ausuc": null
+  },
+  "oracle": null,
+  "per_class": {
+    "unseen": {
+      "2": 1e-07,
+      "4": null
+    },
+    "seen": {
+      "Zwölf_☃": 100.0
+    }
+  },
+  "training": {
+    "steps": 3000,
+    "seconds": 12.5,
+    "steps_per_second": null,
+    "device": "cpu",
+    "precision": "32-true",
+    "world_size": 1
+  },
+  "benchmark": {
+    "classes": 3,
+    "seen": 1,
+    "unseen": 2,
+    "samples": 30,
+    "splits_sha256": "ab",
+    "features_sha256": "cd",
+    "splits_version": "unknown"
+  },
+  "checkpoint": null,
+  "versions": {
+    "torch": "2.6.0"
+  },
+  "git_commit": null,
+  "model": {
+    "parameters": 1000,
+    "flops": 20000
+  },
+  "calibration": 1e+16,
+  "extra": {
+    "coarse": 12.0
+  },
+  "validation": null
+}
+"""
+
+
+def test_a_stored_file_is_written_again_byte_for_byte(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(STORED.encode())
+    assert Result.load(path).save(tmp_path / "copy").read_bytes() == STORED.encode()
+
+
+def test_results_need_no_torch() -> None:
+    code = "import sys, zsl_lab.result; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def test_the_wheel_holds_the_whole_configuration_and_every_package(wheel: Path) 
         assert f"zsl_lab/{path.relative_to(REPOSITORY / 'src' / 'zsl_lab')}" in names
     assert "zsl_lab/py.typed" in names
     assert {f"zsl_lab/report/{name}" for name in ("published.yaml", "page.css", "page.js")} <= names
+    for path in (REPOSITORY / "src" / "zsl_lab" / "report" / "templates").iterdir():
+        assert f"zsl_lab/report/templates/{path.name}" in names
 
 
 @pytest.mark.slow

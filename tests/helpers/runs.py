@@ -1,4 +1,4 @@
-"""Runs written by hand, and the command over them."""
+"""Fixtures: write run folders by hand, and report them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Reported = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """Write a finished run whose metrics are ``h`` and whose oracle is ``h`` + 1, with a configuration unless that is None."""
+    """Write a finished run with all metrics ``h``, oracle ``h`` + 1; no file if config is None."""
 
     def write_run(
         name: str,

@@ -18,16 +18,8 @@ import pytest
 
 from tests.conftest import SHORT
 from tests.helpers.runs import METRICS, Reported, WriteRun
-from zsl_lab.report.tables import (
-    Figure,
-    Group,
-    find_runs,
-    group_runs,
-    recall_csv,
-    recall_sheets,
-    result_csv,
-    result_sheet,
-)
+from zsl_lab.report.groups import Group, Summary, find_runs, group_runs
+from zsl_lab.report.tables import recall_csv, recall_sheets, result_csv, result_sheet
 
 
 def groups_in(folder: Path) -> list[Group]:
@@ -41,7 +33,7 @@ def labels(folder: Path) -> list[str]:
 def bold(folder: Path, column: str = "harmonic_mean") -> list[bool]:
     sheet = result_sheet(groups_in(folder))
     return [
-        row.cells[sheet.figure_heads.index(column)].best for rows in sheet.sections for row in rows
+        row.cells[sheet.metric_heads.index(column)].best for rows in sheet.sections for row in rows
     ]
 
 
@@ -53,20 +45,20 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_the_spread_is_the_sample_standard_deviation() -> None:
-    figure = Figure.of([10.0, 20.0, 40.0])
-    assert figure.mean == pytest.approx(70 / 3)
+    summary = Summary.of([10.0, 20.0, 40.0])
+    assert summary.mean == pytest.approx(70 / 3)
     # squared distances from 70/3: 1600/9, 100/9, 2500/9; their sum by n - 1 = 2
-    assert figure.sd == pytest.approx(math.sqrt(4200 / 9 / 2))
+    assert summary.sd == pytest.approx(math.sqrt(4200 / 9 / 2))
 
 
 def test_a_single_seed_has_no_spread() -> None:
-    assert Figure.of([42.0]) == Figure(42.0, None)
+    assert Summary.of([42.0]) == Summary(42.0, None)
 
 
 def test_a_figure_that_one_seed_lacks_is_none() -> None:
-    figure = Figure.of([42.0, math.nan])
-    assert math.isnan(figure.mean)
-    assert figure.sd is None
+    summary = Summary.of([42.0, math.nan])
+    assert math.isnan(summary.mean)
+    assert summary.sd is None
 
 
 def test_the_table_of_flowers_comes_out_as_written_by_hand(
@@ -216,11 +208,11 @@ def test_a_repetition_counts_once_and_is_named(write_run: WriteRun, reported: Re
     assert err.splitlines() == [
         f"runs/{again.name}: left out, same seed and settings as runs/{first.name}.",
         f"runs/{other.name}: left out, same seed and settings as runs/{first.name}, but other "
-        "figures.",
+        "metrics.",
     ]
     # the folder named first has precedence
     assert (
-        "runs/a: left out, same seed and settings as runs/c, but other figures."
+        "runs/a: left out, same seed and settings as runs/c, but other metrics."
         in reported("runs/c", "runs/a")[2]
     )
 
@@ -313,7 +305,7 @@ def test_table(write_run: WriteRun, reported: Reported) -> None:
     assert ["sgal", "2", *["55.0", "±", "7.1"] * 5, "56.0", "±", "7.1"] in lines
     assert ["mmvae", "1", *["40.0"] * 5, "-"] in lines
     assert "selected on" in out
-    assert "no fair estimate" in out
+    assert "biased estimate" in out
 
 
 @pytest.mark.parametrize("columns", [80, 160])
@@ -430,7 +422,7 @@ def test_the_size_of_models_is_shown_where_a_run_knows_it(
     write_run("b", 50, method="mmvae")
     groups = groups_in(tmp_path)
     sheet = result_sheet(groups)
-    assert sheet.figure_heads[-2:] == ("params (M)", "MFLOPs")
+    assert sheet.metric_heads[-2:] == ("params (M)", "MFLOPs")
     assert [[cell.text for cell in row.cells[-2:]] for row in sheet.sections[0]] == [
         ["1.23", "7.00"],
         ["-", "-"],
@@ -439,7 +431,7 @@ def test_the_size_of_models_is_shown_where_a_run_knows_it(
         ("1234567", "7000000"),
         ("", ""),
     ]
-    assert result_sheet(groups[1:]).figure_heads[-1] == "oracle H (selected on test)"
+    assert result_sheet(groups[1:]).metric_heads[-1] == "oracle H (selected on test)"
 
 
 def test_recall_per_class_stands_side_by_side(
@@ -459,7 +451,7 @@ def test_recall_per_class_stands_side_by_side(
     write_run("d", 50, method="aspn", splits="cd" * 32, **recalls(1.0, 2.0, 3.0))
     groups = groups_in(tmp_path)
     first, second = recall_sheets(groups)
-    assert first.figure_heads == ("sgal (splits abababab)", "aspn (splits abababab)")
+    assert first.metric_heads == ("sgal (splits abababab)", "aspn (splits abababab)")
     shown = [
         [(*row.texts, *((cell.text, cell.best) for cell in row.cells)) for row in rows]
         for rows in first.sections
@@ -471,7 +463,7 @@ def test_recall_per_class_stands_side_by_side(
         ],
         [("seen", "lily", ("95.0", True), ("80.0", False))],
     ]
-    assert second.figure_heads == ("aspn (splits cdcdcdcd)",)
+    assert second.metric_heads == ("aspn (splits cdcdcdcd)",)
     rows = rows_of(recall_csv(groups))
     assert [
         (row["part"], row["class"], row["sgal (splits abababab)"], row["aspn (splits cdcdcdcd)"])
@@ -575,8 +567,8 @@ def test_a_folder_that_cannot_be_read_is_named(
     found = find_runs([tmp_path])
     assert len(found.runs) == 1
     assert found.problems == [
-        f"{closed}: cannot be read (Permission denied). Mend its rights, or give the folders "
-        "beside it."
+        f"{closed}: cannot be read (Permission denied). Fix its permissions, or give "
+        "the folders beside it."
     ]
 
 
@@ -620,21 +612,20 @@ def test_nothing_found_says_what_was_expected_and_both_ways_out(
         ),
         (
             [],
-            "Expected the folder of a run, or a folder of runs (outputs, say). `python -m "
+            "Expected a run folder, or a folder of runs (e.g. outputs). `python -m "
             "zsl_lab.report --help` shows examples.",
         ),
         (
             ["runs", "rnus"],
-            "rnus: there is no such folder; expected a run's folder, or a folder of runs. Did you "
-            "mean runs?",
+            "rnus: no such folder; expected a run folder, or a folder of runs. Did you mean runs?",
         ),
         (
             ["no/such"],
-            "no/such: there is no such folder; expected a run's folder, or a folder of runs.",
+            "no/such: no such folder; expected a run folder, or a folder of runs.",
         ),
         (
             ["runs/a/config.yaml"],
-            "runs/a/config.yaml: this is no run; expected a run's folder, a folder of runs, or a "
+            "runs/a/config.yaml: not a run; expected a run folder, a folder of runs, or a "
             "result.json.",
         ),
     ],
@@ -686,7 +677,10 @@ def test_help_answers_within_a_second_and_shows_examples(tmp_path: Path) -> None
 
 def test_reporting_needs_no_torch(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("a")
-    code = "import sys; from zsl_lab.report.command import main; assert main(['runs']) == 0; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from zsl_lab.report.command import main; "
+        "assert main(['runs']) == 0; sys.exit('torch' in sys.modules)"
+    )
     assert command(tmp_path, "-c", code).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.report --html`` over runs written by hand: the page is read back as the XML that it also is."""
+"""``python -m zsl_lab.report --html`` over runs written by hand; the page is parsed as XML."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import pytest
 
 from tests.helpers.runs import METRICS, Reported, WriteRun
 from zsl_lab.report import charts
-from zsl_lab.report.markup import Html, element, escaped
-from zsl_lab.report.page import MAX_COLUMNS, MAX_OPEN
-from zsl_lab.report.tables import find_runs, group_runs, result_sheet
+from zsl_lab.report.groups import find_runs, group_runs
+from zsl_lab.report.sections import MAX_COLUMNS, MAX_OPEN
+from zsl_lab.report.tables import result_sheet
 from zsl_lab.run.records import tradeoff_csv
 
 Make = Callable[..., Element]
 
 CURVE = [(-math.inf, 90.0, 0.0), (0.0, 80.0, 30.0), (0.5, 60.0, 50.0), (math.inf, 0.0, 55.0)]
-HOSTILE = """<script>alert("1")</script> & 'x'\u2603"""
+HOSTILE = """<script>alert("1")</script> & 'x'\u2603<img src="x" onerror="alert(1)">"""
 
 
 def read(path: Path) -> Element:
@@ -111,6 +111,7 @@ def test_names_are_text_whatever_they_hold(write_run: WriteRun, page: Make) -> N
     shown = text_of(tree)
     assert len(list(tree.iter("script"))) == 1
     assert not list(tree.iter("i"))
+    assert not list(tree.iter("img"))
     assert not list(tree.iter("u"))
     for text in (
         HOSTILE,
@@ -417,7 +418,7 @@ def test_a_run_that_left_no_curve_is_named(write_run: WriteRun, page: Make) -> N
     own = section(page(), "digits")
     assert len(having(own, "path", "curve")) == 1 + 1
     assert (
-        "No curve of 1 run without a usable tradeoff.csv (versions before it left none): runs/b."
+        "No curve of 1 run without a usable tradeoff.csv (older versions did not write it): runs/b."
         in text_of(own)
     )
     Path("runs/a/tradeoff.csv").unlink()
@@ -442,16 +443,16 @@ def test_more_curves_than_looks_are_cut_and_the_page_says_so(
     assert len(looks) == charts.MAX_LINES
 
 
-def test_points_lie_where_their_accuracies_say() -> None:
+def test_points_are_where_their_accuracies_say() -> None:
     line = charts.Line([(0.0, 100.0), (50.0, 50.0), (100.0, 0.0)], [], 0)
-    tree = ElementTree.fromstring(charts.tradeoff([line], "told", width=162, height=150))
-    [curve] = having(tree, "path", "curve")
-    # 48 and 14 of the width, 12 and 38 of the height are margins: a unit a percent is left
-    assert curve.get("d") == "M48 12L98 62L148 112"
-    [name] = [node for node in tree.iter("text") if node.text == "H 40"]
-    assert (name.get("x"), name.get("y")) == ("88", "75")
-    for contour in having(tree, "path", "contour"):
-        places = [tuple(map(float, pair.split())) for pair in contour.get("d", "")[1:].split("L")]
+    # margins take 48 and 14 of the width, 12 and 38 of the height: one unit per percent is left
+    chart = charts.tradeoff([line], "label", width=162, height=150)
+    [curve] = chart.curves
+    assert curve.path == "M48 12L98 62L148 112"
+    [contour] = [contour for contour in chart.contours if contour.label == "H 40"]
+    assert (contour.x, contour.y) == ("88", "75")
+    for contour in chart.contours:
+        places = [tuple(map(float, pair.split())) for pair in contour.path[1:].split("L")]
         means = [2 * u * s / (u + s) for u, s in ((x - 48, 112 - y) for x, y in places)]
         assert means == pytest.approx([means[-1]] * len(means), abs=0.3)
 
@@ -547,7 +548,7 @@ def test_of_many_settings_the_first_have_their_recalls_shown(
     assert len(rows(next(own.iter("table")))) == 1 + MAX_COLUMNS + 3
     [table] = [table for table in having(own, "table", "heat") if "Zwölf" in text_of(table)]
     assert len(rows(table)[0]) == 1 + MAX_COLUMNS
-    assert "3 more: --per-class --csv FILE." in text_of(own)
+    assert "3 more with --per-class --csv FILE." in text_of(own)
 
 
 def test_a_sweep_has_its_table_and_its_figures(write_run: WriteRun, page: Make) -> None:
@@ -574,28 +575,4 @@ def test_a_sweep_has_its_table_and_its_figures(write_run: WriteRun, page: Make) 
     [picture] = own.iter("img")
     drawing = base64.b64decode(picture.get("src", "").partition("base64,")[2])
     assert "method.g" in text_of(ElementTree.fromstring(drawing))
-    assert picture.get("alt") == "Harmonic mean by method.g; the table above has the figures"
-
-
-# --------------------------------------------------------------------------- markup
-
-
-def test_an_element_escapes_its_texts_and_attributes_and_not_its_elements() -> None:
-    inner = element("b", "<&>")
-    assert element(
-        "p",
-        "a<b",
-        inner,
-        None,
-        ["x", inner],
-        title='"',
-        class_="c",
-        aria_label=None,
-        open=True,
-        hidden=False,
-    ) == (
-        '<p title="&quot;" class="c" '
-        'open="open">a&lt;b<b>&lt;&amp;&gt;</b>x<b>&lt;&amp;&gt;</b></p>'
-    )
-    assert escaped(Html("<i/>")) == "<i/>"
-    assert escaped("\x00\ud800") == "\ufffd\ufffd"
+    assert picture.get("alt") == "Harmonic mean by method.g; the table above has the numbers"

@@ -1,4 +1,4 @@
-"""The figures that papers print: complete, in range, and consistent with themselves."""
+"""Metrics that papers print: complete, in range, and consistent with each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.conftest import METHODS
-from zsl_lab.report.published import Published, Table, published, tables
+from zsl_lab.report.published import Published, PublishedFile, published, published_file
 
 DATASETS = ("awa1", "awa2", "cub", "sun", "flo")
 ROWS = [(dataset, row) for dataset in DATASETS for row in published(dataset)]
@@ -28,27 +28,27 @@ def test_every_row_names_its_features_its_split_and_where_it_stands() -> None:
 
 def test_every_table_of_the_file_is_reached() -> None:
     assert {(row.paper, row.table) for _, row in ROWS} == {
-        (table.paper, table.table) for table in tables()
+        (table.paper, table.table) for table in published_file().tables
     }
 
 
-def test_figures_are_percentages_and_h_is_that_of_u_and_s() -> None:
+def test_metrics_are_percentages_and_h_is_that_of_u_and_s() -> None:
     for dataset, row in ROWS:
-        known = [value for value in row.figures.values() if not math.isnan(value)]
+        known = [value for value in row.metrics.values() if not math.isnan(value)]
         assert known
         assert all(0 < value < 100 for value in known)
-        u, s, h = (row.figures[name] for name in ("unseen", "seen", "harmonic_mean"))
+        u, s, h = (row.metrics[name] for name in ("unseen", "seen", "harmonic_mean"))
         # all three were rounded
         assert math.isnan(h) or h == pytest.approx(2 * u * s / (u + s), abs=0.1), (dataset, row)
 
 
-def test_some_figures_as_the_papers_have_them() -> None:
-    assert list(find("AWA2", "SGAL-dropout", "Table 2").figures.values())[1:] == [55.1, 81.2, 65.6]
-    assert find("sun", "mmVAE", "Table 2").figures["seen"] == 43.6
-    assert list(find("FLO", "ASP (Ours)", "Table 1").figures.values()) == [78.1, 67.3, 87.4, 76.0]
-    assert find("cub", "N3", "Table 2, proposed split").figures["zsl_top1"] == 9.5
+def test_some_metrics_as_the_papers_have_them() -> None:
+    assert list(find("AWA2", "SGAL-dropout", "Table 2").metrics.values())[1:] == [55.1, 81.2, 65.6]
+    assert find("sun", "mmVAE", "Table 2").metrics["seen"] == 43.6
+    assert list(find("FLO", "ASP (Ours)", "Table 1").metrics.values()) == [78.1, 67.3, 87.4, 76.0]
+    assert find("cub", "N3", "Table 2, proposed split").metrics["zsl_top1"] == 9.5
     vzsl = find("cub", "VZSL", "results (in slides)")
-    assert (vzsl.figures["zsl_top1"], vzsl.sd, vzsl.features) == (57.42, 0.63, "VGG-19, 4,096-d")
+    assert (vzsl.metrics["zsl_top1"], vzsl.sd, vzsl.features) == (57.42, 0.63, "VGG-19, 4,096-d")
 
 
 def test_pictures_of_the_same_flowers_have_the_same_rows_and_other_data_none() -> None:
@@ -69,7 +69,7 @@ def test_methods_that_ran_come_first() -> None:
         {"rows": [{"method": "a", "here": None, "values": {"cub": [101.0]}}]},
         {"rows": [{"method": "a", "here": None, "values": {"birds": [1.0]}}]},
         {"rows": [{"method": "a", "here": None, "values": {"cub": [1.0]}}], "features": None},
-        {"figures": ["accuracy"]},
+        {"metrics": ["accuracy"]},
     ],
 )
 def test_a_row_that_cannot_be_right_is_refused(broken: dict[str, object]) -> None:
@@ -79,9 +79,10 @@ def test_a_row_that_cannot_be_right_is_refused(broken: dict[str, object]) -> Non
         "table": "1",
         "split": "s",
         "features": "f",
-        "figures": ["zsl_top1"],
+        "metrics": ["zsl_top1"],
         "rows": [],
     }
-    Table.model_validate(table)
+    datasets: dict[str, list[str]] = {"cub": []}
+    PublishedFile.model_validate({"datasets": datasets, "tables": [table]})
     with pytest.raises(ValidationError):
-        Table.model_validate(table | broken)
+        PublishedFile.model_validate({"datasets": datasets, "tables": [table | broken]})

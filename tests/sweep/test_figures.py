@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from tests.plots.test_figures import check, made_by
-from zsl_lab.report.tables import Figure
+from zsl_lab.report.groups import Summary
 from zsl_lab.sweep import figures as sweep_figures
 from zsl_lab.sweep.figures import Setting, draw
 
-NONE = Figure(math.nan, None)
+NONE = Summary(math.nan, None)
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawing]:
 def setting(
     *values: str, validation: float | None = None, test: float = 40.0, sd: float | None = None
 ) -> Setting:
-    return Setting(values, NONE if validation is None else Figure(validation, sd), Figure(test, sd))
+    return Setting(
+        values, NONE if validation is None else Summary(validation, sd), Summary(test, sd)
+    )
 
 
 def names(folder: Path) -> set[str]:
@@ -94,7 +96,7 @@ def test_choices_are_bars_the_best_on_top(tmp_path: Path, drawn: list[Drawing]) 
     settings = [
         setting("mmvae", validation=30.0, sd=1.0),
         setting("sgal", validation=50.0),
-        Setting(("eszsl",), NONE, Figure(13.0, None)),
+        Setting(("eszsl",), NONE, Summary(13.0, None)),
     ]
     draw(settings, ["method"], tmp_path)
     assert names(tmp_path) == {"h_by_method.png"}

@@ -1,12 +1,13 @@
-"""Figures of a run, drawn off screen: nothing here touches pyplot's global state.
+"""Figures of a run, drawn without pyplot, so that no global state changes.
 
-Every function writes one PNG, all of it or nothing, and raises ``OutputError`` if it cannot.
+Each function writes one PNG atomically, and raises ``OutputError`` if it cannot be written.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -36,7 +37,7 @@ from zsl_lab.plots.style import (
     titled_legend,
 )
 
-#: what each phase is called, and what its checks look at
+#: title of each phase, and the data of its checks
 PHASES = {"select": ("Selection", "validation"), "refit": ("Final training", "test (oracle)")}
 ACCURACIES = {
     "zsl_top1": ("zsl_top1", PALETTE[3]),
@@ -45,12 +46,14 @@ ACCURACIES = {
     "harmonic_mean": ("harmonic mean", HARMONIC),
 }
 
-#: bars in a column of :func:`per_class_recall`, columns in a row of it, bars in all
-BARS_A_COLUMN, COLUMNS_A_ROW, MAX_BARS = 55, 7, 770
-#: classes up to which the cells of :func:`confusion_matrix` carry their figures
+#: limits of :func:`per_class_recall`: bars in a column, columns in a row, bars in total
+MAX_BARS_PER_COLUMN, MAX_COLUMNS_PER_ROW, MAX_BARS = 55, 7, 770
+#: :func:`confusion_matrix` prints the percentages of up to this many classes
 MAX_ANNOTATED = 15
-#: samples that :func:`latent_projection` shows at most
+#: maximum number of samples in :func:`latent_projection`
 MAX_POINTS = 1000
+
+Row = Mapping[str, Any]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -58,91 +61,79 @@ MAX_POINTS = 1000
 
 
 @styled
-def training_curves(
-    rows: Sequence[Mapping[str, Any]], path: PathLike, selected: int | None = None
-) -> None:
-    """Losses and accuracies against the training step, one row of panels for each phase.
+def training_curves(rows: Sequence[Row], path: PathLike, selected: int | None = None) -> None:
+    """Plot losses and accuracies against the training step, one row of panels per phase.
 
-    Checks of the phase ``select`` look at validation classes, those of ``refit`` at test, and are
-    labelled so.
+    Checks of the phase ``select`` use validation classes, those of ``refit`` use test data; the
+    titles say so.
 
     Args:
         rows: Rows of ``metrics.csv``: ``phase`` (``select`` or ``refit``), ``step``, and any of
-            ``loss/<term>`` and of ``check/zsl_top1``, ``check/seen``, ``check/unseen``,
-            ``check/harmonic_mean`` (percent). Values that are missing are left out.
+            ``loss/<term>``, ``check/zsl_top1``, ``check/seen``, ``check/unseen`` and
+            ``check/harmonic_mean`` (percent). Missing values are skipped.
         path: The PNG.
-        selected: The step whose weights are reported, marked in every phase that reaches it.
+        selected: The selected step, marked in every phase that reaches it.
     """
     phases = [phase for phase in PHASES if any(row["phase"] == phase for row in rows)]
     figure = new_figure(10.5, 3.2 * len(phases))
-    for (losses, accuracies), phase in zip(
-        figure.subplots(len(phases), 2, squeeze=False), phases, strict=True
-    ):
-        title, looked_at = PHASES[phase]
+    panels = figure.subplots(len(phases), 2, squeeze=False)
+    for (losses, accuracies), phase in zip(panels, phases, strict=True):
+        title, data = PHASES[phase]
         own = [row for row in rows if row["phase"] == phase]
-        last = max(1, *(int(row["step"]) for row in own))
-        terms = list(dict.fromkeys(name for row in own for name in row if name.startswith("loss/")))
-        # the sum first and black, its terms in colours
-        terms.sort(key=lambda name: name != "loss/total")
-        # past the last colour they begin again, dotted
-        looks = iter(
-            [
-                (PALETTE[i % (len(PALETTE) - 1)], "-" if i < len(PALETTE) - 1 else ":")
-                for i in range(len(terms))
-            ]
-        )
-        for name in terms:
-            total = name == "loss/total"
-            steps, values = _series(own, name)
-            colour, line = ("black", "-") if total else next(looks)
-            losses.plot(
-                steps,
-                values,
-                color=colour,
-                linestyle=line,
-                label=plain_text(name.removeprefix("loss/")),
-            )
-        _scale(losses)
+        _plot_losses(losses, own)
         losses.set(title=f"{title}: losses", ylabel="loss, mean over the batch")
-        for key, (label, colour) in ACCURACIES.items():
-            steps, values = _series(own, f"check/{key}")
-            if steps:
-                accuracies.plot(steps, values, color=colour, label=label, marker="o", markersize=3)
+        _plot_accuracies(accuracies, own)
         accuracies.set(
-            title=f"{title}: accuracy on {looked_at}",
-            ylabel="per-class accuracy (%)",
-            ylim=(0, 100),
+            title=f"{title}: accuracy on {data}", ylabel="per-class accuracy (%)", ylim=(0, 100)
         )
-        if not accuracies.get_lines():
-            accuracies.text(
-                0.5,
-                0.5,
-                "no checks in this phase",
-                transform=accuracies.transAxes,
-                ha="center",
-                color=MUTED,
-            )
+        last = max(1, *(int(row["step"]) for row in own))
         for axes in (losses, accuracies):
-            axes.set(xlabel="step", xlim=(0, last))
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            axes.grid()
-            if selected is not None and selected <= last:
-                axes.axvline(
-                    selected,
-                    color=MUTED,
-                    linestyle="--",
-                    linewidth=1,
-                    label=f"selected: {selected}",
-                )
-            if axes.get_legend_handles_labels()[0]:
-                # beside the curves, where it never covers one
-                axes.legend(
-                    loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.4
-                )
+            _finish_step_axis(axes, last, selected)
     save_png(figure, path)
 
 
-def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+def _plot_losses(axes: Axes, rows: Sequence[Row]) -> None:
+    terms = list(dict.fromkeys(name for row in rows for name in row if name.startswith("loss/")))
+    # the total first and in black, its terms in colours; with too few colours they repeat, dotted
+    terms.sort(key=lambda name: name != "loss/total")
+    colours = len(PALETTE) - 1
+    number = 0
+    for name in terms:
+        colour, line = "black", "-"
+        if name != "loss/total":
+            colour, line = PALETTE[number % colours], "-" if number < colours else ":"
+            number += 1
+        steps, values = _series(rows, name)
+        label = plain_text(name.removeprefix("loss/"))
+        axes.plot(steps, values, color=colour, linestyle=line, label=label)
+    _set_loss_scale(axes)
+
+
+def _plot_accuracies(axes: Axes, rows: Sequence[Row]) -> None:
+    for key, (label, colour) in ACCURACIES.items():
+        steps, values = _series(rows, f"check/{key}")
+        if steps:
+            axes.plot(steps, values, color=colour, label=label, marker="o", markersize=3)
+    if not axes.get_lines():
+        text = "no checks in this phase"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
+
+
+def _finish_step_axis(axes: Axes, last: int, selected: int | None) -> None:
+    axes.set(xlabel="step", xlim=(0, last))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid()
+    if selected is not None and selected <= last:
+        label = f"selected: {selected}"
+        axes.axvline(selected, color=MUTED, linestyle="--", linewidth=1, label=label)
+    if axes.get_legend_handles_labels()[0]:
+        # next to the curves, so that it covers none
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.4
+        )
+
+
+def _series(rows: Sequence[Row], name: str) -> tuple[list[int], list[float]]:
     found = [
         (int(row["step"]), float(row[name])) for row in rows if row.get(name) not in (None, "")
     ]
@@ -150,8 +141,8 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], li
     return [step for step, _ in found], [value for _, value in found]
 
 
-def _scale(axes: Axes) -> None:
-    """A logarithmic scale, since the terms of a loss differ by powers of ten; with a linear stretch where one is not positive."""
+def _set_loss_scale(axes: Axes) -> None:
+    """Logarithmic, as loss terms differ by orders of magnitude; symlog if a value is <= 0."""
     values = np.concatenate(
         [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()] or [np.zeros(0)]
     )
@@ -168,12 +159,45 @@ def _scale(axes: Axes) -> None:
 # per-class recall
 
 
+@dataclass(frozen=True)
+class _BarLayout:
+    """How bars are distributed over panels.
+
+    Attributes:
+        num_rows: Rows of panels.
+        per_row: Panels in a row.
+        length: Bars in a panel.
+        size: ``(width, height)`` of the figure in inches.
+        font: Font size of the class names.
+    """
+
+    num_rows: int
+    per_row: int
+    length: int
+    size: tuple[float, float]
+    font: float
+
+    @classmethod
+    def of(cls, count: int, longest: int) -> _BarLayout:
+        """The layout for ``count`` bars with names of at most ``longest`` characters."""
+        num_columns = max(1, math.ceil(count / MAX_BARS_PER_COLUMN))
+        per_row = math.ceil(num_columns / math.ceil(num_columns / MAX_COLUMNS_PER_ROW))
+        num_rows = math.ceil(num_columns / per_row)
+        # columns of equal length look better than a last one with three bars
+        length = max(1, math.ceil(count / num_columns))
+        small = num_columns == 1 and length <= 25
+        height = (0.27 if small else 0.15) * length + 0.3
+        width = 6.5 if num_columns == 1 else 1.9 + 0.055 * longest
+        size = width * per_row, max(2.2, height * num_rows + 0.9)
+        return cls(num_rows, per_row, length, size, 8.0 if small else 6.0)
+
+
 @styled
 def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLike) -> None:
-    """Recall of each class as a bar: the unseen classes, then the seen ones, each from the best down.
+    """Plot the recall of each class as a bar: unseen classes, then seen ones, best first.
 
-    Classes without a test sample are left out. Of more classes than fit, every k-th of this order
-    is shown.
+    Classes without test samples are omitted. If there are more classes than fit, every k-th is
+    shown.
 
     Args:
         per_class: ``unseen`` and ``seen``: recall in percent by class name, as in ``result.json``.
@@ -181,61 +205,47 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
     """
     bars = []
     for group, colour in (("unseen", UNSEEN), ("seen", SEEN)):
-        recalls = {
-            name: recall for name, recall in per_class[group].items() if not math.isnan(recall)
-        }
+        known = [pair for pair in per_class[group].items() if not math.isnan(pair[1])]
         bars += [
-            (name, recalls[name], colour)
-            for name in sorted(recalls, key=lambda name: -recalls[name])
+            (name, recall, colour) for name, recall in sorted(known, key=lambda pair: -pair[1])
         ]
     count = len(bars)
-    every = max(1, math.ceil(count / MAX_BARS))
-    bars = bars[::every]
-    num_columns = max(1, math.ceil(len(bars) / BARS_A_COLUMN))
-    per_row = math.ceil(num_columns / math.ceil(num_columns / COLUMNS_A_ROW))
-    num_rows = math.ceil(num_columns / per_row)
-    # equally long columns look better than a last one with three bars
-    length = max(1, math.ceil(len(bars) / num_columns))
-    small = num_columns == 1 and length <= 25
-    height = (0.27 if small else 0.15) * length + 0.3
-    longest = max((len(name) for name, _, _ in bars), default=0)
-    width = 6.5 if num_columns == 1 else 1.9 + 0.055 * longest
-    figure = new_figure(width * per_row, max(2.2, height * num_rows + 0.9))
-    panels = figure.subplots(num_rows, per_row, squeeze=False).ravel()
+    bars = bars[:: max(1, math.ceil(count / MAX_BARS))]
+    layout = _BarLayout.of(len(bars), max((len(name) for name, _, _ in bars), default=0))
+    figure = new_figure(*layout.size)
+    panels = figure.subplots(layout.num_rows, layout.per_row, squeeze=False).ravel()
     for i, axes in enumerate(panels):
-        part = bars[i * length : (i + 1) * length]
-        if not part:
+        part = bars[i * layout.length : (i + 1) * layout.length]
+        if part:
+            _plot_bars(axes, part, layout)
+        else:
             axes.set_axis_off()
-            continue
-        places = np.arange(len(part))
-        values = [recall for _, recall, _ in part]
-        axes.barh(places, values, height=0.72, color=[colour for _, _, colour in part])
-        size = 8.0 if small else 6.0
-        for place, value in zip(places, values, strict=True):
-            axes.text(
-                value + 1.5,
-                float(place),
-                f"{value:.0f}",
-                va="center",
-                fontsize=size - 0.5,
-                color=MUTED,
-            )
-        axes.set_yticks(places, [plain_text(name) for name, _, _ in part], fontsize=size)
-        # room on the right for the figure beside a full bar; full height for every column, so that
-        # bars are equally thick
-        axes.set(xlim=(0, 112), ylim=(length - 0.4, -0.6))
-        axes.set_xticks([0, 25, 50, 75, 100])
-        horizontal(axes)
     figure.supxlabel("recall, prediction over all classes (%)", fontsize=9)
-    title = (
-        f"Per-class recall of {count} classes"
-        if every == 1
-        else f"Per-class recall of {len(bars)} of {count} classes"
-    )
-    titled_legend(
-        figure, title, [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")]
-    )
+    shown = f"{count}" if len(bars) == count else f"{len(bars)} of {count}"
+    legend = [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")]
+    titled_legend(figure, f"Per-class recall of {shown} classes", legend)
     save_png(figure, path)
+
+
+def _plot_bars(axes: Axes, bars: Sequence[tuple[str, float, str]], layout: _BarLayout) -> None:
+    positions = np.arange(len(bars))
+    values = [recall for _, recall, _ in bars]
+    axes.barh(positions, values, height=0.72, color=[colour for _, _, colour in bars])
+    for position, value in zip(positions, values, strict=True):
+        axes.text(
+            value + 1.5,
+            float(position),
+            f"{value:.0f}",
+            va="center",
+            fontsize=layout.font - 0.5,
+            color=MUTED,
+        )
+    axes.set_yticks(positions, [plain_text(name) for name, _, _ in bars], fontsize=layout.font)
+    # space on the right for the number next to a full bar; equal limits, so that bars are equally
+    # thick in every column
+    axes.set(xlim=(0, 112), ylim=(layout.length - 0.4, -0.6))
+    axes.set_xticks([0, 25, 50, 75, 100])
+    horizontal(axes)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -244,11 +254,11 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
 
 @styled
 def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathLike) -> None:
-    """Confusion matrix of the unseen classes, each row normalised to the samples of its class.
+    """Plot the confusion matrix of the unseen classes, each row normalised to 100 %.
 
     Args:
         names: Names of the K classes.
-        matrix: Counts ``[K, K]``; row: true class, column: predicted class.
+        matrix: Counts ``[K, K]``; rows are true classes, columns predicted classes.
         path: The PNG.
     """
     count = len(names)
@@ -256,8 +266,7 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     shares = 100 * matrix / np.maximum(sums, 1)
     labels = [plain_text(name) for name in names]
     longest = max(len(label) for label in labels)
-    # square cells that a figure fits in while there are few, that a tick label fits beside while
-    # there are many
+    # with few classes a number must fit into a cell, with many a tick label next to it
     cell = 0.62 if count <= 5 else 0.46 if count <= MAX_ANNOTATED else 0.2 if count <= 60 else 0.12
     size = 8.5 if count <= MAX_ANNOTATED else 7.0 if count <= 60 else 5.0
     margin = 0.085 * longest * size / 10 + 0.6
@@ -265,9 +274,8 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     figure = new_figure(side + margin + 1.0, side + margin + 0.5)
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
-    axes.set_xticks(
-        range(count), labels, rotation=0 if count <= 5 and longest <= 8 else 90, fontsize=size
-    )
+    rotation = 0 if count <= 5 and longest <= 8 else 90
+    axes.set_xticks(range(count), labels, rotation=rotation, fontsize=size)
     axes.set_yticks(range(count), labels, fontsize=size)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -277,23 +285,18 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
         title="Confusion among unseen classes\n(% of the true class)",
     )
     if count <= MAX_ANNOTATED:
-        for row in range(count):
-            for column in range(count):
-                share = shares[row, column]
-                if share < 0.5:
-                    continue
-                axes.text(
-                    column,
-                    row,
-                    f"{share:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if share > 55 else "#333333",
-                )
+        _annotate(axes, shares)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, ticks=[0, 25, 50, 75, 100])
     bar.outline.set_visible(False)
     save_png(figure, path)
+
+
+def _annotate(axes: Axes, shares: npt.NDArray[Any]) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = "white" if share > 55 else "#333333"
+            text = f"{share:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -304,46 +307,30 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
 def latent_projection(
     latents: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64],
-    places: npt.NDArray[np.float32],
+    prototypes: npt.NDArray[np.float32],
     names: Sequence[str],
     path: PathLike,
 ) -> None:
-    """t-SNE of samples in the space a method compares them with classes in, coloured by class, the classes themselves as stars.
+    """Plot a t-SNE of samples and class prototypes in a method's latent space.
 
-    As in Fig. 3 of the SGAL paper (Yu and Lee, "Zero-shot Learning via Simultaneous Generating and
-    Learning", NeurIPS 2019). Principal components come first; the same input always gives the same
-    picture.
+    Samples are points coloured by class, prototypes are stars, as in Fig. 3 of the SGAL paper (Yu
+    and Lee, "Zero-shot Learning via Simultaneous Generating and Learning", NeurIPS 2019). PCA to 30
+    dimensions precedes t-SNE. Deterministic.
 
     Args:
         latents: Samples, ``[M, Z]``.
-        labels: Row of ``places`` that each sample belongs to, ``[M]``.
-        places: Where the method places the K classes (means of priors, prototypes), ``[K, Z]``.
+        labels: Class of each sample as a row of ``prototypes``, ``[M]``.
+        prototypes: Positions of the K classes (e.g. means of priors), ``[K, Z]``.
         names: Names of the K classes.
         path: The PNG.
     """
     if len(latents) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(latents), MAX_POINTS, replace=False))
         latents, labels = latents[kept], labels[kept]
-    points = np.concatenate([latents, places]).astype(np.float64)
-    dims = min(30, *points.shape)
-    if dims < points.shape[1]:
-        points = PCA(dims, random_state=0).fit_transform(points)
-    # t-SNE wants fewer neighbours than there are points
-    perplexity = min(30.0, max(1.0, (len(points) - 1) / 3))
-    # one thread: several may add up in another order each time, and are slower on a busy machine
-    with threadpool_limits(1):
-        flat = TSNE(
-            2, perplexity=perplexity, init="random" if dims < 2 else "pca", random_state=0
-        ).fit_transform(points)
+    flat = _tsne(np.concatenate([latents, prototypes]).astype(np.float64))
     samples, stars = flat[: len(latents)], flat[len(latents) :]
-
-    count = len(names)
-    few = count <= len(PALETTE)
-    colours: list[Any] = (
-        list(PALETTE[:count])
-        if few
-        else [matplotlib.colormaps["turbo"](0.03 + 0.94 * i / (count - 1)) for i in range(count)]
-    )
+    few = len(names) <= len(PALETTE)
+    colours = _class_colours(len(names))
     figure = new_figure(7.0 if few else 9.0, 5.2 if few else 7.6)
     axes = figure.subplots()
     axes.scatter(
@@ -368,41 +355,65 @@ def latent_projection(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    handles = [Line2D([], [], linestyle="", marker="o", color=MUTED, markersize=4, label="sample")]
-    handles += [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="*",
-            color="white",
-            markeredgecolor="black",
-            markersize=10,
-            label="class",
-        )
-    ]
-    labelled = [plain_text(name) for name in names]
+    texts = [plain_text(name) for name in names]
+    handles = _marker_handles()
     if few:
         handles += [
             Line2D([], [], linestyle="", marker="o", color=colour, label=name)
-            for colour, name in zip(colours, labelled, strict=True)
+            for colour, name in zip(colours, texts, strict=True)
         ]
+        figure.legend(handles=handles, loc="outside right upper", ncols=1)
     else:
-        halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
-        size = 7.0 if count <= 30 else 5.5
-        for (x, y), name in zip(stars, labelled, strict=True):
-            axes.annotate(
-                name,
-                (x, y),
-                (4, 4),
-                textcoords="offset points",
-                fontsize=size,
-                path_effects=halo,
-                zorder=4,
-            )
-    figure.legend(
-        handles=handles,
-        loc="outside right upper" if few else "outside lower center",
-        ncols=1 if few else 2,
-    )
+        _name_points(axes, stars, texts)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     save_png(figure, path)
+
+
+def _tsne(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Points ``[P, Z]`` in two dimensions, ``[P, 2]``."""
+    dims = min(30, *points.shape)
+    if dims < points.shape[1]:
+        points = PCA(dims, random_state=0).fit_transform(points)
+    # t-SNE requires a perplexity below the number of points
+    perplexity = min(30.0, max(1.0, (len(points) - 1) / 3))
+    init = "random" if dims < 2 else "pca"
+    # one thread: the order of sums, and so the result, would vary with several
+    with threadpool_limits(1):
+        tsne = TSNE(2, perplexity=perplexity, init=init, random_state=0)
+        return np.asarray(tsne.fit_transform(points))
+
+
+def _class_colours(count: int) -> list[Any]:
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    return [matplotlib.colormaps["turbo"](0.03 + 0.94 * i / (count - 1)) for i in range(count)]
+
+
+def _marker_handles() -> list[Line2D]:
+    sample = Line2D([], [], linestyle="", marker="o", color=MUTED, markersize=4, label="sample")
+    prototype = Line2D(
+        [],
+        [],
+        linestyle="",
+        marker="*",
+        color="white",
+        markeredgecolor="black",
+        markersize=10,
+        label="class",
+    )
+    return [sample, prototype]
+
+
+def _name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
+    size = 7.0 if len(names) <= 30 else 5.5
+    for (x, y), name in zip(points, names, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            (4, 4),
+            textcoords="offset points",
+            fontsize=size,
+            path_effects=halo,
+            zorder=4,
+        )

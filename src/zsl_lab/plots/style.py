@@ -1,4 +1,4 @@
-"""One look for all figures."""
+"""The common style of all figures."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ from zsl_lab.files.atomic import atomic_write
 PathLike = str | os.PathLike[str]
 _P = ParamSpec("_P")
 
-#: Okabe and Ito's palette, told apart by colour-blind readers as well (without its yellow, too
-#: faint for lines)
+#: palette of Okabe and Ito for colour-blind readers, without its yellow, too faint for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 SEEN = PALETTE[0]
 UNSEEN = PALETTE[1]
 HARMONIC = PALETTE[2]
 MUTED = "#6B6B6B"
-#: dots per inch of every PNG
+#: resolution of PNG files, dots per inch
 DPI = 150
 
-#: matplotlib's settings; Any, because what matplotlib's stubs call such a dict changes from release
-#: to release
+#: rcParams; Any, because their type in matplotlib's stubs differs between releases
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -53,14 +51,14 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.4,
     "figure.facecolor": "white",
-    # text stays text, and the same figure is the same file
+    # text remains text, and the same figure gives the same file
     "svg.fonttype": "none",
     "svg.hashsalt": "zsl_lab",
 }
 
 
 def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
-    """Draw in this project's style, without leaving it behind in matplotlib's settings."""
+    """Decorator: draw in this style, and restore matplotlib's settings afterwards."""
 
     @functools.wraps(draw)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -71,36 +69,36 @@ def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of that many inches."""
+    """A figure of this size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def plain_text(name: str) -> str:
-    """A class or loss name as text: ``$`` would begin a formula."""
+    """A name as plain text: ``$`` would start a formula, ``_`` becomes a blank."""
     return name.replace("_", " ").replace("$", r"\$")
 
 
 def save_png(figure: Figure, path: PathLike) -> None:
-    """Write all of a figure, or nothing of it."""
+    """Write a figure as PNG, atomically."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
 
 
 def save_svg(figure: Figure, path: PathLike) -> None:
-    """The same as an SVG, which is drawn with the fonts of whoever looks at it; it holds no date."""
+    """Write a figure as SVG, atomically; text uses the viewer's fonts, no date is stored."""
     atomic_write(path, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
 
 
 def horizontal(axes: Axes) -> None:
-    """What all charts of horizontal bars have in common."""
+    """Style the axes of horizontal bars."""
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
 
 
 def titled_legend(figure: Figure, title: str, colours: Sequence[Patch]) -> None:
-    """The title of a whole figure, and under it what its colours mean."""
+    """Add a title to the figure, and below it a legend of its colours."""
     figure.legend(
         handles=colours,
         loc="outside upper left",

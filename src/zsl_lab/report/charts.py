@@ -1,4 +1,7 @@
-"""Charts of a report, as SVG that takes its colours from the page around it."""
+"""Geometry of the page's charts; ``templates/charts.html.j2`` draws them as SVG.
+
+Coordinates are texts in the units of a chart's ``viewBox``. Colours come from the style sheet.
+"""
 
 from __future__ import annotations
 
@@ -6,281 +9,266 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zsl_lab.report.markup import Html, element, joined
-
-#: colours and dashes that tell lines apart; the page's style sheet has a class for each
+#: numbers of colours and dash patterns; the style sheet has a class for each
 COLOURS, DASHES = 7, 3
 MAX_LINES = COLOURS * DASHES
-#: harmonic means whose contour is drawn
+#: harmonic means whose contours are drawn
 _CONTOURS = (20, 40, 60, 80)
 
-Places = Sequence[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A run's operating point.
+    """An operating point of a run.
 
     Attributes:
         unseen: Accuracy on samples of unseen classes, percent.
-        seen: On samples of seen classes.
-        calibrated: Whether a constant is added.
-        told: What pointing at it says.
+        seen: Accuracy on samples of seen classes, percent.
+        calibrated: Whether a constant is added to the scores of unseen classes.
+        label: Tooltip.
     """
 
     unseen: float
     seen: float
     calibrated: bool
-    told: str
+    label: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """A run's trade-off.
+    """The trade-off of a run.
 
     Attributes:
         points: Unseen and seen accuracy, percent.
         marks: Its operating points.
-        look: Which colour and dash.
+        number: Selects colour and dash pattern.
     """
 
-    points: Places
+    points: Points
     marks: Sequence[Mark]
-    look: int
+    number: int
 
 
-def look(number: int) -> str:
-    """The style sheet's classes of the line with that number."""
+@dataclass(frozen=True)
+class Tick:
+    """A grid line, its ``position`` along the axis, and its label."""
+
+    position: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Contour:
+    """A curve of equal harmonic mean, and the position of its label."""
+
+    path: str
+    label: str
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class Sign:
+    """The symbol of an operating point."""
+
+    x: str
+    y: str
+    calibrated: bool
+    style: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve; ``style`` holds the style sheet's classes."""
+
+    path: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """Chart of seen against unseen accuracy.
+
+    Attributes:
+        label: Description for screen readers.
+        width: Width of the ``viewBox``.
+        height: Height of the ``viewBox``.
+        left: Left end of the plotted area.
+        right: Right end.
+        top: Upper end.
+        bottom: Lower end.
+        x_ticks: Ticks of unseen accuracy.
+        y_ticks: Ticks of seen accuracy.
+        contours: Curves of equal harmonic mean.
+        curves: Trade-offs.
+        signs: Operating points.
+    """
+
+    label: str
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    contours: list[Contour]
+    curves: list[Curve]
+    signs: list[Sign]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Chart of the sorted recalls of all classes.
+
+    Attributes:
+        label: Description.
+        kind: ``unseen`` or ``seen``, which selects the colour.
+        path: Outline of the filled area.
+        width: Width of the ``viewBox``.
+        height: Height of the ``viewBox``.
+    """
+
+    label: str
+    kind: str
+    path: str
+    width: int
+    height: int
+
+
+def style(number: int) -> str:
+    """The style sheet's classes for the line with this number."""
     return f"k{number % COLOURS} d{number // COLOURS % DASHES}"
 
 
-def swatch(number: int) -> Html:
-    """A short line, to name one in a legend."""
-    line = element("line", x1=1, y1=6, x2=25, y2=6, class_="curve")
-    return element(
-        "svg",
-        line,
-        class_=f"swatch {look(number)}",
-        viewBox="0 0 26 12",
-        width=26,
-        height=12,
-        aria_hidden="true",
-    )
-
-
-def mark_sign(*, calibrated: bool) -> Html:
-    """An operating point, to name it in a legend."""
-    return element(
-        "svg",
-        _sign(7, 7, calibrated=calibrated),
-        class_="sign",
-        viewBox="0 0 14 14",
-        width=14,
-        height=14,
-        aria_hidden="true",
-    )
-
-
-def tradeoff(lines: Sequence[Line], told: str, *, width: int = 560, height: int = 420) -> Html:
-    """Seen against unseen accuracy: curves, operating points, and contours of the harmonic mean.
+def tradeoff(lines: Sequence[Line], label: str, *, width: int = 560, height: int = 420) -> Tradeoff:
+    """Seen against unseen accuracy: curves, operating points, contours of the harmonic mean.
 
     Args:
         lines: At least one.
-        told: What the chart shows, for those who cannot see it.
-        width: Of the chart, in its own units.
-        height: Likewise.
+        label: Description for screen readers.
+        width: Width of the chart in its own units.
+        height: Height of the chart in its own units.
     """
     points = [
         point
         for line in lines
         for point in (*line.points, *((mark.unseen, mark.seen) for mark in line.marks))
     ]
-    highest_unseen, highest_seen = (_end(max(values)) for values in zip(*points, strict=True))
-    frame = _Frame(width, height, highest_unseen, highest_seen)
-    curves = [
-        element("path", d=frame.path(line.points), class_=f"curve {look(line.look)}")
-        for line in lines
-        if line.points
-    ]
-    marks = [
-        element(
-            "g",
-            element("title", mark.told),
-            _sign(frame.x(mark.unseen), frame.y(mark.seen), calibrated=mark.calibrated),
-            class_=look(line.look),
-        )
-        for line in lines
-        for mark in line.marks
-    ]
-    content = joined(_axes(frame), _contours(frame), curves, marks)
-    return element(
-        "svg", content, class_="chart", viewBox=f"0 0 {width} {height}", role="img", aria_label=told
+    max_unseen, max_seen = (_axis_end(max(values)) for values in zip(*points, strict=True))
+    frame = _Frame(48, width - 14, 12, height - 38, max_unseen, max_seen)
+    return Tradeoff(
+        label=label,
+        width=width,
+        height=height,
+        left=frame.left,
+        right=frame.right,
+        top=frame.top,
+        bottom=frame.bottom,
+        x_ticks=[Tick(_short(frame.x(value)), f"{value:g}") for value in _ticks(max_unseen)],
+        y_ticks=[Tick(_short(frame.y(value)), f"{value:g}") for value in _ticks(max_seen)],
+        contours=_contours(frame),
+        curves=[
+            Curve(frame.path(line.points), style(line.number)) for line in lines if line.points
+        ],
+        signs=[_sign(mark, frame, style(line.number)) for line in lines for mark in line.marks],
     )
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where in a chart an accuracy lies."""
+    """The plotted area, and the accuracies at its right and upper end."""
 
-    width: int
-    height: int
-    highest_unseen: float
-    highest_seen: float
-    left = 48
-    bottom = 38
-    top = 12
-    right = 14
+    left: int
+    right: int
+    top: int
+    bottom: int
+    max_unseen: float
+    max_seen: float
 
     def x(self, unseen: float) -> float:
-        return self.left + (self.width - self.left - self.right) * unseen / self.highest_unseen
+        return self.left + (self.right - self.left) * unseen / self.max_unseen
 
     def y(self, seen: float) -> float:
-        return (
-            self.height
-            - self.bottom
-            - (self.height - self.bottom - self.top) * seen / self.highest_seen
-        )
+        return self.bottom - (self.bottom - self.top) * seen / self.max_seen
 
-    def path(self, points: Places) -> str:
+    def path(self, points: Points) -> str:
         return _path([(self.x(unseen), self.y(seen)) for unseen, seen in points])
 
 
-def _axes(frame: _Frame) -> list[Html]:
-    floor, wall, parts = frame.height - frame.bottom, frame.width - frame.right, []
-    for value in _ticks(frame.highest_unseen):
-        x = _short(frame.x(value))
-        parts.append(element("line", x1=x, y1=frame.top, x2=x, y2=floor, class_="grid"))
-        parts.append(
-            element("text", f"{value:g}", x=x, y=floor + 15, class_="tick", text_anchor="middle")
-        )
-    for value in _ticks(frame.highest_seen):
-        y = _short(frame.y(value))
-        parts.append(element("line", x1=frame.left, y1=y, x2=wall, y2=y, class_="grid"))
-        parts.append(
-            element(
-                "text",
-                f"{value:g}",
-                x=frame.left - 6,
-                y=_short(frame.y(value) + 4),
-                class_="tick",
-                text_anchor="end",
-            )
-        )
-    across, up = (frame.left + wall) / 2, (frame.top + floor) / 2
-    turned = f"rotate(-90 11 {up:g})"
-    parts.append(
-        element(
-            "text",
-            "unseen accuracy (%)",
-            x=f"{across:g}",
-            y=frame.height - 4,
-            class_="axis",
-            text_anchor="middle",
-        )
-    )
-    parts.append(
-        element(
-            "text",
-            "seen accuracy (%)",
-            x=11,
-            y=f"{up:g}",
-            class_="axis",
-            text_anchor="middle",
-            transform=turned,
-        )
-    )
-    return parts
+def _sign(mark: Mark, frame: _Frame, look: str) -> Sign:
+    x, y = _short(frame.x(mark.unseen)), _short(frame.y(mark.seen))
+    return Sign(x, y, mark.calibrated, look, mark.label)
 
 
-def _contours(frame: _Frame) -> list[Html]:
-    means = [mean for mean in _CONTOURS if mean < min(frame.highest_unseen, frame.highest_seen)]
-    lines = [
-        element("path", d=frame.path(_contour(mean, frame)), class_="contour") for mean in means
+def _contours(frame: _Frame) -> list[Contour]:
+    means = [mean for mean in _CONTOURS if mean < min(frame.max_unseen, frame.max_seen)]
+    # labelled where seen and unseen accuracy are equal, away from the ends of the curves
+    return [
+        Contour(
+            frame.path(_contour(mean, frame)),
+            f"H {mean}",
+            _short(frame.x(mean)),
+            _short(frame.y(mean) + 3),
+        )
+        for mean in means
     ]
-    # named where seen and unseen accuracy are equal, away from the ends of curves
-    places = [(_short(frame.x(mean)), _short(frame.y(mean) + 3)) for mean in means]
-    names = [
-        element("text", f"H {mean}", x=x, y=y, class_="contour-name", text_anchor="middle")
-        for mean, (x, y) in zip(means, places, strict=True)
-    ]
-    return [*lines, *names]
 
 
-def _contour(mean: float, frame: _Frame) -> Places:
-    """Where 2us / (u + s) is ``mean``, within the chart."""
-    first = mean * frame.highest_seen / (2 * frame.highest_seen - mean)
+def _contour(mean: float, frame: _Frame) -> Points:
+    """Points with 2us / (u + s) = ``mean`` inside the frame."""
+    first = mean * frame.max_seen / (2 * frame.max_seen - mean)
     steps = 40
-    # closer together where the contour is steep
-    unseen = [first + (frame.highest_unseen - first) * (i / steps) ** 3 for i in range(steps + 1)]
+    # denser where the contour is steep
+    unseen = [first + (frame.max_unseen - first) * (i / steps) ** 3 for i in range(steps + 1)]
     return [(u, mean * u / (2 * u - mean)) for u in unseen]
 
 
 def profile(
     recalls: Sequence[float],
-    told: str,
+    label: str,
     kind: str,
     *,
     width: int = 150,
     height: int = 28,
-    most: int = 75,
-) -> Html:
-    """Recall of the classes from worst to best as a filled outline; of many classes, as many as can be seen.
+    max_steps: int = 75,
+) -> Profile:
+    """Recall of the classes from worst to best as a filled outline.
 
     Args:
-        recalls: In percent, at least one, none of them NaN.
-        told: What it shows, in words.
-        kind: ``unseen`` or ``seen``, which has a colour.
-        width: Of the chart, in its own units.
-        height: Likewise.
-        most: How many steps to draw at most.
+        recalls: In percent, at least one, without NaN. Of more than ``max_steps`` classes, evenly
+            spaced ones are drawn.
+        label: Description.
+        kind: ``unseen`` or ``seen``, which selects the colour.
+        width: Width of the chart in its own units.
+        height: Height of the chart in its own units.
+        max_steps: Maximum number of classes drawn.
     """
     ordered = sorted(recalls)
-    count = min(most, len(ordered))
+    count = min(max_steps, len(ordered))
     shown = [ordered[round(i * (len(ordered) - 1) / max(1, count - 1))] for i in range(count)]
     step = width / count
     outline = [(0.0, float(height))]
     for i, recall in enumerate(shown):
-        at = height - recall * height / 100
-        outline += [(i * step, at), ((i + 1) * step, at)]
+        y = height - recall * height / 100
+        outline += [(i * step, y), ((i + 1) * step, y)]
     outline.append((width, height))
-    area = element("path", d=_path(outline) + "z", class_=f"area {kind}")
-    base = element("line", x1=0, y1=height, x2=width, y2=height, class_="grid")
-    shape = joined(element("title", told), area, base)
-    return element(
-        "svg",
-        shape,
-        class_="profile",
-        viewBox=f"0 0 {width} {height}",
-        width=width,
-        height=height,
-        role="img",
-        aria_label=told,
-    )
+    return Profile(label, kind, _path(outline) + "z", width, height)
 
 
-def _sign(x: float, y: float, *, calibrated: bool) -> Html:
-    if calibrated:
-        return element(
-            "rect",
-            x=_short(x - 4.5),
-            y=_short(y - 4.5),
-            width=9,
-            height=9,
-            class_="mark calibrated",
-        )
-    return element("circle", cx=_short(x), cy=_short(y), r=4.5, class_="mark plain")
-
-
-def _end(highest: float) -> float:
+def _axis_end(highest: float) -> float:
     return min(100.0, max(10.0, 10.0 * math.ceil(highest / 10 + 0.1)))
 
 
 def _ticks(end: float) -> list[float]:
-    every = 20 if end > 50 else 10 if end > 20 else 5
-    return [float(value) for value in range(0, int(end) + 1, every)]
+    spacing = 20 if end > 50 else 10 if end > 20 else 5
+    return [float(value) for value in range(0, int(end) + 1, spacing)]
 
 
-def _path(points: Places) -> str:
+def _path(points: Points) -> str:
     return "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in points)
 
 

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.report``: tables and one HTML page over finished runs; runs that differ only by seed are one row."""
+"""``python -m zsl_lab.report``: tables and an HTML page of finished runs, one row per setting."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, nearest
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.report import tables
+from zsl_lab.report.groups import Found, Group, find_runs, group_runs
 from zsl_lab.result import RESULT_FILE
 
-DESCRIPTION = "Tables and one HTML page over finished runs: runs that differ only by seed are one row, mean ± standard deviation."
+DESCRIPTION = (
+    "Tables and an HTML page of finished runs. Runs that differ only by seed are one row, "
+    "mean ± standard deviation."
+)
 EXAMPLES = """\
 examples:
-  python -m zsl_lab -m method=mmvae,sgal seed=0,1,2       six runs, below outputs/sweeps
-  python -m zsl_lab.report outputs                        a table of every finished run below it
-  python -m zsl_lab.report outputs --html report.html     a page with curves, recalls, sweeps, and what papers print
-  python -m zsl_lab.report RUN RUN --per-class            recall per class, side by side
+  python -m zsl_lab -m method=mmvae,sgal seed=0,1,2    six runs, below outputs/sweeps
+  python -m zsl_lab.report outputs                     a table of all finished runs below it
+  python -m zsl_lab.report outputs --html report.html  a page with curves, recalls and sweeps
+  python -m zsl_lab.report RUN RUN --per-class         recall per class, side by side
   python -m zsl_lab.report outputs --csv results.csv --markdown results.md
 
-Best figures are bold, among runs with the same dataset, splits, features and selection. Of runs with the same seed and
-settings the first counts: folders in the order given, then by name.
-Exit code: 0; 1 where a file is damaged (the others are still reported) or nothing was found; 2 for a wrong command.
+The best metrics among runs with the same dataset, splits, features and selection are bold. Of runs
+with the same seed and settings the first is used: folders in the given order, then by name.
+Exit code: 0; 1 if a file is damaged (the others are still reported) or no run was found; 2 for a
+wrong command.
 """
 
 
@@ -33,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: What was typed; None takes the process's.
+        arguments: The command line; None for that of the process.
 
     Returns:
         The exit code.
@@ -52,28 +57,28 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="RUN_OR_FOLDER",
         nargs="*",
         type=Path,
-        help="run folders, or folders that hold such",
+        help="run folders, or folders of run folders",
     )
     parser.add_argument(
         "--per-class",
         action="store_true",
-        help="the table of recall per class instead, groups side by side",
+        help="a table of recall per class instead, one column per group",
     )
     parser.add_argument(
         "--html",
         metavar="FILE",
         type=Path,
-        help="write one page with everything, which needs no other file",
+        help="write a self-contained page with everything",
     )
     parser.add_argument(
-        "--csv", metavar="FILE", type=Path, help="write the table unrounded, for programs"
+        "--csv", metavar="FILE", type=Path, help="write the table with unrounded values"
     )
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the table in Markdown")
     parser.add_argument(
         "--sort",
         metavar="METRIC",
         default="harmonic_mean",
-        help=f"highest first: {', '.join(COLUMNS)} (default: %(default)s)",
+        help=f"sort by, highest first: {', '.join(COLUMNS)} (default: %(default)s)",
     )
     options = parser.parse(arguments)
     if options.sort not in COLUMNS:
@@ -81,13 +86,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         hint = f"Did you mean {near[0]}?" if near else f"Metrics: {', '.join(COLUMNS)}."
         raise ConfigError(f"--sort {options.sort}: there is no such metric. {hint}")
     if not options.places:
-        parser.error("expected the folder of a run, or a folder of runs (outputs, say)")
+        parser.error("expected a run folder, or a folder of runs (e.g. outputs)")
     return options
 
 
 def _report(options: argparse.Namespace) -> int:
-    found = tables.find_runs(options.places)
-    groups, repeated = tables.group_runs(found.runs, options.sort)
+    found = find_runs(options.places)
+    groups, repeated = group_runs(found.runs, options.sort)
     if groups:
         _show(groups, found, repeated, options)
     for sentence in repeated:
@@ -110,8 +115,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _show(
-    groups: list[tables.Group],
-    found: tables.Found,
+    groups: list[Group],
+    found: Found,
     repeated: list[str],
     options: argparse.Namespace,
 ) -> None:

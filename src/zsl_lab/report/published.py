@@ -1,4 +1,4 @@
-"""Figures that papers print, from ``published.yaml``: what a reader holds a run's figures against, with what they were measured on."""
+"""Metrics that papers print, from ``published.yaml``, to compare runs with."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FILE = "published.yaml"
-#: two readers of the same pictures and classes
-SAME_DATA = {"flowers": "flo"}
 
-Dataset = Literal["awa1", "awa2", "cub", "sun", "apy", "flo"]
 Metric = Literal["zsl_top1", "unseen", "seen", "harmonic_mean"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -28,31 +26,31 @@ class TableRow(_Model):
     """A method's row of a paper's table.
 
     Attributes:
-        method: As the paper calls it.
-        here: The name of the same method under ``method=``; None where there is none.
-        features: What extracted the features, where the table's rows differ in that.
-        values: The printed figures for each dataset, in the order of the table's ``figures``.
-        sd: The standard deviation that stands behind the first of them, where there is one.
+        method: Its name in the paper.
+        here: Name of the same method under ``method=``; None if there is none.
+        features: The feature extractor, if the table's rows differ in it.
+        values: For each dataset the printed values, in the order of the table's ``metrics``.
+        sd: For each dataset the standard deviation of the first value, if printed.
     """
 
     method: str
     here: str | None
     features: str | None = None
-    values: dict[Dataset, list[Percent]]
-    sd: dict[Dataset, Percent] = {}
+    values: dict[str, list[Percent]]
+    sd: dict[str, Percent] = {}
 
 
 class Table(_Model):
-    """A paper's table, or the part of it that is of use here.
+    """A paper's table, or a part of it.
 
     Attributes:
-        paper: Authors, where it appeared.
-        title: Its title.
-        table: Its number.
-        split: Which classes were unseen, as the paper says it.
-        features: What extracted the features; None where each row says it.
-        note: What else a reader must know.
-        figures: What its columns hold.
+        paper: Authors and venue.
+        title: Title of the paper.
+        table: Number of the table.
+        split: Which classes are unseen, in the paper's words.
+        features: The feature extractor; None if each row names its own.
+        note: Further remarks.
+        metrics: The metrics of its columns.
         rows: Its rows.
     """
 
@@ -62,7 +60,7 @@ class Table(_Model):
     split: str
     features: str | None
     note: str = ""
-    figures: list[Metric]
+    metrics: list[Metric]
     rows: list[TableRow]
 
     @model_validator(mode="after")
@@ -70,14 +68,38 @@ class Table(_Model):
         for row in self.rows:
             if (row.features or self.features) is None:
                 raise ValueError(f"{self.table}, {row.method}: no features")
-            if any(len(printed) != len(self.figures) for printed in row.values.values()) or not set(
-                row.sd
-            ) <= set(row.values):
+            complete = all(len(values) == len(self.metrics) for values in row.values.values())
+            if not complete or not set(row.sd) <= set(row.values):
                 raise ValueError(
-                    f"{self.table}, {row.method}: expected {', '.join(self.figures)} for each "
+                    f"{self.table}, {row.method}: expected {', '.join(self.metrics)} for each "
                     "dataset"
                 )
         return self
+
+
+class PublishedFile(_Model):
+    """The contents of ``published.yaml``.
+
+    Attributes:
+        datasets: Names of the datasets, each with other names of the same images and classes.
+        tables: Tables of the papers.
+    """
+
+    datasets: dict[str, list[str]]
+    tables: list[Table]
+
+    @model_validator(mode="after")
+    def _known_datasets(self) -> PublishedFile:
+        for table in self.tables:
+            unknown = {name for row in table.rows for name in row.values} - set(self.datasets)
+            if unknown:
+                raise ValueError(f"{table.table}: unknown dataset {', '.join(sorted(unknown))}")
+        return self
+
+    def canonical(self, dataset: str) -> str:
+        """The name that rows use for a dataset; case-insensitive."""
+        dataset = dataset.lower()
+        return next((name for name, same in self.datasets.items() if dataset in same), dataset)
 
 
 @dataclass(frozen=True)
@@ -85,16 +107,16 @@ class Published:
     """What a paper prints of a method on a dataset.
 
     Attributes:
-        method: As the paper calls it.
-        here: The name of the same method under ``method=``; None where there is none.
-        features: What extracted the features.
-        split: Which classes were unseen.
-        paper: Authors, where it appeared.
-        title: Its title.
-        table: Where in it.
-        note: What else a reader must know.
-        figures: In percent, by the names of a result's metrics; NaN where the table has none.
-        sd: The standard deviation of ``zsl_top1``, where it is printed.
+        method: Its name in the paper.
+        here: Name of the same method under ``method=``; None if there is none.
+        features: The feature extractor.
+        split: Which classes are unseen.
+        paper: Authors and venue.
+        title: Title of the paper.
+        table: Number of the table.
+        note: Further remarks.
+        metrics: In percent, by the names of a result's metrics; NaN if the table lacks one.
+        sd: Standard deviation of ``zsl_top1``, if printed.
     """
 
     method: str
@@ -105,47 +127,39 @@ class Published:
     title: str
     table: str
     note: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
     sd: float | None
 
 
 @cache
-def tables() -> tuple[Table, ...]:
-    """All that ``published.yaml`` holds."""
+def published_file() -> PublishedFile:
+    """The contents of ``published.yaml``."""
     from omegaconf import OmegaConf
 
     text = resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8")
-    return TypeAdapter(tuple[Table, ...]).validate_python(
-        tuple(OmegaConf.to_container(OmegaConf.create(text)) or ())
-    )
+    return PublishedFile.model_validate(OmegaConf.to_container(OmegaConf.create(text)))
 
 
 def published(dataset: str, methods: Sequence[str] = ()) -> list[Published]:
-    """What papers print on a dataset, as the papers come.
+    """What papers print on a dataset, in the order of the file.
 
     Args:
-        dataset: As in ``result.json``; large letters are no others.
-        methods: Methods of ours, whose rows come first.
+        dataset: Name as in ``result.json``, case-insensitive.
+        methods: Names under ``method=`` whose rows come first.
     """
-    dataset = SAME_DATA.get(dataset.lower(), dataset.lower())
+    file = published_file()
+    name = file.canonical(dataset)
     found = [
-        _published(table, row, dataset)
-        for table in tables()
+        _published(table, row, name)
+        for table in file.tables
         for row in table.rows
-        if dataset in row.values
+        if name in row.values
     ]
     return sorted(found, key=lambda row: row.here not in methods)
 
 
 def _published(table: Table, row: TableRow, dataset: str) -> Published:
-    of_dataset: dict[str, list[float]] = {
-        str(name): figures for name, figures in row.values.items()
-    }
-    spread: dict[str, float] = {str(name): sd for name, sd in row.sd.items()}
-    names: tuple[Metric, ...] = ("zsl_top1", "unseen", "seen", "harmonic_mean")
-    printed = {
-        str(name): value for name, value in zip(table.figures, of_dataset[dataset], strict=True)
-    }
+    printed = dict(zip(table.metrics, row.values[dataset], strict=True))
     return Published(
         method=row.method,
         here=row.here,
@@ -155,6 +169,6 @@ def _published(table: Table, row: TableRow, dataset: str) -> Published:
         title=table.title,
         table=table.table,
         note=table.note,
-        figures={name: printed.get(name, math.nan) for name in names},
-        sd=spread.get(dataset),
+        metrics={name: printed.get(name, math.nan) for name in METRICS},
+        sd=row.sd.get(dataset),
     )

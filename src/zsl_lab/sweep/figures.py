@@ -27,7 +27,7 @@ from zsl_lab.plots.style import (
     styled,
     titled_legend,
 )
-from zsl_lab.report.tables import Figure
+from zsl_lab.report.groups import Summary
 
 #: what H was measured on, and its colour where both stand in one panel
 PARTS = {"validation": ("validation classes", PALETTE[0]), "test": ("test", PALETTE[1])}
@@ -53,10 +53,10 @@ class Setting:
     """
 
     values: tuple[str, ...]
-    validation: Figure
-    test: Figure
+    validation: Summary
+    test: Summary
 
-    def part(self, name: str) -> Figure:
+    def part(self, name: str) -> Summary:
         """H on that part, of ``PARTS``."""
         return self.validation if name == "validation" else self.test
 
@@ -173,7 +173,11 @@ def against_number(
 
 
 def _line(
-    axes: Axes, numbers: npt.NDArray[np.float64], figures: Sequence[Figure], colour: str, label: str
+    axes: Axes,
+    numbers: npt.NDArray[np.float64],
+    figures: Sequence[Summary],
+    colour: str,
+    label: str,
 ) -> None:
     spread = [figure.sd or 0.0 for figure in figures]
     means = [figure.mean for figure in figures]

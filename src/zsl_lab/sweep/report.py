@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from zsl_lab.console.result_table import COLUMNS, say
 from zsl_lab.errors import OutputError
 from zsl_lab.files.atomic import atomic_write
-from zsl_lab.report.tables import Group, Run, Sheet, find_runs, group_runs, print_sheet, sweep_sheet
+from zsl_lab.report.groups import Group, Run, find_runs, group_runs
+from zsl_lab.report.tables import Sheet, print_sheet, sweep_sheet
 
 if TYPE_CHECKING:
     from zsl_lab.sweep.sweep import Job

@@ -26,7 +26,7 @@ from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.splits import redraw
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.report.tables import find_runs, group_runs
+from zsl_lab.report.groups import find_runs, group_runs
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run

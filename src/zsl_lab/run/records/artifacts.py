@@ -13,7 +13,6 @@ from torch import Tensor
 from zsl_lab.data.batches.features import PhaseDataModule
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.plots import figures
 from zsl_lab.result import Result
 from zsl_lab.run.records.metrics_csv import read_rows
 
@@ -64,6 +63,8 @@ def draw_figures(
         predicted: As :meth:`ZeroShotMethod.test_predictions` gives it.
         selected: The step whose weights were tested.
     """
+    from zsl_lab.plots import figures  # imports matplotlib and scikit-learn
+
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     rows = read_rows(folder)

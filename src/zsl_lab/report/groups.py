@@ -1,0 +1,344 @@
+"""Find finished runs, and group those that differ only by seed. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zsl_lab.console.result_table import COLUMNS
+from zsl_lab.errors import ConfigError, DataError, nearest
+from zsl_lab.report.tables import (
+    CONFIG_FILE,
+    IN_RESULT,
+    IRRELEVANT,
+    START,
+    Settings,
+    all_settings,
+    read_configuration,
+    shown_value,
+)
+from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
+
+_SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
+#: a label lists up to _MAX_KEYS settings that change together; of more, the first _FIRST_KEYS
+_MAX_KEYS, _FIRST_KEYS = 4, 3
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: Its folder, as the user wrote it.
+        result: Its ``result.json``.
+        settings: Its configuration by dotted keys, without ``IRRELEVANT`` and ``IN_RESULT``; None
+            if there is no ``config.yaml``.
+    """
+
+    folder: Path
+    result: Result
+    settings: Settings | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs below the given folders.
+
+    Attributes:
+        runs: Every finished run once, in the order of the given folders, then by path.
+        unfinished: Run folders without a result.
+        problems: A sentence for each unusable file or folder.
+    """
+
+    runs: list[Run]
+    unfinished: list[Path]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation of a metric over seeds.
+
+    Attributes:
+        mean: NaN if the metric is undefined for a seed.
+        sd: None for a single seed.
+    """
+
+    mean: float
+    sd: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Summary:
+        """Summarise one value per seed."""
+        if any(math.isnan(value) for value in values):
+            return cls(math.nan, None)
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ only by seed.
+
+    Attributes:
+        runs: Sorted by seed.
+        label: The method, and what distinguishes this group from others of the same method and
+            dataset.
+        differences: All settings that distinguish it, as overrides.
+    """
+
+    runs: tuple[Run, ...]
+    label: str
+    differences: str
+
+    @property
+    def first(self) -> Result:
+        """The first run's result, for fields that all runs share."""
+        return self.runs[0].result
+
+    @property
+    def comparable(self) -> tuple[str, ...]:
+        """Dataset, splits, features and selection: equal for groups that may be compared."""
+        facts = self.first.benchmark
+        return (
+            self.first.dataset,
+            facts["splits_version"],
+            facts["splits_sha256"],
+            facts["features_sha256"],
+            self.first.selection,
+        )
+
+    @cached_property
+    def metrics(self) -> dict[str, Summary]:
+        """Metrics on test, by name."""
+        return {
+            name: Summary.of([run.result.metrics[name] for run in self.runs]) for name in COLUMNS
+        }
+
+    @cached_property
+    def validation(self) -> dict[str, Summary]:
+        """Metrics on validation classes at the selected step; NaN if it was selected otherwise."""
+        found = [run.result.validation or dict.fromkeys(COLUMNS, math.nan) for run in self.runs]
+        return {name: Summary.of([metrics[name] for metrics in found]) for name in COLUMNS}
+
+    @cached_property
+    def oracle(self) -> Summary:
+        """Harmonic mean at the step that is best on test."""
+        return Summary.of(
+            [
+                run.result.oracle["harmonic_mean"] if run.result.oracle else math.nan
+                for run in self.runs
+            ]
+        )
+
+    @cached_property
+    def model(self) -> dict[str, int] | None:
+        """Parameters and FLOPs, if a run recorded them."""
+        return next((run.result.model for run in self.runs if run.result.model), None)
+
+    def recall(self, part: str, name: str) -> Summary:
+        """Recall of a class; ``part`` is ``unseen`` or ``seen``."""
+        return Summary.of([run.result.per_class[part].get(name, math.nan) for run in self.runs])
+
+
+# --------------------------------------------------------------------------- finding
+
+
+def find_runs(places: Iterable[Path]) -> Found:
+    """Find the runs below folders.
+
+    Args:
+        places: Run folders, folders of run folders, or ``result.json`` files.
+
+    Raises:
+        ConfigError: If a place does not exist, or is another kind of file.
+    """
+    found = Found([], [], [])
+    visited: set[str] = set()
+    for place in places:
+        if place.is_dir():
+            _walk(place, found, visited)
+        elif place.is_file() and place.name == RESULT_FILE:
+            real = os.path.realpath(place.parent)
+            if real not in visited:
+                visited.add(real)
+                _add(place.parent, found)
+        elif place.exists():
+            raise ConfigError(
+                f"{place}: not a run; expected a run folder, a folder of runs, or a {RESULT_FILE}."
+            )
+        else:
+            raise ConfigError(
+                f"{place}: no such folder; expected a run folder, or a folder of runs."
+                f"{_near_match(place)}"
+            )
+    return found
+
+
+def _near_match(place: Path) -> str:
+    siblings = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []
+    near = nearest(place.name, siblings)
+    return f" Did you mean {place.with_name(near[0])}?" if near else ""
+
+
+def _walk(place: Path, found: Found, visited: set[str]) -> None:
+    def unreadable(error: OSError) -> None:
+        found.problems.append(
+            f"{error.filename}: cannot be read ({error.strerror}). Fix its permissions, or give "
+            "the folders beside it."
+        )
+
+    # symbolic links are followed, so a folder may be reached twice or contain itself
+    for name, folders, files in os.walk(place, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(name)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        # hidden folders contain no runs: .hydra has its own config.yaml, .venv is large
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        if RESULT_FILE in files:
+            _add(Path(name), found)
+        elif CONFIG_FILE in files and _is_run(Path(name) / CONFIG_FILE):
+            found.unfinished.append(Path(name))
+
+
+def _add(folder: Path, found: Found) -> None:
+    try:
+        result = Result.load(folder)
+        config = folder / CONFIG_FILE
+        settings = _settings(read_configuration(config)) if config.exists() else None
+        found.runs.append(Run(folder, result, settings))
+    except DataError as error:
+        found.problems.append(str(error))
+
+
+def _is_run(path: Path) -> bool:
+    # other programs write a config.yaml too
+    try:
+        read_configuration(path)
+    except DataError:
+        return False
+    return True
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    settings = all_settings(config, (*IRRELEVANT, *IN_RESULT))
+    if settings.get(START) is not None:
+        settings[START] = "given"
+    return settings
+
+
+# --------------------------------------------------------------------------- grouping
+
+
+def group_runs(runs: Iterable[Run], sort: str = "harmonic_mean") -> tuple[list[Group], list[str]]:
+    """Group the runs that differ only by seed.
+
+    Args:
+        runs: Of runs with the same seed and settings, only the first is used.
+        sort: The metric that comparable groups are sorted by, highest first.
+
+    Returns:
+        The groups, by dataset and comparable ones together; and a sentence for each run that was
+        left out.
+    """
+    by_key: dict[Any, dict[int, Run]] = {}
+    repeated = []
+    for run in runs:
+        seeds = by_key.setdefault(_key(run), {})
+        first = seeds.setdefault(run.result.seed, run)
+        if first is not run:
+            repeated.append(_repetition(run, first))
+    members = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in by_key.values()]
+    groups = [Group(runs, *_label(runs[0], [other[0] for other in members])) for runs in members]
+
+    def order(group: Group) -> tuple[Any, ...]:
+        *benchmark, selection = group.comparable
+        mean = group.metrics[sort].mean
+        return (
+            *benchmark,
+            SELECTIONS.index(selection),
+            math.inf if math.isnan(mean) else -mean,
+            group.label,
+        )
+
+    return sorted(groups, key=order), repeated
+
+
+def _key(run: Run) -> tuple[Any, ...]:
+    result, facts = run.result, run.result.benchmark
+    return (
+        result.method,
+        result.dataset,
+        result.selection,
+        result.calibration is not None,
+        (facts["splits_sha256"], facts["features_sha256"]),
+        None if run.settings is None else frozenset(run.settings.items()),
+    )
+
+
+def _repetition(run: Run, first: Run) -> str:
+    metrics = "" if _same_metrics(run.result, first.result) else ", but other metrics"
+    why = (
+        "same seed and settings as"
+        if run.settings is not None
+        else f"without {CONFIG_FILE} only its folder distinguishes it from"
+    )
+    return f"{run.folder}: left out, {why} {first.folder}{metrics}."
+
+
+def _same_metrics(a: Result, b: Result) -> bool:
+    pairs = [(a.metrics[name], b.metrics[name]) for name in COLUMNS]
+    return all(x == y or (math.isnan(x) and math.isnan(y)) for x, y in pairs)
+
+
+def _label(run: Run, others: Sequence[Run]) -> tuple[str, str]:
+    """Label of a group, and all settings that distinguish it from groups of the same method."""
+    mine = run.result
+    same_dataset = [other for other in others if other.result.dataset == mine.dataset]
+    siblings = [
+        other
+        for other in same_dataset
+        if (other.result.method, other.result.selection) == (mine.method, mine.selection)
+    ]
+    parts = [_SELECTED[mine.selection], "calibrated" if mine.calibration is not None else ""]
+    differences: list[str] = []
+    if run.settings is None:
+        parts.append(f"no {CONFIG_FILE}" if len(siblings) > 1 else "")
+    else:
+        known = [other.settings for other in siblings if other.settings is not None]
+        for keys in _differing(known):
+            texts = [
+                f"{key}={shown_value(run.settings[key])}" for key in keys if key in run.settings
+            ]
+            differences += texts
+            parts += _shortened(texts)
+    for what in ("splits", "features"):
+        hashes = {other.result.benchmark[f"{what}_sha256"] for other in same_dataset}
+        parts.append(f"{what} {mine.benchmark[f'{what}_sha256'][:8]}" if len(hashes) > 1 else "")
+    text = ", ".join(part for part in parts if part)
+    return f"{mine.method} ({text})" if text else mine.method, " ".join(differences)
+
+
+def _shortened(texts: list[str]) -> list[str]:
+    if len(texts) <= _MAX_KEYS:
+        return texts
+    return [*texts[:_FIRST_KEYS], f"{len(texts) - _FIRST_KEYS} more"]
+
+
+def _differing(settings: Sequence[Settings]) -> list[list[str]]:
+    """Keys whose values differ; keys that partition the settings in the same way form one list."""
+    together: dict[tuple[int, ...], list[str]] = {}
+    for key in dict.fromkeys(key for one in settings for key in one):
+        values = [one.get(key, _ABSENT) for one in settings]
+        pattern = tuple(values.index(value) for value in values)
+        if any(pattern):
+            together.setdefault(pattern, []).append(key)
+    return list(together.values())

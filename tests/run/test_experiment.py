@@ -15,7 +15,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import METHODS, SHORT, SHORT_FIT, SHORT_SGAL, power_cut
-from zsl_lab.data.batches.features import ClassSpace, FeatureDataModule
+from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.datasets import base as dataset_module
 from zsl_lab.data.datasets.base import DataPaths

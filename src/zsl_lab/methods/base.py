@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zsl_lab.data.batches.features import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, TrainingError
 from zsl_lab.hardware import distributed
 from zsl_lab.metrics import ZeroShotMetrics, predict

@@ -19,7 +19,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from zsl_lab.data.batches.features import PhaseDataModule
+from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, IntArray
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split, redraw, test_split, validation_split

@@ -77,7 +77,7 @@ CONFIGURATION = choices(
 
 
 def module(name: str, encoder: str, terms: Terms = CONFIGURATION) -> Any:
-    """Import a module that comes with the extra ``n3``.
+    """Import a module that comes with the extra ``images``.
 
     Raises:
         ConfigError: If it is not installed.
@@ -114,5 +114,5 @@ def _not_installed(package: str, encoder: str, terms: Terms) -> ConfigError:
     return ConfigError(
         f"{terms.encoder}{encoder}: the package {package} is not installed. Either install what "
         "text encoders need with"
-        f' pip install "zsl-lab[n3]", or {terms.uninstalled}.{terms.also}'
+        f' pip install "zsl-lab[images]", or {terms.uninstalled}.{terms.also}'
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data import splits
-from zsl_lab.data.batches.features import Batch
+from zsl_lab.data.batches.base import Batch
 from zsl_lab.data.batches.images import EVALUATION_BATCH, ImageDataModule, TaskStream, crop
 from zsl_lab.data.benchmark import ImageBenchmark
 

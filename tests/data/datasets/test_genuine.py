@@ -22,7 +22,7 @@ from zsl_lab.data.datasets.xian import XianDataset
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.errors import DataError
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 PUBLISHED = ["awa1", "awa2", "cub", "sun", "apy", "flo"]
 VALIDATION_CLASSES = {"awa1": 13, "awa2": 13, "cub": 50, "sun": 65, "apy": 5, "flo": 20}
 

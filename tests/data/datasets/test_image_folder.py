@@ -27,7 +27,7 @@ from zsl_lab.data.datasets.image_folder import ImageFolderDataset
 from zsl_lab.data.files.images import decode
 from zsl_lab.errors import ConfigError, DataError, OutputError
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 NAMES = ("ant", "bee", "cat", "dog", "eel")
 #: the colour of every picture of a class
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250))

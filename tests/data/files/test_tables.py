@@ -92,7 +92,7 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         "classes.json",
     )
     assert said == (
-        "field 'name': found nothing for class 2; expected a text for every class. Mend the table, "
+        "field 'name': found nothing for class 2; expected a text for every class. Correct the table, "
         "or give another."
     )
 
@@ -147,13 +147,13 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         (
             "class,a,split\nant,1,unsen\n",
             "line 2, column 'split': found 'unsen' for 'ant'; expected seen, validation, unseen "
-            "or nothing. Did you mean unseen? Mend the cell, or leave it empty, and the seed "
+            "or nothing. Did you mean unseen? Correct the cell, or leave it empty, and the seed "
             "decides.",
         ),
         (
             "class,a,pretrained\nant,1,true\n",
             "line 2, column 'pretrained': found 'true' for 'ant'; expected yes, no or nothing."
-            " Mend the cell (yes: the backbone was trained on this class), or take the column out.",
+            " Correct the cell (yes: the backbone was trained on this class), or take the column out.",
         ),
         (
             "class;a\nant;1\n",

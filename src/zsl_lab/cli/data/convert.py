@@ -44,20 +44,22 @@ def main(arguments: Sequence[str]) -> int:
 
     # SciPy and h5py take a while to import
     from zsl_lab.data.files import benchmark_file as hdf5
-    from zsl_lab.data.files import mat_files
+    from zsl_lab.data.files import benchmark_mat
 
     _check_places(source, target, options.features, overwrite=options.overwrite)
-    if options.features is not None and not mat_files.is_feature_file(options.features):
+    if options.features is not None and not benchmark_mat.is_feature_file(options.features):
         raise ConfigError(
             f"--features {options.features}: expected a feature file's name without .mat and "
             "without folders, such as res101."
         )
-    content = mat_files.read(source, options.features) if source.is_dir() else hdf5.read(source)
+    content = benchmark_mat.read(source, options.features) if source.is_dir() else hdf5.read(source)
     if hdf5.is_hdf5(target):
         hdf5.write(content, target, elsewhere="name another TARGET")
         written = [target]
     else:
-        written = mat_files.write(content, target, options.features, overwrite=options.overwrite)
+        written = benchmark_mat.write(
+            content, target, options.features, overwrite=options.overwrite
+        )
     _tell(content, written)
     return 0
 

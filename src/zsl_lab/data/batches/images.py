@@ -10,14 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.features import (
-    WHOLE,
-    Batch,
-    BatchSize,
-    ClassSpace,
-    PhaseDataModule,
-    Shard,
-)
+from zsl_lab.data.batches.base import WHOLE, Batch, BatchSize, ClassSpace, PhaseDataModule, Shard
 from zsl_lab.data.benchmark import ImageArray, ImageBenchmark, IntArray
 from zsl_lab.data.splits import Split
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zsl_lab.data.batches.features import FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.scaling import Normalization
 from zsl_lab.data.splits import Split

@@ -10,16 +10,14 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, ImageView
-from zsl_lab.data.datasets.xian import read_split, split_parts, split_sources, validation_classes
+from zsl_lab.data.files.benchmark_mat import Splits, read_splits
 from zsl_lab.data.files.descriptions import format_fields, read_descriptions
 from zsl_lab.data.files.images import cached_images, find_pictures, hash_files
 from zsl_lab.data.files.labels import check_files, read_labels
@@ -128,7 +126,7 @@ class ImageFolderDataset(DatasetConfig):
         except DataError as error:
             split = "" if self.split_file is None else ", dataset.split_file, dataset.image_order"
             raise DataError(
-                f"{error} Mend the file, or use others: set paths.data_dir (environment variable "
+                f"{error} Correct the file, or use others: set paths.data_dir (environment variable "
                 "ZSL_LAB_DATA), dataset.folder, dataset.images, dataset.labels, "
                 f"dataset.descriptions{split}."
             ) from error
@@ -170,7 +168,7 @@ class ImageFolderDataset(DatasetConfig):
         if "image_order" in at:
             order = _read_order(at["image_order"], files, labels, at["labels"])
             files, labels = [files[i] for i in order], labels[order]
-        published = read_split(at["split_file"]) if "split_file" in at else None
+        published = read_splits(at["split_file"]) if "split_file" in at else None
         parts = (
             self._own_parts(labels, names, at["labels"])
             if published is None
@@ -203,7 +201,7 @@ class ImageFolderDataset(DatasetConfig):
                     "labels": (str(at["labels"]), "class_id"),
                     "class names": (str(at["descriptions"]), "name"),
                     "descriptions": (str(at["descriptions"]), "description"),
-                    **({} if published is None else split_sources(at["split_file"])),
+                    **({} if published is None else published.sources),
                 },
             ),
             **parts,
@@ -211,15 +209,15 @@ class ImageFolderDataset(DatasetConfig):
         validation = (
             self._own_validation(benchmark)
             if published is None
-            else validation_classes(benchmark, published, at["split_file"])
+            else published.validation_classes(labels, names)
         )
         return replace(benchmark, validation_classes=validation)
 
     def _published_parts(
-        self, split: dict[str, npt.NDArray[Any]], at: dict[str, Path], count: int
+        self, split: Splits, at: dict[str, Path], count: int
     ) -> dict[str, IntArray]:
-        """Who plays which part where a split file says it."""
-        parts = split_parts(split, at["split_file"])
+        """The samples of each part, from the split file."""
+        parts = split.test_parts()
         total = sum(len(part) for part in parts.values())
         if total != count:
             raise DataError(
@@ -231,7 +229,7 @@ class ImageFolderDataset(DatasetConfig):
     def _own_parts(
         self, labels: IntArray, names: tuple[str, ...], labels_file: Path
     ) -> dict[str, IntArray]:
-        """Who plays which part where ``unseen_classes`` says who is unseen."""
+        """The samples of each part, from ``unseen_classes``."""
         assert self.unseen_classes is not None
         unseen = _class_ids("unseen_classes", self.unseen_classes, names)
         empty = np.setdiff1d(unseen, labels)

@@ -119,7 +119,7 @@ def decode(path: Path, side: int) -> ImageArray:
     except ImportError as error:
         raise ConfigError(
             "Reading images needs Pillow, which is not installed. Install it: pip install "
-            '"zsl-lab[n3]".'
+            '"zsl-lab[images]".'
         ) from error
     try:
         with Image.open(path) as image:

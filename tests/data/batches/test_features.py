@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.batches.base import EVALUATION_BATCH, Batch, _Batches
-from zsl_lab.data.batches.features import FeatureDataModule, TrainStream
+from zsl_lab.data.batches.base import EVALUATION_BATCH, Batch
+from zsl_lab.data.batches.features import FeatureDataModule, TrainStream, _Batches
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler

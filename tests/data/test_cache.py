@@ -211,12 +211,15 @@ n = 37_322
 labels = np.arange(n) % 50
 features = np.ones((n, 2048), dtype=np.float32)
 index = np.arange(n)
-parts = index[(labels < 40) & (index % 7 > 0)], index[(labels < 40) & (index % 7 == 0)], index[labels >= 40]
+seen = labels < 40
+parts = index[seen & (index % 7 > 0)], index[seen & (index % 7 == 0)], index[~seen]
 names = tuple(map(str, range(50)))
 semantics = np.ones((50, 85), dtype=np.float32)
 trainval, test_seen, test_unseen = parts
-fields = dict(labels=labels, class_names=names, trainval=trainval, test_seen=test_seen, test_unseen=test_unseen)
-store.save(FeatureBenchmark(name="awa2", features=features, semantics=semantics, **fields), Path(sys.argv[1]))
+split = dict(trainval=trainval, test_seen=test_seen, test_unseen=test_unseen)
+fields = dict(labels=labels, class_names=names, semantics=semantics, **split)
+benchmark = FeatureBenchmark(name="awa2", features=features, **fields)
+store.save(benchmark, Path(sys.argv[1]))
 """
 
 # the peak of this process alone: getrusage also counts the process that started it

@@ -1,4 +1,4 @@
-"""BERT and encoders like it: what they say, when they cannot be had, and that nothing else changes."""
+"""BERT and similar encoders: token states, errors, and no side effects."""
 
 from __future__ import annotations
 

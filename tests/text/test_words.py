@@ -128,7 +128,8 @@ def test_glove_knows_that_a_tulip_is_more_like_a_rose_than_like_a_train() -> Non
 def test_a_text_without_a_word_that_glove_knows_is_named() -> None:
     with pytest.raises(
         DataError,
-        match=r"'xqzzyk, qqzx!' has no word that GloVe knows; expected at least one\. Either correct",
+        match=r"'xqzzyk, qqzx!' has no word that GloVe knows; expected at least one\. Either "
+        r"correct",
     ):
         encode(GLOVE, ["flower", "xqzzyk, qqzx!"], None, [])
 
@@ -180,7 +181,8 @@ def test_an_encoder_speaks_of_what_its_user_can_choose(monkeypatch: pytest.Monke
     options = choices("--text-encoder ", "--text-model ", "--max-tokens ", "give", also=" Or go.")
     with pytest.warns(
         UserWarning,
-        match=r"Either shorten them, or give a higher --max-tokens, as far as the encoder allows\.$",
+        match=r"Either shorten them, or give a higher --max-tokens, as far as the encoder "
+        r"allows\.$",
     ):
         encode(TFIDF.model_copy(update={"max_tokens": 2}), SEEN, None, SEEN, options)
     with pytest.warns(

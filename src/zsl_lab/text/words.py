@@ -19,7 +19,7 @@ MAX_VOCABULARY = 2048
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case; a hyphen or an apostrophe separates words as a space does."""
+    """The words of a text in lower case; hyphens and apostrophes separate words."""
     return re.findall(r"[^\W_]+", text.lower())
 
 

@@ -1,4 +1,4 @@
-"""``convert``: what other repositories read, one HDF5 file, and back, with equal numbers of the same types."""
+"""``convert``: .mat files, one HDF5 file, and back, with equal numbers of the same types."""
 
 from __future__ import annotations
 
@@ -479,5 +479,8 @@ def test_several_kinds_of_semantics_without_att_have_to_be_chosen_from(
 
 
 def test_converting_waits_for_no_torch() -> None:
-    script = "import sys, zsl_lab.cli.data.convert, zsl_lab.data.files.benchmark_mat; sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys, zsl_lab.cli.data.convert, zsl_lab.data.files.benchmark_mat; "
+        "sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Downloads from a real HTTP server on this machine that serves, truncates, stalls, redirects and corrupts."""
+"""Downloads from a local HTTP server that truncates, stalls, redirects and corrupts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class Request(BaseHTTPRequestHandler):
     def answer(
         self, status: int, body: bytes = b"", length: int | None = None, **headers: str
     ) -> None:
-        """Headers as ``Content_Range="..."``; a length of its own may promise more than the body holds."""
+        """Headers as ``Content_Range="..."``; ``length`` may announce more than the body holds."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -514,7 +515,7 @@ def test_redirections_that_lead_nowhere_are_refused(
 
 def test_endless_redirections_are_refused(server: Server, part: Path) -> None:
     for i in range(20):
-        server.serve(lambda request, i=i: request.answer(302, Location=f"/{i + 1}"), f"/{i}")  # type: ignore[misc]
+        server.serve(partial(Request.answer, status=302, Location=f"/{i + 1}"), f"/{i}")
     with pytest.raises(TransferError, match="more than 10 times"):
         fetch(server.at("/0"), part)
     assert len(server.asked) == 11

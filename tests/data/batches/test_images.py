@@ -21,7 +21,7 @@ PER_CLASS = (6, 90, 6, 30, 6, 6, 160)
 
 
 def pixel(row: int, y: int, x: int) -> int:
-    """What a picture of :func:`benchmark` shows at a place, so that a crop tells where it was cut."""
+    """Pixel values that depend on the place, so that a crop tells where it was cut."""
     return (row * 31 + y * 16 + x) % 256
 
 

@@ -41,7 +41,7 @@ def published(request: pytest.FixtureRequest) -> str:
 
 
 def stand_in_labels(folder: Path, seen: int, unseen: int, validation: int) -> npt.NDArray[np.int64]:
-    """Labels that fit the split file: its features are not here, but who is unseen, or held out for tuning, is known."""
+    """Labels that fit the split file, whose own features and labels are not here."""
     file = folder / (
         "sent_splits.mat" if (folder / "sent_splits.mat").is_file() else "att_splits.mat"
     )

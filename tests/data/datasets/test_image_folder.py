@@ -1,4 +1,4 @@
-"""A folder of pictures with labels and texts: what is read from it, its cache, and what is said of one that is wrong."""
+"""A folder of images with labels and texts: reading, the cache, and errors."""
 
 from __future__ import annotations
 
@@ -581,7 +581,8 @@ def test_a_split_that_tests_what_it_trains_on_is_refused(
     write_mat(paths.data_dir / "att_splits.mat", splits)
     with pytest.raises(
         DataError,
-        match=r"att_splits\.mat: fields 'trainval_loc' and 'test_seen_loc': found 1 samples in both",
+        match=r"att_splits\.mat: fields 'trainval_loc' and 'test_seen_loc': found 1 samples in "
+        r"both",
     ):
         published().load_images(paths)
 

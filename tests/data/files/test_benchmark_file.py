@@ -1,4 +1,4 @@
-"""Our HDF5 layout: what is written comes back, what is documented is enough to make one, what is wrong is named."""
+"""The HDF5 layout: round trips, files made by its documentation, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data convert``: a benchmark between the .mat files of other repositories and one HDF5 file."""
+"""``python -m zsl_lab.data convert``: a benchmark between .mat files and one HDF5 file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ _DESCRIPTION = """\
 Writes a benchmark in another form; the numbers and their types stay as they are.
 
 SOURCE  a folder with att_splits.mat and a feature file, or an HDF5 file
-TARGET  FILE.h5, or a folder that gets <features>.mat, att_splits.mat and, for the semantics `sent`, sent_splits.mat
+TARGET  FILE.h5, or a folder for <features>.mat, att_splits.mat and, with sentence embeddings,
+        sent_splits.mat
 """
 _EPILOG = f"""\
 examples:
-  {_PROG} DIR/FLO flo.h5                          layout: python -c "import zsl_lab.data.files.benchmark_file as h; print(h.__doc__)"
-  {_PROG} DIR/FLO flo.h5 --features resnet50      features of DIR/FLO/resnet50.mat
+  {_PROG} DIR/FLO flo.h5
+  {_PROG} DIR/FLO flo.h5 --features resnet50   features of DIR/FLO/resnet50.mat
   {_PROG} flo.h5 DIR/FLO                          back
-  {_PROG} my.h5 sealed.h5                         made by other programs: checked, with a SHA-256 from now on
+  {_PROG} my.h5 sealed.h5         of other programs: checked, a SHA-256 added
+
+The layout of the HDF5 file: python -m pydoc zsl_lab.data.files.benchmark_file
 """
 
 
@@ -134,4 +137,8 @@ def _command(path: Path) -> str:
         dataset = f"dataset={published[folder.name]}"
     else:
         dataset = f"dataset=awa2 {quoted('dataset.name', folder.name)} dataset.counts=null"
-    return f"python -m zsl_lab {dataset} {quoted('dataset.features', path.stem)} {quoted('paths.data_dir', str(folder.parent))}"
+    features, data_dir = path.stem, str(folder.parent)
+    return (
+        f"python -m zsl_lab {dataset} {quoted('dataset.features', features)} "
+        f"{quoted('paths.data_dir', data_dir)}"
+    )

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data info``: what a dataset's files hold, read and checked as a run would."""
+"""``python -m zsl_lab.data info``: the contents of a dataset, read and checked as in a run."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     Tuning = tuple[IntArray, IntArray, str]
 
 PROG = "python -m zsl_lab.data info"
-DESCRIPTION = (
-    "What the files of a dataset hold, read and checked as a run would; nothing is written."
-)
+DESCRIPTION = "The contents of a dataset's files, read and checked as in a run; nothing is written."
 EXAMPLES = f"""\
 examples:
   {PROG} flo --data-dir DIR                                 DIR/FLO/res101.mat and att_splits.mat
@@ -194,7 +192,7 @@ def _show_file(path: Path, keys: Mapping[str, str]) -> None:
 
 
 def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
-    """A benchmark in .mat files; what the split file says where the features are missing."""
+    """A benchmark in .mat files; only the split file where the features are missing."""
     from zsl_lab.data.datasets.base import DataPaths
     from zsl_lab.data.files.benchmark_mat import read_splits
     from zsl_lab.data.public.sources import split_version
@@ -259,7 +257,7 @@ def _published_tuning(splits: Splits) -> Tuning | None:
 
 
 def _versions(name: str, paths: Sequence[Path]) -> dict[Path, str]:
-    """What the hashes of files of a public benchmark say."""
+    """The versions of a public benchmark's files, by their hashes."""
     source = PUBLIC.get(name)
     known = (
         {}

@@ -236,7 +236,8 @@ class PhaseDataModule(pl.LightningDataModule):
         stream = None
         if self._stream is not None:
             assert self.trainer is not None
-            stream = self._stream.state_after(int(self.trainer.lightning_module.step))  # type: ignore[arg-type]
+            step: Any = self.trainer.lightning_module.step
+            stream = self._stream.state_after(int(step))
         return {"benchmark": self._name, "classes": classes, "stream": stream}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

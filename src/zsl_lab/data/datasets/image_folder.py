@@ -1,4 +1,6 @@
-"""A folder of pictures, a table of labels and a text for each class, with a published split or classes of one's own choice.
+"""A folder of images, a table of labels and a text for each class.
+
+The split is published, or given by a list of unseen classes.
 
 ``<data_dir>/<folder>/`` holds ``images/``, ``labels.csv`` and ``descriptions.json`` (the names are
 keys). The pictures are decoded once, into a cache; labels and texts are read anew each time.
@@ -113,7 +115,7 @@ class ImageFolderDataset(DatasetConfig):
         return (*at.values(), *find_pictures(at["images"]))
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
-        """Read labels, texts and split; map the pictures from the cache, where they are put the first time.
+        """Read labels, texts and split; the decoded images are a memory map of the cache.
 
         Raises:
             DataError: If a file is missing, damaged or inconsistent.
@@ -126,7 +128,8 @@ class ImageFolderDataset(DatasetConfig):
         except DataError as error:
             split = "" if self.split_file is None else ", dataset.split_file, dataset.image_order"
             raise DataError(
-                f"{error} Correct the file, or use others: set paths.data_dir (environment variable "
+                f"{error} Correct the file, or use others: set paths.data_dir (environment "
+                "variable "
                 "ZSL_LAB_DATA), dataset.folder, dataset.images, dataset.labels, "
                 f"dataset.descriptions{split}."
             ) from error
@@ -154,7 +157,7 @@ class ImageFolderDataset(DatasetConfig):
         }
 
     def _locate(self, data_dir: Path) -> dict[str, Path]:
-        """Where the file or folder of each key is that is not null."""
+        """The file or folder of each key that is not null."""
         at = self._places(data_dir)
         for key, path in at.items():
             if not (path.is_dir() if key == "images" else path.is_file()):
@@ -270,7 +273,7 @@ class ImageFolderDataset(DatasetConfig):
         return classes
 
     def _missing(self, key: str, path: Path, data_dir: Path) -> DataError:
-        """Say which file is missing, where it was looked for and which keys change that."""
+        """Name the missing file and the keys that choose another one."""
         what = "folder" if key == "images" else "file"
         text = [
             f"{path}: no such {what}; expected the {key.replace('_', ' ')} of dataset "
@@ -296,7 +299,7 @@ class ImageFolderDataset(DatasetConfig):
 
 
 def _read_order(path: Path, files: list[str], labels: IntArray, labels_file: Path) -> IntArray:
-    """For each sample of the split file, which line of the labels it is; the folders that ``image_files`` names don't count."""
+    """For each sample of the split file its row in the labels, matched by the file's last name."""
     order = read_mat(path, ["image_files"], ["labels"])
     if order["image_files"].dtype.kind != "U":
         raise DataError(
@@ -328,7 +331,10 @@ def _read_order(path: Path, files: list[str], labels: IntArray, labels_file: Pat
             about = f"{len(theirs)} labels"
             if theirs.shape == lines.shape:
                 first = int(np.argmax(theirs != labels[lines] + 1))
-                about = f"class {theirs[first]} for {listed[first]}, which is of class {labels[lines[first]] + 1} in {labels_file}"
+                about = (
+                    f"class {theirs[first]} for {listed[first]}, which is of class "
+                    f"{labels[lines[first]] + 1} in {labels_file}"
+                )
             raise DataError(
                 f"{path}: field 'labels': found {about}; expected the same label in both for each "
                 f"of the {len(lines)} images."

@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 class PublishedCounts(BaseModel):
-    """What the benchmark's paper states, to notice files that are something else.
+    """The published counts, to recognise files of another version.
 
     Attributes:
         samples: N.
@@ -228,8 +228,8 @@ class XianDataset(FeatureDatasetConfig):
             raise DataError(
                 f"{splits.path}: field 'att': found semantics of {benchmark.num_classes} classes; "
                 f"expected {benchmark.num_classes - len(absent)}, those that have samples in "
-                f"{features_file} (class {absent[0] + 1}, '{benchmark.class_names[absent[0]]}', has "
-                "none)."
+                f"{features_file} (class {absent[0] + 1}, "
+                f"'{benchmark.class_names[absent[0]]}', has none)."
             )
         return benchmark
 

@@ -79,9 +79,10 @@ Array = npt.NDArray[Any]
 
 FORMAT = "zsl_lab benchmark"
 FORMAT_VERSION = 2
-#: what a user can do about a file that cannot be used
+#: what users can do about a file that cannot be used
 REMEDY = (
-    "Correct the file (the documentation of zsl_lab.data.files.benchmark_file describes the layout), "
+    "Correct the file (the documentation of zsl_lab.data.files.benchmark_file describes the "
+    "layout), "
     "or recreate it: `python -m zsl_lab.data convert` makes"
     " one of .mat files, `python -m zsl_lab.data extract` of images."
 )
@@ -108,7 +109,7 @@ _PROVENANCE = ("origin", "splits_sha256", "features_sha256", "splits_version")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BenchmarkFile:
-    """What a file holds; numbers keep the types they were published in.
+    """The content of a file; numbers keep the types they were published in.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
@@ -161,7 +162,7 @@ class BenchmarkFile:
     def benchmark(
         self, kind: str, name: str | None = None, provenance: Provenance | None = None
     ) -> FeatureBenchmark:
-        """What a run takes of it: float32, one kind of semantics, the validation classes.
+        """The benchmark for training: float32 and one kind of semantics.
 
         Args:
             kind: Of the semantics.
@@ -199,10 +200,10 @@ class BenchmarkFile:
         )
 
     def check(self) -> None:
-        """See whether everything fits together.
+        """Check that all fields are consistent.
 
         Raises:
-            DataError: It doesn't; the text names the source, the field, what was found and
+            DataError: They are not; the text names the source, the field, what was found and
                 expected.
         """
         for kind, table in self.semantics.items():
@@ -287,7 +288,7 @@ def default_names(num_classes: int) -> tuple[str, ...]:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a name says that the file is HDF5."""
+    """Whether the suffix is that of an HDF5 file."""
     return path.suffix.lower() in (".h5", ".hdf5")
 
 
@@ -326,11 +327,11 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
 
 
 def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFile:
-    """Read a file that :func:`write` wrote, or that somebody made by the documented layout.
+    """Read a file in the documented layout, written by :func:`write` or otherwise.
 
     Args:
         path: The file.
-        lean: Only what training takes: features as float32, without a second copy of them, and
+        lean: Only what training needs: features as float32, without a second copy of them, and
             neither ``files`` nor ``descriptions``. That numbers are finite and splits consistent is
             left to :meth:`BenchmarkFile.benchmark`.
         remedy: What the user can do about a file that cannot be used.
@@ -343,7 +344,7 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
         with _opened(path) as file:
             content = _read(_Reader(path, file), lean=lean)
         if not sealed:
-            # splits are known by hash, and here nothing vouches for the name
+            # without a hash the name of the splits cannot be verified
             content = replace(
                 content, provenance=replace(content.provenance, splits_version="unknown")
             )
@@ -355,7 +356,9 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
 
 
 class _Output(io.FileIO):
-    """A file that keeps a failed write to itself: HDF5, told of a full disk, crashes the process when it exits.
+    """A file that does not raise where writing fails.
+
+    HDF5 crashes the process at its exit after a failed write, such as one on a full disk.
 
     Attributes:
         failure: The first error; nothing is written after it.
@@ -428,13 +431,13 @@ def _check_text(content: BenchmarkFile, name: str, text: str) -> None:
 
 
 def _seal(path: Path, version: int) -> bytes:
-    """What the user block of an undamaged file with this content says."""
+    """The user block of an undamaged file with this content."""
     line = f"{FORMAT}, format {version}, sha256 {sha256_file(path, _USER_BLOCK)}\n"
     return line.encode().ljust(_USER_BLOCK, b"\0")
 
 
 def _verify(path: Path) -> bool:
-    """See whether a file is undamaged, as far as it says what it should be; False where it says nothing."""
+    """Check a file against the hash in its user block; False where it has none."""
     try:
         with path.open("rb") as file:
             head = file.read(_USER_BLOCK)
@@ -549,7 +552,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Fields of an open file, taken for somebody else's: nothing in it is followed, and everything is looked at first."""
+    """Fields of an open, untrusted file: links are not followed, and every field is checked."""
 
     path: Path
     file: Any

@@ -58,7 +58,10 @@ class ClassTable:
 
 
 def read_class_table(path: Path) -> ClassTable:
-    """Read a CSV file with a header, or JSON as of N3 (``{name: text}``, or a list of ``{"name", "description"}``).
+    """Read a table of classes.
+
+    Args:
+        path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``.
 
     Raises:
         DataError: The file is missing or unreadable, names are missing or repeated, a value is no
@@ -79,7 +82,7 @@ def read_class_table(path: Path) -> ClassTable:
             raise DataError(
                 f"{path}: line {line}: found {len(row)} cell{'' if len(row) == 1 else 's'}; "
                 f"expected {len(header)}, one for each column of"
-                " the first line. Correct the line (a text with commas stands in double quotes), or "
+                " the first line. Correct the line (double quotes enclose a text with commas), or "
                 "take it out."
             )
         for name, cell in zip(header, row, strict=True):
@@ -144,7 +147,7 @@ def _text(path: Path) -> str:
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Where each row begins, and its cells without the spaces around them; rows without any content are left out."""
+    """Line number and stripped cells of each row; empty rows are left out."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     line = 1
     try:
@@ -155,7 +158,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}: line {line}: cannot be read as a row of a table ({error}). Correct its quotes "
+            f"{path}: line {line}: cannot be read as a row of a table ({error}). Correct its "
+            "quotes "
             "(a quote inside a quoted text is written"
             ' twice: ""), or take the line out.'
         ) from error
@@ -277,7 +281,8 @@ def _parts(path: Path, cells: list[tuple[int, str]], names: Sequence[str]) -> tu
             hint = f"Did you mean {near[0]}? " if near else ""
             raise DataError(
                 f"{path}: line {line}, column 'split': found {_shown(cell)} for '{name}'; expected "
-                f"{_listed(_PARTS)}. {hint}Correct the cell, or leave it empty, and the seed decides."
+                f"{_listed(_PARTS)}. {hint}Correct the cell, or leave it empty, and the seed "
+                "decides."
             )
         found.append(part)
     return tuple(found)

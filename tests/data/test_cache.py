@@ -178,7 +178,7 @@ def test_a_failed_write_keeps_the_old_file(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from zsl_lab.data import store
+from zsl_lab.data import cache as store
 from zsl_lab.errors import OutputError
 benchmark = store.load(Path(sys.argv[1]))
 for limit in (0, 100, 1000, 4096, 7000):
@@ -205,7 +205,7 @@ WRITE_AWA2 = """
 import sys
 import numpy as np
 from pathlib import Path
-from zsl_lab.data import store
+from zsl_lab.data import cache as store
 from zsl_lab.data.benchmark import FeatureBenchmark
 n = 37_322
 labels = np.arange(n) % 50
@@ -226,7 +226,7 @@ store.save(benchmark, Path(sys.argv[1]))
 READ_AWA2 = """
 import sys
 from pathlib import Path
-from zsl_lab.data import store
+from zsl_lab.data import cache as store
 benchmark = store.load(Path(sys.argv[1]))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(benchmark.features.nbytes, 1024 * int(status["VmHWM"].split()[0]))

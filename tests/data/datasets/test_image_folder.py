@@ -265,7 +265,7 @@ def test_without_pillow_the_extra_is_named(
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r'pip install "zsl-lab\[n3\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "zsl-lab\[images\]"'):
         own().load_images(paths)
     assert nothing_stored(paths)
 

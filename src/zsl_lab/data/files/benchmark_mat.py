@@ -67,7 +67,7 @@ class Splits:
     @property
     def num_classes(self) -> int:
         """C; needs the field ``att``."""
-        return matrix(self.fields["att"], self.path, "att").shape[1]
+        return int(matrix(self.fields["att"], self.path, "att").shape[1])
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -193,7 +193,9 @@ def assemble(
         labels=integers(samples["labels"], file, "labels") - 1,
         class_names=splits.class_names,
         semantics=semantics,
-        **splits.test_parts(),
+        trainval=splits.parts["trainval"],
+        test_seen=splits.parts["test_seen"],
+        test_unseen=splits.parts["test_unseen"],
         train=splits.parts.get("train"),
         val=splits.parts.get("val"),
         files=_texts(samples, "image_files"),
@@ -229,7 +231,7 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
     splits = read_splits(splits_file, ["att"], ["original_att", _NAMES])
     _warn_of_strangers(splits_file, _SPLIT_FIELDS)
     kept = {features_file.stem: samples, _SPLITS: splits.fields}
-    semantics = {
+    semantics: dict[str, Array] = {
         kind: splits.semantics(kind) for kind in ("att", "original_att") if kind in splits.fields
     }
     if sentences_file.is_file():

@@ -16,8 +16,8 @@ from zsl_lab.files.hashing import sha256_arrays
 
 MAKE = (
     "Make one, `python -m zsl_lab.data extract` of images or `python -m zsl_lab.data convert` of "
-    ".mat files, and name it with dataset.path=FILE.h5; or choose another dataset (dataset=digits "
-    "is embedded)."
+    ".mat files, and name it with dataset.path=FILE.h5; or choose another dataset "
+    "(`python -m zsl_lab.data list` shows them)."
 )
 
 

@@ -19,6 +19,7 @@ from zsl_lab.methods.base import ZeroShotMethod
 
 pytest_plugins = (
     "tests.helpers.benchmark_files",
+    "tests.helpers.http_server",
     "tests.helpers.runs",
     "tests.helpers.tiny_bert",
 )

@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from torch import Tensor
 
-from zsl_lab.data.batches.features import Batch, PhaseDataModule
+from zsl_lab.data.batches.base import Batch, PhaseDataModule
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods import catalogue

@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_module
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.extraction.backbones import BaseNetwork
 from zsl_lab.methods.n3.adapted_network import build_base_network
 from zsl_lab.methods.n3.method import N3, N3Config

@@ -16,7 +16,7 @@ import zsl_lab
 from tests.conftest import REPOSITORY, Command, composed
 from tests.contract.conftest import EXAMPLES, Overrides, ShortRun
 from zsl_lab import keys
-from zsl_lab.data.batches.features import Batch
+from zsl_lab.data.batches.base import Batch
 from zsl_lab.errors import ConfigError, TrainingError
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod

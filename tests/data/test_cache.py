@@ -178,7 +178,7 @@ def test_a_failed_write_keeps_the_old_file(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from zsl_lab.data import store
+from zsl_lab.data import cache as store
 from zsl_lab.errors import OutputError
 benchmark = store.load(Path(sys.argv[1]))
 for limit in (0, 100, 1000, 4096, 7000):
@@ -205,25 +205,28 @@ WRITE_AWA2 = """
 import sys
 import numpy as np
 from pathlib import Path
-from zsl_lab.data import store
+from zsl_lab.data import cache as store
 from zsl_lab.data.benchmark import FeatureBenchmark
 n = 37_322
 labels = np.arange(n) % 50
 features = np.ones((n, 2048), dtype=np.float32)
 index = np.arange(n)
-parts = index[(labels < 40) & (index % 7 > 0)], index[(labels < 40) & (index % 7 == 0)], index[labels >= 40]
+seen = labels < 40
+parts = index[seen & (index % 7 > 0)], index[seen & (index % 7 == 0)], index[~seen]
 names = tuple(map(str, range(50)))
 semantics = np.ones((50, 85), dtype=np.float32)
 trainval, test_seen, test_unseen = parts
-fields = dict(labels=labels, class_names=names, trainval=trainval, test_seen=test_seen, test_unseen=test_unseen)
-store.save(FeatureBenchmark(name="awa2", features=features, semantics=semantics, **fields), Path(sys.argv[1]))
+split = dict(trainval=trainval, test_seen=test_seen, test_unseen=test_unseen)
+fields = dict(labels=labels, class_names=names, semantics=semantics, **split)
+benchmark = FeatureBenchmark(name="awa2", features=features, **fields)
+store.save(benchmark, Path(sys.argv[1]))
 """
 
 # the peak of this process alone: getrusage also counts the process that started it
 READ_AWA2 = """
 import sys
 from pathlib import Path
-from zsl_lab.data import store
+from zsl_lab.data import cache as store
 benchmark = store.load(Path(sys.argv[1]))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(benchmark.features.nbytes, 1024 * int(status["VmHWM"].split()[0]))

@@ -60,7 +60,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def write_mat() -> WriteMat:
-    """Writes fields (MATLAB orientation; object arrays are cell arrays of strings) as either version."""
+    """Writes fields as either version; object arrays are cell arrays of strings."""
 
     def write(path: Path, fields: Mapping[str, Any], version: str = "5") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def paths(tmp_path: Path) -> DataPaths:
 
 @pytest.fixture
 def splits() -> Fields:
-    """Fields of a split file: 5 classes of 4 samples, in class order; classes 1-4 are seen, class 5 is not.
+    """Fields of a split file: 5 classes of 4 samples, in class order; class 5 is unseen.
 
     Class 4 is the validation class, and ``train_loc`` and ``val_loc`` contain test_seen images as
     the published ones do.

@@ -32,7 +32,7 @@ LIMIT = 12
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as transformers saves it: two layers of width 8 with random weights, 15 word pieces, 12 positions."""
+    """A model folder: two layers of width 8 with random weights, 15 word pieces, 12 positions."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers", reason="needs the extra n3")
     folder = tmp_path_factory.mktemp("tiny_bert")

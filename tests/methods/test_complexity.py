@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from tests.conftest import SHORT
-from zsl_lab.data.batches.features import ClassSpace
+from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.methods.complexity import complexity
 from zsl_lab.run.config import parse
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import zsl_lab
 from tests.conftest import OF_FEATURES, SHORT_FIT, Command, composed
-from zsl_lab.data.batches.features import ClassSpace
+from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.datasets.base import DataPaths
@@ -706,7 +706,7 @@ def test_keys_that_do_not_suit_a_method_of_features_are_named(
 def extracted(tmp_path_factory: pytest.TempPathFactory, no_figures: None) -> Path:
     """A run on features that a network with weights in a file gives, which its checkpoint says; the weights were moved since."""
     models: Any = pytest.importorskip(
-        "torchvision.models", reason='needs torchvision: pip install "zsl-lab[n3]"'
+        "torchvision.models", reason='needs torchvision: pip install "zsl-lab[images]"'
     )
     folder = tmp_path_factory.mktemp("extracted")
     torch.manual_seed(0)
@@ -932,7 +932,7 @@ def test_torchvisions_own_network_loads_the_export_and_gives_the_same_logits(
     name: str, options: dict[str, bool], adapt: str
 ) -> None:
     models: Any = pytest.importorskip(
-        "torchvision.models", reason='needs torchvision: pip install "zsl-lab[n3]"'
+        "torchvision.models", reason='needs torchvision: pip install "zsl-lab[images]"'
     )
     model = n3(name, f"method.adapt={adapt}")
     theirs = models.get_model(name, num_classes=3, **options).eval()

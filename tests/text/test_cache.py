@@ -131,7 +131,8 @@ from pathlib import Path
 from zsl_lab.text import TextConfig, encode
 config = TextConfig(encoder="bert", model=sys.argv[1], max_tokens=12)
 encode(config, sys.argv[3:], Path(sys.argv[2]), [])
-print([name for name in ("torch", "transformers", "sklearn", "pyarrow", "tokenizers") if name in sys.modules])
+names = ("torch", "transformers", "sklearn", "pyarrow", "tokenizers")
+print([name for name in names if name in sys.modules])
 """
 
 

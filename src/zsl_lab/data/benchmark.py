@@ -1,9 +1,8 @@
-"""The benchmark in memory: samples, labels, what is known of the classes, and which sample plays which part.
+"""The benchmark in memory: samples, labels, class descriptions, and the parts of the split.
 
-Nothing here knows a file or a method. Readers build a :class:`FeatureBenchmark` (vectors in,
-vectors for the classes) or an
-:class:`ImageBenchmark` (pictures in, texts for the classes); every array is validated once, on
-construction, so that whoever holds one may trust it.
+Readers build a :class:`FeatureBenchmark` (feature vectors, and a vector for each class) or an
+:class:`ImageBenchmark` (images, and a text for each class). Every array is validated on
+construction, so code that receives a benchmark need not check it.
 """
 
 from __future__ import annotations
@@ -48,7 +47,9 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Benchmark:
-    """Labelled samples of seen and unseen classes, validated; its subclasses say what a sample and a class are.
+    """Validated, labelled samples of seen and unseen classes.
+
+    Subclasses add the samples themselves and what describes the classes.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
@@ -108,7 +109,7 @@ class Benchmark:
         validation_classes: IntArray | None,
         provenance: Provenance,
     ) -> B:
-        """The same samples and classes with other parts to play."""
+        """The same samples and classes with another split."""
         return replace(
             self,
             trainval=trainval,
@@ -175,11 +176,11 @@ class FeatureBenchmark(Benchmark):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageBenchmark(Benchmark):
-    """A benchmark of pictures; a text describes each class.
+    """A benchmark of images; a text describes each class.
 
     Attributes:
-        images: uint8 ``[N, height, width, channels]``, 1 or 3 channels; may be mapped from a file,
-            so read rows, not all of it.
+        images: uint8 ``[N, height, width, channels]``, 1 or 3 channels; may be a memory map
+            of a file, so read rows, not the whole array.
         descriptions: ``C`` texts; row ``c`` describes class id ``c``. None is empty.
     """
 

@@ -1,4 +1,7 @@
-"""The cache: benchmarks as HDF5 files in the layout of :mod:`zsl_lab.data.files.benchmark_file`, each with the one kind of semantics that was chosen."""
+"""The cache: benchmarks as HDF5 files (:mod:`zsl_lab.data.files.benchmark_file`).
+
+A file holds one kind of semantics, the one that was chosen.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +62,8 @@ def cached(
     """The benchmark from the cache where it is there and intact; otherwise build it and store it.
 
     Args:
-        name: Start of the cache file's name, for people who look into the folder.
-        key: All that the benchmark depends on: hashes of its sources, choices made in reading them.
+        name: Start of the cache file's name, which makes the folder readable.
+        key: All that the benchmark depends on: hashes of its sources and the keys of the dataset.
         build: Makes the benchmark from its sources.
         cache_dir: The cache's folder.
 

@@ -1,4 +1,4 @@
-"""How the numbers of a benchmark were made of images and texts, so that new images and texts can be treated alike."""
+"""How a benchmark's features and semantics were computed, to compute those of new data."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ATTRIBUTES, TEXT = "att", "text"
 
 
 class ImageRecipe(BaseModel):
-    """From a picture to a feature vector.
+    """From an image to a feature vector.
 
     Attributes:
         backbone: The network whose last features were averaged over the image.
         weights: ``imagenet`` (torchvision downloads them), or the name of the file of its state
             dict, without a folder.
-        weights_sha256: Of that file, whoever brought it.
-        resize: Side of the square that a picture is scaled and cut to.
+        weights_sha256: SHA-256 of that file.
+        resize: Side of the square that an image is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.
     """
 
@@ -38,9 +38,9 @@ class TextRecipe(BaseModel):
     """From a class's text to its semantics: the mean of its tokens' states.
 
     Attributes:
-        encoder: As ``method.text.encoder`` of N3 has it.
-        model: Likewise ``method.text.model``.
-        max_tokens: Likewise.
+        encoder: The name of the text encoder.
+        model: A folder or a name on the hub; None takes the encoder's own.
+        max_tokens: Texts are truncated to so many tokens.
         fitted_on: The texts that the encoder took its statistics from; empty for an encoder without
             any.
     """
@@ -54,7 +54,7 @@ class TextRecipe(BaseModel):
 
 
 class Recipe(BaseModel):
-    """How a benchmark's features and semantics were made; what is None was not made by this project.
+    """How features and semantics were computed; None where this package did not compute them.
 
     Attributes:
         images: Of the features.
@@ -69,7 +69,7 @@ class Recipe(BaseModel):
     attributes: list[str] = []
 
     def of(self, kind: str, columns: int) -> Recipe:
-        """What of it is true of one kind of semantics, where a file has several.
+        """The recipe of one kind of semantics, where a file has several.
 
         Args:
             kind: The kind.

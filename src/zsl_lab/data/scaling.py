@@ -1,4 +1,4 @@
-"""Scaling of features and class semantics; every statistic comes from the rows it is fitted on, and only those."""
+"""Scaling of features and class semantics, with statistics of the fitted rows only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
 
-#: squared distance of two rows, as a share of their squared lengths, up to which only rounding
-#: parts them
+#: rows are equal up to this squared distance, relative to their squared lengths
 _SAME = 1e-12
 
 Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
@@ -21,7 +20,7 @@ Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scal
 
 @dataclass(frozen=True)
 class Scaler:
-    """An affine map per dimension, and for some kinds a square root or a division of each row by its norm.
+    """An affine map per dimension; some kinds add a square root or normalise each row.
 
     Attributes:
         kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``minmax_sqrt`` (the square roots of
@@ -103,7 +102,7 @@ class Scaler:
 
 
 def twins(rows: FloatArray) -> tuple[int, int] | None:
-    """The first two of ``rows`` ``[C, Q]`` that are the same but for rounding; None where all differ."""
+    """Indices of the first two equal rows of ``[C, Q]``, up to rounding; None where all differ."""
     exact = rows.astype(np.float64)
     squares = (exact**2).sum(1)
     lengths = squares[:, None] + squares

@@ -1,4 +1,4 @@
-"""Which samples are trained on and which are evaluated: the test phase, the validation phase, redrawn class splits.
+"""Splits into training and evaluation samples: test phase, validation phase, random splits.
 
 The validation phase is drawn from ``trainval`` alone: no index of ``test_seen`` or ``test_unseen``
 appears in it.
@@ -29,7 +29,7 @@ class Split:
         eval_seen: 0-based indices of held-out samples of the seen classes, int64.
         eval_unseen: 0-based indices of the samples of the unseen classes, int64.
         seen_classes: Sorted ids of the classes that train.
-        unseen_classes: Sorted ids of the classes that play unseen in this phase.
+        unseen_classes: Sorted ids of the classes that act as unseen in this phase.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Split:
 
 
 def test_split(benchmark: Benchmark) -> Split:
-    """The final phase: train on all of ``trainval``, evaluate on ``test_seen`` and ``test_unseen``."""
+    """The final phase: train on ``trainval``, evaluate on ``test_seen`` and ``test_unseen``."""
     return Split(
         name="test",
         train=benchmark.trainval,
@@ -53,9 +53,9 @@ def test_split(benchmark: Benchmark) -> Split:
 
 
 def validation_split(benchmark: Benchmark, seed: int) -> Split:
-    """The tuning phase: some seen classes play unseen, and a fifth of the other classes' samples is held out.
+    """The tuning phase: some seen classes act as unseen, a fifth of the others is held out.
 
-    The classes that play unseen are the benchmark's own validation classes. Where it names none,
+    The classes that act as unseen are the benchmark's own validation classes. Where it names none,
     they are drawn by the seed: the same share of the seen classes as the unseen classes are of all,
     rounded, at least 1, leaving at least 2.
 
@@ -105,7 +105,7 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
 
 
 def redraw(benchmark: B, seed: int) -> B:
-    """The same benchmark with other classes unseen: as many as in the proposed split, drawn by the seed.
+    """The same benchmark with as many unseen classes, drawn by the seed.
 
     Of each seen class the share of samples that ``test_seen`` has of the proposed split's seen
     samples is held out, rounded, at least one; a class with a single sample keeps it for training.
@@ -166,7 +166,9 @@ def published_validation_classes(
     train_field: tuple[str, str],
     val_field: tuple[str, str],
 ) -> IntArray | None:
-    """The classes of the published ``val``, looking at training samples only: the fields contain the images of ``test_seen``.
+    """The classes of the published ``val``.
+
+    Only training samples count: the published fields contain images of ``test_seen``.
 
     Args:
         labels: Class ids of all samples, int64 ``[N]``.
@@ -178,7 +180,7 @@ def published_validation_classes(
         val_field: Likewise of ``val``.
 
     Returns:
-        Sorted class ids; None, with a warning, where the two don't tell classes apart.
+        Sorted class ids; None, with a warning, where the two share a class or ``val`` has none.
     """
     classes = np.unique(labels[np.intersect1d(val, trainval)])
     common = np.intersect1d(classes, labels[np.intersect1d(train, trainval)])

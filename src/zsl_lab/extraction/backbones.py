@@ -335,7 +335,7 @@ def _torchvision_models(name: str, terms: Terms) -> Any:
         raise ConfigError(
             f"{terms.network}{name}: this network comes from torchvision, which cannot be imported "
             f"({error}). "
-            f'Install it with: pip install "zsl-lab[n3]"{otherwise}.'
+            f'Install it with: pip install "zsl-lab[images]"{otherwise}.'
         ) from error
 
 

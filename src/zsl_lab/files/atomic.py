@@ -1,4 +1,4 @@
-"""Writing files so that whoever reads them finds the old content or the new, and never half of it."""
+"""Atomic writes: a reader finds a file's old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Content = bytes | Callable[[IO[bytes]], object]
 
 
 def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
-    """Write a file through a temporary one beside it, which takes its place once all of it is on the disk.
+    """Write a temporary file and rename it once all of it is on the disk.
 
     Args:
         path: The file; its folder is made where it is missing.
@@ -28,8 +28,8 @@ def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
 
     Raises:
         OutputError: If the folder cannot be written or the disk is full. Then, as after any other
-            error of ``content``, a file that stood at ``path`` before is untouched and the
-            temporary one is gone.
+            error of ``content``, an earlier file at ``path`` is unchanged and the temporary
+            one is removed.
     """
     path = Path(path)
     atomic_write_all({path: content})
@@ -37,11 +37,10 @@ def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
 
 
 def atomic_write_all(contents: Mapping[Path, Content]) -> None:
-    """Write files that belong together as :func:`atomic_write` does; none takes its place before all are on the disk.
+    """Write several temporary files and rename them once all are on the disk.
 
-    They take their places one after the other, and there is no way back: where one cannot (its
-    place is a folder, say), those before it have theirs, and it and those after it are as they
-    were.
+    The renames are not undone: where one fails (its target is a folder, say), the files before it
+    are replaced, and it and those after it are unchanged.
 
     Raises:
         OutputError: As :func:`atomic_write` does.

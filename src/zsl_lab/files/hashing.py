@@ -1,4 +1,4 @@
-"""Hashes of files and arrays: SHA-256 identifies a benchmark in a result and is what a cache is keyed by."""
+"""Hashes of files and arrays, which identify benchmarks in results and in the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sha256_file(path: Path, start: int = 0) -> str:
 
 
 def md5_file(path: Path) -> str:
-    """The MD5 of a file's bytes, in hexadecimal: what published files are commonly known by; it proves nothing.
+    """The MD5 of a file's bytes, in hexadecimal, to recognise published files; not for security.
 
     Raises:
         DataError: If the file cannot be read.
@@ -57,7 +57,7 @@ def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
 
 
 def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
-    """The SHA-256 of arrays' types, shapes and values, in hexadecimal; a C-contiguous array is not copied."""
+    """The SHA-256 of arrays' types, shapes and values; C-contiguous arrays are not copied."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())

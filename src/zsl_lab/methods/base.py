@@ -17,7 +17,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from zsl_lab.data.batches.features import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.module import MethodModule, class_tensors

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.hardware import distributed
 from zsl_lab.metrics import ZeroShotMetrics, predict

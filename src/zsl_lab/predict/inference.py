@@ -20,7 +20,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from zsl_lab.data.batches.features import EVALUATION_BATCH, ClassSpace
+from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.batches.images import EVALUATION_BATCH as IMAGE_BATCH
 from zsl_lab.data.batches.images import crop
 from zsl_lab.data.benchmark import FloatArray, ImageArray

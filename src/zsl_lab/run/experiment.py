@@ -19,7 +19,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from zsl_lab.data.batches.features import PhaseDataModule
+from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, IntArray
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split, redraw, test_split, validation_split
@@ -41,8 +41,8 @@ from zsl_lab.hardware.trainer import (
     processor,
 )
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.methods.module import Check
 from zsl_lab.methods.complexity import complexity
+from zsl_lab.methods.module import Check
 from zsl_lab.result import RESULT_FILE, Result, git_commit, versions
 from zsl_lab.run import checkpoints
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint

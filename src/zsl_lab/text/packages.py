@@ -1,4 +1,4 @@
-"""What the text encoders need beside the base installation: modules, files that packages bring, and what identifies them."""
+"""Optional packages of the text encoders: modules, model files, and hashes of these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODEL_FILES = (".json", ".txt", ".model", ".safetensors", ".bin", ".npy", ".par
 
 @dataclass(frozen=True)
 class Terms:
-    """What messages call a user's choices, and what there is to choose.
+    """Words of error messages, which depend on where the user chooses the encoder.
 
     Attributes:
         encoder: What stands before an encoder's name (``"method.text.encoder="``, ``"--text-encoder
@@ -77,7 +77,7 @@ CONFIGURATION = choices(
 
 
 def module(name: str, encoder: str, terms: Terms = CONFIGURATION) -> Any:
-    """Import a module that comes with the extra ``n3``.
+    """Import a module that comes with the extra ``images``.
 
     Raises:
         ConfigError: If it is not installed.
@@ -114,5 +114,5 @@ def _not_installed(package: str, encoder: str, terms: Terms) -> ConfigError:
     return ConfigError(
         f"{terms.encoder}{encoder}: the package {package} is not installed. Either install what "
         "text encoders need with"
-        f' pip install "zsl-lab[n3]", or {terms.uninstalled}.{terms.also}'
+        f' pip install "zsl-lab[images]", or {terms.uninstalled}.{terms.also}'
     )

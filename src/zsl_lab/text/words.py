@@ -19,7 +19,7 @@ MAX_VOCABULARY = 2048
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case; a hyphen or an apostrophe separates words as a space does."""
+    """The words of a text in lower case; hyphens and apostrophes separate words."""
     return re.findall(r"[^\W_]+", text.lower())
 
 
@@ -54,7 +54,7 @@ def load_glove(
         if not known:
             raise DataError(
                 f"The description '{shortened(text)}' has no word that GloVe knows; expected at "
-                f"least one. Either mend this description, or {terms.another} (bert, minilm or "
+                f"least one. Either correct this description, or {terms.another} (bert, minilm or "
                 f"tfidf).{terms.also}"
             )
         return EncodedText(np.array(vectors[known[:max_tokens]], dtype=np.float32), len(known))
@@ -113,7 +113,7 @@ def encode_tfidf(
         warnings.warn(
             f"{len(strangers)} of {len(texts)} descriptions have no word that occurs in those of "
             "the seen classes, and cannot be told apart: "
-            f"'{', '.join(map(shortened, strangers))}'. Either mend them, or {terms.another} "
+            f"'{', '.join(map(shortened, strangers))}'. Either correct them, or {terms.another} "
             "(minilm or bert).",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""``convert``: what other repositories read, one HDF5 file, and back, with equal numbers of the same types."""
+"""``convert``: .mat files, one HDF5 file, and back, with equal numbers of the same types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.own import OwnDataset
 from zsl_lab.data.datasets.xian import XianDataset
 from zsl_lab.data.files import benchmark_file as hdf5
-from zsl_lab.data.files import mat_files
+from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.recipe import Recipe
 
 KEYS = {"normalize": "standard", "normalize_semantics": "l2", "split": "proposed", "split_seed": 0}
@@ -150,7 +150,7 @@ def test_sentences_in_another_order_are_put_into_that_of_the_attributes(
     }
     scipy.io.savemat(cub / "sent_splits.mat", turned)
     with pytest.warns(UserWarning, match=r"its classes are put into the order of att_splits\.mat"):
-        found = mat_files.read(cub)
+        found = benchmark_mat.read(cub)
     np.testing.assert_array_equal(found.semantics["sent"], published["att"].T)
 
 
@@ -292,9 +292,9 @@ def test_what_mat_files_cannot_hold_is_named_and_the_rest_put_in_their_form(tmp_
         recipe=Recipe(attributes=["a", "b", "c"]),
     )
     with pytest.warns(UserWarning, match=r"no place for descriptions, recipe: left out\."):
-        written = mat_files.write(b, tmp_path)
+        written = benchmark_mat.write(b, tmp_path)
     assert [path.name for path in written] == ["res101.mat", "att_splits.mat"]
-    found = mat_files.read(tmp_path)
+    found = benchmark_mat.read(tmp_path)
     assert found.class_names == b.class_names
     assert found.files == b.files
     assert found.features.dtype == np.float32
@@ -318,7 +318,7 @@ def test_sample_numbers_beyond_16_bits_take_32(tmp_path: Path) -> None:
         semantics={"att": np.ones((4, 1))},
         **index,
     )
-    mat_files.write(b, tmp_path)
+    benchmark_mat.write(b, tmp_path)
     assert {
         name: scipy.io.loadmat(tmp_path / "att_splits.mat")[name].dtype
         for name in ("trainval_loc", "test_unseen_loc")
@@ -326,13 +326,13 @@ def test_sample_numbers_beyond_16_bits_take_32(tmp_path: Path) -> None:
         "trainval_loc": np.uint32,
         "test_unseen_loc": np.uint32,
     }
-    np.testing.assert_array_equal(mat_files.read(tmp_path).test_unseen, index["test_unseen"])
+    np.testing.assert_array_equal(benchmark_mat.read(tmp_path).test_unseen, index["test_unseen"])
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "att_splits", "..", "a\0b", ""])
 def test_a_file_does_not_say_where_to_write(tmp_path: Path, name: str) -> None:
     target = tmp_path / "in" / "folder"
-    written = mat_files.write(content(mat={name: {"features": "float32"}}), target)
+    written = benchmark_mat.write(content(mat={name: {"features": "float32"}}), target)
     assert written == [target / "res101.mat", target / "att_splits.mat"]
 
 
@@ -460,7 +460,7 @@ def test_what_a_variable_of_such_a_file_cannot_hold_is_a_sentence(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     convert(toy, tmp_path / "b.h5")
-    monkeypatch.setattr(mat_files, "_LIMIT", 900)
+    monkeypatch.setattr(benchmark_mat, "_LIMIT", 900)
     assert convert(tmp_path / "b.h5", tmp_path / "back") == 1
     assert (
         "b.h5: field 'features' of res101.mat: found 0.0 GiB; expected less than 2 GiB"
@@ -479,5 +479,8 @@ def test_several_kinds_of_semantics_without_att_have_to_be_chosen_from(
 
 
 def test_converting_waits_for_no_torch() -> None:
-    script = "import sys, zsl_lab.cli.data.convert, zsl_lab.data.files.mat_files; sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys, zsl_lab.cli.data.convert, zsl_lab.data.files.benchmark_mat; "
+        "sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -31,7 +31,7 @@ from zsl_lab.extraction.features import embed_texts, extract_features, load_back
 from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
 from zsl_lab.text import TextConfig, encode
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[n3]"')
+pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
 
 TERMS = Terms("--backbone ", "--weights ", extract.BACKBONES, "", "")
 CLASSES = """\

@@ -13,8 +13,9 @@ from tests.helpers.benchmark_files import Fields, MakeDataset, WriteMat
 from zsl_lab.cli.data import info, listing
 from zsl_lab.cli.data.main import main
 from zsl_lab.data.public.sources import PUBLIC, choices, settings
+from zsl_lab.data.summary import ClassExample
 
-CONF = Path(__file__).parents[2] / "conf" / "dataset"
+CONF = Path(__file__).parents[3] / "conf" / "dataset"
 COUNTS = {
     "samples": 20,
     "classes": 5,
@@ -284,16 +285,13 @@ def test_embedded_datasets_need_no_file(tmp_path: Path, capsys: pytest.CaptureFi
     ), "attributes without"
 
 
-def test_only_what_is_above_zero_is_called_highest(capsys: pytest.CaptureFixture[str]) -> None:
-    info._show_highest(
-        [("ant", "seen"), ("bee", "unseen")],
-        np.array([[-1.0, 0.5, 0.0, 2.0], [-1.0, -0.5, 0.0, -2.0]]),
-        "att",
-    )
-    assert (
-        capsys.readouterr().out
-        == "  ant  seen   att[3] 2  att[1] 0.5\n  bee  unseen none above 0\n"
-    )
+def test_classes_without_semantics_above_zero_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    examples = [ClassExample("ant", "seen", ((3, 2.0), (1, 0.5))), ClassExample("bee", "unseen")]
+    info._show_classes(examples, "att")
+    out = capsys.readouterr().out
+    assert "  ant  seen   att[3] 2  att[1] 0.5\n  bee  unseen none above 0\n" in out
 
 
 def test_a_file_of_ones_own_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from zsl_lab.data.batches.features import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.errors import ConfigError
 from zsl_lab.keys import Place
 from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, ZeroShotMethod

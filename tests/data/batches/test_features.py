@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.batches.features import (
-    EVALUATION_BATCH,
-    Batch,
-    FeatureDataModule,
-    TrainStream,
-    _Batches,
-)
+from zsl_lab.data.batches.base import EVALUATION_BATCH, Batch
+from zsl_lab.data.batches.features import FeatureDataModule, TrainStream, _Batches
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
@@ -148,7 +143,7 @@ def test_classes_of_the_same_semantics_are_named_with_what_helps() -> None:
     benchmark = four("twins", [[1, 2], [3, 3], [1, 2], [4, 5]])
     with pytest.warns(
         UserWarning,
-        match=r"^twins: .* 'a' and 'c', .*Give one of them other semantics .*, or make one class "
-        r"of the two\.$",
+        match=r"^twins: .* 'a' and 'c', .*Give one of them other semantics .*, or merge the two "
+        r"classes\.$",
     ):
         FeatureDataModule(benchmark, final_split(benchmark), "none", "standard")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data import splits
-from zsl_lab.data.batches.features import Batch
+from zsl_lab.data.batches.base import Batch
 from zsl_lab.data.batches.images import EVALUATION_BATCH, ImageDataModule, TaskStream, crop
 from zsl_lab.data.benchmark import ImageBenchmark
 
@@ -21,7 +21,7 @@ PER_CLASS = (6, 90, 6, 30, 6, 6, 160)
 
 
 def pixel(row: int, y: int, x: int) -> int:
-    """What a picture of :func:`benchmark` shows at a place, so that a crop tells where it was cut."""
+    """Pixel values that depend on the place, so that a crop tells where it was cut."""
     return (row * 31 + y * 16 + x) % 256
 
 

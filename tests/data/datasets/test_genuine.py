@@ -22,7 +22,7 @@ from zsl_lab.data.datasets.xian import XianDataset
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.errors import DataError
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 PUBLISHED = ["awa1", "awa2", "cub", "sun", "apy", "flo"]
 VALIDATION_CLASSES = {"awa1": 13, "awa2": 13, "cub": 50, "sun": 65, "apy": 5, "flo": 20}
 
@@ -41,7 +41,7 @@ def published(request: pytest.FixtureRequest) -> str:
 
 
 def stand_in_labels(folder: Path, seen: int, unseen: int, validation: int) -> npt.NDArray[np.int64]:
-    """Labels that fit the split file: its features are not here, but who is unseen, or held out for tuning, is known."""
+    """Labels that fit the split file, whose own features and labels are not here."""
     file = folder / (
         "sent_splits.mat" if (folder / "sent_splits.mat").is_file() else "att_splits.mat"
     )

@@ -1,4 +1,4 @@
-"""A folder of pictures with labels and texts: what is read from it, its cache, and what is said of one that is wrong."""
+"""A folder of images with labels and texts: reading, the cache, and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zsl_lab.data.datasets.image_folder import ImageFolderDataset
 from zsl_lab.data.files.images import decode
 from zsl_lab.errors import ConfigError, DataError, OutputError
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 NAMES = ("ant", "bee", "cat", "dog", "eel")
 #: the colour of every picture of a class
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250))
@@ -265,7 +265,7 @@ def test_without_pillow_the_extra_is_named(
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r'pip install "zsl-lab\[n3\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "zsl-lab\[images\]"'):
         own().load_images(paths)
     assert nothing_stored(paths)
 
@@ -581,7 +581,8 @@ def test_a_split_that_tests_what_it_trains_on_is_refused(
     write_mat(paths.data_dir / "att_splits.mat", splits)
     with pytest.raises(
         DataError,
-        match=r"att_splits\.mat: fields 'trainval_loc' and 'test_seen_loc': found 1 samples in both",
+        match=r"att_splits\.mat: fields 'trainval_loc' and 'test_seen_loc': found 1 samples in "
+        r"both",
     ):
         published().load_images(paths)
 

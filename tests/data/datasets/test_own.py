@@ -158,12 +158,12 @@ def test_semantics_are_chosen_by_name(tmp_path: Path) -> None:
         ("folder", r"folder: a folder; expected a benchmark in an HDF5 file\. If you"),
         (
             "text.h5",
-            r"text\.h5: found a damaged file or another format .*Mend the file .*or make it anew",
+            r"text\.h5: found a damaged file or another format .*Correct the file .*or recreate it",
         ),
         (
             "nan.h5",
-            r"nan\.h5: field 'features': found nan in row 0, column 1.*Mend the file .*or make it "
-            r"anew",
+            r"nan\.h5: field 'features': found nan in row 0, column 1.*Correct the file .*or "
+            r"recreate it",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Published files: orientation, order of classes, validation classes, cache; every bad input is a clear error."""
+"""Published files: orientation, order of classes, validation classes, cache, and errors."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_what_a_table_does_not_have_is_none(tmp_path: Path) -> None:
 
 
 def test_as_spreadsheets_write_it_it_is_the_same_table(tmp_path: Path) -> None:
-    """A mark at the start, carriage returns, spaces around cells, rows of commas after the last one."""
+    """A byte order mark, carriage returns, spaces around cells, rows of commas at the end."""
     spreadsheet = "\ufeff" + FULL.replace(",4,", " , 4,").replace("\n", "\r\n") + ",,,,,\r\n\r\n"
     expected, found = table(tmp_path, FULL), table(tmp_path, spreadsheet)
     assert found.names == expected.names
@@ -92,7 +92,8 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         "classes.json",
     )
     assert said == (
-        "field 'name': found nothing for class 2; expected a text for every class. Mend the table, "
+        "field 'name': found nothing for class 2; expected a text for every class. Correct the "
+        "table, "
         "or give another."
     )
 
@@ -147,13 +148,14 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         (
             "class,a,split\nant,1,unsen\n",
             "line 2, column 'split': found 'unsen' for 'ant'; expected seen, validation, unseen "
-            "or nothing. Did you mean unseen? Mend the cell, or leave it empty, and the seed "
+            "or nothing. Did you mean unseen? Correct the cell, or leave it empty, and the seed "
             "decides.",
         ),
         (
             "class,a,pretrained\nant,1,true\n",
             "line 2, column 'pretrained': found 'true' for 'ant'; expected yes, no or nothing."
-            " Mend the cell (yes: the backbone was trained on this class), or take the column out.",
+            " Correct the cell (yes: the backbone was trained on this class), or take the column "
+            "out.",
         ),
         (
             "class;a\nant;1\n",

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods.aspn import ASPN

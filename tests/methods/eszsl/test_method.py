@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from tests.conftest import SHORT_FIT
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError

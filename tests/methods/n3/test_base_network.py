@@ -24,7 +24,7 @@ FEATURES = {"resnet18": 512, "squeezenet1_1": 512, "googlenet": 1024}
 
 @pytest.fixture(scope="module")
 def models() -> Any:
-    pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[n3]"')
+    pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
     from importlib import import_module
 
     return import_module("torchvision.models")
@@ -577,7 +577,7 @@ def test_a_network_nobody_knows_is_refused() -> None:
 def test_without_torchvision_both_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     found = message(ConfigError, "resnet18", "imagenet")
-    assert 'pip install "zsl-lab[n3]"' in found
+    assert 'pip install "zsl-lab[images]"' in found
     assert "method.base.name=small_cnn" in found
     assert small_cnn(channels=1).feature_dim == 256
 

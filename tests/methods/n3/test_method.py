@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from tests.conftest import SHORT_FIT
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError
@@ -438,7 +438,7 @@ MEMORY = """
 import json, resource, sys, torch
 import numpy as np
 import zsl_lab
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
 from zsl_lab.methods.n3.method import N3Config

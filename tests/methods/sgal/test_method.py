@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.mmvae import MMVAE
 from zsl_lab.methods.module import Check
 from zsl_lab.methods.sgal import SGAL

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from zsl_lab.data.batches.features import ClassSpace
+from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.vzsl import VZSL
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood

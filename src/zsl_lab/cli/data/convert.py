@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data convert``: a benchmark between the .mat files of other repositories and one HDF5 file."""
+"""``python -m zsl_lab.data convert``: a benchmark between .mat files and one HDF5 file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ _DESCRIPTION = """\
 Writes a benchmark in another form; the numbers and their types stay as they are.
 
 SOURCE  a folder with att_splits.mat and a feature file, or an HDF5 file
-TARGET  FILE.h5, or a folder that gets <features>.mat, att_splits.mat and, for the semantics `sent`, sent_splits.mat
+TARGET  FILE.h5, or a folder for <features>.mat, att_splits.mat and, with sentence embeddings,
+        sent_splits.mat
 """
 _EPILOG = f"""\
 examples:
-  {_PROG} DIR/FLO flo.h5                          layout: python -c "import zsl_lab.data.files.benchmark_file as h; print(h.__doc__)"
-  {_PROG} DIR/FLO flo.h5 --features resnet50      features of DIR/FLO/resnet50.mat
+  {_PROG} DIR/FLO flo.h5
+  {_PROG} DIR/FLO flo.h5 --features resnet50   features of DIR/FLO/resnet50.mat
   {_PROG} flo.h5 DIR/FLO                          back
-  {_PROG} my.h5 sealed.h5                         made by other programs: checked, with a SHA-256 from now on
+  {_PROG} my.h5 sealed.h5         of other programs: checked, a SHA-256 added
+
+The layout of the HDF5 file: python -m pydoc zsl_lab.data.files.benchmark_file
 """
 
 
@@ -44,20 +47,22 @@ def main(arguments: Sequence[str]) -> int:
 
     # SciPy and h5py take a while to import
     from zsl_lab.data.files import benchmark_file as hdf5
-    from zsl_lab.data.files import mat_files
+    from zsl_lab.data.files import benchmark_mat
 
     _check_places(source, target, options.features, overwrite=options.overwrite)
-    if options.features is not None and not mat_files.is_feature_file(options.features):
+    if options.features is not None and not benchmark_mat.is_feature_file(options.features):
         raise ConfigError(
             f"--features {options.features}: expected a feature file's name without .mat and "
             "without folders, such as res101."
         )
-    content = mat_files.read(source, options.features) if source.is_dir() else hdf5.read(source)
+    content = benchmark_mat.read(source, options.features) if source.is_dir() else hdf5.read(source)
     if hdf5.is_hdf5(target):
         hdf5.write(content, target, elsewhere="name another TARGET")
         written = [target]
     else:
-        written = mat_files.write(content, target, options.features, overwrite=options.overwrite)
+        written = benchmark_mat.write(
+            content, target, options.features, overwrite=options.overwrite
+        )
     _tell(content, written)
     return 0
 
@@ -132,4 +137,8 @@ def _command(path: Path) -> str:
         dataset = f"dataset={published[folder.name]}"
     else:
         dataset = f"dataset=awa2 {quoted('dataset.name', folder.name)} dataset.counts=null"
-    return f"python -m zsl_lab {dataset} {quoted('dataset.features', path.stem)} {quoted('paths.data_dir', str(folder.parent))}"
+    features, data_dir = path.stem, str(folder.parent)
+    return (
+        f"python -m zsl_lab {dataset} {quoted('dataset.features', features)} "
+        f"{quoted('paths.data_dir', data_dir)}"
+    )

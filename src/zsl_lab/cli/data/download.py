@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data download``: fetch an archive, take the wanted files out of it, check them."""
+"""``python -m zsl_lab.data download``: fetch an archive, extract a benchmark, check its files."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from zsl_lab.files.hashing import md5_file
 
 PROG = "python -m zsl_lab.data download"
 DESCRIPTION = """\
-Fetch a benchmark from where it is published, take its files out of the archive, check them and show what they hold.
+Download the archive of a benchmark, extract its files, check them and show their contents.
 
-An interrupted download goes on with the same command. Files that are here and intact are left alone. Several benchmarks are in
-one archive: with --keep-archive it stays in the data folder, and the next of them is taken from there."""
+The same command resumes an interrupted download. Intact files are kept. Several benchmarks share
+one archive: with --keep-archive it stays in the data folder for the next of them."""
 EXAMPLES = f"""\
 examples:
   {PROG} awa2 --data-dir DIR                   DIR/AWA2/res101.mat and att_splits.mat
@@ -140,12 +140,12 @@ def download(
         urls: Where the archive is, in order; None takes the known places.
         keep_archive: Whether the archive stays in the data folder.
         overwrite: Whether intact files are replaced too.
-        patience: How long to bear with a server.
+        patience: Timeout and retries.
 
     Raises:
         DataError: No source gave an intact archive with the wanted files; nothing that was here has
             changed.
-        OutputError: The disk is full, the folder cannot be written, or another download is at it.
+        OutputError: The disk is full, the folder cannot be written, or another download uses it.
     """
     with _locked(data_dir, source.archive):
         folder = data_dir / source.folder
@@ -178,8 +178,8 @@ def download(
                 _unpack(source, part, folder, intact)
             except transfer.TransferError as error:
                 failures.append(f"{url}: {error}.")
-            # what has arrived is whole and useless
             except DataError as error:
+                # complete, but not a usable archive
                 transfer.discard(part)
                 failures.append(f"{url}: {error}")
             else:
@@ -199,7 +199,7 @@ def _fetch(url: str, part: Path, patience: transfer.Patience) -> None:
 
 
 def _unpack(source: Source, archive: Path, folder: Path, intact: list[str]) -> None:
-    """Take what is not intact out of an archive, and say what it is."""
+    """Extract the files that are not intact, and name their versions."""
     ends = {file: f"{source.folder}/{file}" for file in (*source.wanted, *source.extra)}
     found = zip_archive.find(
         archive, [ends[file] for file in source.wanted], [ends[file] for file in source.extra]
@@ -235,7 +235,7 @@ def _is_intact(path: Path) -> bool:
 
 
 def _part(archive: Archive, data_dir: Path, url: str) -> Path:
-    """Where the bytes of one address are collected: another server may have another version."""
+    """The part of one address: another server may have another version of the file."""
     return data_dir / f"{archive.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
 
 
@@ -254,7 +254,7 @@ def _put_away(part: Path, kept: Path | None) -> None:
 
 
 def _sweep(folder: Path, files: Sequence[str]) -> None:
-    """Remove what a download left that was killed while it wrote; the lock says that no other one is writing."""
+    """Remove temporary files of a killed download; the lock excludes that one is still writing."""
     for file in files:
         for left in folder.glob(f".{file}.*.tmp"):
             with suppress(OSError):
@@ -295,8 +295,8 @@ def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            # otherwise it stays: another download may have opened it, and would hold a lock that a
-            # third one does not see
+            # only then: another download may have opened the lock file, and removing it would
+            # hide that lock from a third one
             if made and list(data_dir.iterdir()) == [place]:
                 place.unlink()
         lock.release()
@@ -307,7 +307,7 @@ def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
 
 @contextmanager
 def _meter() -> Iterator[transfer.Progress]:
-    """Shows how far a download is: a bar in a terminal, a line every few seconds elsewhere."""
+    """Progress of a download: a bar in a terminal, otherwise a line every few seconds."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _Lines()
@@ -324,7 +324,7 @@ def _meter() -> Iterator[transfer.Progress]:
         last = [-1]
 
         def show(have: int, size: int | None) -> None:
-            # what was here before says nothing about the speed
+            # bytes of an earlier download do not count for the speed
             if last[0] < 0 or have < last[0]:
                 bar.reset(task, completed=have, total=size)
             bar.update(task, completed=have, total=size)

@@ -1,18 +1,13 @@
-"""``python -m zsl_lab.data info``: what a dataset's files hold, read and checked as a run would."""
+"""``python -m zsl_lab.data info``: the contents of a dataset, read and checked as in a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from zsl_lab.console.parsers import Parser, console
-from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.public.sources import (
     FEATURES,
     PUBLIC,
@@ -28,12 +23,21 @@ from zsl_lab.files.hashing import md5_file, sha256_file
 
 if TYPE_CHECKING:
     from zsl_lab.data.benchmark import Benchmark, IntArray
-    from zsl_lab.data.datasets.base import DatasetConfig
+    from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
+    from zsl_lab.data.datasets.xian import XianDataset
+    from zsl_lab.data.files.benchmark_mat import Splits
+    from zsl_lab.data.summary import (
+        BenchmarkSummary,
+        ClassExample,
+        ClassSizes,
+        TableSummary,
+        TuningOverlap,
+    )
+
+    Tuning = tuple[IntArray, IntArray, str]
 
 PROG = "python -m zsl_lab.data info"
-DESCRIPTION = (
-    "What the files of a dataset hold, read and checked as a run would; nothing is written."
-)
+DESCRIPTION = "The contents of a dataset's files, read and checked as in a run; nothing is written."
 EXAMPLES = f"""\
 examples:
   {PROG} flo --data-dir DIR                                 DIR/FLO/res101.mat and att_splits.mat
@@ -41,23 +45,10 @@ examples:
   {PROG} cub --data-dir DIR --semantics sent                other class semantics
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
-_SHOWN = 5
-_HIGHEST = 4
-_WHERE_FROM = "`python -m zsl_lab.data extract` makes one of images and a table of classes, `python -m zsl_lab.data convert` of .mat files"
-
-
-@dataclass(frozen=True)
-class _Tuning:
-    """The samples that the authors published for tuning.
-
-    Attributes:
-        train: 0-based sample indices; likewise ``val``.
-        place: What a message calls the place they are from.
-    """
-
-    train: IntArray
-    val: IntArray
-    place: str
+_WHERE_FROM = (
+    "`python -m zsl_lab.data extract` makes one of images and a table of classes, "
+    "`python -m zsl_lab.data convert` of .mat files"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -124,9 +115,7 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
         )
         _title(f"{benchmark.name} (dataset={name})")
         _say(f"from {benchmark.provenance.origin}")
-        _show_benchmark(benchmark, {}, ATTRIBUTES)
-        _show_tuning(benchmark, None)
-        _show_classes(benchmark, ATTRIBUTES)
+        _show_benchmark(benchmark, ATTRIBUTES)
 
 
 def _configured(name: str, keys: Mapping[str, str]) -> DatasetConfig:
@@ -189,26 +178,23 @@ def _show_file(path: Path, keys: Mapping[str, str]) -> None:
                 if isinstance(value, (str, int))
             )
             _say(f"{what} made by: {made}")
-    _show_benchmark(benchmark, {}, kind)
     others = [
         f"{other} {list(table.shape)}"
         for other, table in content.semantics.items()
         if other != kind
     ]
-    if others:
-        _say(f"other semantics: {', '.join(others)}")
     tuning = (
         None
         if content.train is None or content.val is None
-        else _Tuning(content.train, content.val, "train and val")
+        else (content.train, content.val, "train and val")
     )
-    _show_tuning(benchmark, tuning)
-    _show_classes(benchmark, kind)
+    _show_benchmark(benchmark, kind, tuning=tuning, others=others)
 
 
-def _show_xian(name: str, config: Any, data_dir: Path) -> None:
-    """A benchmark in .mat files; what the split file says where the features are missing."""
+def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
+    """A benchmark in .mat files; only the split file where the features are missing."""
     from zsl_lab.data.datasets.base import DataPaths
+    from zsl_lab.data.files.benchmark_mat import read_splits
     from zsl_lab.data.public.sources import split_version
 
     paths = DataPaths(data_dir, data_dir)
@@ -221,43 +207,30 @@ def _show_xian(name: str, config: Any, data_dir: Path) -> None:
     known = sorted({path for path in (*config.sources(paths), features_file) if path.is_file()})
     _show_files(known, _versions(name, known))
     _show_version(split_version(sha256_file(splits_file)))
-    if benchmark is None:
-        _show_split_file(name, config, folder, published, data_dir)
+    splits = read_splits(splits_file)
+    if benchmark is not None:
+        _show_benchmark(benchmark, config.semantics, published, _published_tuning(splits))
         return
-    _show_benchmark(benchmark, published, config.semantics)
-    _show_tuning(benchmark, _published_tuning(splits_file))
-    _show_classes(benchmark, config.semantics)
+    _show_splits(config, splits, paths, published)
+    _show_missing_features(name, config, folder, data_dir)
 
 
-def _show_split_file(
-    name: str, config: Any, folder: Path, published: Mapping[str, int], data_dir: Path
+def _show_splits(
+    config: XianDataset, splits: Splits, paths: DataPaths, published: Mapping[str, int]
 ) -> None:
-    from zsl_lab.data.datasets.base import DataPaths
-    from zsl_lab.data.datasets.xian import read_split, split_parts
+    from zsl_lab.data.summary import summarize_splits
 
-    path = folder / SPLITS
-    parts = split_parts(read_split(path), path)
-    names, semantics = config.read_classes(DataPaths(data_dir, data_dir))
-    found: dict[str, int | None] = {
-        "samples": sum(len(part) for part in parts.values()),
-        "classes": len(semantics),
-        "seen": None,
-        "unseen": None,
-    }
-    found = {
-        **found,
-        "semantic_dim": semantics.shape[1],
-        **{part: len(index) for part, index in parts.items()},
-    }
-    _show_counts(found, _comparable(published, config.semantics))
-    _show_range("semantics", f"{config.semantics} {list(semantics.shape)}", semantics)
-    tuning = _published_tuning(path)
-    if tuning is not None:
-        _show_leaks(parts, tuning)
-    chosen = np.linspace(0, len(names) - 1, _SHOWN).round().astype(int)
-    _say()
-    _say("some classes and their highest attributes:")
-    _show_highest([(names[i], "") for i in chosen], semantics[chosen], config.semantics)
+    names, semantics = config.read_classes(paths)
+    summary = summarize_splits(splits.test_parts(), names, semantics, _published_tuning(splits))
+    _show_counts(summary.counts, _comparable(published, config.semantics))
+    if summary.semantics is not None:
+        _show_range("semantics", summary.semantics, config.semantics)
+    if summary.tuning is not None:
+        _show_leaks(summary.tuning)
+    _show_classes(summary.examples, config.semantics)
+
+
+def _show_missing_features(name: str, config: XianDataset, folder: Path, data_dir: Path) -> None:
     _say()
     _say(
         f"Missing: {folder / config.features}.mat, with the features, and the labels that say "
@@ -275,20 +248,16 @@ def _show_split_file(
         _say(f"This gets it: {download_command(name, data_dir)}")
 
 
-def _published_tuning(path: Path) -> _Tuning | None:
-    from zsl_lab.data.datasets.xian import read_split
-
-    fields = read_split(path)
-    if "train_loc" not in fields or "val_loc" not in fields:
+def _published_tuning(splits: Splits) -> Tuning | None:
+    if "train" not in splits.parts or "val" not in splits.parts:
         return None
-    own = read_mat(path, [], ["val_loc"])
-    train, val = (fields[field].ravel().astype(np.int64) - 1 for field in ("train_loc", "val_loc"))
-    place = "train_loc and val_loc" + ("" if own else f" (of {SENTENCES}: {path.name} has none)")
-    return _Tuning(train, val, place)
+    source = Path(splits.sources["val"][0]).name
+    lent = f" (of {source}: {splits.path.name} has none)" if source != splits.path.name else ""
+    return splits.parts["train"], splits.parts["val"], f"train_loc and val_loc{lent}"
 
 
 def _versions(name: str, paths: Sequence[Path]) -> dict[Path, str]:
-    """What the hashes of files of a public benchmark say."""
+    """The versions of a public benchmark's files, by their hashes."""
     source = PUBLIC.get(name)
     known = (
         {}
@@ -302,39 +271,45 @@ def _versions(name: str, paths: Sequence[Path]) -> dict[Path, str]:
     }
 
 
-def _show_benchmark(benchmark: Benchmark, published: Mapping[str, int], kind: str = "") -> None:
-    from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
+def _show_benchmark(
+    benchmark: Benchmark,
+    kind: str,
+    published: Mapping[str, int] | None = None,
+    tuning: Tuning | None = None,
+    others: Sequence[str] = (),
+) -> None:
+    from zsl_lab.data.summary import summarize
 
-    found: dict[str, int | None] = {
-        "samples": benchmark.num_samples,
-        "classes": benchmark.num_classes,
-        "seen": len(benchmark.seen_classes),
-        "unseen": len(benchmark.unseen_classes),
-    }
-    if isinstance(benchmark, FeatureBenchmark):
-        found["semantic_dim"] = benchmark.semantics.shape[1]
-    for part in ("trainval", "test_seen", "test_unseen"):
-        found[part] = len(getattr(benchmark, part))
-    _show_counts(found, _comparable(published, kind))
-    sizes = np.bincount(benchmark.labels, minlength=benchmark.num_classes)
-    least, most = int(sizes.argmin()), int(sizes.argmax())
-    names = benchmark.class_names
-    if sizes[least] == sizes[most]:
-        _say(f"samples per class: {sizes[least]} each")
+    summary = summarize(benchmark, tuning)
+    _show_counts(summary.counts, _comparable(published or {}, kind))
+    if summary.class_sizes is not None:
+        _show_class_sizes(summary.class_sizes)
+    if summary.features is not None:
+        _show_range("features", summary.features)
+    if summary.semantics is not None:
+        _show_range("semantics", summary.semantics, kind)
+    if summary.images is not None and summary.words is not None:
+        least, most, median = summary.words
+        _say(f"images: {list(summary.images)}, every one of them could be decoded")
+        _say(f"descriptions: {least} to {most} words, median {median:g}")
+    if others:
+        _say(f"other semantics: {', '.join(others)}")
+    if summary.tuning is not None:
+        _show_leaks(summary.tuning)
+    _show_validation(summary)
+    recipe = getattr(benchmark, "recipe", None)
+    _show_classes(summary.examples, kind, recipe.attributes if recipe is not None else ())
+
+
+def _show_class_sizes(sizes: ClassSizes) -> None:
+    (smallest, least), (largest, most) = sizes.smallest, sizes.largest
+    if least == most:
+        _say(f"samples per class: {least} each")
     else:
         _say(
-            f"samples per class: {sizes[least]} ({names[least]}) to {sizes[most]} ({names[most]}), "
-            f"median {np.median(sizes):g}"
+            f"samples per class: {least} ({smallest}) to {most} ({largest}), "
+            f"median {sizes.median:g}"
         )
-    if isinstance(benchmark, FeatureBenchmark):
-        _show_range("features", str(list(benchmark.features.shape)), benchmark.features)
-        _show_range(
-            "semantics", f"{kind} {list(benchmark.semantics.shape)}".strip(), benchmark.semantics
-        )
-    elif isinstance(benchmark, ImageBenchmark):
-        words = [len(text.split()) for text in benchmark.descriptions]
-        _say(f"images: {list(benchmark.images.shape)}, every one of them could be decoded")
-        _say(f"descriptions: {min(words)} to {max(words)} words, median {np.median(words):g}")
 
 
 def _comparable(published: Mapping[str, int], kind: str) -> dict[str, int]:
@@ -343,100 +318,66 @@ def _comparable(published: Mapping[str, int], kind: str) -> dict[str, int]:
     return {name: count for name, count in published.items() if own or name != "semantic_dim"}
 
 
-def _show_range(what: str, shape: str, table: npt.NDArray[Any]) -> None:
-    """Range, mean, share of zeros, in blocks of rows: a large benchmark is not copied."""
-    low, high, total, zeros, bad = np.inf, -np.inf, 0.0, 0, 0
-    block = max(1, 2**22 // table.shape[1])
-    for start in range(0, len(table), block):
-        part = table[start : start + block]
-        low, high = min(low, float(part.min())), max(high, float(part.max()))
-        total += float(part.sum(dtype=np.float64))
-        zeros += int((part == 0).sum())
-        bad += int((~np.isfinite(part)).sum())
+def _show_range(what: str, table: TableSummary, kind: str = "") -> None:
+    bad = table.not_finite
     finite = "all finite" if bad == 0 else f"{bad:,} NOT finite"
     _say(
-        f"{what}: {shape}, from {low:.4g} to {high:.4g}, mean {total / table.size:.4g}, "
-        f"{100 * zeros / table.size:.1f}% zeros, {finite}"
+        f"{what}: {f'{kind} {list(table.shape)}'.strip()}, from {table.low:.4g} to "
+        f"{table.high:.4g}, mean {table.mean:.4g}, {100 * table.zeros:.1f}% zeros, {finite}"
     )
 
 
-def _show_tuning(benchmark: Benchmark, tuning: _Tuning | None) -> None:
-    if tuning is not None:
-        _show_leaks(
-            {part: getattr(benchmark, part) for part in ("trainval", "test_seen", "test_unseen")},
-            tuning,
-        )
-    validation = benchmark.validation_classes
-    if validation is None:
+def _show_validation(summary: BenchmarkSummary) -> None:
+    if summary.validation_classes is None:
         _say(
             "validation classes: none published; a run draws them from the seen classes "
             "(selection.validation_seed)"
         )
     else:
         _say(
-            f"validation classes: {len(validation)} of the {len(benchmark.seen_classes)} seen "
-            "ones, as published"
+            f"validation classes: {summary.validation_classes} of the {summary.counts['seen']} "
+            "seen ones, as published"
         )
 
 
-def _show_leaks(parts: Mapping[str, IntArray], tuning: _Tuning) -> None:
-    union = np.union1d(tuning.train, tuning.val)
-    counts = {
-        part: (len(np.intersect1d(index, union)), len(index)) for part, index in parts.items()
-    }
-    (seen, all_seen), (unseen, all_unseen) = counts["test_seen"], counts["test_unseen"]
-    found = f"{seen:,} of the {all_seen:,} images of test_seen and {unseen:,} of the {all_unseen:,} of test_unseen"
-    _say(f"leak check: {tuning.place} hold {found}.")
-    if seen or unseen:
+def _show_leaks(tuning: TuningOverlap) -> None:
+    inside, sizes = tuning.inside, tuning.sizes
+    _say(
+        f"leak check: {tuning.place} hold {inside['test_seen']:,} of the "
+        f"{sizes['test_seen']:,} images of test_seen and {inside['test_unseen']:,} of the "
+        f"{sizes['test_unseen']:,} of test_unseen."
+    )
+    if tuning.leaks:
         _say(
             "  Used as published they would leak test images into tuning; zsl_lab takes of them "
             "what is in trainval, and no test image."
         )
-    outside = len(union) - sum(count for count, _ in counts.values())
-    lost = counts["trainval"][1] - counts["trainval"][0]
-    if outside or lost:
+    if tuning.outside or tuning.unused:
         _say(
-            f"  {lost:,} images of trainval are in neither, and {outside:,} images of theirs in no "
-            "part of the split."
+            f"  {tuning.unused:,} images of trainval are in neither, and {tuning.outside:,} of "
+            "their images are in no part of the split."
         )
 
 
-def _show_classes(benchmark: Benchmark, kind: str = "") -> None:
-    """Some seen and some unseen classes, with what is highest in their semantics."""
-    from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
-
-    seen, unseen = benchmark.seen_classes, benchmark.unseen_classes
-    chosen = [
-        int(ids[i])
-        for ids, n in ((seen, 3), (unseen, 2))
-        for i in np.unique(np.linspace(0, len(ids) - 1, n).round().astype(int))
-    ]
-    shown = [(benchmark.class_names[i], "seen" if i in seen else "unseen") for i in chosen]
-    _say()
-    if isinstance(benchmark, FeatureBenchmark):
-        _say("some classes and their highest attributes:")
-        _show_highest(shown, benchmark.semantics[chosen], kind, benchmark.recipe.attributes)
-    elif isinstance(benchmark, ImageBenchmark):
-        _say("some classes:")
-        for (name, part), i in zip(shown, chosen, strict=True):
-            text = benchmark.descriptions[i]
-            _say(f"  {name} ({part}): {text[:100]}{'...' if len(text) > 100 else ''}")
-
-
-def _show_highest(
-    classes: Sequence[tuple[str, str]],
-    semantics: npt.NDArray[Any],
-    kind: str,
-    attributes: Sequence[str] = (),
+def _show_classes(
+    examples: Sequence[ClassExample], kind: str, attributes: Sequence[str] = ()
 ) -> None:
-    width = max(len(name) for name, _ in classes)
-    for (name, part), row in zip(classes, semantics, strict=True):
-        # of standardised semantics, zero is the average
-        highest = [i for i in np.argsort(-row, kind="stable")[:_HIGHEST] if row[i] > 0]
+    _say()
+    if any(example.text for example in examples):
+        _say("some classes:")
+        for example in examples:
+            text = example.text
+            _say(f"  {example.name} ({example.part}): {text[:100]}{'...' * (len(text) > 100)}")
+        return
+    _say("some classes and their highest attributes:")
+    width = max(len(example.name) for example in examples)
+    for example in examples:
         values = "  ".join(
-            f"{attributes[i] if attributes else f'{kind}[{i}]'} {row[i]:.3g}" for i in highest
+            f"{attributes[i] if attributes else f'{kind}[{i}]'} {value:.3g}"
+            for i, value in example.highest
         )
-        _say(f"  {name:{width}}  {f'{part:7}' if part else ''}{values or 'none above 0'}")
+        part = f"{example.part:7}" if example.part else ""
+        _say(f"  {example.name:{width}}  {part}{values or 'none above 0'}")
 
 
 def _show_files(paths: Sequence[Path], versions: Mapping[Path, str]) -> None:

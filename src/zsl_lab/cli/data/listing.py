@@ -24,7 +24,10 @@ from zsl_lab.data.public.sources import (
 from zsl_lab.errors import ConfigError
 
 PROG = "python -m zsl_lab.data list"
-DESCRIPTION = "Every dataset: its counts, what describes its classes, its terms, what of it is on the disk and how to get the rest."
+DESCRIPTION = (
+    "Every dataset: its counts, class semantics and terms, which of its files are here, and how to "
+    "get the others."
+)
 EXAMPLES = f"""\
 examples:
   {PROG}                   in `data`, or where ZSL_LAB_DATA says
@@ -83,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     found = entries(data_dir)
     screen = console()
-    # a narrow terminal breaks the table's lines, rather than the table losing words
+    # in a narrow terminal lines are wrapped, where the table would otherwise lose words
     screen.width = max(screen.width, _WIDTH)
     screen.print(
         f"data folder: {data_dir.absolute()}" + ("" if data_dir.is_dir() else " (not there yet)"),
@@ -153,7 +156,7 @@ def _state(here: Collection[str], missing: Collection[str]) -> str:
 
 
 def _other(name: str, data_dir: Path) -> Entry:
-    """The embedded ones, pictures, the user's own."""
+    """An embedded dataset, a folder of images, or the user's own file."""
     keys = settings(name)
     entry = Entry(name, None, None, None, "", "", (), (), "", NOT_STATED)
     describe = {"digits": _digits, "synthetic": _synthetic, "flowers": _flowers, "own": _own}.get(
@@ -208,7 +211,10 @@ def _flowers(keys: dict[str, Any], data_dir: Path) -> Entry:
 
 
 def _own(keys: dict[str, Any], data_dir: Path) -> Entry:
-    command = "python -m zsl_lab.data extract (of images) or convert (of .mat files) makes a FILE; dataset.path=FILE"
+    command = (
+        "python -m zsl_lab.data extract (of images) or convert (of .mat files) makes a FILE; "
+        "dataset.path=FILE"
+    )
     return Entry("own", None, None, None, "yours", "-", (), (), command, "yours")
 
 
@@ -226,7 +232,7 @@ def _table(found: Sequence[Entry]) -> Table:
 
 
 def _files(found: Sequence[Entry], columns: int) -> list[str]:
-    """What is here and what is missing, in lines of at most so many columns; no name is broken."""
+    """Present and missing files, in lines of at most ``columns`` characters; names stay whole."""
     width = max(len(entry.name) for entry in found) + 2
     lines = []
     for entry in found:

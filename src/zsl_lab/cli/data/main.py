@@ -1,6 +1,6 @@
-"""``python -m zsl_lab.data``: finds the command's module, which parses the rest and does the work.
+"""``python -m zsl_lab.data``: runs the module of a command.
 
-A module is imported only once its command is asked for, so that help answers at once.
+A module is imported only when its command is run, so that help stays fast.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "list": Command(
         "listing",
-        "every dataset: its counts, its terms, what of it is on the disk and the command that gets "
-        "the rest",
+        "every dataset: its counts, its terms, which files are here and the command that gets the "
+        "others",
     ),
     "info": Command("info", "one dataset: what its files hold, checked"),
     "download": Command("download", "fetch a benchmark from where it is published"),
@@ -41,10 +41,11 @@ COMMANDS = {
 }
 EXAMPLES = f"""\
 examples:
-  {PROG} list                                     what there is, what of it is here
-  {PROG} info flo --data-dir DIR                  counts, ranges, split version, leaks of one benchmark
-  {PROG} download awa2 --data-dir DIR             from the public sources, checked
-  {PROG} convert DIR/AWA2 awa2.h5                 one file that h5py alone can read; and back: convert awa2.h5 FOLDER
+  {PROG} list                            all datasets, which files are here
+  {PROG} info flo --data-dir DIR         counts, ranges, split version, leaks
+  {PROG} download awa2 --data-dir DIR    from the public sources, checked
+  {PROG} convert DIR/AWA2 awa2.h5        one file that h5py alone can read
+  {PROG} convert awa2.h5 FOLDER          and back
   {PROG} extract --images DIR --classes classes.csv --backbone resnet50 my.h5
   python -m zsl_lab dataset.path=my.h5                            trains on it
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: What was typed; None takes the process's.
+        arguments: The command line; None takes that of the process.
 
     Returns:
         The exit code: 0, 1 where something could not be done, 2 for a wrong command.

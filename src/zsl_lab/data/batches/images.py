@@ -1,4 +1,4 @@
-"""Batches of pictures: training tasks drawn class by class, and evaluation in slices; pictures stay where they are until read."""
+"""Batches of images: training tasks, and evaluation in slices; images are read when needed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.features import (
-    WHOLE,
-    Batch,
-    BatchSize,
-    ClassSpace,
-    PhaseDataModule,
-    Shard,
-)
+from zsl_lab.data.batches.base import WHOLE, Batch, BatchSize, ClassSpace, PhaseDataModule, Shard
 from zsl_lab.data.benchmark import ImageArray, ImageBenchmark, IntArray
 from zsl_lab.data.splits import Split
 
@@ -27,7 +20,7 @@ EVALUATION_BATCH = 128
 
 
 class ImageDataModule(PhaseDataModule):
-    """Pictures of one phase, cropped to the side that the network sees; one batch for training is one task.
+    """Images of one phase, cropped to the size of the network's input; a training batch is a task.
 
     A task is made of k classes, drawn without replacement from the classes that train, and of
     samples of these: for each sample first its class is drawn, then a picture of that class, so
@@ -54,7 +47,7 @@ class ImageDataModule(PhaseDataModule):
             descriptions=tuple(benchmark.descriptions[i] for i in ids),
         )
         super().__init__(benchmark, split, classes)
-        # without numpy's memmap class, whose every slice costs more than the pixels in it
+        # a plain array: slicing numpy's memmap class costs more than reading the pixels
         self._images: ImageArray = np.asarray(benchmark.images)
         self.image_size = image_size
         self.flip = flip
@@ -72,11 +65,15 @@ class ImageDataModule(PhaseDataModule):
         return int(self._images.shape[3])
 
     def draw_tasks(self, k: int | None) -> None:
-        """Say how many classes a training batch is drawn from, before a fit; None, or more than train, takes all that train."""
+        """Set the number of classes of a training batch, before a fit.
+
+        Args:
+            k: Number of classes; None, or more than there are seen classes, takes all of them.
+        """
         self._task_classes = k
 
     def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
-        """The given samples (0-based in the benchmark), cropped from the centre, with class positions as labels."""
+        """Samples (0-based indices) cropped at the centre, with class positions as labels."""
         middle = np.array(self._images.shape[1:3]) - self.image_size
         corners = np.broadcast_to(middle // 2, (len(index), 2))
         inputs = crop(
@@ -93,11 +90,11 @@ class ImageDataModule(PhaseDataModule):
         device: torch.device,
         shard: Shard = WHOLE,
     ) -> TaskStream:
-        """Tasks of as many classes as :meth:`draw_tasks` said."""
+        """Tasks of the number of classes that :meth:`draw_tasks` set."""
         return TaskStream(self, self._task_classes, batch_size, check_steps, seed, device, shard)
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> ImageBatches:
-        """Slices of the samples, each read when its turn comes."""
+        """Slices of the samples, each read when it is needed."""
         return ImageBatches(self, index, device)
 
     def draw(self, k: int | None, count: int, seed: Sequence[int], device: torch.device) -> Batch:
@@ -126,16 +123,18 @@ class ImageDataModule(PhaseDataModule):
 
 
 class TaskStream:
-    """Training tasks, cut in epochs that end where a check is due. The task of a step depends on the seed, the step and the process alone.
+    """Training tasks, cut in epochs that end where a check is due.
+
+    The task of a step depends on the seed, the step and the process alone.
 
     Args:
         data: Draws a task.
         k: Classes of a task; None for all that train.
-        batch_size: Samples of the task that follows the given number of steps.
+        batch_size: Size of the task at a step.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the tasks.
         device: Where the batches go.
-        shard: Which process this is of those that train together; each has tasks of its own.
+        shard: This process of those that train together; each has tasks of its own.
     """
 
     def __init__(
@@ -154,7 +153,7 @@ class TaskStream:
         self._check_steps = list(check_steps)
         self._seed = seed
         self._device = device
-        # nothing for the first: its tasks are those of a run by itself
+        # nothing for the first: its tasks are those of a single process
         self._own = [shard.number] if shard.number else []
         self.step = 0
 
@@ -168,11 +167,11 @@ class TaskStream:
             yield self._data.draw(self._k, count, [self._seed, step, *self._own], self._device)
 
     def state_after(self, step: int) -> dict[str, Any]:
-        """Where the stream stands after so many batches, for a checkpoint."""
+        """The position after ``step`` batches, for a checkpoint."""
         return {"step": step}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go where :meth:`state_after` stood."""
+        """Restore a position from :meth:`state_after`."""
         self.step = state["step"]
 
 
@@ -214,8 +213,8 @@ def crop(
         uint8 ``[B, channels, size, size]``.
     """
     squares = np.empty((len(rows), images.shape[3], size, size), dtype=np.uint8)
-    # one slice per picture reads only its own pixels, in one go; a gather by index arrays takes
-    # nine times as long
+    # one slice per image reads only the pixels it needs; indexing with arrays takes nine times as
+    # long
     for i, (row, (top, left), flip) in enumerate(
         zip(rows.tolist(), corners.tolist(), flips.tolist(), strict=True)
     ):
@@ -227,5 +226,5 @@ def crop(
 def _on(device: torch.device | None, part: Tensor) -> Tensor:
     if device is None or device.type != "cuda":
         return part.to(device)
-    # from pinned memory the copy runs beside the device's work instead of waiting for its end
+    # from pinned memory the copy overlaps with the device's work
     return part.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""What a ``dataset`` configuration may say, and what it promises: a benchmark, and the batches of its phases."""
+"""The base of all ``dataset`` configurations: their keys, the benchmark, and its batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zsl_lab.data.batches.features import FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.scaling import Normalization
 from zsl_lab.data.splits import Split
@@ -31,10 +32,10 @@ class DataPaths:
 
 @dataclass(frozen=True)
 class ImageView:
-    """How a dataset shows a picture and a text to a method.
+    """How images and texts are prepared for a method.
 
     Attributes:
-        resize: Side of the square that a picture is scaled to.
+        resize: Side of the square that an image is scaled to.
         image_size: Side of the square that is cut from its centre.
         channels: 1 or 3.
         description_format: The text of a class, made of ``{name}`` and ``{description}``.
@@ -47,7 +48,7 @@ class ImageView:
 
 
 class DatasetConfig(BaseModel, ABC):
-    """The keys that every dataset has; a kind of dataset adds its own and says what it can load.
+    """The keys that every dataset has; subclasses add their own and load a benchmark.
 
     Attributes:
         name: The benchmark's name, also its folder's below ``paths.data_dir``.
@@ -62,7 +63,7 @@ class DatasetConfig(BaseModel, ABC):
     split_seed: int = Field(ge=0)
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...] | None:
-        """Every file that :meth:`load` or :meth:`load_images` reads, be it there or not; None where that is not known.
+        """Every file that loading reads, whether it exists or not; None where that is not known.
 
         Jobs of a sweep that share a process read a benchmark anew where one of these has changed,
         and always where they are not known.
@@ -70,7 +71,7 @@ class DatasetConfig(BaseModel, ABC):
         return None
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
-        """Read, validate and return the benchmark of feature vectors with its own (proposed) split."""
+        """Read and validate the benchmark of feature vectors, with its own (proposed) split."""
         raise ConfigError(
             f"dataset={self.name} holds images and descriptions, and this method takes feature "
             "vectors. Choose a method that takes images (method=...), or a dataset with features "
@@ -78,11 +79,11 @@ class DatasetConfig(BaseModel, ABC):
         )
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
-        """Read, validate and return the benchmark of images and descriptions with its own (proposed) split."""
+        """Read and validate the benchmark of images and texts, with its own (proposed) split."""
         raise self._without_images()
 
     def image_view(self) -> ImageView:
-        """How pictures and texts from elsewhere become like those of :meth:`load_images`."""
+        """How new images and texts are prepared as those of :meth:`load_images` are."""
         raise self._without_images()
 
     def _without_images(self) -> ConfigError:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import field_validator
 
-from zsl_lab.data.batches.features import PhaseDataModule
+from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig, ImageView

@@ -1,4 +1,6 @@
-"""A folder of pictures, a table of labels and a text for each class, with a published split or classes of one's own choice.
+"""A folder of images, a table of labels and a text for each class.
+
+The split is published, or given by a list of unseen classes.
 
 ``<data_dir>/<folder>/`` holds ``images/``, ``labels.csv`` and ``descriptions.json`` (the names are
 keys). The pictures are decoded once, into a cache; labels and texts are read anew each time.
@@ -10,16 +12,14 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, ImageView
-from zsl_lab.data.datasets.xian import read_split, split_parts, split_sources, validation_classes
+from zsl_lab.data.files.benchmark_mat import Splits, read_splits
 from zsl_lab.data.files.descriptions import format_fields, read_descriptions
 from zsl_lab.data.files.images import cached_images, find_pictures, hash_files
 from zsl_lab.data.files.labels import check_files, read_labels
@@ -115,7 +115,7 @@ class ImageFolderDataset(DatasetConfig):
         return (*at.values(), *find_pictures(at["images"]))
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
-        """Read labels, texts and split; map the pictures from the cache, where they are put the first time.
+        """Read labels, texts and split; the decoded images are a memory map of the cache.
 
         Raises:
             DataError: If a file is missing, damaged or inconsistent.
@@ -128,7 +128,8 @@ class ImageFolderDataset(DatasetConfig):
         except DataError as error:
             split = "" if self.split_file is None else ", dataset.split_file, dataset.image_order"
             raise DataError(
-                f"{error} Mend the file, or use others: set paths.data_dir (environment variable "
+                f"{error} Correct the file, or use others: set paths.data_dir (environment "
+                "variable "
                 "ZSL_LAB_DATA), dataset.folder, dataset.images, dataset.labels, "
                 f"dataset.descriptions{split}."
             ) from error
@@ -156,7 +157,7 @@ class ImageFolderDataset(DatasetConfig):
         }
 
     def _locate(self, data_dir: Path) -> dict[str, Path]:
-        """Where the file or folder of each key is that is not null."""
+        """The file or folder of each key that is not null."""
         at = self._places(data_dir)
         for key, path in at.items():
             if not (path.is_dir() if key == "images" else path.is_file()):
@@ -170,7 +171,7 @@ class ImageFolderDataset(DatasetConfig):
         if "image_order" in at:
             order = _read_order(at["image_order"], files, labels, at["labels"])
             files, labels = [files[i] for i in order], labels[order]
-        published = read_split(at["split_file"]) if "split_file" in at else None
+        published = read_splits(at["split_file"]) if "split_file" in at else None
         parts = (
             self._own_parts(labels, names, at["labels"])
             if published is None
@@ -203,7 +204,7 @@ class ImageFolderDataset(DatasetConfig):
                     "labels": (str(at["labels"]), "class_id"),
                     "class names": (str(at["descriptions"]), "name"),
                     "descriptions": (str(at["descriptions"]), "description"),
-                    **({} if published is None else split_sources(at["split_file"])),
+                    **({} if published is None else published.sources),
                 },
             ),
             **parts,
@@ -211,15 +212,15 @@ class ImageFolderDataset(DatasetConfig):
         validation = (
             self._own_validation(benchmark)
             if published is None
-            else validation_classes(benchmark, published, at["split_file"])
+            else published.validation_classes(labels, names)
         )
         return replace(benchmark, validation_classes=validation)
 
     def _published_parts(
-        self, split: dict[str, npt.NDArray[Any]], at: dict[str, Path], count: int
+        self, split: Splits, at: dict[str, Path], count: int
     ) -> dict[str, IntArray]:
-        """Who plays which part where a split file says it."""
-        parts = split_parts(split, at["split_file"])
+        """The samples of each part, from the split file."""
+        parts = split.test_parts()
         total = sum(len(part) for part in parts.values())
         if total != count:
             raise DataError(
@@ -231,7 +232,7 @@ class ImageFolderDataset(DatasetConfig):
     def _own_parts(
         self, labels: IntArray, names: tuple[str, ...], labels_file: Path
     ) -> dict[str, IntArray]:
-        """Who plays which part where ``unseen_classes`` says who is unseen."""
+        """The samples of each part, from ``unseen_classes``."""
         assert self.unseen_classes is not None
         unseen = _class_ids("unseen_classes", self.unseen_classes, names)
         empty = np.setdiff1d(unseen, labels)
@@ -272,7 +273,7 @@ class ImageFolderDataset(DatasetConfig):
         return classes
 
     def _missing(self, key: str, path: Path, data_dir: Path) -> DataError:
-        """Say which file is missing, where it was looked for and which keys change that."""
+        """Name the missing file and the keys that choose another one."""
         what = "folder" if key == "images" else "file"
         text = [
             f"{path}: no such {what}; expected the {key.replace('_', ' ')} of dataset "
@@ -298,7 +299,7 @@ class ImageFolderDataset(DatasetConfig):
 
 
 def _read_order(path: Path, files: list[str], labels: IntArray, labels_file: Path) -> IntArray:
-    """For each sample of the split file, which line of the labels it is; the folders that ``image_files`` names don't count."""
+    """For each sample of the split file its row in the labels, matched by the file's last name."""
     order = read_mat(path, ["image_files"], ["labels"])
     if order["image_files"].dtype.kind != "U":
         raise DataError(
@@ -330,7 +331,10 @@ def _read_order(path: Path, files: list[str], labels: IntArray, labels_file: Pat
             about = f"{len(theirs)} labels"
             if theirs.shape == lines.shape:
                 first = int(np.argmax(theirs != labels[lines] + 1))
-                about = f"class {theirs[first]} for {listed[first]}, which is of class {labels[lines[first]] + 1} in {labels_file}"
+                about = (
+                    f"class {theirs[first]} for {listed[first]}, which is of class "
+                    f"{labels[lines[first]] + 1} in {labels_file}"
+                )
             raise DataError(
                 f"{path}: field 'labels': found {about}; expected the same label in both for each "
                 f"of the {len(lines)} images."

@@ -96,7 +96,7 @@ class SyntheticDataset(FeatureDatasetConfig):
         return ()
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
-        """Draw the samples; peak memory is the features' own size and a few MiB. No file is read or written."""
+        """Draw the samples; peak memory is the features' size and a few MiB. No file is read."""
         world = self.world()
         rng = np.random.default_rng([self.seed, 1])
         n = self.samples_per_class
@@ -128,7 +128,7 @@ class SyntheticDataset(FeatureDatasetConfig):
         )
 
     def world(self) -> World:
-        """The truth that :meth:`load` draws samples from; scaled so that features have unit variance over all samples."""
+        """The class means and noise that samples are drawn from; features have unit variance."""
         rng = np.random.default_rng([self.seed, 0])
         factors = max(
             1, min(self.semantic_dim, self.feature_dim, (self.classes - self.unseen) // 2)
@@ -144,7 +144,7 @@ class SyntheticDataset(FeatureDatasetConfig):
         )
 
     def bayes_accuracy(self, samples_per_class: int = 2000, seed: int = 0) -> BayesAccuracy:
-        """Accuracy of the best possible rule, the nearest true class mean, on freshly drawn samples.
+        """Accuracy of the best possible rule, the nearest true class mean, on new samples.
 
         Args:
             samples_per_class: n, fresh samples of each class. The standard error of ``seen`` is
@@ -177,7 +177,7 @@ def _orthonormal_rows(rng: np.random.Generator, rows: int, columns: int) -> npt.
 
 
 def _nearest_distances(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Distance of each point ``[C, D]`` to the nearest other one, ``[C]``; row by row, to take no ``[C, C]`` memory."""
+    """Distance of each point ``[C, D]`` to the nearest other one, ``[C]``, in O(C) memory."""
     nearest = np.empty(len(points))
     for i, point in enumerate(points):
         squares = ((points - point) ** 2).sum(axis=1)

@@ -1,16 +1,12 @@
-"""The benchmarks of Xian et al. ("Zero-Shot Learning: the Good, the Bad and the Ugly") as their archives unpack.
+"""The benchmarks of Xian et al. ("Zero-Shot Learning: the Good, the Bad and the Ugly").
 
-``<data_dir>/<NAME>/<features>.mat`` holds ``features [D, N]`` and ``labels [N, 1]``,
-``att_splits.mat`` holds ``att [Q, C]``, the split's sample numbers (``trainval_loc`` and others,
-all 1-based) and, except for FLO, the class names in the order of ``att``. The files are read once
-and kept in the cache.
+``<data_dir>/<NAME>/`` holds the files of their archives, whose format
+:mod:`zsl_lab.data.files.benchmark_mat` describes. What is read of them is kept in the cache.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +14,24 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, IntArray, Provenance
+from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
-from zsl_lab.data.files.benchmark_file import float32
-from zsl_lab.data.files.mat import integers, matrix, read_mat
+from zsl_lab.data.files import benchmark_mat
+from zsl_lab.data.files.benchmark_file import default_names, float32
+from zsl_lab.data.files.mat import matrix, read_mat
 from zsl_lab.data.public.sources import FEATURES, SENTENCES, SPLITS, origin, split_version
-from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
 
 # part of the cache's key: raise it when the same files would be read into something else
 _READER_VERSION = "1"
 
-_PARTS = ("trainval", "test_seen", "test_unseen")
+Array = npt.NDArray[Any]
 
 
 class PublishedCounts(BaseModel):
-    """What the benchmark's paper states, to notice files that are something else.
+    """The published counts, to recognise files of another version.
 
     Attributes:
         samples: N.
@@ -126,8 +122,9 @@ class XianDataset(FeatureDatasetConfig):
         Raises:
             DataError: If a file is missing, damaged or inconsistent.
         """
-        _, names, semantics = self._read_classes(self._sources(paths))
-        return names, semantics
+        splits, semantics = self._read_classes(self._sources(paths))
+        names = splits.class_names or default_names(splits.num_classes)
+        return names, float32(semantics)
 
     def _load(self, paths: DataPaths, *, cache: bool) -> FeatureBenchmark:
         sources = self._sources(paths)
@@ -168,7 +165,7 @@ class XianDataset(FeatureDatasetConfig):
         return Path(self.semantics).expanduser().absolute()
 
     def _missing(self, role: str, path: Path, data_dir: Path) -> DataError:
-        """Say which file is missing, where it was looked for, where it comes from and which keys change that."""
+        """Name the missing file, where it can be had and the keys that choose another one."""
         keys = {
             "features": "or choose another feature file with dataset.features (now "
             f"'{self.features}')",
@@ -203,88 +200,53 @@ class XianDataset(FeatureDatasetConfig):
         return DataError(" ".join(text))
 
     def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> FeatureBenchmark:
-        splits_file, features_file = sources["splits"], sources["features"]
-        splits, names, semantics = self._read_classes(sources)
-        num_classes = len(names)
-        recorded = read_mat(features_file, ["features", "labels"])
-        parts = split_parts(splits, splits_file)
-        benchmark = FeatureBenchmark(
-            name=self.name,
-            features=float32(matrix(recorded["features"], features_file, "features").T),
-            labels=integers(recorded["labels"], features_file, "labels") - 1,
-            semantics=semantics,
-            class_names=names,
+        features_file = sources["features"]
+        splits, semantics = self._read_classes(sources)
+        content = benchmark_mat.assemble(
+            self.name,
+            features_file,
+            read_mat(features_file, ["features", "labels"]),
+            splits,
+            {self.semantics: semantics},
+        )
+        field = "original_att" if self.semantics == "original_att" else "att"
+        benchmark = content.benchmark(
+            self.semantics,
             provenance=Provenance(
                 origin=str(features_file.parent),
                 splits_sha256=hashes["splits"],
                 features_sha256=hashes["features"],
                 splits_version=split_version(hashes["splits"]),
                 sources={
-                    "features": (str(features_file), "features"),
-                    "labels": (str(features_file), "labels"),
-                    "semantics": (
-                        str(sources["semantics"]),
-                        "original_att" if self.semantics == "original_att" else "att",
-                    ),
-                    "class names": (str(splits_file), "allclasses_names"),
-                    **split_sources(splits_file),
+                    **content.provenance.sources,
+                    "semantics": (str(sources["semantics"]), field),
                 },
             ),
-            trainval=parts["trainval"],
-            test_seen=parts["test_seen"],
-            test_unseen=parts["test_unseen"],
         )
-        absent = np.setdiff1d(np.arange(num_classes), benchmark.labels)
+        absent = np.setdiff1d(np.arange(benchmark.num_classes), benchmark.labels)
         if len(absent):
             raise DataError(
-                f"{splits_file}: field 'att': found semantics of {num_classes} classes; expected "
-                f"{num_classes - len(absent)}, those that have samples in {features_file} (class "
-                f"{absent[0] + 1}, '{names[absent[0]]}', has none)."
+                f"{splits.path}: field 'att': found semantics of {benchmark.num_classes} classes; "
+                f"expected {benchmark.num_classes - len(absent)}, those that have samples in "
+                f"{features_file} (class {absent[0] + 1}, "
+                f"'{benchmark.class_names[absent[0]]}', has none)."
             )
-        return replace(
-            benchmark, validation_classes=validation_classes(benchmark, splits, splits_file)
+        return benchmark
+
+    def _read_classes(self, sources: dict[str, Path]) -> tuple[benchmark_mat.Splits, Array]:
+        """The split file and the class semantics ``[C, Q]`` in its order."""
+        path = sources["semantics"]
+        wanted = ["original_att"] if self.semantics == "original_att" else []
+        splits = benchmark_mat.read_splits(
+            sources["splits"], ["att", *wanted], ["allclasses_names"]
         )
-
-    def _read_classes(
-        self, sources: dict[str, Path]
-    ) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...], FloatArray]:
-        """Fields of the split file, names of the classes and their semantics ``[C, Q]``."""
-        path = sources["splits"]
-        splits = read_split(path, ["att"], ["allclasses_names"])
-        names = _names(splits, matrix(splits["att"], path, "att").shape[1])
-        return splits, names, self._read_semantics(sources["semantics"], path, splits["att"], names)
-
-    def _read_semantics(
-        self, path: Path, splits_file: Path, att: npt.NDArray[Any], names: tuple[str, ...]
-    ) -> FloatArray:
-        """Semantics ``[C, Q]`` in the order of ``att_splits.mat``."""
+        if self.semantics in ("att", "original_att"):
+            return splits, splits.semantics(self.semantics)
         if path.suffix == ".mat":
-            field = "original_att" if self.semantics == "original_att" else "att"
-            found = read_mat(path, [field], ["allclasses_names"])
-            semantics = float32(matrix(found[field], path, field).T)
-            own_names = (
-                tuple(found["allclasses_names"].ravel(order="F").tolist())
-                if "allclasses_names" in found
-                else names
-            )
-        else:
-            field = "semantics"
-            semantics, own_names = float32(_read_table(path)), names
-        if len(semantics) != att.shape[1]:
-            raise DataError(
-                f"{path}: field '{field}': found {len(semantics)} classes; expected "
-                f"{att.shape[1]}, as in {splits_file}."
-            )
-        if own_names == names:
-            return semantics
-        if len(set(own_names)) != len(semantics) or set(own_names) != set(names):
-            stranger = sorted(set(own_names) ^ set(names)) or ["a name twice"]
-            raise DataError(
-                f"{path}: field 'allclasses_names': found other class names than in {splits_file} "
-                f"({stranger[0]}); expected the same names, in any order."
-            )
-        row = {name: i for i, name in enumerate(own_names)}
-        return semantics[[row[name] for name in names]]
+            return splits, benchmark_mat.read_semantics(path, "att", splits)
+        table = _read_table(path)
+        benchmark_mat.check_class_count(len(table), path, "semantics", splits)
+        return splits, table
 
     def _check_counts(self, benchmark: FeatureBenchmark) -> None:
         if self.counts is None:
@@ -314,44 +276,6 @@ class XianDataset(FeatureDatasetConfig):
             )
 
 
-def read_split(
-    path: Path, required: Sequence[str] = (), optional: Sequence[str] = ()
-) -> dict[str, npt.NDArray[Any]]:
-    """Fields of a split file: the sample numbers of its parts and, where they are known, of validation, beside what is asked for.
-
-    Args:
-        path: An ``att_splits.mat``; a ``sent_splits.mat`` beside it lends its validation classes
-            where this one has lost them.
-        required: Other fields that must be there.
-        optional: Other fields that may be there.
-
-    Raises:
-        DataError: If the file is missing, damaged or lacks a field.
-    """
-    splits = read_mat(
-        path, [*required, *(f"{part}_loc" for part in _PARTS)], [*optional, "train_loc", "val_loc"]
-    )
-    if "val_loc" in splits and "train_loc" in splits:
-        return splits
-    return _borrow_validation(splits, path.with_name(SENTENCES))
-
-
-def split_parts(splits: dict[str, npt.NDArray[Any]], path: Path) -> dict[str, IntArray]:
-    """``trainval``, ``test_seen`` and ``test_unseen``: 0-based sample indices from the fields that :func:`read_split` gave."""
-    return {part: integers(splits[f"{part}_loc"], path, f"{part}_loc") - 1 for part in _PARTS}
-
-
-def split_sources(path: Path) -> dict[str, tuple[str, str]]:
-    """File and field of each part, for error messages."""
-    return {part: (str(path), f"{part}_loc") for part in _PARTS}
-
-
-def _names(splits: dict[str, npt.NDArray[Any]], num_classes: int) -> tuple[str, ...]:
-    if "allclasses_names" in splits:
-        return tuple(str(name) for name in splits["allclasses_names"].ravel(order="F"))
-    return tuple(f"class {class_id + 1}" for class_id in range(num_classes))
-
-
 def _read_table(path: Path) -> npt.NDArray[Any]:
     try:
         # allow_pickle=False: a pickle inside is refused, not executed
@@ -369,30 +293,3 @@ def _read_table(path: Path) -> npt.NDArray[Any]:
             f"{path}: found several arrays; expected one table of numbers, one row per class."
         )
     return matrix(table, path, "semantics")
-
-
-def _borrow_validation(
-    splits: dict[str, npt.NDArray[Any]], sentences: Path
-) -> dict[str, npt.NDArray[Any]]:
-    """CUB's ``att_splits.mat`` has lost its validation classes; its ``sent_splits.mat`` still has them."""
-    if not sentences.is_file():
-        return splits
-    other = read_mat(sentences, [], ["trainval_loc", "train_loc", "val_loc"])
-    if len(other) < 3 or not np.array_equal(
-        np.sort(other["trainval_loc"], axis=None), np.sort(splits["trainval_loc"], axis=None)
-    ):
-        return splits
-    return {**splits, **other}
-
-
-def validation_classes(
-    benchmark: Benchmark, splits: dict[str, npt.NDArray[Any]], path: Path
-) -> IntArray | None:
-    """The classes of ``val_loc``, looking at training samples only: the field contains the images of ``test_seen_loc``."""
-    if "val_loc" not in splits or "train_loc" not in splits:
-        return None
-    train, val = (integers(splits[field], path, field) - 1 for field in ("train_loc", "val_loc"))
-    fields = ((str(path), "train_loc"), (str(path), "val_loc"))
-    return published_validation_classes(
-        benchmark.labels, benchmark.class_names, benchmark.trainval, train, val, *fields
-    )

@@ -1,57 +1,50 @@
-"""A benchmark as one HDF5 file: everything that its authors published, readable and writable with h5py alone.
+"""A benchmark as one HDF5 file, readable and writable with h5py alone.
 
-The layout, format version 2. Class ids and sample indices count from 0.
+Format version 2. Class ids and sample indices count from 0; N is the number of samples, D of
+feature dimensions, C of classes, Q of semantic dimensions.
 
-=============================  =====================
-============================================================== name                           type,
-shape            holds =============================  =====================
-============================================================== attribute ``format``           text
-                ``zsl_lab benchmark`` attribute ``format_version``   integer                2
-attribute ``name``             text                   the benchmark's name, which results are
-labelled with ``features``                   numbers ``[N, D]``     visual features, a row a sample
-``labels``                     integers ``[N]``       class ids
-``semantics/KIND``             numbers ``[C, Q]``     class semantics, row ``c`` for class id ``c``;
-one dataset a kind
-                                                      (``att``, ``original_att``, ``sent``, ...), at
-                                                      least one
-``split/trainval``             integers               indices of the samples that may be trained on
-``split/test_seen``            integers               indices of the test samples of the same
-classes ``split/test_unseen``          integers               indices of the samples of all other
-classes
-*what may be absent:*
-``class_names``                texts ``[C]``          every name once; absent: ``class 1``, ``class
-2``, ... ``split/train``, ``split/val`` integers               published indices for tuning, as they
-are: the classes of
-                                                      ``val`` are held out, samples outside
-                                                      ``trainval`` are not used
-``split/validation_classes``   integers               seen classes held out for tuning, where
-``val`` does not say it ``files``                      texts ``[N]``          the name of each
-sample's picture ``descriptions``               texts ``[C]``          a text for each class
-``recipe``                     text (JSON)            how features and semantics were made
-(:mod:`zsl_lab.data.recipe`) attribute ``origin``           text                   where the numbers
-came from attribute ``splits_sha256``    text                   of the source; likewise
-``features_sha256`` attribute ``splits_version``   text                   the name of the published
-splits attribute ``mat``              text (JSON)            numeric types in published .mat files:
-``{file: {field: type}}`` =============================  =====================
-==============================================================
+Required:
+
+- attribute ``format`` (text): ``zsl_lab benchmark``
+- attribute ``format_version`` (integer): 2
+- attribute ``name`` (text): the benchmark's name in results
+- ``features`` (numbers ``[N, D]``): visual features, one row per sample
+- ``labels`` (integers ``[N]``): class ids
+- ``semantics/KIND`` (numbers ``[C, Q]``): class semantics, row ``c`` for class id ``c``; one
+  dataset per kind (``att``, ``original_att``, ``sent``, ...), at least one
+- ``split/trainval`` (integers): indices of the samples of the seen classes for training
+- ``split/test_seen`` (integers): indices of the test samples of the seen classes
+- ``split/test_unseen`` (integers): indices of the samples of all other classes
+
+Optional:
+
+- ``class_names`` (texts ``[C]``): unique names; default ``class 1``, ``class 2``, ...
+- ``split/train``, ``split/val`` (integers): the sample indices published for tuning, unchanged:
+  the classes of ``val`` are the validation classes, samples outside ``trainval`` are not used
+- ``split/validation_classes`` (integers): seen classes held out for tuning, in place of ``val``
+- ``files`` (texts ``[N]``): name of each sample's image file
+- ``descriptions`` (texts ``[C]``): a text for each class
+- ``recipe`` (JSON text): how features and semantics were made (:mod:`zsl_lab.data.recipe`)
+- attribute ``origin`` (text): where the numbers come from
+- attributes ``splits_sha256``, ``features_sha256`` (text): hashes of the source files
+- attribute ``splits_version`` (text): the name of the published splits
+- attribute ``mat`` (JSON text): numeric types in published .mat files, ``{file: {field: type}}``
 
 Numbers are integers or floating point of at most 64 bits and keep their type in the file; training
-takes float32. Texts are UTF-8. Links, external and virtual datasets are not followed. Such a file
+uses float32. Texts are UTF-8. Links, external and virtual datasets are not followed. Such a file
 takes five lines::
 
-    with h5py.File("my.h5", "w") as file:
-        file.attrs.update(format="zsl_lab benchmark", format_version=2, name="birds")
-        file["features"], file["labels"], file["class_names"] = features, labels, names
-        file["semantics/att"] = attributes
-        file["split/trainval"], file["split/test_seen"], file["split/test_unseen"] = trainval,
-        test_seen, test_unseen
+    with h5py.File("my.h5", "w") as f:
+        f.attrs.update(format="zsl_lab benchmark", format_version=2, name="birds")
+        f["features"], f["labels"], f["class_names"] = features, labels, names
+        f["semantics/att"], f["split/trainval"] = attributes, trainval
+        f["split/test_seen"], f["split/test_unseen"] = test_seen, test_unseen
 
 Files written here begin with a user block of 512 bytes: one line with the SHA-256 of all that
-follows, padded with zeros. It is verified before HDF5 sees the file, because a single wrong byte in
-its structures can make the HDF5 library loop forever. A file without a user block, or with nothing
-but zeros in it, is read without that check: that is how to go on with one changed on purpose.
-Datasets of numbers are contiguous and in C order, so that they are read into place without a second
-copy.
+follows, padded with zeros. It is verified before HDF5 opens the file, because a single wrong byte
+in its structures can make the HDF5 library loop forever. A file without a user block, or with one
+of zeros only, is read without that check; zero the block of a file that you change on purpose.
+Datasets of numbers are contiguous and in C order, so that they are read without a second copy.
 """
 
 from __future__ import annotations
@@ -86,10 +79,11 @@ Array = npt.NDArray[Any]
 
 FORMAT = "zsl_lab benchmark"
 FORMAT_VERSION = 2
-#: what a user can do about a file that cannot be used
+#: what users can do about a file that cannot be used
 REMEDY = (
-    "Mend the file (the documentation of zsl_lab.data.files.benchmark_file describes the layout), "
-    "or make it anew: `python -m zsl_lab.data convert` makes"
+    "Correct the file (the documentation of zsl_lab.data.files.benchmark_file describes the "
+    "layout), "
+    "or recreate it: `python -m zsl_lab.data convert` makes"
     " one of .mat files, `python -m zsl_lab.data extract` of images."
 )
 
@@ -115,7 +109,7 @@ _PROVENANCE = ("origin", "splits_sha256", "features_sha256", "splits_version")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BenchmarkFile:
-    """What a file holds; numbers keep the types they were published in.
+    """The content of a file; numbers keep the types they were published in.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
@@ -168,7 +162,7 @@ class BenchmarkFile:
     def benchmark(
         self, kind: str, name: str | None = None, provenance: Provenance | None = None
     ) -> FeatureBenchmark:
-        """What a run takes of it: float32, one kind of semantics, the validation classes.
+        """The benchmark for training: float32 and one kind of semantics.
 
         Args:
             kind: Of the semantics.
@@ -191,15 +185,6 @@ class BenchmarkFile:
                 },
             )
         names = self._names()
-        validation = self.validation_classes
-        if self.train is not None and self.val is not None:
-            at = {
-                part: provenance.sources.get(part, (provenance.origin, part))
-                for part in _PUBLISHED_PARTS
-            }
-            validation = published_validation_classes(
-                self.labels, names, self.trainval, self.train, self.val, at["train"], at["val"]
-            )
         return FeatureBenchmark(
             name=name or self.name,
             features=float32(self.features),
@@ -209,16 +194,16 @@ class BenchmarkFile:
             trainval=self.trainval,
             test_seen=self.test_seen,
             test_unseen=self.test_unseen,
-            validation_classes=validation,
+            validation_classes=self._validation_classes(names, provenance),
             provenance=provenance,
             recipe=self.recipe.of(kind, self.semantics[kind].shape[-1]),
         )
 
     def check(self) -> None:
-        """See whether everything fits together.
+        """Check that all fields are consistent.
 
         Raises:
-            DataError: It doesn't; the text names the source, the field, what was found and
+            DataError: They are not; the text names the source, the field, what was found and
                 expected.
         """
         for kind, table in self.semantics.items():
@@ -266,10 +251,24 @@ class BenchmarkFile:
             if value is not None and len(value) != count:
                 self._fail(texts, f"{len(value)} texts", f"{count}, one for each {each}")
 
-    def _names(self) -> tuple[str, ...]:
-        return self.class_names or tuple(
-            f"class {class_id + 1}" for class_id in range(self.num_classes)
+    def _validation_classes(
+        self, names: tuple[str, ...], provenance: Provenance
+    ) -> IntArray | None:
+        if self.train is None or self.val is None:
+            return self.validation_classes
+        for index, end in ((self.trainval, len(self.labels)), (self.labels, self.num_classes)):
+            if index.size and not (index.min() >= 0 and index.max() < end):
+                # FeatureBenchmark refuses it with a message of its own
+                return None
+        train_field, val_field = (
+            provenance.sources.get(part, (provenance.origin, part)) for part in _PUBLISHED_PARTS
         )
+        return published_validation_classes(
+            self.labels, names, self.trainval, self.train, self.val, train_field, val_field
+        )
+
+    def _names(self) -> tuple[str, ...]:
+        return self.class_names or default_names(self.num_classes)
 
     def _check_names(self) -> None:
         for name, count in Counter(self.class_names or ()).items():
@@ -283,8 +282,13 @@ class BenchmarkFile:
         raise _failure(file, field_name, found, expected)
 
 
+def default_names(num_classes: int) -> tuple[str, ...]:
+    """Names of classes that have none: ``class 1``, ``class 2``, ..."""
+    return tuple(f"class {class_id + 1}" for class_id in range(num_classes))
+
+
 def is_hdf5(path: Path) -> bool:
-    """Whether a name says that the file is HDF5."""
+    """Whether the suffix is that of an HDF5 file."""
     return path.suffix.lower() in (".h5", ".hdf5")
 
 
@@ -323,11 +327,11 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
 
 
 def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFile:
-    """Read a file that :func:`write` wrote, or that somebody made by the documented layout.
+    """Read a file in the documented layout, written by :func:`write` or otherwise.
 
     Args:
         path: The file.
-        lean: Only what training takes: features as float32, without a second copy of them, and
+        lean: Only what training needs: features as float32, without a second copy of them, and
             neither ``files`` nor ``descriptions``. That numbers are finite and splits consistent is
             left to :meth:`BenchmarkFile.benchmark`.
         remedy: What the user can do about a file that cannot be used.
@@ -340,7 +344,7 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
         with _opened(path) as file:
             content = _read(_Reader(path, file), lean=lean)
         if not sealed:
-            # splits are known by hash, and here nothing vouches for the name
+            # without a hash the name of the splits cannot be verified
             content = replace(
                 content, provenance=replace(content.provenance, splits_version="unknown")
             )
@@ -352,7 +356,9 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
 
 
 class _Output(io.FileIO):
-    """A file that keeps a failed write to itself: HDF5, told of a full disk, crashes the process when it exits.
+    """A file that does not raise where writing fails.
+
+    HDF5 crashes the process at its exit after a failed write, such as one on a full disk.
 
     Attributes:
         failure: The first error; nothing is written after it.
@@ -425,13 +431,13 @@ def _check_text(content: BenchmarkFile, name: str, text: str) -> None:
 
 
 def _seal(path: Path, version: int) -> bytes:
-    """What the user block of an undamaged file with this content says."""
+    """The user block of an undamaged file with this content."""
     line = f"{FORMAT}, format {version}, sha256 {sha256_file(path, _USER_BLOCK)}\n"
     return line.encode().ljust(_USER_BLOCK, b"\0")
 
 
 def _verify(path: Path) -> bool:
-    """See whether a file is undamaged, as far as it says what it should be; False where it says nothing."""
+    """Check a file against the hash in its user block; False where it has none."""
     try:
         with path.open("rb") as file:
             head = file.read(_USER_BLOCK)
@@ -546,7 +552,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Fields of an open file, taken for somebody else's: nothing in it is followed, and everything is looked at first."""
+    """Fields of an open, untrusted file: links are not followed, and every field is checked."""
 
     path: Path
     file: Any

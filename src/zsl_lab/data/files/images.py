@@ -1,9 +1,9 @@
-"""From picture files to one array: decoding, and the decoded pictures in a cache that is mapped into memory.
+"""Image files as one array: decoding, and a cache of the decoded images.
 
-The cache is a NumPy file (``.npy``, uint8 ``[N, side, side, 3]``) per list of pictures and side.
-Mapped, it is read as it is needed, and processes that read the same pictures share the memory. Its
-name is a hash of the pictures' own bytes: a picture that changes on the disk is decoded anew, and
-two folders with the same pictures share a file.
+The cache is a NumPy file (``.npy``, uint8 ``[N, side, side, 3]``) for each list of images and side.
+It is mapped into memory: rows are read when needed, and processes share the memory. Its name is a
+hash of the image files' bytes: an image that changes on the disk is decoded again, and two folders
+with the same images share a file.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 # part of the cache's key: raise it when the same files would be decoded into something else
 _READER_VERSION = "2"
-# so many pictures are decoded before they are written
+# images decoded before they are written
 _BLOCK = 256
-# so many take long enough to say why nothing happens
+# number of images from which decoding is announced
 _MANY = 2000
 _SHOWN = 3
 _WHITE_16 = 2**16 - 1
@@ -52,12 +52,12 @@ def hash_files(files: Sequence[Path]) -> str:
 def cached_images(
     name: str, files: Sequence[Path], sha256: str, side: int, cache_dir: Path
 ) -> ImageArray:
-    """Decoded pictures, mapped from the cache; where it has none, or a damaged file, they are decoded and stored.
+    """Decoded images, mapped from the cache; decoded and stored where they are not in it.
 
     Args:
-        name: Start of the cache file's name, for people who look into the folder.
+        name: Start of the cache file's name, which makes the folder readable.
         files: The pictures.
-        sha256: What :func:`hash_files` says of them.
+        sha256: The result of :func:`hash_files` for them.
         side: Side of the square that each is cut and scaled to (see :func:`decode`).
         cache_dir: The cache's folder.
 
@@ -65,7 +65,7 @@ def cached_images(
         uint8 ``[N, side, side, 3]``, which cannot be written to.
 
     Raises:
-        DataError: If a file is no picture or is damaged; all of them are looked at, and nothing is
+        DataError: If a file is not an image or is damaged; all files are tried, and nothing is
             stored.
         OutputError: If the cache cannot be written; nothing half-written remains.
     """
@@ -96,22 +96,24 @@ def cached_images(
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The files of a folder and of those in it that are pictures by their names, sorted."""
+    """The image files in a folder and its subfolders, by their suffixes, sorted."""
     return sorted(
         path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
     )
 
 
 def decode(path: Path, side: int) -> ImageArray:
-    """A picture as a square: upright, its short side scaled to ``side`` with antialiasing, cut from the centre.
+    """Decode an image as a square.
 
-    16-bit grey is scaled to 8 bits (divided by 257), and a transparent picture is laid on white.
+    It is rotated upright, its short side is scaled to ``side`` with antialiasing, and the centre is
+    cut. 16-bit grey is scaled to 8 bits (divided by 257); transparent images get a white
+    background.
 
     Returns:
         uint8 ``[side, side, 3]``.
 
     Raises:
-        DataError: If the file is no picture, is damaged or ends too early.
+        DataError: If the file is not an image, is damaged or truncated.
         ConfigError: If Pillow is not installed.
     """
     try:
@@ -119,7 +121,7 @@ def decode(path: Path, side: int) -> ImageArray:
     except ImportError as error:
         raise ConfigError(
             "Reading images needs Pillow, which is not installed. Install it: pip install "
-            '"zsl-lab[n3]".'
+            '"zsl-lab[images]".'
         ) from error
     try:
         with Image.open(path) as image:
@@ -142,7 +144,7 @@ def decode(path: Path, side: int) -> ImageArray:
 
 
 def square(picture: ImageArray, side: int) -> ImageArray:
-    """A picture that is decoded already, uint8 ``[height, width, 1 or 3]``, as :func:`decode` gives it."""
+    """A decoded image, uint8 ``[height, width, 1 or 3]``, cut and scaled as by :func:`decode`."""
     from PIL import Image
 
     return _square(
@@ -164,10 +166,12 @@ def _square(image: Image.Image, side: int) -> ImageArray:
 
 
 def _in_colour(image: Image.Image) -> Image.Image:
-    """Any picture as 8-bit RGB; Pillow's own conversion clips 16-bit grey, and shows whatever colour hides behind transparency.
+    """Any image as 8-bit RGB.
+
+    Pillow's own conversion clips 16-bit grey and shows the colours of transparent pixels.
 
     Raises:
-        ValueError: Numbers are stored of which nobody knows what is white.
+        ValueError: The range of the stored values is not known.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Reads MATLAB files: version 5 through SciPy, version 7.3 (which is HDF5) through h5py; the caller sees no difference.
+"""Reads MATLAB files: version 5 through SciPy, version 7.3 (which is HDF5) through h5py.
 
 Only numbers and cell arrays of strings are read. Nothing in a file is ever executed: a file that is
 neither format is refused by its first bytes, before any parser sees it, and neither parser builds
@@ -87,7 +87,7 @@ def matrix(array: Array, path: Path, field: str) -> Array:
 
 
 def integers(array: Array, path: Path, field: str) -> npt.NDArray[np.int64]:
-    """A column or row of whole numbers, of any type, as int64 ``[n]``; DataError if it is something else."""
+    """A column or row of whole numbers, of any type, as int64 ``[n]``; DataError otherwise."""
     flat = array.ravel(order="F")
     if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape)):
         raise DataError(

@@ -1,4 +1,4 @@
-"""The file of ``dataset=own`` as a run takes it, read without torch: whoever looks for an earlier run compares it by content."""
+"""The HDF5 file of a user as a benchmark for training, read without torch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from zsl_lab.files.hashing import sha256_arrays
 
 MAKE = (
     "Make one, `python -m zsl_lab.data extract` of images or `python -m zsl_lab.data convert` of "
-    ".mat files, and name it with dataset.path=FILE.h5; or choose another dataset (dataset=digits "
-    "is embedded)."
+    ".mat files, and name it with dataset.path=FILE.h5; or choose another dataset "
+    "(`python -m zsl_lab.data list` shows them)."
 )
 
 
 def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmark:
     """Read the file.
 
-    Its content, not its place, is what results know it by: ``splits_sha256`` covers the three parts
+    Results identify it by its content, not by its path: ``splits_sha256`` covers the three parts
     of the split, the published ``train`` and ``val``, and the validation classes;
     ``features_sha256`` features, labels, class names, and every kind of class semantics in the
     file, as that of a ``.mat`` file does. A split that is redrawn has another ``splits_sha256`` and
@@ -48,7 +48,8 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
     content = hdf5.read(path, lean=True)
     kind = semantics or content.default_kind
     if kind is None or kind not in content.semantics:
-        found = f"dataset.semantics={semantics or 'null'}: found {', '.join(content.semantics)} in {path}"
+        kinds = ", ".join(content.semantics)
+        found = f"dataset.semantics={semantics or 'null'}: found {kinds} in {path}"
         near = nearest(kind, content.semantics) if kind else []
         hint = (
             f"Did you mean {near[0]}?"

@@ -58,7 +58,10 @@ class ClassTable:
 
 
 def read_class_table(path: Path) -> ClassTable:
-    """Read a CSV file with a header, or JSON as of N3 (``{name: text}``, or a list of ``{"name", "description"}``).
+    """Read a table of classes.
+
+    Args:
+        path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``.
 
     Raises:
         DataError: The file is missing or unreadable, names are missing or repeated, a value is no
@@ -69,7 +72,7 @@ def read_class_table(path: Path) -> ClassTable:
         try:
             names, texts = read_descriptions(path, "{description}", named=True)
         except DataError as error:
-            raise DataError(f"{error} Mend the table, or give another.") from error
+            raise DataError(f"{error} Correct the table, or give another.") from error
         return ClassTable(path, names, None, (), texts)
     lines = _lines(path, _text(path))
     header = _header(path, next(lines, (0, []))[1])
@@ -79,7 +82,7 @@ def read_class_table(path: Path) -> ClassTable:
             raise DataError(
                 f"{path}: line {line}: found {len(row)} cell{'' if len(row) == 1 else 's'}; "
                 f"expected {len(header)}, one for each column of"
-                " the first line. Mend the line (a text with commas stands in double quotes), or "
+                " the first line. Correct the line (double quotes enclose a text with commas), or "
                 "take it out."
             )
         for name, cell in zip(header, row, strict=True):
@@ -119,7 +122,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); {_EXPECTED}. Mend the path, or give "
+            f"{path}: cannot be read ({error.strerror}); {_EXPECTED}. Correct the path, or give "
             "another table."
         ) from error
     if b"\0" in content:
@@ -144,7 +147,7 @@ def _text(path: Path) -> str:
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Where each row begins, and its cells without the spaces around them; rows without any content are left out."""
+    """Line number and stripped cells of each row; empty rows are left out."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     line = 1
     try:
@@ -155,7 +158,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}: line {line}: cannot be read as a row of a table ({error}). Mend its quotes "
+            f"{path}: line {line}: cannot be read as a row of a table ({error}). Correct its "
+            "quotes "
             "(a quote inside a quoted text is written"
             ' twice: ""), or take the line out.'
         ) from error
@@ -277,7 +281,8 @@ def _parts(path: Path, cells: list[tuple[int, str]], names: Sequence[str]) -> tu
             hint = f"Did you mean {near[0]}? " if near else ""
             raise DataError(
                 f"{path}: line {line}, column 'split': found {_shown(cell)} for '{name}'; expected "
-                f"{_listed(_PARTS)}. {hint}Mend the cell, or leave it empty, and the seed decides."
+                f"{_listed(_PARTS)}. {hint}Correct the cell, or leave it empty, and the seed "
+                "decides."
             )
         found.append(part)
     return tuple(found)
@@ -288,7 +293,7 @@ def _pretrained(path: Path, cells: list[tuple[int, str]], names: Sequence[str]) 
         if cell not in _YES_NO:
             raise DataError(
                 f"{path}: line {line}, column 'pretrained': found {_shown(cell)} for '{name}'; "
-                f"expected {_listed(_YES_NO)}. Mend the cell"
+                f"expected {_listed(_YES_NO)}. Correct the cell"
                 " (yes: the backbone was trained on this class), or take the column out."
             )
     return tuple(_YES_NO[cell] for _, cell in cells)

@@ -59,7 +59,7 @@ LIMITS = Limits()
 def find(
     path: Path, wanted: Iterable[str], optional: Iterable[str] = (), limits: Limits = LIMITS
 ) -> dict[str, zipfile.ZipInfo]:
-    """Look for members by the last parts of their names, and refuse an archive that is not what it seems.
+    """Find members by the last parts of their names, and refuse unsafe archives.
 
     Args:
         path: The archive.
@@ -106,7 +106,7 @@ def extract(
     beginnings: tuple[bytes, ...] = (b"",),
     limits: Limits = LIMITS,
 ) -> None:
-    """Write members to files, as :func:`~zsl_lab.files.atomic.atomic_write_all` does: an error in reading one leaves all files as they were.
+    """Write members to files; an error in reading one leaves all files as they were.
 
     Args:
         path: The archive.

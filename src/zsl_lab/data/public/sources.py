@@ -1,4 +1,4 @@
-"""Where the public benchmarks come from: archives, their mirrors, what is wanted of them, and on what terms.
+"""The public benchmarks: archives and their mirrors, the files in them, and terms of use.
 
 Numbers of samples and classes are in ``conf/dataset/*.yaml``; :func:`choices` and :func:`settings`
 read them without Hydra. Nothing here opens a connection.
@@ -34,8 +34,7 @@ class Archive:
         name: The file's name.
         urls: Where it is, the authors' own server first; the same content everywhere.
         page: The authors' page about it.
-        size: About how large it is, for people; empty where nobody says. What a server announces is
-            what counts.
+        size: Its approximate size, shown to users; empty where it is not published.
     """
 
     name: str
@@ -69,11 +68,11 @@ class Source:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The files that the benchmark cannot do without."""
+        """The required files."""
         return FEATURES, SPLITS
 
     def version(self, file: str, md5: str) -> str:
-        """What is known of a file with this hash, in a few words."""
+        """What is known of a file with this MD5 hash."""
         known = self.genuine.get(file)
         if md5 == known:
             return "the genuine file"
@@ -204,7 +203,7 @@ def settings(name: str) -> dict[str, Any]:
 
 
 def default_data_dir() -> Path:
-    """What ``paths.data_dir`` is when nobody says otherwise."""
+    """The default of ``paths.data_dir``."""
     return Path(os.environ.get("ZSL_LAB_DATA", "data"))
 
 
@@ -214,11 +213,15 @@ def download_command(name: str, data_dir: Path) -> str:
 
 
 def origin(folder: str, data_dir: Path) -> str:
-    """Where the files of a benchmark's folder come from, and the command that gets them where there is one; for messages."""
+    """Where the files of a benchmark's folder come from, for messages."""
     for name, source in PUBLIC.items():
         if source.folder == folder:
             archive = source.archive
-            return f"the archive {archive.name} of Xian et al. ({archive.page}; `{download_command(name, data_dir)}` downloads it)"
+            command = download_command(name, data_dir)
+            return (
+                f"the archive {archive.name} of Xian et al. ({archive.page}; `{command}` downloads "
+                "it)"
+            )
     return f"the archive {XLSA17.name} of Xian et al. ({XLSA17.page})"
 
 

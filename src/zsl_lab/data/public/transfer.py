@@ -1,55 +1,47 @@
-"""Downloading one file over HTTP so that no byte is fetched twice, whatever ends the connection.
+"""Downloads of one file over HTTP that resume where an earlier one ended.
 
-What has arrived lies in a ``.part`` file; a small JSON file beside it says of which version of the
-remote file it is. A later call goes on where it ends, provided that the server still has that
-version.
+The bytes that have arrived are in a ``.part`` file; a small JSON file beside it identifies the
+version of the remote file. A later call continues the part if the server still has that version.
 """
 
 from __future__ import annotations
 
 import errno
-import http.client
 import json
 import re
 import shutil
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from zsl_lab import __version__
 from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files.atomic import atomic_write, reason
 
-#: called with the bytes that are here and the bytes that there are, where the server says it
+#: called with the number of bytes received and the file's size, None where it is not known
 Progress = Callable[[int, "int | None"], object]
 
 _BLOCK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 10
-# what may go away by itself
+_OTHER_VERSION = "it has another version of the file than the part that is here"
+# temporary errors: the request is repeated
 _PASSING = (408, 429, 500, 502, 503, 504)
-# what an address may hold as it is; anything else is escaped
+# characters of an address that are not escaped
 _ADDRESS = "%/:=&?~#+!$,;'@()*[]"
-# more than any archive of benchmarks has; a disk without room for it says nothing about the next
-# server
+# larger than any archive of benchmarks: a limit for servers that announce or send nonsense
 _MAX_SIZE = 2**36
 #: bytes that must stay free on the disk
 _RESERVE = 2**24
@@ -65,12 +57,12 @@ class _InterruptedError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with a server.
+    """Timeout and retries.
 
     Attributes:
-        timeout: Seconds without a byte after which a connection is given up.
-        retries: How many connections in a row may end without any progress, after the first.
-        pause: Seconds before the first of them; doubled for each further one.
+        timeout: Seconds without a byte after which a connection is closed.
+        retries: Number of retries in a row without progress before the download fails.
+        pause: Seconds before the first retry; doubled for each further one.
     """
 
     timeout: float = 30.0
@@ -83,7 +75,14 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True)
 class _Version:
-    """What tells a version of the remote file from another one; empty or None where the server does not say it."""
+    """What identifies a version of the remote file.
+
+    Attributes:
+        url: Its address.
+        etag: Header ``ETag``; empty where the server sends none.
+        modified: Header ``Last-Modified``; empty likewise.
+        size: Bytes; None where the server does not say it.
+    """
 
     url: str
     etag: str = ""
@@ -92,7 +91,7 @@ class _Version:
 
     @property
     def condition(self) -> str:
-        """What ``If-Range`` may hold: a strong ETag, or a date."""
+        """Value for ``If-Range``, which takes a strong ETag or a date; empty without either."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
@@ -117,25 +116,24 @@ def check_url(url: str) -> None:
 def fetch(
     url: str, part: Path, beginning: bytes, progress: Progress, patience: Patience = PATIENCE
 ) -> None:
-    """Download a file, going on where an earlier call has ended.
+    """Download a file, resuming an earlier download.
 
     Args:
         url: Its address.
-        part: Where its bytes are collected; complete when the function returns. Its ``.json``
-            belongs to it.
-        beginning: The bytes that such a file begins with: a page that a server shows instead is not
-            stored.
+        part: The file that receives its bytes; complete when the function returns. The version it
+            belongs to is stored beside it, as ``.json``.
+        beginning: The bytes that such a file begins with; anything else, such as a login page, is
+            not stored.
         progress: Called as bytes arrive.
-        patience: How long to bear with the server.
+        patience: Timeout and retries.
 
     Raises:
-        TransferError: The server does not give the file; what has arrived is kept where it may
-            still be of use.
-        OutputError: The disk is full, or the folder cannot be written; what has arrived is kept.
+        TransferError: The server does not give the file; the part is kept if it can be resumed.
+        OutputError: The disk is full, or the folder cannot be written; the part is kept.
     """
     check_url(url)
-    # a server that ignores ranges begins anew each time: only what is more than ever before is
-    # progress
+    # a server that ignores ranges starts over each time: only more bytes than ever before count
+    # as progress
     idle, furthest = 0, size_of(part)
     while True:
         try:
@@ -152,7 +150,7 @@ def fetch(
 
 
 def discard(part: Path) -> None:
-    """Remove a part and what belongs to it.
+    """Remove a part and the version stored beside it.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -165,7 +163,7 @@ def discard(part: Path) -> None:
 
 
 def size_of(part: Path) -> int:
-    """Bytes that are there; 0 where there is no file."""
+    """The size of a part in bytes; 0 where there is none."""
     try:
         return part.stat().st_size
     except OSError:
@@ -173,15 +171,19 @@ def size_of(part: Path) -> int:
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Raise where a disk has no room.
+    """Raise where a disk has not enough free space.
+
+    Args:
+        folder: A folder on the disk.
+        size: Bytes to be written.
 
     Raises:
-        OutputError: The text says how much is missing.
+        OutputError: The space is not enough; the text says how much there is.
     """
     try:
         free = shutil.disk_usage(folder).free
-    # some network file systems do not say
     except OSError:
+        # some network file systems do not report it
         return
     if free < size + _RESERVE:
         raise OutputError(
@@ -199,37 +201,23 @@ def _attempt(url: str, part: Path, beginning: bytes, progress: Progress, timeout
         have = 0
     if known is not None and have and have == known.size:
         return
-    headers = {"User-Agent": f"zsl_lab/{__version__}"}
+    headers = {"User-Agent": f"zsl_lab/{__version__}", "Accept-Encoding": "identity"}
     if known is not None and have:
         headers["Range"] = f"bytes={have}-"
         if known.condition:
             headers["If-Range"] = known.condition
-    try:
-        response = _open(url, headers, timeout)
-    except HTTPError as error:
-        with error:
-            if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-                discard(part)
-                raise _InterruptedError(
-                    "it has another version of the file than the part that is here"
-                ) from error
-            sentence = f"HTTP status {error.code} ({_plain(error.reason) or 'without a word'})"
-            if error.code in _PASSING:
-                raise _InterruptedError(sentence) from error
-            raise TransferError(sentence) from error
-    with response:
+    with _Session() as session, _open(session, url, headers, timeout) as response:
+        _check_status(response, part, have)
         found = _version(url, response)
         block = b""
-        if response.status == HTTPStatus.PARTIAL_CONTENT:
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
             if known is None or not _continues(response, have, known, found):
                 discard(part)
-                raise _InterruptedError(
-                    "it has another version of the file than the part that is here"
-                )
+                raise _InterruptedError(_OTHER_VERSION)
             size = known.size
         else:
-            # the whole file: nothing was asked for, or the server does not go on in the middle, or
-            # has another version
+            # the whole file: no range was asked for, or the server ignores ranges or has another
+            # version
             block = _first(response, len(beginning), timeout)
             _check_beginning(block, beginning, response)
             if have:
@@ -243,8 +231,20 @@ def _attempt(url: str, part: Path, beginning: bytes, progress: Progress, timeout
         _receive(response, part, block, have, size, progress, timeout)
 
 
+def _check_status(response: requests.Response, part: Path, have: int) -> None:
+    """Raise where the answer is an error."""
+    code = response.status_code
+    if HTTPStatus.OK <= code < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    if code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+        discard(part)
+        raise _InterruptedError(_OTHER_VERSION)
+    sentence = f"HTTP status {code} ({_plain(response.reason) or 'no reason given'})"
+    raise _InterruptedError(sentence) if code in _PASSING else TransferError(sentence)
+
+
 def _receive(
-    response: Any,
+    response: requests.Response,
     part: Path,
     block: bytes,
     have: int,
@@ -254,7 +254,7 @@ def _receive(
 ) -> None:
     progress(have, size)
     try:
-        # unbuffered: what has arrived is in the file, whatever happens next
+        # unbuffered: an interrupted process loses no byte
         with part.open("ab", buffering=0) as file:
             while True:
                 if block:
@@ -279,41 +279,57 @@ def _receive(
 
 
 def append(file: IO[bytes], block: bytes) -> None:
-    """Write all of a block, even where the system takes it in pieces."""
+    """Write all of a block; a single system call may write less."""
     rest = memoryview(block)
     while rest:
         rest = rest[file.write(rest) or 0 :]
 
 
-def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
-    """Send a request, through redirections; every other status than 200 and 206 is an :class:`HTTPError`."""
-    opener = OpenerDirector()
-    # no handler of files, FTP or redirections: where these may lead is decided here
-    for handler in (
-        ProxyHandler(),
-        UnknownHandler(),
-        HTTPHandler(),
-        HTTPSHandler(),
-        HTTPDefaultErrorHandler(),
-        HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    opener.addheaders = []
+class _Session(requests.Session):
+    """Requests without redirections, which :func:`_open` follows, and without ``~/.netrc``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers.clear()
+        # otherwise credentials from ~/.netrc would be sent
+        self.auth = lambda request: request
+        self.mount("https://", _SystemTrust())
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: the answer itself is returned."""
+        return None
+
+
+class _SystemTrust(HTTPAdapter):
+    """Trusts the certificates of the operating system (or ``SSL_CERT_FILE``) and of certifi."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=ssl.create_default_context(), **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=ssl.create_default_context(), **options)
+
+
+def _open(
+    session: requests.Session, url: str, headers: dict[str, str], timeout: float
+) -> requests.Response:
+    """Send a request and follow redirections; the body is not read yet."""
     visited = [url]
     while True:
         try:
-            return opener.open(
-                Request(quote(visited[-1], safe=_ADDRESS), headers=headers), timeout=timeout
+            response = session.get(
+                quote(visited[-1], safe=_ADDRESS), headers=headers, timeout=timeout, stream=True
             )
-        except HTTPError as error:
-            place = error.headers.get("Location") if error.code in _REDIRECTS else None
-            if place is None:
-                raise
-            with error:
-                visited.append(_redirected(visited, place))
         # a ValueError is about characters that no address may have
-        except (URLError, http.client.HTTPException, OSError, ValueError) as error:
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise _unreachable(error, timeout) from error
+        place = response.headers.get("Location")
+        if response.status_code not in _REDIRECTS or place is None:
+            # a short body is reported by _receive, with the numbers of bytes
+            response.raw.enforce_content_length = False
+            return response
+        with response:
+            visited.append(_redirected(visited, place))
 
 
 def _redirected(visited: list[str], place: str) -> str:
@@ -334,37 +350,46 @@ def _redirected(visited: list[str], place: str) -> str:
 
 
 def _unreachable(error: Exception, timeout: float) -> Exception:
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, TimeoutError):
-        return _InterruptedError(f"no answer within {timeout:g} s")
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return TransferError(f"its certificate is not valid ({cause.verify_message})")
-    if isinstance(cause, socket.gaierror):
-        return TransferError(f"its host is not found ({cause.strerror})")
-    if isinstance(cause, ConnectionRefusedError):
-        return TransferError("its host refuses the connection")
-    if isinstance(cause, (ConnectionError, http.client.HTTPException)) and not isinstance(
-        cause, http.client.InvalidURL
-    ):
-        return _InterruptedError(f"the connection broke ({_plain(cause) or type(cause).__name__})")
-    return TransferError(f"it cannot be reached ({_plain(cause)})")
+    """The error to raise where no answer came."""
+    causes = list(_chain(error))
+    for cause in reversed(causes):
+        if isinstance(cause, (TimeoutError, requests.Timeout)):
+            return _InterruptedError(f"no answer within {timeout:g} s")
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return TransferError(f"its certificate is not valid ({cause.verify_message})")
+        if isinstance(cause, socket.gaierror):
+            return TransferError(f"its host is not found ({cause.strerror})")
+        if isinstance(cause, ConnectionRefusedError):
+            return TransferError("its host refuses the connection")
+        if isinstance(cause, (ConnectionError, HTTPException)):
+            return _InterruptedError(
+                f"the connection broke ({_plain(cause) or type(cause).__name__})"
+            )
+    return TransferError(f"it cannot be reached ({_plain(causes[-1])})")
 
 
-def _read(response: Any, timeout: float) -> bytes:
-    """Some of what has arrived; empty at the end."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _read(response: requests.Response, timeout: float) -> bytes:
+    """Some bytes, as soon as any have arrived; empty at the end."""
     try:
-        block = response.read1(_BLOCK)
-    except TimeoutError as error:
+        # not iter_content: it waits for whole blocks, and decodes
+        block: bytes = response.raw.read1(_BLOCK, decode_content=False)
+    except (ReadTimeoutError, TimeoutError) as error:
         raise _InterruptedError(f"it stalled: no byte within {timeout:g} s") from error
-    except (http.client.HTTPException, ValueError, OSError) as error:
+    except (HTTPError, HTTPException, ValueError, OSError) as error:
         raise _InterruptedError(
             f"the connection broke ({_plain(error) or type(error).__name__})"
         ) from error
-    assert isinstance(block, bytes)
     return block
 
 
-def _first(response: Any, length: int, timeout: float) -> bytes:
+def _first(response: requests.Response, length: int, timeout: float) -> bytes:
     """The first bytes, ``length`` of them or more where there are as many."""
     first = b""
     while len(first) < length and (block := _read(response, timeout)):
@@ -372,10 +397,10 @@ def _first(response: Any, length: int, timeout: float) -> bytes:
     return first
 
 
-def _check_beginning(block: bytes, beginning: bytes, response: Any) -> None:
+def _check_beginning(block: bytes, beginning: bytes, response: requests.Response) -> None:
     if block.startswith(beginning):
         return
-    kind = response.headers.get_content_type()
+    kind = response.headers.get("Content-Type", "unknown type").partition(";")[0].strip().lower()
     if not block:
         raise _InterruptedError("it sent nothing")
     if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -391,13 +416,13 @@ def _check_beginning(block: bytes, beginning: bytes, response: Any) -> None:
 
 
 def _plain(text: object) -> str:
-    """What a server said, without characters that would do something to a terminal."""
+    """A server's text on one line, without control characters."""
     return "".join(
         letter if letter.isprintable() else "?" for letter in " ".join(str(text).split())
     )[:200]
 
 
-def _version(url: str, response: Any) -> _Version:
+def _version(url: str, response: requests.Response) -> _Version:
     headers = response.headers
     size = headers.get("Content-Length", "")
     return _Version(
@@ -408,8 +433,8 @@ def _version(url: str, response: Any) -> _Version:
     )
 
 
-def _continues(response: Any, have: int, known: _Version, found: _Version) -> bool:
-    """Whether what the server sends belongs behind the part that is here."""
+def _continues(response: requests.Response, have: int, known: _Version, found: _Version) -> bool:
+    """Whether the answer continues the part."""
     span = re.fullmatch(
         r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
     )
@@ -428,7 +453,7 @@ def _note(part: Path) -> Path:
 
 
 def _recall(part: Path, url: str) -> _Version | None:
-    """Which version the part is of; None where nobody knows, or it is of another address."""
+    """The version that the part belongs to; None where it is not known, or of another address."""
     with suppress(OSError, ValueError, TypeError):
         known = _Version(**json.loads(_note(part).read_bytes()))
         return known if known.url == url else None

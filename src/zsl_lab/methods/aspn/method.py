@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.batches.features import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.methods.aspn.attention import CategoryAttention
 from zsl_lab.methods.aspn.losses import (
     Compatibility,

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.eszsl.solver import RidgeSolver
 

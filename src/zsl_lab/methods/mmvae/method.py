@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.base import GradientMethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy, normalize
 from torchmetrics.classification import MulticlassAveragePrecision
 
-from zsl_lab.data.batches.features import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.extraction.backbones import BaseNetwork
 from zsl_lab.hardware import distributed

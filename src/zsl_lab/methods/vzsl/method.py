@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsl_lab.data.batches.features import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, Width, ZeroShotMethod
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood

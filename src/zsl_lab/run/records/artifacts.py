@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.features import PhaseDataModule
+from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.result import Result

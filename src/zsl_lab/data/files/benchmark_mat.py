@@ -1,4 +1,9 @@
-"""A benchmark as .mat files that other repositories read: ``<features>.mat``, ``att_splits.mat`` and, for ``sent``, ``sent_splits.mat``.
+"""A benchmark in the ``.mat`` files of Xian et al., which other repositories read too.
+
+A folder holds ``<features>.mat`` (``features [D, N]``, ``labels [N, 1]``, ``image_files``),
+``att_splits.mat`` (``att [Q, C]``, ``original_att``, ``allclasses_names`` and the sample numbers
+``trainval_loc``, ``test_seen_loc``, ``test_unseen_loc``, ``train_loc`` and ``val_loc``, which count
+from 1) and, for the semantics ``sent``, ``sent_splits.mat``.
 
 Numbers keep the type that ``scipy.io.loadmat`` gives them, and 1-based sample numbers and labels
 the one they were published in. (In MATLAB the published sample numbers are ``double``, stored in 16
@@ -8,7 +13,8 @@ bits; those written here are ``uint16`` there too.)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +27,7 @@ from zsl_lab.data.benchmark import IntArray, Provenance
 from zsl_lab.data.files.benchmark_file import BenchmarkFile
 from zsl_lab.data.files.mat import field_names, integers, matrix, read_mat
 from zsl_lab.data.public.sources import FEATURES, SENTENCES, SPLITS, split_version
+from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.errors import ConfigError, DataError, OutputError, nearest
 from zsl_lab.files.atomic import atomic_write_all
 from zsl_lab.files.hashing import sha256_file
@@ -35,12 +42,169 @@ _REQUIRED_LOC, _OPTIONAL_LOC = (
     [f"{part}_loc" for part in parts] for parts in (_REQUIRED, _OPTIONAL)
 )
 _NAMES = "allclasses_names"
-#: what MATLAB takes in one variable of such a file
+_SPLIT_FIELDS = ("att", "original_att", _NAMES, *_REQUIRED_LOC, *_OPTIONAL_LOC)
+#: bytes that a variable of a MATLAB 5 file may have
 _LIMIT = 2**31
 
 
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The content of an ``att_splits.mat``.
+
+    Attributes:
+        path: The file.
+        fields: The fields that were read, as MATLAB stores them.
+        parts: 0-based sample indices of ``trainval``, ``test_seen`` and ``test_unseen``, and of
+            ``train`` and ``val`` where they are published.
+        sources: File and field of each part, for error messages.
+    """
+
+    path: Path
+    fields: Fields
+    parts: dict[str, IntArray]
+    sources: dict[str, tuple[str, str]]
+
+    @property
+    def num_classes(self) -> int:
+        """C; needs the field ``att``."""
+        return int(matrix(self.fields["att"], self.path, "att").shape[1])
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """C names in the order of ``att``; None where the file has none."""
+        return _texts(self.fields, _NAMES)
+
+    def semantics(self, field: str) -> Array:
+        """Class semantics ``[C, Q]``: the field ``att`` or ``original_att``."""
+        return matrix(self.fields[field], self.path, field).T
+
+    def test_parts(self) -> dict[str, IntArray]:
+        """``trainval``, ``test_seen`` and ``test_unseen``."""
+        return {part: self.parts[part] for part in _REQUIRED}
+
+    def validation_classes(self, labels: IntArray, class_names: Sequence[str]) -> IntArray | None:
+        """The published validation classes; None where ``train`` or ``val`` is not published.
+
+        Args:
+            labels: 0-based class ids of all samples, int64 ``[N]``.
+            class_names: C names.
+        """
+        if not set(_OPTIONAL) <= self.parts.keys():
+            return None
+        trainval, train, val = (self.parts[part] for part in ("trainval", *_OPTIONAL))
+        fields = (self.sources[part] for part in _OPTIONAL)
+        return published_validation_classes(labels, class_names, trainval, train, val, *fields)
+
+
+def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str] = ()) -> Splits:
+    """Read a split file.
+
+    Args:
+        path: An ``att_splits.mat``. Where it has neither ``train_loc`` nor ``val_loc`` (as that of
+            CUB), these are taken from the ``sent_splits.mat`` beside it, provided that it has the
+            same ``trainval_loc``.
+        required: Further fields that must be there.
+        optional: Further fields that may be there.
+
+    Raises:
+        DataError: The file is missing, damaged or lacks a field.
+    """
+    fields = read_mat(path, [*required, *_REQUIRED_LOC], [*optional, *_OPTIONAL_LOC])
+    parts = _indices(fields, path)
+    sources = {part: (str(path), f"{part}_loc") for part in (*_REQUIRED, *_OPTIONAL)}
+    sentences = path.with_name(SENTENCES)
+    if not set(_OPTIONAL) & parts.keys() and sentences.is_file():
+        found = _indices(read_mat(sentences, [], ["trainval_loc", *_OPTIONAL_LOC]), sentences)
+        if {"trainval", *_OPTIONAL} <= found.keys() and np.array_equal(
+            np.sort(found["trainval"]), np.sort(parts["trainval"])
+        ):
+            parts |= {part: found[part] for part in _OPTIONAL}
+            sources |= {part: (str(sentences), f"{part}_loc") for part in _OPTIONAL}
+    return Splits(path, fields, parts, sources)
+
+
+def read_semantics(path: Path, field: str, splits: Splits) -> Array:
+    """Class semantics ``[C, Q]`` from another ``.mat`` file, in the order of the split file.
+
+    Args:
+        path: The file; its ``allclasses_names``, where it has them, say the order of its columns.
+        field: A matrix ``[Q, C]``.
+        splits: The split file.
+
+    Raises:
+        DataError: The file is missing or damaged, or has other classes.
+    """
+    fields = read_mat(path, [field], [_NAMES])
+    table = matrix(fields[field], path, field).T
+    check_class_count(len(table), path, field, splits)
+    names, own = splits.class_names, _texts(fields, _NAMES)
+    if own is None or own == names:
+        return table
+    if names is None or len(set(own)) != len(table) or set(own) != set(names):
+        stranger = sorted(set(own) ^ set(names or ())) or ["a name twice"]
+        raise DataError(
+            f"{path}: field '{_NAMES}': found other class names than in {splits.path} "
+            f"({stranger[0]}); expected the same names, in any order."
+        )
+    row = {name: i for i, name in enumerate(own)}
+    return table[[row[name] for name in names]]
+
+
+def check_class_count(found: int, path: Path, field: str, splits: Splits) -> None:
+    """Raise where semantics are not of as many classes as the split file has.
+
+    Raises:
+        DataError: They are not.
+    """
+    if found != splits.num_classes:
+        raise DataError(
+            f"{path}: field '{field}': found {found} classes; expected {splits.num_classes}, as in "
+            f"{splits.path}."
+        )
+
+
+def assemble(
+    name: str, file: Path, samples: Fields, splits: Splits, semantics: Mapping[str, Array]
+) -> BenchmarkFile:
+    """Put a benchmark together; its consistency is checked by :meth:`BenchmarkFile.check`.
+
+    Args:
+        name: The benchmark's name.
+        file: The feature file, for error messages.
+        samples: Its fields ``features``, ``labels`` and, where they are wanted, ``image_files``.
+        splits: The split file.
+        semantics: Class semantics ``[C, Q]`` by kind.
+
+    Raises:
+        DataError: Features or labels are not numbers of the expected shape.
+    """
+    splits_file = str(splits.path)
+    sources = {field: (str(file), field) for field in ("features", "labels")}
+    sources |= {"files": (str(file), "image_files"), "semantics": (splits_file, "att")}
+    sources |= {
+        f"semantics/{kind}": (splits_file, kind)
+        for kind in ("att", "original_att")
+        if kind in semantics
+    }
+    sources |= dict.fromkeys(("class names", "class_names"), (splits_file, _NAMES))
+    return BenchmarkFile(
+        name=name,
+        features=matrix(samples["features"], file, "features").T,
+        labels=integers(samples["labels"], file, "labels") - 1,
+        class_names=splits.class_names,
+        semantics=semantics,
+        trainval=splits.parts["trainval"],
+        test_seen=splits.parts["test_seen"],
+        test_unseen=splits.parts["test_unseen"],
+        train=splits.parts.get("train"),
+        val=splits.parts.get("val"),
+        files=_texts(samples, "image_files"),
+        provenance=Provenance(origin=str(file.parent), sources=splits.sources | sources),
+    )
+
+
 def read(folder: Path, features: str | None = None) -> BenchmarkFile:
-    """Read such a folder; fields that nobody knows are left out, with a warning.
+    """Read all files of a benchmark's folder; unknown fields are left out, with a warning.
 
     Args:
         folder: Holds the files.
@@ -62,71 +226,30 @@ def read(folder: Path, features: str | None = None) -> BenchmarkFile:
 
 
 def _read(folder: Path, features_file: Path) -> BenchmarkFile:
-    splits_file, sentences_file = folder / SPLITS, folder / SENTENCES
+    name, splits_file, sentences_file = folder.absolute().name, folder / SPLITS, folder / SENTENCES
     samples = _known(features_file, ["features", "labels"], ["image_files"])
-    splits = _known(splits_file, ["att", *_REQUIRED_LOC], ["original_att", _NAMES, *_OPTIONAL_LOC])
-    kept = {features_file.stem: samples, _SPLITS: splits}
-    names = _texts(splits, _NAMES)
+    splits = read_splits(splits_file, ["att"], ["original_att", _NAMES])
+    _warn_of_strangers(splits_file, _SPLIT_FIELDS)
+    kept = {features_file.stem: samples, _SPLITS: splits.fields}
     semantics: dict[str, Array] = {
-        kind: matrix(splits[kind], splits_file, kind).T
-        for kind in ("att", "original_att")
-        if kind in splits
+        kind: splits.semantics(kind) for kind in ("att", "original_att") if kind in splits.fields
     }
-    index = _indices(splits, splits_file)
-    sources = {part: (str(splits_file), f"{part}_loc") for part in (*_REQUIRED, *_OPTIONAL)}
     if sentences_file.is_file():
-        kept[_SENTENCES] = sentences = _known(
-            sentences_file, ["att"], [_NAMES, *_REQUIRED_LOC, *_OPTIONAL_LOC]
-        )
-        semantics["sent"] = _in_order_of(names, sentences, sentences_file, semantics["att"])
-        found = _indices(sentences, sentences_file)
-        if _lends_validation(found, index):
-            index |= {part: found[part] for part in _OPTIONAL}
-            sources |= {part: (str(sentences_file), f"{part}_loc") for part in _OPTIONAL}
-        others = [
-            f"{part}_loc"
-            for part, ids in found.items()
-            if part not in index or not np.array_equal(index[part], ids)
-        ]
-        if others:
-            _warn_left_out(sentences_file, [f"{field} (not that of {SPLITS})" for field in others])
-        kept[_SENTENCES] = {
-            field: array for field, array in sentences.items() if field not in others
-        }
-    sources |= {
-        "features": (str(features_file), "features"),
-        "labels": (str(features_file), "labels"),
-    }
-    sources |= {
-        "files": (str(features_file), "image_files"),
-        "semantics": (str(splits_file), "att"),
-    }
-    sources |= {f"semantics/{kind}": (str(splits_file), kind) for kind in ("att", "original_att")}
-    sources |= {"semantics/sent": (str(sentences_file), "att")}
-    sources |= {
-        "class names": (str(splits_file), _NAMES),
-        "class_names": (str(splits_file), _NAMES),
-    }
-    name, splits_sha256 = folder.absolute().name, sha256_file(splits_file)
-    content = BenchmarkFile(
-        name=name,
-        features=matrix(samples["features"], features_file, "features").T,
-        labels=integers(samples["labels"], features_file, "labels") - 1,
-        class_names=names,
-        semantics=semantics,
-        trainval=index["trainval"],
-        test_seen=index["test_seen"],
-        test_unseen=index["test_unseen"],
-        train=index.get("train"),
-        val=index.get("val"),
-        files=_texts(samples, "image_files"),
+        semantics["sent"], kept[_SENTENCES] = _read_sentences(sentences_file, splits)
+    content = assemble(name, features_file, samples, splits, semantics)
+    splits_sha256 = sha256_file(splits_file)
+    content = replace(
+        content,
         provenance=Provenance(
             # without the folders above: the same files make the same bytes, wherever they lie
             origin=f"{name}/{features_file.name}, {name}/{SPLITS}",
             splits_sha256=splits_sha256,
             features_sha256=sha256_file(features_file),
             splits_version=split_version(splits_sha256),
-            sources=sources,
+            sources={
+                **content.provenance.sources,
+                "semantics/sent": (str(sentences_file), "att"),
+            },
         ),
         mat={
             file: {
@@ -140,13 +263,29 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
     return content
 
 
+def _read_sentences(path: Path, splits: Splits) -> tuple[Array, Fields]:
+    """The table of ``sent_splits.mat``, and its fields that agree with ``att_splits.mat``."""
+    fields = _known(path, ["att"], [_NAMES, *_REQUIRED_LOC, *_OPTIONAL_LOC])
+    table = read_semantics(path, "att", splits)
+    if _texts(fields, _NAMES) not in (None, splits.class_names):
+        warnings.warn(f"{path}: its classes are put into the order of {SPLITS}.", stacklevel=3)
+    others = [
+        f"{part}_loc"
+        for part, ids in _indices(fields, path).items()
+        if part not in splits.parts or not np.array_equal(splits.parts[part], ids)
+    ]
+    if others:
+        _warn_left_out(path, [f"{field} (not that of {SPLITS})" for field in others])
+    return table, {field: array for field, array in fields.items() if field not in others}
+
+
 def write(
     content: BenchmarkFile, folder: Path, features: str | None = None, *, overwrite: bool = False
 ) -> list[Path]:
-    """Write such a folder, as :func:`~zsl_lab.files.atomic.atomic_write_all` does: an error in writing one file leaves all as they were.
+    """Write such a folder; an error in writing one file leaves all of them as they were.
 
     Args:
-        content: What to write; of what these files cannot hold, a warning tells.
+        content: What to write; a warning names what these files cannot hold.
         folder: Made if it doesn't exist.
         features: The feature file's name without ``.mat``; None takes the one that it was read
             from, or ``res101``.
@@ -195,7 +334,11 @@ def write(
 
 
 def is_feature_file(name: str) -> bool:
-    """Whether a name without ``.mat`` can be a feature file's; who made an HDF5 file may have put any into it."""
+    """Whether a name without ``.mat`` can be a feature file's.
+
+    The name may come from an HDF5 file that somebody else made, so it must not lead out of the
+    folder.
+    """
     return (
         Path(name).name == name
         and name[:1] not in ("", ".")
@@ -235,17 +378,14 @@ def _features_file(folder: Path, features: str | None) -> Path:
 def _known(file: Path, required: Sequence[str], optional: Sequence[str]) -> Fields:
     """The fields of a file; a warning names others that it has."""
     fields = read_mat(file, required, optional)
-    strangers = field_names(file) - {*required, *optional}
-    if strangers:
-        _warn_left_out(file, sorted(strangers))
+    _warn_of_strangers(file, {*required, *optional})
     return fields
 
 
-def _lends_validation(found: Mapping[str, IntArray], index: Mapping[str, IntArray]) -> bool:
-    """Whether ``sent_splits.mat`` says what is held out for tuning and ``att_splits.mat`` doesn't, of the same samples."""
-    if set(_OPTIONAL) & set(index) or not {"trainval", *_OPTIONAL} <= set(found):
-        return False
-    return np.array_equal(np.sort(found["trainval"]), np.sort(index["trainval"]))
+def _warn_of_strangers(file: Path, known: Collection[str]) -> None:
+    strangers = field_names(file) - set(known)
+    if strangers:
+        _warn_left_out(file, sorted(strangers))
 
 
 def _indices(fields: Mapping[str, Array], file: Path) -> dict[str, IntArray]:
@@ -259,25 +399,6 @@ def _indices(fields: Mapping[str, Array], file: Path) -> dict[str, IntArray]:
 
 def _texts(fields: Mapping[str, Array], name: str) -> tuple[str, ...] | None:
     return tuple(map(str, fields[name].ravel(order="F"))) if name in fields else None
-
-
-def _in_order_of(names: tuple[str, ...] | None, sentences: Fields, file: Path, att: Array) -> Array:
-    """The rows of ``sent_splits.mat`` in the order of ``att_splits.mat``."""
-    table, own = matrix(sentences["att"], file, "att").T, _texts(sentences, _NAMES)
-    if len(table) != len(att):
-        raise DataError(
-            f"{file}: field 'att': found {len(table)} classes; expected {len(att)}, as in {SPLITS}."
-        )
-    if own is None or own == names:
-        return table
-    if names is None or sorted(own) != sorted(names) or len(set(own)) < len(own):
-        raise DataError(
-            f"{file}: field '{_NAMES}': found other class names than in {SPLITS}; expected the "
-            "same names, in any order."
-        )
-    warnings.warn(f"{file}: its classes are put into the order of {SPLITS}.", stacklevel=3)
-    row = {name: i for i, name in enumerate(own)}
-    return table[[row[name] for name in names]]
 
 
 def _of_samples(content: BenchmarkFile, published: str) -> Fields:
@@ -328,7 +449,7 @@ def _source(content: BenchmarkFile) -> str:
 
 
 def _parts(content: BenchmarkFile) -> dict[str, IntArray]:
-    """The index of each part; for tuning in the published form, whichever form the content has."""
+    """The index of each part; validation classes become ``train`` and ``val``."""
     parts = {
         part: index
         for part in (*_REQUIRED, *_OPTIONAL)

@@ -37,9 +37,10 @@ from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
-from zsl_lab.predict import inference
+from zsl_lab.predict import features
 from zsl_lab.predict.command import Prediction, predict, print_prediction
-from zsl_lab.predict.inference import FeaturePredictor, Predictions
+from zsl_lab.predict.features import FeaturePredictor
+from zsl_lab.predict.predictions import Predictions
 from zsl_lab.report.tables import IRRELEVANT
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
@@ -440,8 +441,8 @@ def test_every_method_writes_what_it_says_of_feature_vectors(
     assert [sample["sample"] for sample in summary["samples"]] == list(range(40))
     assert [sample["best"][0]["class"] for sample in summary["samples"]] == expected.predicted
     assert {path.name for path in prediction.table.parent.iterdir()} == {
-        "predictions.csv",
-        "predictions.json",
+        "predicted.csv",
+        "predicted.json",
     }
 
 
@@ -492,21 +493,21 @@ def test_large_files_are_not_read_whole(
     x = vectors.features[vectors.test_unseen[:40]]
     expected = of_features().predictions.scores
     seen: list[int] = []
-    monkeypatch.setattr("zsl_lab.predict.inference.EVALUATION_BATCH", 16)
-    check = inference._check_finite
+    monkeypatch.setattr("zsl_lab.predict.features.EVALUATION_BATCH", 16)
+    check = features._check_finite
 
     def spy(block: Any, *rest: Any) -> None:
         seen.append(len(block))
         check(block, *rest)
 
-    monkeypatch.setattr(inference, "_check_finite", spy)
-    read = FeaturePredictor.checked
+    monkeypatch.setattr(features, "_check_finite", spy)
+    read = FeaturePredictor.check_samples
 
     def mapped(self: FeaturePredictor, samples: Any, origin: str) -> Any:
         assert isinstance(samples, np.memmap | h5py.Dataset)
         return read(self, samples, origin)
 
-    monkeypatch.setattr(FeaturePredictor, "checked", mapped)
+    monkeypatch.setattr(FeaturePredictor, "check_samples", mapped)
     for name in ("a.npy", "a.h5"):
         found = of_features(saved(tmp_path / name, x), out=f"of {name}").predictions.scores
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -1187,7 +1188,7 @@ def test_weights_of_other_widths_are_refused(refused: Callable[..., None]) -> No
     )
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "predictions.json", "network.pth"])
+@pytest.mark.parametrize("name", ["predicted.csv", "predicted.json", "network.pth"])
 def test_where_one_file_cannot_be_written_none_is(
     predicted: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -1244,14 +1245,14 @@ def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
     (folder,) = tmp_path.glob("outputs/predict/*")
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",
-        "predictions.csv",
-        "predictions.json",
+        "predicted.csv",
+        "predicted.json",
         "network.pth",
     }
     lines = done.stdout.splitlines()
-    assert f"predictions: {folder / 'predictions.csv'}" in lines
+    assert f"predictions: {folder / 'predicted.csv'}" in lines
     assert any(line.startswith("30 images, ") for line in lines)
-    with (folder / "predictions.csv").open() as file:
+    with (folder / "predicted.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == sorted(
             path.name for path in images.iterdir()
         )
@@ -1313,8 +1314,8 @@ def test_the_command_predicts_feature_vectors_from_a_folder_that_was_moved(
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("50 samples, ") for line in lines)
     assert lines[-2:] == [
-        f"predictions: {folder / 'predictions.csv'}",
-        f"best five:   {folder / 'predictions.json'}",
+        f"predictions: {folder / 'predicted.csv'}",
+        f"best five:   {folder / 'predicted.json'}",
     ]
     assert command("task=predict", "ckpt='moved run'", "features=missing.npy") == 1
     assert capsys.readouterr().err.startswith("features=missing.npy: cannot be read")

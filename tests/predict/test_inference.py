@@ -23,14 +23,12 @@ from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.recipe import Recipe, TextRecipe
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.errors import CheckpointError, ConfigError, DataError
-from zsl_lab.extraction.features import embed_texts
-from zsl_lab.predict.inference import (
-    FeaturePredictor,
-    ImagePredictor,
-    KnownClass,
-    Predictions,
-    Predictor,
-)
+from zsl_lab.extraction.texts import embed_texts
+from zsl_lab.predict.classes import KnownClass
+from zsl_lab.predict.features import FeaturePredictor
+from zsl_lab.predict.images import ImagePredictor
+from zsl_lab.predict.predictions import Predictions
+from zsl_lab.predict.predictor import Predictor
 from zsl_lab.run.config import Among, parse
 
 UNSEEN = {"2": "two", "4": "four", "5": "five"}
@@ -228,7 +226,7 @@ def test_tensors_other_types_and_many_rows_are_taken(
 ) -> None:
     x = digits.features[:30]
     expected = load("sgal").predict(x).scores
-    monkeypatch.setattr("zsl_lab.predict.inference.EVALUATION_BATCH", 7)
+    monkeypatch.setattr("zsl_lab.predict.features.EVALUATION_BATCH", 7)
     for given in (
         torch.from_numpy(x),
         x.astype(np.float64),
@@ -757,7 +755,7 @@ def test_features_that_do_not_fit_are_refused(load: Load, features: Any, sentenc
 def test_a_row_that_is_not_finite_is_named_in_a_later_batch_too(
     load: Load, digits: FeatureBenchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zsl_lab.predict.inference.EVALUATION_BATCH", 7)
+    monkeypatch.setattr("zsl_lab.predict.features.EVALUATION_BATCH", 7)
     x = digits.features[:30].copy()
     x[23, 5] = -np.inf
     with pytest.raises(DataError, match=r"found -inf in row 23, column 5 \(0-based\)"):

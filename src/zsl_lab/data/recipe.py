@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import SerializerFunctionWrapHandler as Handler
 
 from zsl_lab.errors import DataError
 
@@ -13,16 +14,38 @@ from zsl_lab.errors import DataError
 ATTRIBUTES, TEXT = "att", "text"
 
 
-class ImageRecipe(BaseModel):
-    """From a picture to a feature vector.
+class Preparation(BaseModel):
+    """How a network's images are scaled and normalised.
 
     Attributes:
-        backbone: The network whose last features were averaged over the image.
-        weights: ``imagenet`` (torchvision downloads them), or the name of the file of its state
-            dict, without a folder.
-        weights_sha256: Of that file, whoever brought it.
-        resize: Side of the square that a picture is scaled and cut to.
+        mean: Of each channel of an image in [0, 1], subtracted.
+        std: Of each channel, divided by.
+        interpolation: Pillow's filter for scaling.
+        crop_mode: ``center`` scales the short side and cuts a square from the centre; ``squash``
+            scales both sides and does not keep their ratio.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[float] = Field(min_length=3, max_length=3)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_mode: Literal["center", "squash"] = "center"
+
+
+class ImageRecipe(BaseModel):
+    """From an image to a feature vector.
+
+    Attributes:
+        backbone: The network whose pooled features were taken; ``timm:NAME`` is one of timm, any
+            other name one of torchvision.
+        weights: ``imagenet`` (torchvision or timm downloads them), or the name of the file of its
+            state dict, without a folder.
+        weights_sha256: SHA-256 of that file, downloaded or not.
+        resize: Side of the square that an image is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.
+        preparation: How images are scaled and normalised; None for the preparation of torchvision's
+            networks.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -32,6 +55,13 @@ class ImageRecipe(BaseModel):
     weights_sha256: str
     resize: int = Field(ge=1)
     image_size: int = Field(ge=1)
+    preparation: Preparation | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: Handler) -> dict[str, Any]:
+        """Leave out ``preparation`` where it is None, as files from before it existed do."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class TextRecipe(BaseModel):

@@ -26,8 +26,12 @@ from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe, Recipe, TextRecipe
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.extraction import features as extraction
-from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, Terms, build_network
-from zsl_lab.extraction.features import embed_texts, extract_features, load_backbone, prepare_kept
+from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, build_network
+from zsl_lab.extraction.features import extract_features
+from zsl_lab.extraction.kept import prepare_kept
+from zsl_lab.extraction.recipes import build_backbone, load_backbone
+from zsl_lab.extraction.texts import embed_texts
+from zsl_lab.extraction.weights import Terms
 from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
 from zsl_lab.text import TextConfig, encode
 
@@ -115,7 +119,7 @@ def table(folder: Path, content: str = CLASSES) -> ClassTable:
 
 
 def backbone(weights: Path) -> tuple[Any, ImageRecipe]:
-    return extraction.build_backbone("squeezenet1_1", str(weights), 28, 24, TERMS)
+    return build_backbone("squeezenet1_1", str(weights), 28, 24, TERMS)
 
 
 # -------------------------------------------------------------------------------------------

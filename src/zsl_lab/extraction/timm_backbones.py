@@ -49,21 +49,19 @@ class TimmNetwork(nn.Module):
         name: Its name, with :data:`PREFIX`.
         model: timm's network without a classifier.
         preparation: Mean and standard deviation of its images.
-        weights_file: The file that its weights were read from.
 
     Attributes:
         feature_dim: D, the dimension of the features; set by :func:`build_timm_network`.
+        weights_file: The file that the weights were read from; None for random ones.
         min_size: 1; :func:`build_timm_network` checks the size by a forward pass.
     """
 
     min_size = 1
 
-    def __init__(
-        self, name: str, model: nn.Module, preparation: Preparation, weights_file: Path
-    ) -> None:
+    def __init__(self, name: str, model: nn.Module, preparation: Preparation) -> None:
         super().__init__()
         self.name = name
-        self.weights_file = weights_file
+        self.weights_file: Path | None = None
         self.feature_dim = 0
         self.model = model
         for key in ("mean", "std"):
@@ -123,8 +121,9 @@ def full_name(name: str, terms: Terms) -> str:
 
     A later timm may download others for the same name without a tag.
     """
-    tag = _facts(_import_timm(name, terms), name, terms).tag
-    return name if "." in name or not tag else f"{name}.{tag}"
+    timm = _import_timm(name, terms)
+    tagged = f"{name}.{_facts(timm, name, terms).tag}"
+    return tagged if tagged.removeprefix(PREFIX) in timm.list_pretrained() else name
 
 
 def build_timm_network(
@@ -147,15 +146,21 @@ def build_timm_network(
     """
     timm = _import_timm(name, terms)
     facts = _facts(timm, name, terms)
+    if weights == IMAGENET and not (facts.hf_hub_id or facts.url):
+        raise ConfigError(
+            f"{terms.weights}{IMAGENET}: timm has no weights for {name}. Give a file: "
+            f"{terms.weights}FILE, or a network of timm.list_pretrained()."
+        )
     model = _create(timm, name, facts, image_size, terms)
+    network = TimmNetwork(name, model, preparation)
+    network.feature_dim = _feature_dim(network, facts, image_size, terms)
     if weights == IMAGENET:
         path, origin = _downloaded(name, facts, terms), f"{terms.weights}{IMAGENET}"
     else:
         path = Path(weights).expanduser()
         origin = f"{terms.weights}{path}"
     _load(model, name, facts, read_state_dict(path, name, terms), origin, terms)
-    network = TimmNetwork(name, model, preparation, path)
-    network.feature_dim = _feature_dim(network, facts, image_size, terms)
+    network.weights_file = path
     return network
 
 
@@ -232,11 +237,6 @@ def _wrong_size(
 
 def _downloaded(name: str, facts: Any, terms: Terms) -> Path:
     """The file of timm's own weights, downloaded or from its cache."""
-    if not (facts.hf_hub_id or facts.url):
-        raise ConfigError(
-            f"{terms.weights}{IMAGENET}: timm has no weights for {name}. Give a file: "
-            f"{terms.weights}FILE, or a network of timm.list_pretrained()."
-        )
     try:
         if facts.hf_hub_id:
             return _from_hub(facts)

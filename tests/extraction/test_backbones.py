@@ -10,18 +10,18 @@ import torch
 from torch import nn
 
 from tests.helpers.extraction import TERMS
-from zsl_lab.cli.data import extract
 from zsl_lab.errors import CheckpointError
 from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, build_network
+from zsl_lab.extraction.names import TORCHVISION_NETWORKS
 
 pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[n3]"')
 
 
 def test_the_command_offers_every_network_that_there_is() -> None:
-    assert tuple(ARCHITECTURES) == extract.BACKBONES
+    assert tuple(ARCHITECTURES) == TORCHVISION_NETWORKS
 
 
-@pytest.mark.parametrize("name", extract.BACKBONES)
+@pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_the_stages_of_a_network_are_where_its_image_shrinks(name: str) -> None:
     from torchvision.models import get_model
 

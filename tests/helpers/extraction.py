@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from zsl_lab.cli.data import extract
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe
+from zsl_lab.extraction.names import TORCHVISION_NETWORKS
 from zsl_lab.extraction.recipes import Backbone, build_backbone
 from zsl_lab.extraction.weights import Terms
 
-TERMS = Terms("--backbone ", "--weights ", extract.BACKBONES, "", "")
+TERMS = Terms("--backbone ", "--weights ", TORCHVISION_NETWORKS, "", "")
 CLASSES = """\
 class,size,description,split
 ant,1,a small black insect,seen

@@ -527,7 +527,7 @@ def test_features_of_images_are_extracted_as_those_of_training_were(
     cfg.weights = None
     with pytest.raises(
         CheckpointError,
-        match=r"gone\.pth: there is no such file; .* Put it there, or say where it is: "
+        match=r"gone\.pth: there is no such file; .* Put it there, or give its path: "
         r"weights=FILE\.$",
     ):
         predict(cfg)

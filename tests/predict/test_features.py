@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import zsl_lab
 from tests.conftest import SHORT_FIT, composed
@@ -22,8 +23,12 @@ from tests.helpers.predict import (
 )
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import Recipe, TextRecipe
-from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.errors import CheckpointError, ConfigError, DataError
+from zsl_lab.extraction.features import extract_features
+from zsl_lab.extraction.recipes import build_backbone
 from zsl_lab.extraction.texts import embed_texts
+from zsl_lab.extraction.weights import Terms
+from zsl_lab.predict.features import FeaturePredictor
 
 
 def test_tensors_other_types_and_many_rows_are_taken(
@@ -125,6 +130,36 @@ def test_the_extractor_of_training_is_named_where_it_is_known(
         match=r"found 2048 dimensions .*; expected \[samples, 64\], features as .* \(resnet50\)",
     ):
         zsl_lab.load(path).predict(np.zeros((2, 2048)))
+
+
+def test_features_of_images_are_extracted_by_the_network_of_timm_that_training_had(
+    short_run: ShortRun, tmp_path: Path
+) -> None:
+    timm = pytest.importorskip("timm", reason='needs timm: pip install "zsl-lab[timm]"')
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pth")
+    network, images = build_backbone(
+        "timm:test_resnet",
+        str(tmp_path / "weights.pth"),
+        33,
+        32,
+        Terms("--backbone ", "--weights ", (), "", ""),
+    )
+    path = altered(
+        short_run("sgal"),
+        tmp_path / "timm.ckpt",
+        lambda c: c["FeatureDataModule"]["recipe"].update(images=images.model_dump()),
+    )
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "x.png")
+    predictor = zsl_lab.load(path)
+    assert isinstance(predictor, FeaturePredictor)
+    found = predictor.extract([tmp_path / "x.png"], tmp_path / "weights.pth")
+    expected = extract_features([tmp_path / "x.png"], network, images).features
+    assert np.array_equal(found, expected)
+    with pytest.raises(
+        CheckpointError, match=r"weights\.pth: there is no such file in the working"
+    ):
+        predictor.extract([tmp_path / "x.png"])
 
 
 def test_without_a_recipe_features_cannot_be_extracted(load: Load) -> None:
@@ -346,8 +381,8 @@ def test_what_the_encoder_of_training_lacks_is_told_in_words_that_can_be_followe
         lambda c: c["zsl_lab"]["config"]["method"].update(text=minilm),
     )
     sentence = (
-        r"^The checkpoint's method\.text\.encoder=minilm: the package .*, or take a checkpoint with "
-        r"another encoder: that of a"
+        r"^The checkpoint's method\.text\.encoder=minilm: the package .*, or take a checkpoint "
+        r"with another encoder: that of a"
     )
     with pytest.raises(ConfigError, match=sentence):
         zsl_lab.load(path)

@@ -7,8 +7,8 @@ from pathlib import Path
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import CheckpointError
 from zsl_lab.extraction.backbones import ARCHITECTURES, BaseNetwork, build_network
+from zsl_lab.extraction.names import TIMM_PREFIX
 from zsl_lab.extraction.timm_backbones import (
-    PREFIX,
     TimmNetwork,
     build_timm_network,
     full_name,
@@ -38,7 +38,7 @@ def default_sizes(
     Raises:
         ConfigError: timm is missing or has no such network.
     """
-    if name.startswith(PREFIX):
+    if name.startswith(TIMM_PREFIX):
         defaults = timm_defaults(name, image_size, terms)
         return resize or defaults.resize, defaults.image_size
     image_size = image_size or _IMAGE_SIZE
@@ -63,7 +63,7 @@ def build_backbone(
     """
     network: Backbone
     preparation = None
-    if name.startswith(PREFIX):
+    if name.startswith(TIMM_PREFIX):
         name = full_name(name, terms) if weights == IMAGENET else name
         preparation = timm_defaults(name, image_size, terms).preparation
         network = build_timm_network(name, weights, image_size, preparation, terms)
@@ -107,7 +107,7 @@ def load_backbone(
             f"{given}: there is no such file{where}; expected {what}. Put it there, or give "
             f"its path: {key}FILE."
         )
-    if recipe.backbone not in ARCHITECTURES and not recipe.backbone.startswith(PREFIX):
+    if recipe.backbone not in ARCHITECTURES and not recipe.backbone.startswith(TIMM_PREFIX):
         raise CheckpointError(
             f"The features were made with the network {recipe.backbone}, which is not among "
             f"{', '.join(ARCHITECTURES)} and the networks of timm. Extract the features elsewhere, "
@@ -124,7 +124,7 @@ def load_backbone(
 
 def _rebuilt(recipe: ImageRecipe, weights: str, key: str) -> Backbone:
     terms = Terms("backbone ", key, (recipe.backbone,), "", "")
-    if not recipe.backbone.startswith(PREFIX):
+    if not recipe.backbone.startswith(TIMM_PREFIX):
         return build_network(recipe.backbone, weights, terms)
     size = recipe.image_size
     preparation = recipe.preparation or timm_defaults(recipe.backbone, size, terms).preparation

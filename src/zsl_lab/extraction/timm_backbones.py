@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from zsl_lab.data.recipe import Preparation
 from zsl_lab.errors import CheckpointError, ConfigError, nearest
+from zsl_lab.extraction.names import TIMM_PREFIX
 from zsl_lab.extraction.weights import IMAGENET, Terms, misfit, read_state_dict
 
-#: precedes the names of timm's networks where those of torchvision stand alone
-PREFIX = "timm:"
 #: names of files of weights on the Hugging Face Hub, the preferred one first
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -46,7 +45,7 @@ class TimmNetwork(nn.Module):
     """A network of timm, in evaluation mode.
 
     Args:
-        name: Its name, with :data:`PREFIX`.
+        name: Its name, with :data:`TIMM_PREFIX`.
         model: timm's network without a classifier.
         preparation: Mean and standard deviation of its images.
 
@@ -90,7 +89,7 @@ def timm_defaults(name: str, image_size: int | None, terms: Terms) -> TimmDefaul
     """How timm prepares images for a network, at its own size or another.
 
     Args:
-        name: The network, with :data:`PREFIX`.
+        name: The network, with :data:`TIMM_PREFIX`.
         image_size: Side of the square that the network sees; None for timm's.
         terms: For messages.
 
@@ -123,7 +122,7 @@ def full_name(name: str, terms: Terms) -> str:
     """
     timm = _import_timm(name, terms)
     tagged = f"{name}.{_facts(timm, name, terms).tag}"
-    return tagged if tagged.removeprefix(PREFIX) in timm.list_pretrained() else name
+    return tagged if tagged.removeprefix(TIMM_PREFIX) in timm.list_pretrained() else name
 
 
 def build_timm_network(
@@ -132,7 +131,7 @@ def build_timm_network(
     """Make a frozen network of timm.
 
     Args:
-        name: Its name, with :data:`PREFIX`.
+        name: Its name, with :data:`TIMM_PREFIX`.
         weights: ``imagenet`` (timm's own weights, downloaded), or the file of a state dict, with
             the classifier or without.
         image_size: Side of the images that it will see.
@@ -177,12 +176,12 @@ def _import_timm(name: str, terms: Terms) -> Any:
 
 def _facts(timm: Any, name: str, terms: Terms) -> Any:
     """Timm's ``PretrainedCfg`` of a network."""
-    bare = name.removeprefix(PREFIX)
+    bare = name.removeprefix(TIMM_PREFIX)
     known = timm.list_pretrained() if "." in bare else timm.list_models()
     if bare not in known:
         near = nearest(bare, known)
         hint = (
-            f"Did you mean {PREFIX}{near[0]}?"
+            f"Did you mean {TIMM_PREFIX}{near[0]}?"
             if near
             else "Give one that timm.list_models() lists, or one of timm.list_pretrained()."
         )
@@ -197,7 +196,7 @@ def _create(timm: Any, name: str, facts: Any, image_size: int, terms: Terms) -> 
     with torch.random.fork_rng(devices=[]):
         try:
             model: nn.Module = timm.create_model(
-                name.removeprefix(PREFIX), pretrained=False, num_classes=0, **options
+                name.removeprefix(TIMM_PREFIX), pretrained=False, num_classes=0, **options
             )
         except Exception as error:  # families check a size each in its own way
             raise _wrong_size(name, facts, image_size, error, terms) from error

@@ -14,6 +14,7 @@ from zsl_lab.console.parsers import Parser, console, say
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe, TextRecipe
 from zsl_lab.errors import ConfigError, OutputError, nearest, quoted
+from zsl_lab.extraction.names import TIMM_PREFIX, TORCHVISION_NETWORKS
 
 if TYPE_CHECKING:
     from zsl_lab.data.files.benchmark_file import BenchmarkFile
@@ -46,19 +47,6 @@ examples:
   other semantics, another split:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
-#: the networks of torchvision; zsl_lab.extraction.backbones, which imports torch, has the same
-BACKBONES = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "squeezenet1_1",
-    "googlenet",
-    "efficientnet_b0",
-)
-#: precedes the names of timm's networks
-TIMM = "timm:"
 ENCODERS = ("minilm", "bert", "glove", "tfidf")
 
 #: seconds between two lines where there is no terminal
@@ -127,7 +115,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--backbone",
         metavar="NAME",
         default="resnet101",
-        help=f"{', '.join(BACKBONES)}, or timm:NAME for any network of timm (default: %(default)s)",
+        help=f"{', '.join(TORCHVISION_NETWORKS)}, or {TIMM_PREFIX}NAME for a network of timm "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--weights",
@@ -200,8 +189,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    if not options.backbone.startswith(TIMM):  # timm itself says which it has
-        _check_name("backbone", options.backbone, BACKBONES)
+    if not options.backbone.startswith(TIMM_PREFIX):  # timm itself says which it has
+        _check_name("backbone", options.backbone, TORCHVISION_NETWORKS)
     _check_name("text-encoder", options.text_encoder, ENCODERS)
     if options.semantics is not None:
         _check_name("semantics", options.semantics, ("attributes", "descriptions"))
@@ -329,7 +318,7 @@ def _extract(
     terms = Terms(
         "--backbone ",
         "--weights ",
-        BACKBONES,
+        TORCHVISION_NETWORKS,
         otherwise="",
         larger="Give another --image-size, or another --backbone.",
     )

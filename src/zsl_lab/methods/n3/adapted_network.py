@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
 
 from zsl_lab.errors import ConfigError, quoted
-from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, Terms, build_network
+from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, build_network
+from zsl_lab.extraction.weights import Terms
 
 Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
 #: the layers of small_cnn that end a stage, and their channels

@@ -113,7 +113,7 @@ def test_large_files_are_not_read_whole(
         (
             "x.mat",
             b"text",
-            r"^features=.*x\.mat: not a MATLAB file.*Correct the file, or give "
+            r"^features=.*x\.mat: not a MATLAB file.*Repair the file, or give "
             r"another: features=FILE\.$",
         ),
         ("x.mat", None, r"^features=.*x\.mat: no such file"),

@@ -411,6 +411,7 @@ def _print_summary(
     content: BenchmarkFile, parts: Parts, options: argparse.Namespace, seconds: float
 ) -> None:
     screen = console()
+    assert content.recipe.images is not None
     images, width = content.features.shape
     kinds = ", ".join(f"{kind} of {values.shape[1]}" for kind, values in content.semantics.items())
     seen = content.num_classes - len(parts.unseen)

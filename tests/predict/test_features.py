@@ -156,9 +156,7 @@ def test_features_of_images_are_extracted_by_the_network_of_timm_that_training_h
     found = predictor.extract([tmp_path / "x.png"], tmp_path / "weights.pth")
     expected = extract_features([tmp_path / "x.png"], network, images).features
     assert np.array_equal(found, expected)
-    with pytest.raises(
-        CheckpointError, match=r"weights\.pth: there is no such file in the"
-    ):
+    with pytest.raises(CheckpointError, match=r"weights\.pth: there is no such file in the"):
         predictor.extract([tmp_path / "x.png"])
 
 

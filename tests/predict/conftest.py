@@ -17,7 +17,8 @@ from tests.helpers.predict import (
     ShortRun,
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
-from zsl_lab.predict.command import Prediction, predict
+from zsl_lab.predict.command import predict
+from zsl_lab.predict.predictions import Prediction
 from zsl_lab.predict.predictor import Predictor
 from zsl_lab.run.config import parse
 

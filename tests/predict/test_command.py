@@ -33,9 +33,9 @@ from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
-from zsl_lab.predict.command import Prediction, predict, print_prediction
+from zsl_lab.predict.command import predict, print_prediction
 from zsl_lab.predict.features import FeaturePredictor
-from zsl_lab.predict.predictions import Predictions
+from zsl_lab.predict.predictions import Prediction, Predictions
 from zsl_lab.report.tables import IRRELEVANT
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse

@@ -15,8 +15,8 @@ from tests.helpers.predict import saved
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.errors import DataError
 from zsl_lab.predict import features
-from zsl_lab.predict.command import Prediction
 from zsl_lab.predict.features import FeaturePredictor
+from zsl_lab.predict.predictions import Prediction
 
 
 @pytest.mark.parametrize("name", ["x.mat", "x.h5", "x.hdf5", "double.npy", "columns.npy"])

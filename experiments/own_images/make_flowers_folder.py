@@ -1,4 +1,4 @@
-"""The photographs of flowers as anybody's own images: a folder for each class and a table, as ``extract`` takes them.
+"""Arrange the photographs of flowers as ``extract`` takes them: class folders and a table.
 
 Which classes are unseen, and which are for validation, is that of ``dataset=flo`` and
 ``dataset=flowers``; a few of the unseen ones are put aside with a table of their own, for classes
@@ -26,7 +26,7 @@ ASIDE = slice(None, None, 4)
 
 
 def main() -> None:
-    """Copy the images below ``OUT/images`` and ``OUT/later``, and write ``OUT/classes.csv`` and ``OUT/later.csv``."""
+    """Copy images to ``OUT/images`` and ``OUT/later``; write ``classes.csv`` and ``later.csv``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--data-dir",

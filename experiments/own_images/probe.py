@@ -1,4 +1,4 @@
-"""What a benchmark file can tell, before any method is trained on it: two closed answers, a second or two each.
+"""Probes of a benchmark file before any method is trained on it, in closed form.
 
 Features: a logistic regression on ``trainval``, tested on ``test_seen``. Semantics: a ridge
 regression from the semantics of the seen classes to the means of their whitened features says where
@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def per_class(predicted: Ints, labels: Ints) -> float:
-    """Percent, averaged over the classes of the labels."""
+    """Accuracy per class in percent, averaged over the classes of the labels."""
     return 100 * float(
         np.mean(
             [(predicted[labels == class_id] == class_id).mean() for class_id in np.unique(labels)]
@@ -40,7 +40,7 @@ def per_class(predicted: Ints, labels: Ints) -> float:
 
 
 def seen_accuracy(features: Floats, labels: Ints, train: Ints, test: Ints) -> float:
-    """Of a logistic regression."""
+    """Accuracy of a logistic regression."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=200))
     return per_class(
         probe.fit(features[train], labels[train]).predict(features[test]), labels[test]
@@ -50,7 +50,7 @@ def seen_accuracy(features: Floats, labels: Ints, train: Ints, test: Ints) -> fl
 def unseen_accuracy(
     features: Floats, semantics: Floats, labels: Ints, train: Ints, test: Ints
 ) -> float:
-    """Of a ridge regression from semantics to class means, among the unseen classes."""
+    """Accuracy of a ridge regression from semantics to class means, among unseen classes."""
     seen, unseen = np.unique(labels[train]), np.unique(labels[test])
     z = StandardScaler().fit(features[train]).transform(features)
     means = np.stack([z[train][labels[train] == class_id].mean(0) for class_id in seen])
@@ -73,7 +73,7 @@ def unit(rows: Floats) -> Floats:
 
 
 def main() -> None:
-    """Print both, the second also for draws of the unseen classes."""
+    """Print both accuracies, the second also for other draws of the unseen classes."""
     content = hdf5.read(Path(sys.argv[1]))
     kind = (
         sys.argv[2] if len(sys.argv) > 2 else content.default_kind or next(iter(content.semantics))

@@ -1,8 +1,9 @@
-"""How right predictions are where the classes are known: of images in a folder for each class, or of the samples of a benchmark file.
+"""Accuracy of task=predict on images in class folders, or on the samples of a benchmark file.
 
-Percent of each class, averaged over the classes; only samples whose class is a candidate count.
+In percent of each class, averaged over the classes; samples of classes that are no candidates are
+left out.
 
-    python experiments/own_images/score.py RUN/predictions.csv [FILE.h5]
+    python experiments/own_images/score.py PREDICTION/predicted.csv [FILE.h5]
 """
 
 from __future__ import annotations

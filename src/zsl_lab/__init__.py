@@ -12,13 +12,13 @@ __version__ = "0.1.0"
 torchvision_import.install()
 
 if TYPE_CHECKING:
-    from zsl_lab.predict.inference import load
+    from zsl_lab.predict.load import load
 else:
 
     def __getattr__(name: str) -> Any:
-        """``load``, once somebody asks for it: PyTorch, which it brings, takes seconds to import."""
+        """Import ``load`` on first use: it imports PyTorch, which takes seconds."""
         if name == "load":
-            from zsl_lab.predict.inference import load
+            from zsl_lab.predict.load import load
 
             return load
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

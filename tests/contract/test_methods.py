@@ -24,7 +24,7 @@ from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.predict.inference import Predictor
+from zsl_lab.predict.predictor import Predictor
 from zsl_lab.result import Result
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run

@@ -1,4 +1,4 @@
-"""task=predict: what a trained method says of samples, among its classes or others given only now, and of what is wrong with the input."""
+"""task=predict: its keys, its files and its messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import errno
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -15,18 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
-import scipy.io
 import torch
 from omegaconf import DictConfig
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 import zsl_lab
-from tests.conftest import OF_FEATURES, SHORT_FIT, Command, composed
-from zsl_lab.data.batches.base import ClassSpace
+from tests.conftest import SHORT_FIT, Command, composed
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.datasets.base import DataPaths
@@ -37,15 +33,14 @@ from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.methods.n3 import N3
 from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
-from zsl_lab.predict import inference
-from zsl_lab.predict.command import Prediction, predict, print_prediction
-from zsl_lab.predict.inference import FeaturePredictor, Predictions
+from zsl_lab.predict.command import predict, print_prediction
+from zsl_lab.predict.features import FeaturePredictor
+from zsl_lab.predict.predictions import Prediction, Predictions
 from zsl_lab.report.tables import IRRELEVANT
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records import artifacts
-from zsl_lab.text import TokenStates
 
 UNSEEN = ("2", "4", "5")
 COLOURS = {
@@ -115,7 +110,7 @@ def classes_file(path: Path, content: object) -> Path:
 def predicted(
     trained: Path, images: Path, digits: ImageBenchmark, tmp_path: Path
 ) -> Callable[..., Prediction]:
-    """Predict with the trained N3 among the three unseen digits, unless other classes or keys are given."""
+    """Predict images among the three unseen digits, unless other keys are given."""
 
     def predicted(
         classes: object = None, *overrides: str, out: str = "out", **keys: object
@@ -318,9 +313,7 @@ def test_of_many_classes_those_with_most_samples_are_printed(
     names = tuple(f"class {i}" for i in range(30))
     predictions = Predictions(names, ("unseen",) * 30, np.eye(30, dtype=np.float32))
     print_prediction(
-        Prediction(
-            predictions, None, "sgal", "digits", Path("c"), "score", Path("a.csv"), Path("b.json")
-        )
+        Prediction(predictions, None, "sgal", "digits", Path("c"), "score", Path("folder"))
     )
     printed = capsys.readouterr().out
     assert printed.count("unseen") == 20
@@ -381,45 +374,7 @@ def test_the_summary_holds_the_classes_and_the_best_five_of_each_sample(
 # feature vectors
 
 
-@pytest.fixture(scope="module")
-def vectors() -> FeatureBenchmark:
-    return parse(composed(Path(), "method=sgal")).dataset.load(None)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def of_features(
-    short_run: Callable[[str], Path], vectors: FeatureBenchmark, tmp_path: Path
-) -> Callable[..., Prediction]:
-    """Predict forty unseen digits with a short run of SGAL, or what else is given."""
-
-    def of_features(
-        features: Path | None = None, *overrides: str, out: str = "out", method: str = "sgal"
-    ) -> Prediction:
-        if features is None:
-            features = tmp_path / "features.npy"
-            np.save(features, vectors.features[vectors.test_unseen[:40]])
-        cfg = composed(
-            tmp_path / out, f"method={method}", *SHORT_FIT[method], "task=predict", *overrides
-        )
-        cfg.ckpt, cfg.features = str(short_run(method)), str(features) if features.name else None
-        return predict(cfg)
-
-    return of_features
-
-
-def saved(path: Path, features: Any) -> Path:
-    """The features in a file of the kind that its name says."""
-    if path.suffix == ".npy":
-        np.save(path, features)
-    elif path.suffix == ".mat":
-        scipy.io.savemat(path, {"features": features.T})
-    else:
-        with h5py.File(path, "w") as file:
-            file["features"] = features
-    return path
-
-
-@pytest.mark.parametrize("method", OF_FEATURES)
+@pytest.mark.parametrize("method", [method for method in SHORT_FIT if not method.startswith("n3")])
 def test_every_method_writes_what_it_says_of_feature_vectors(
     of_features: Callable[..., Prediction],
     short_run: Callable[[str], Path],
@@ -440,25 +395,9 @@ def test_every_method_writes_what_it_says_of_feature_vectors(
     assert [sample["sample"] for sample in summary["samples"]] == list(range(40))
     assert [sample["best"][0]["class"] for sample in summary["samples"]] == expected.predicted
     assert {path.name for path in prediction.table.parent.iterdir()} == {
-        "predictions.csv",
-        "predictions.json",
+        "predicted.csv",
+        "predicted.json",
     }
-
-
-@pytest.mark.parametrize("name", ["x.mat", "x.h5", "x.hdf5", "double.npy", "columns.npy"])
-def test_features_are_read_from_files_of_every_kind(
-    of_features: Callable[..., Prediction], vectors: FeatureBenchmark, tmp_path: Path, name: str
-) -> None:
-    x = vectors.features[vectors.test_unseen[:40]]
-    x = (
-        np.asfortranarray(x)
-        if name.startswith("columns")
-        else x.astype(np.float64)
-        if name.startswith("double")
-        else x
-    )
-    prediction = of_features(saved(tmp_path / name, x))
-    assert prediction.table.read_bytes() == of_features(out="npy").table.read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore:classes. found the same numbers")
@@ -481,188 +420,6 @@ def test_new_classes_stand_in_a_table_of_attributes(
         *({"name": name, "kind": "unseen"} for name in UNSEEN),
         *({"name": f"new {name}", "kind": "new"} for name in UNSEEN),
     ]
-
-
-def test_large_files_are_not_read_whole(
-    of_features: Callable[..., Prediction],
-    vectors: FeatureBenchmark,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    x = vectors.features[vectors.test_unseen[:40]]
-    expected = of_features().predictions.scores
-    seen: list[int] = []
-    monkeypatch.setattr("zsl_lab.predict.inference.EVALUATION_BATCH", 16)
-    check = inference._check_finite
-
-    def spy(block: Any, *rest: Any) -> None:
-        seen.append(len(block))
-        check(block, *rest)
-
-    monkeypatch.setattr(inference, "_check_finite", spy)
-    read = FeaturePredictor.checked
-
-    def mapped(self: FeaturePredictor, samples: Any, origin: str) -> Any:
-        assert isinstance(samples, np.memmap | h5py.Dataset)
-        return read(self, samples, origin)
-
-    monkeypatch.setattr(FeaturePredictor, "checked", mapped)
-    for name in ("a.npy", "a.h5"):
-        found = of_features(saved(tmp_path / name, x), out=f"of {name}").predictions.scores
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    assert seen == [16, 16, 8] * 2
-
-
-@pytest.mark.parametrize(
-    ("name", "features", "sentence"),
-    [
-        (
-            "x.npy",
-            np.zeros((4, 63)),
-            r"^features=.*x\.npy: found 63 dimensions \(shape \[4, 63\]\); expected \[samples, 64\]",
-        ),
-        ("x.npy", np.zeros((0, 64)), r"x\.npy: found shape \[0, 64\], which holds no sample"),
-        (
-            "x.npy",
-            np.array([[None]]),
-            r"x\.npy: found Python objects, which were not unpickled; .*Save it with np\.save",
-        ),
-        ("x.npy", np.array([["a"]]), r"x\.npy: found type <U1; expected numbers"),
-        ("x.npy", np.full((3, 64), np.nan), r"x\.npy: found nan in row 0, column 0"),
-        ("x.npy", b"", r"x\.npy: found a damaged file .*Save it with np\.save"),
-        (
-            "x.npy",
-            b"1.0 2.0",
-            r"x\.npy: found a file of another kind \(it starts with b'1\.0 2\.'\); expected an "
-            r"array .*Save it with",
-        ),
-        (
-            "x.npz",
-            b"",
-            r"x\.npz: found an archive of arrays; expected a single one\. Save that as \.npy, "
-            r"np\.save\('FILE\.npy', np\.load",
-        ),
-        ("x.npy", pickle.dumps([1]), r"x\.npy: found Python objects, which were not unpickled"),
-        ("x.npy", b"\x93NUMPY\x01\x00", r"x\.npy: found a damaged file"),
-        ("x.npy", None, r"^features=.*x\.npy: cannot be read \(No such file or directory\)"),
-        (
-            "x.mat",
-            np.zeros((64, 4)),
-            r"x\.mat: field 'features': found shape \[4, 64\]; expected \[64, samples\], .* "
-            r"transpose it \(",
-        ),
-        (
-            "x.mat",
-            np.zeros((4, 63)),
-            r"x\.mat: field 'features': found shape \[63, 4\]; expected \[64, samples\].* Give "
-            r"such a file, or",
-        ),
-        (
-            "x.mat",
-            b"text",
-            r"^features=.*x\.mat: not a MATLAB file.*Mend the file, or give another: "
-            r"features=FILE\.$",
-        ),
-        ("x.mat", None, r"^features=.*x\.mat: no such file"),
-        ("x.h5", np.zeros((64, 4)), r"x\.h5: found 4 dimensions .* transpose it"),
-        (
-            "x.h5",
-            b"text",
-            r"x\.h5: cannot be read .* expected an HDF5 file with the dataset features\. Mend it, "
-            r"or give another\.$",
-        ),
-        ("x.h5", None, r"x\.h5: there is no such file"),
-        (
-            "x.csv",
-            b"1,2",
-            r"x\.csv: found a file that ends in \.csv; expected \.npy, \.h5 or \.mat\. Rename it, "
-            r"or save it as one",
-        ),
-        ("x", b"1,2", "found a file without an ending"),
-    ],
-)
-def test_files_of_features_that_do_not_fit_are_refused(
-    of_features: Callable[..., Prediction], tmp_path: Path, name: str, features: Any, sentence: str
-) -> None:
-    path = tmp_path / name
-    if isinstance(features, bytes):
-        path.write_bytes(features)
-    elif features is not None:
-        saved(path, features)
-    with pytest.raises(DataError, match=sentence) as caught:
-        of_features(path)
-    assert "allow_pickle" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_header_that_numpy_distrusts_is_a_damaged_file(
-    of_features: Callable[..., Prediction], tmp_path: Path
-) -> None:
-    (tmp_path / "x.npy").write_bytes(
-        b"\x93NUMPY\x02\x00" + (99_999).to_bytes(4, "little") + b" " * 99_999
-    )
-    with pytest.raises(
-        DataError,
-        match=r"x\.npy: found a damaged file; expected an array of numbers\. Save it with np\.save",
-    ):
-        of_features(tmp_path / "x.npy")
-
-
-def test_a_folder_is_no_file_of_features(
-    of_features: Callable[..., Prediction], tmp_path: Path
-) -> None:
-    for name in ("folder", "folder.npy", "folder.h5"):
-        (tmp_path / name).mkdir()
-        with pytest.raises(
-            DataError,
-            match=rf"{name}: this is a folder; expected a file\. Give one: features=FILE \(.*\), "
-            r"or images=DIR, a folder",
-        ):
-            of_features(tmp_path / name)
-
-
-def test_a_file_of_other_datasets_is_refused(
-    of_features: Callable[..., Prediction], tmp_path: Path
-) -> None:
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["labels"], file["x"] = np.zeros(3), np.zeros((3, 64))
-    with pytest.raises(
-        DataError,
-        match=r"x\.h5: found labels, x; expected a dataset called features, and no link\. Rename "
-        r"it, or give another file\.$",
-    ):
-        of_features(tmp_path / "x.h5")
-    saved(tmp_path / "other.h5", np.zeros((3, 64)))
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["features"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "features")
-    with pytest.raises(
-        DataError, match=r"x\.h5: found features; expected a dataset called features, and no link"
-    ):
-        of_features(tmp_path / "x.h5")
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        layout = h5py.VirtualLayout((3, 64), float)
-        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "features", (3, 64))
-        file.create_virtual_dataset("features", layout)
-    with pytest.raises(DataError, match=r"x\.h5: found a dataset whose numbers lie in other files"):
-        of_features(tmp_path / "x.h5")
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        chunk = file.create_dataset("features", data=np.zeros((3, 64)), compression="gzip").id
-        file.flush()
-        offset = chunk.get_chunk_info(0).byte_offset
-    content = bytearray((tmp_path / "x.h5").read_bytes())
-    content[offset : offset + 8] = b"damaged!"
-    (tmp_path / "x.h5").write_bytes(content)
-    with pytest.raises(
-        DataError,
-        match=r"x\.h5: its rows cannot be read .*: the file is damaged\. Give another, or \.npy\.$",
-    ):
-        of_features(tmp_path / "x.h5")
-    np.savez(tmp_path / "x.npz", features=np.zeros((3, 64)))
-    (tmp_path / "x.npz").rename(tmp_path / "x.npy")
-    with pytest.raises(
-        DataError, match=r"x\.npy: found an archive of arrays; expected a single one"
-    ):
-        of_features(tmp_path / "x.npy")
 
 
 def test_keys_that_do_not_suit_a_method_of_features_are_named(
@@ -704,7 +461,7 @@ def test_keys_that_do_not_suit_a_method_of_features_are_named(
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory, no_figures: None) -> Path:
-    """A run on features that a network with weights in a file gives, which its checkpoint says; the weights were moved since."""
+    """A run on extracted features; the file of the network's weights was moved since."""
     models: Any = pytest.importorskip(
         "torchvision.models", reason='needs torchvision: pip install "zsl-lab[images]"'
     )
@@ -770,7 +527,7 @@ def test_features_of_images_are_extracted_as_those_of_training_were(
     cfg.weights = None
     with pytest.raises(
         CheckpointError,
-        match=r"gone\.pth: there is no such file; .* Put it there, or say where it is: "
+        match=r"gone\.pth: there is no such file; .* Put it there, or give its path: "
         r"weights=FILE\.$",
     ):
         predict(cfg)
@@ -797,7 +554,7 @@ def test_broken_images_give_no_features(extracted: Path, tmp_path: Path) -> None
     assert isinstance(predictor, FeaturePredictor)
     with pytest.raises(
         DataError,
-        match=r"(?s)^.*broken\.png: cannot be read as an image .*\n1 of 1 images: mend them, or "
+        match=r"(?s)^.*broken\.png: cannot be read as an image .*\n1 of 1 images: repair them, or "
         r"leave them out",
     ):
         predictor.extract([tmp_path / "broken.png"], extracted / "moved.pth")
@@ -897,81 +654,6 @@ def test_the_stored_network_gives_the_same_probabilities(
     torch.testing.assert_close(logits.softmax(1), probabilities(prediction))
 
 
-def n3(name: str, *overrides: str) -> N3:
-    """An N3 that nobody trained for three classes, with deltas of the size of the weights."""
-    cfg = composed(
-        Path(), "method=n3", *SHORT_FIT["n3"], "method.mu=0.05", "method.gamma=0.9", *overrides
-    )
-    settings: Any = parse(cfg).method
-    torch.manual_seed(0)
-    text = TokenStates(
-        np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32),
-        np.ones((3, 4), dtype=bool),
-    )
-    classes = ClassSpace(
-        np.arange(3),
-        np.zeros((3, 0), dtype=np.float32),
-        np.array([True, True, False]),
-        tuple("abc"),
-        tuple("abc"),
-    )
-    base = build_base_network(BaseConfig(name=name, weights=None), 3, load=False)  # type: ignore[arg-type]
-    return N3(settings, base, text, classes).eval()
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("resnet18", {}),
-        ("squeezenet1_1", {}),
-        ("googlenet", {"aux_logits": False, "init_weights": True}),
-    ],
-)
-@pytest.mark.parametrize("adapt", ["all", "classifier"])
-def test_torchvisions_own_network_loads_the_export_and_gives_the_same_logits(
-    name: str, options: dict[str, bool], adapt: str
-) -> None:
-    models: Any = pytest.importorskip(
-        "torchvision.models", reason='needs torchvision: pip install "zsl-lab[images]"'
-    )
-    model = n3(name, f"method.adapt={adapt}")
-    theirs = models.get_model(name, num_classes=3, **options).eval()
-    for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    model.base.load_state_dict(theirs.state_dict(), strict=False)
-    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    with torch.no_grad():
-        adaptation = model.adapt(torch.tensor([2, 0, 1]))
-        expected = model.logits(images, adaptation)
-        state = model.state_of(adaptation)
-        theirs.load_state_dict(state)
-        if name == "squeezenet1_1":  # clips before it averages
-            theirs.classifier[2] = nn.Identity()
-        found = theirs((images / 255 - model.base.mean) / model.base.std)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-    assert float(expected.std()) > 0
-    adapted = [
-        tensor.name
-        for tensor in model.base.tensors
-        if not torch.equal(state[tensor.name], model.base.state_dict()[tensor.name])
-    ]
-    assert adapted == ([tensor.name for tensor in model.base.tensors] if adapt == "all" else [])
-
-
-def test_an_export_is_no_part_of_the_method() -> None:
-    model = n3("small_cnn")
-    state = model.state_of(model.adapt(torch.arange(3)))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    for tensor in state.values():
-        assert not tensor.requires_grad
-        tensor.zero_()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
 # ------------------------------------------------------------------------------------------------
 # bad input
 
@@ -1067,8 +749,8 @@ def test_a_runs_own_configuration_knows_nothing_of_predictions() -> None:
     [
         (
             "{",
-            r"^descriptions=.*classes\.json: found no valid JSON .*Mend the file, or give another: "
-            r"descriptions=FILE\.$",
+            r"^descriptions=.*classes\.json: found no valid JSON .*Correct the file, or give "
+            r"another: descriptions=FILE\.$",
         ),
         ("[]", "found something else, or nothing; expected a list of"),
         ("3", "found something else, or nothing"),
@@ -1091,7 +773,7 @@ def test_a_runs_own_configuration_knows_nothing_of_predictions() -> None:
         ),
         (
             {"file": "A closed loop.", "b": "A line."},
-            r"field 'name': found 'file', which is a column of predictions\.csv",
+            r"field 'name': found 'file', which is a column of predicted\.csv",
         ),
     ],
 )
@@ -1141,7 +823,7 @@ def test_broken_images_are_named_and_nothing_is_written(
     refused(
         DataError,
         rf"{files[3].name}: cannot be read as an image \(the bytes of no known format\)(?s:.*)1 of "
-        r"30 images: mend them, or leave",
+        r"30 images: repair them, or leave",
     )
     for file in files[10:15]:
         file.write_bytes(file.read_bytes()[:60])
@@ -1187,7 +869,7 @@ def test_weights_of_other_widths_are_refused(refused: Callable[..., None]) -> No
     )
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "predictions.json", "network.pth"])
+@pytest.mark.parametrize("name", ["predicted.csv", "predicted.json", "network.pth"])
 def test_where_one_file_cannot_be_written_none_is(
     predicted: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -1210,8 +892,8 @@ def test_the_folder_of_a_run_is_not_written_into(
     cfg.ckpt = str(trained)
     with pytest.raises(
         ConfigError,
-        match=r"^hydra\.run\.dir=.*: this folder holds a run, whose predictions\.csv would be "
-        r"written over\. Give",
+        match=r"^hydra\.run\.dir=.*: this folder holds a run\. Predictions need a folder of "
+        r"their own\. Give",
     ):
         predict(cfg)
     assert (trained / "predictions.csv").read_bytes() == before
@@ -1239,19 +921,22 @@ def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = "my classes.json: field 'description': found the same text for '2' and 'two'. Such classes cannot be told apart."
+    said = (
+        "my classes.json: field 'description': found the same text for '2' and 'two'. Such classes "
+        "cannot be told apart."
+    )
     assert done.stderr == f"Warning: {said}\n"
     (folder,) = tmp_path.glob("outputs/predict/*")
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",
-        "predictions.csv",
-        "predictions.json",
+        "predicted.csv",
+        "predicted.json",
         "network.pth",
     }
     lines = done.stdout.splitlines()
-    assert f"predictions: {folder / 'predictions.csv'}" in lines
+    assert f"predictions: {folder / 'predicted.csv'}" in lines
     assert any(line.startswith("30 images, ") for line in lines)
-    with (folder / "predictions.csv").open() as file:
+    with (folder / "predicted.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == sorted(
             path.name for path in images.iterdir()
         )
@@ -1313,8 +998,8 @@ def test_the_command_predicts_feature_vectors_from_a_folder_that_was_moved(
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("50 samples, ") for line in lines)
     assert lines[-2:] == [
-        f"predictions: {folder / 'predictions.csv'}",
-        f"best five:   {folder / 'predictions.json'}",
+        f"predictions: {folder / 'predicted.csv'}",
+        f"best five:   {folder / 'predicted.json'}",
     ]
     assert command("task=predict", "ckpt='moved run'", "features=missing.npy") == 1
     assert capsys.readouterr().err.startswith("features=missing.npy: cannot be read")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import SerializerFunctionWrapHandler as Handler
 
 from zsl_lab.errors import DataError
 
@@ -13,16 +14,38 @@ from zsl_lab.errors import DataError
 ATTRIBUTES, TEXT = "att", "text"
 
 
+class Preparation(BaseModel):
+    """How a network's images are scaled and normalised.
+
+    Attributes:
+        mean: Of each channel of an image in [0, 1], subtracted.
+        std: Of each channel, divided by.
+        interpolation: Pillow's filter for scaling.
+        crop_mode: ``center`` scales the short side and cuts a square from the centre; ``squash``
+            scales both sides and does not keep their ratio.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[float] = Field(min_length=3, max_length=3)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_mode: Literal["center", "squash"] = "center"
+
+
 class ImageRecipe(BaseModel):
     """From an image to a feature vector.
 
     Attributes:
-        backbone: The network whose last features were averaged over the image.
-        weights: ``imagenet`` (torchvision downloads them), or the name of the file of its state
-            dict, without a folder.
-        weights_sha256: SHA-256 of that file.
+        backbone: The network whose pooled features were taken; ``timm:NAME`` is one of timm, any
+            other name one of torchvision.
+        weights: ``imagenet`` (torchvision or timm downloads them), or the name of the file of its
+            state dict, without a folder.
+        weights_sha256: SHA-256 of that file, downloaded or not.
         resize: Side of the square that an image is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.
+        preparation: How images are scaled and normalised; None for the preparation of torchvision's
+            networks.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -32,15 +55,22 @@ class ImageRecipe(BaseModel):
     weights_sha256: str
     resize: int = Field(ge=1)
     image_size: int = Field(ge=1)
+    preparation: Preparation | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: Handler) -> dict[str, Any]:
+        """Leave out ``preparation`` where it is None, as files from before it existed do."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class TextRecipe(BaseModel):
     """From a class's text to its semantics: the mean of its tokens' states.
 
     Attributes:
-        encoder: The name of the text encoder.
-        model: A folder or a name on the hub; None takes the encoder's own.
-        max_tokens: Texts are truncated to so many tokens.
+        encoder: As ``method.text.encoder`` of N3 has it.
+        model: Likewise ``method.text.model``.
+        max_tokens: Likewise.
         fitted_on: The texts that the encoder took its statistics from; empty for an encoder without
             any.
     """
@@ -54,7 +84,7 @@ class TextRecipe(BaseModel):
 
 
 class Recipe(BaseModel):
-    """How features and semantics were computed; None where this package did not compute them.
+    """How a benchmark's features and semantics were made; what is None was not made by this project.
 
     Attributes:
         images: Of the features.
@@ -69,7 +99,7 @@ class Recipe(BaseModel):
     attributes: list[str] = []
 
     def of(self, kind: str, columns: int) -> Recipe:
-        """The recipe of one kind of semantics, where a file has several.
+        """What of it is true of one kind of semantics, where a file has several.
 
         Args:
             kind: The kind.

@@ -1,7 +1,4 @@
-"""Networks of torchvision without their classifier, frozen, with weights that were checked: images in, averaged features out.
-
-They make features of images, and N3 adapts them.
-"""
+"""Frozen networks of torchvision without their classifier: images in, averaged features out."""
 
 from __future__ import annotations
 
@@ -17,55 +14,19 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from zsl_lab.errors import CheckpointError, ConfigError
-
-IMAGENET = "imagenet"
-#: counts batches in training, which batch norm is not in here; older state dicts lack it
-_COUNTER = "num_batches_tracked"
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What messages call a user's choices: keys of a configuration, or options of a command.
-
-    Attributes:
-        network: What stands before a network's name where one is chosen (``"method.base.name="``,
-            ``"--backbone "``).
-        weights: Likewise before its weights.
-        networks: The networks that can be chosen there.
-        otherwise: What can be done without torchvision, beside installing it; empty where nothing
-            can.
-        larger: The sentence on what to do about images that are too small.
-    """
-
-    network: str
-    weights: str
-    networks: Sequence[str]
-    otherwise: str
-    larger: str
-
-    @property
-    def published(self) -> str:
-        """The choice of published weights."""
-        return f"{self.weights}{IMAGENET} (torchvision downloads them)"
-
-    @property
-    def own(self) -> str:
-        """The choice of a file of weights."""
-        return (
-            f"{self.weights}FILE (a state dict, as torch.save(model.state_dict(), FILE) writes it)"
-        )
+from zsl_lab.extraction.weights import IMAGENET, Terms, misfit, read_state_dict
 
 
 @dataclass(frozen=True)
 class AdaptedTensor:
-    """A tensor of the network that deltas are generated for.
+    """A weight tensor of a network that a method may replace.
 
     Attributes:
         name: Its name in the network, as ``functional_call`` takes it.
         kind: The type of its layer.
-        filters: K, its output filters: the rows of the tensor.
+        filters: K, the layer's output filters: the rows of the tensor.
         size: Numbers in a filter, ``C * kh * kw``.
-        shape: The tensor's, ``[K, C, kh, kw]`` or ``[K, C]``.
+        shape: The tensor's shape, ``[K, C, kh, kw]`` or ``[K, C]``.
     """
 
     name: str
@@ -77,16 +38,15 @@ class AdaptedTensor:
 
 @dataclass(frozen=True)
 class _Architecture:
-    """What there is to know about a network of torchvision.
+    """Facts about a network of torchvision.
 
     Attributes:
-        removed: Its parts that are the classifier or serve training from scratch only.
-        classifier: Its layer that has a row for each class.
-        min_size: Height and width that an image needs to leave something to pool.
-        mean: Of each channel of an image in [0, 1], by which the published weights expect it to be
-            normalised.
-        std: Likewise.
-        options: Of torchvision's constructor.
+        removed: Parts that belong to the classifier or are only used in training.
+        classifier: The layer with a row for each class.
+        min_size: The smallest height and width of an image that leaves something to pool.
+        mean: Of each channel of an image in [0, 1], subtracted for the published weights.
+        std: Of each channel, divided by.
+        options: Arguments of torchvision's constructor.
         kernel: Height and width of the classifier's filters where it is a convolution.
     """
 
@@ -120,14 +80,15 @@ ARCHITECTURES = {
 
 
 def _resnet_stages(width: int, *blocks: int) -> dict[str, int]:
-    """Four stages of so many blocks, the first of them with ``width`` channels, behind a first convolution of 64."""
+    """The ends of a ResNet's stem and of its four stages, the first of ``width`` channels."""
     return {
         "relu": 64,
         **{f"layer{i}.{count - 1}": width * 2 ** (i - 1) for i, count in enumerate(blocks, 1)},
     }
 
 
-#: of each network the layer that ends a stage and the channels that leave it, from input to output
+#: of each network the layers that end a stage and their channels, from input to output; a stage
+#: lies between two reductions of the image's size
 STAGES: dict[str, dict[str, int]] = {
     "resnet18": _resnet_stages(64, 2, 2, 2, 2),
     "resnet34": _resnet_stages(64, 3, 4, 6, 3),
@@ -149,35 +110,40 @@ STAGES: dict[str, dict[str, int]] = {
         "features.5": 112,
         "features.8": 1280,
     },
-    "small_cnn": {"relu1": 16, "relu3": 64},
 }
 
 
 class BaseNetwork(nn.Module):
-    """Images in, features out; the weight of every convolution that they depend on can be replaced through ``functional_call``.
+    """A convolutional network: images in, averaged features out.
 
-    The parts are registered under their own names: a state dict of this network holds what
-    torchvision's holds under the same names, less the classifier. Batch norm keeps its statistics
-    whatever :meth:`train` says.
+    The weight of every convolution can be replaced through ``functional_call``. The state dict has
+    the names of torchvision's, without the classifier. Batch norm is always in evaluation mode.
 
     Args:
         name: The network's name, for messages.
-        layers: What is applied one after the other, by name; each gives ``[B, channels, height,
+        layers: The layers by name, applied in this order; each returns ``[B, channels, height,
             width]``.
-        stages: The stages that are read, by number from the input; None for the last. Layers after
-            them are not applied.
-        min_size: Height and width that an image needs.
-        mean: Of each channel of an image in [0, 1], subtracted; as many as the first layer takes
-            channels.
-        std: Likewise, divided by.
+        ends: The layers that end a stage and their channels, from input to output.
+        stages: The stages that are read, by number from 1 at the input; None for the last. Layers
+            after them are not applied.
+        min_size: The smallest height and width of an image.
+        mean: Of each channel of an image in [0, 1], subtracted; one for each input channel.
+        std: Of each channel, divided by.
         terms: For messages.
-        cells: Averages are taken over each cell of a grid of so many rows and columns.
+        cells: Rows and columns of the grid in whose cells averages are taken.
+
+    Attributes:
+        feature_dim: F, the dimension of the features.
+        weights_file: The file that the weights were read from; None for none.
+        reads_last: Whether the features are those that the network's own classifier reads.
+        tensors: The weights that can be replaced.
     """
 
     def __init__(
         self,
         name: str,
         layers: Mapping[str, nn.Module],
+        ends: Mapping[str, int],
         stages: Sequence[int] | None,
         min_size: int,
         mean: tuple[float, ...],
@@ -188,15 +154,12 @@ class BaseNetwork(nn.Module):
         super().__init__()
         self.name = name
         self._terms = terms
-        #: where the weights were read; None where they were not
         self.weights_file: Path | None = None
-        ends = list(STAGES[name])
         self.stages = tuple(stages or (len(ends),))
-        #: whether the features are those that the network's own classifier reads
         self.reads_last = self.stages == (len(ends),)
-        self._read = tuple(ends[stage - 1] for stage in self.stages)
+        self._read = tuple(list(ends)[stage - 1] for stage in self.stages)
         self._cells = cells
-        self.feature_dim = cells**2 * sum(STAGES[name][end] for end in self._read)
+        self.feature_dim = cells**2 * sum(ends[end] for end in self._read)
         self.min_size = min_size
         for part, layer in layers.items():
             self.add_module(part, layer)
@@ -211,10 +174,10 @@ class BaseNetwork(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        """What leaves the stages that are read, averaged over the image.
+        """The outputs of the stages that are read, averaged over the image.
 
         Args:
-            images: uint8 ``[B, channels, height, width]``; a single channel serves as all those
+            images: uint8 ``[B, channels, height, width]``; a single channel is repeated for all
                 that the network takes.
 
         Returns:
@@ -229,8 +192,7 @@ class BaseNetwork(nn.Module):
                 f"{self._terms.network}{self.name}: the images have {height} x {width} pixels; "
                 f"expected at least {self.min_size} x {self.min_size}. {self._terms.larger}"
             )
-        # with the channels last convolutions take up to half the time on a CPU, whatever the layout
-        # of their weights
+        # channels_last makes convolutions up to twice as fast on a CPU
         images = images.expand(-1, len(self.mean), -1, -1).contiguous(
             memory_format=torch.channels_last
         )
@@ -243,7 +205,7 @@ class BaseNetwork(nn.Module):
         return torch.cat(averages, dim=1)
 
     def _applied(self) -> Iterator[tuple[str, nn.Module]]:
-        """Layers, those of a sequence one by one, up to the last that is read."""
+        """The layers up to the last that is read; those of a sequence one by one."""
         for part, module in self.named_children():
             inner = (
                 [(f"{part}.{name}", layer) for name, layer in module.named_children()]
@@ -257,7 +219,7 @@ class BaseNetwork(nn.Module):
 
     @property
     def description(self) -> str:
-        """The network's name; and what its classifier is for, where that is not what torchvision's reads."""
+        """The network's name, and which stages its classifier reads if not the last."""
         return (
             self.name
             if self.reads_last
@@ -266,7 +228,7 @@ class BaseNetwork(nn.Module):
         )
 
     def train(self, mode: bool = True) -> BaseNetwork:
-        """Set the mode of everything but batch norm, which normalises by the statistics that came with the weights."""
+        """Set the mode of all layers but batch norm, which keeps the statistics of its weights."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -274,13 +236,13 @@ class BaseNetwork(nn.Module):
         return self
 
     def classifier_state(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-        """A classifier under the names that torchvision's network has it by; ``classifier.weight`` and ``.bias`` where it has none.
+        """State dict of a classifier, under torchvision's names if it reads the same features.
 
         Args:
-            weight: A row for each class, ``[k, F]``.
+            weight: A row for each of k classes, ``[k, F]``.
             bias: ``[k]``.
         """
-        if self.name == "small_cnn" or not self.reads_last:
+        if self.name not in ARCHITECTURES or not self.reads_last:
             return {"classifier.weight": weight, "classifier.bias": bias}
         architecture = ARCHITECTURES[self.name]
         weight = weight.reshape(*weight.shape, *architecture.kernel)
@@ -298,7 +260,7 @@ def build_network(
     Args:
         name: One of :data:`ARCHITECTURES`.
         weights: ``imagenet`` (torchvision downloads them) or the file of a state dict; None leaves
-            all numbers 0, for weights that follow from elsewhere.
+            all weights 0, to be loaded from a checkpoint.
         terms: For messages.
         stages: The stages that are read; None for the last.
 
@@ -319,7 +281,7 @@ def build_network(
         network.weights_file = Path(weights).expanduser()
         _load(
             network,
-            _read(network.weights_file, name, terms),
+            read_state_dict(network.weights_file, name, terms),
             f"{terms.weights}{network.weights_file}",
             models,
             terms,
@@ -342,21 +304,28 @@ def _torchvision_models(name: str, terms: Terms) -> Any:
 def _without_classifier(
     models: Any, name: str, terms: Terms, stages: Sequence[int] | None = None
 ) -> BaseNetwork:
-    """The network of torchvision up to its classifier; its tensors have shapes and no numbers yet."""
+    """The network of torchvision up to its classifier, on the meta device."""
     architecture = ARCHITECTURES[name]
-    # random numbers would cost time, and move the generator that the run's own come from
+    # random weights would take time and advance the random state of the run
     with torch.device("meta"):
         model = models.get_model(name, weights=None, **architecture.options)
     layers = {
         part: layer for part, layer in model.named_children() if part not in architecture.removed
     }
     return BaseNetwork(
-        name, layers, stages, architecture.min_size, architecture.mean, architecture.std, terms
+        name,
+        layers,
+        STAGES[name],
+        stages,
+        architecture.min_size,
+        architecture.mean,
+        architecture.std,
+        terms,
     )
 
 
 def _adapted_tensors(part: str, layer: nn.Module) -> list[AdaptedTensor]:
-    """Weights of all convolutions and inner linear layers in a part of a network, from input to output."""
+    """The weights of the convolutions and linear layers in a part of a network, input first."""
     found = []
     for name, module in layer.named_modules(prefix=part):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -370,47 +339,15 @@ def _adapted_tensors(part: str, layer: nn.Module) -> list[AdaptedTensor]:
 # weights
 
 
-def _read(path: Path, name: str, terms: Terms) -> dict[str, Tensor]:
-    """Read the file of a state dict, without unpickling anything else."""
-    ways = f"Give the file of a state dict of {name} (torch.save(model.state_dict(), FILE) writes one), or set {terms.published}."
-    if path.is_dir():
-        raise CheckpointError(f"{terms.weights}{path}: this is a folder. {ways}")
-    if not path.is_file():
-        raise CheckpointError(f"{terms.weights}{path}: there is no such file. {ways}")
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, all of which mean the same to a user
-        raise CheckpointError(
-            f"{terms.weights}{path}: these are no readable weights ({type(error).__name__}). They "
-            f"were not unpickled further. {ways}"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise CheckpointError(
-            f"{terms.weights}{path}: found a value of type {type(state).__name__}; expected "
-            f"tensors by name. {ways}"
-        )
-    wrong = [
-        key
-        for key, value in state.items()
-        if not isinstance(key, str) or not isinstance(value, Tensor)
-    ]
-    if wrong or not state:
-        found = f"{wrong[0]!r} of type {type(state[wrong[0]]).__name__}" if wrong else "nothing"
-        raise CheckpointError(
-            f"{terms.weights}{path}: found {found}; expected tensors by name. {ways}"
-        )
-    return dict(state)
-
-
 def _downloaded(models: Any, name: str, terms: Terms) -> tuple[dict[str, Tensor], Path]:
-    """The weights of torchvision, and where they are stored."""
+    """The weights that torchvision publishes, and the file that they are stored in."""
     url: str = models.get_model_weights(name).IMAGENET1K_V1.url
     stored = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     try:
         state = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
-    except Exception as error:  # of network, disk and file; which, shows in whether there is a file
+    except Exception as error:  # of the connection, the disk or the file itself
         if stored.is_file():
             raise CheckpointError(
                 f"{terms.weights}{IMAGENET}: {stored} is no readable file of weights "
@@ -431,7 +368,7 @@ def _load(
     """Copy weights into a network, all of them or none.
 
     Raises:
-        CheckpointError: They are of another network; the message names it if it is known.
+        CheckpointError: They are weights of another network; the message names it if it is known.
     """
     problem = _misfit(network, state)
     if problem:
@@ -440,42 +377,22 @@ def _load(
             name for name in others if not _misfit(_without_classifier(models, name, terms), state)
         ]
         if fitting:
-            ways = f"They fit {fitting[0]}: set {terms.network}{fitting[0]}, or {terms.weights.strip('= ')} to weights of {network.name}."
+            ways = (
+                f"They fit {fitting[0]}: set {terms.network}{fitting[0]}, or "
+                f"{terms.weights.strip('= ')} to weights of {network.name}."
+            )
         else:
             ways = (
                 f"Set {terms.weights.strip('= ')} to a state dict of {network.name}, or "
-                f"{terms.network.strip('= ')} to the network"
-                " that these are of."
+                f"{terms.network.strip('= ')} to the network that these are of."
             )
         raise CheckpointError(
             f"{source}: these weights do not fit {terms.network}{network.name}: {problem}. {ways}"
         )
-    # what is not in the network is its classifier; what is not in the file, counters
+    # the network lacks the classifier, and the file may lack batch norm's counters
     network.load_state_dict(state, strict=False)
 
 
 def _misfit(network: BaseNetwork, state: Mapping[str, Tensor]) -> str:
-    """In which way weights are not of a network; empty where they are."""
-    ignored = tuple(f"{part}." for part in ARCHITECTURES[network.name].removed)
-    expected = {
-        name: list(tensor.shape)
-        for name, tensor in network.state_dict().items()
-        if not name.endswith(_COUNTER)
-    }
-    found = {
-        name: list(tensor.shape)
-        for name, tensor in state.items()
-        if not name.startswith(ignored) and not name.endswith(_COUNTER)
-    }
-    missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected]
-    other = [name for name in expected if name in found and found[name] != expected[name]]
-    if not (missing or unexpected or other):
-        return ""
-    first = [f"{name} has shape {found[name]}, expected {expected[name]}" for name in other[:1]]
-    first += [f"{name} {expected[name]} is missing" for name in missing[:1]]
-    first += [f"{name} {found[name]} is not expected" for name in unexpected[:1]]
-    return (
-        f"of its {len(expected)} tensors {len(missing)} are missing and {len(other)} have another "
-        f"shape, and {len(unexpected)} tensors are not expected ({'; '.join(first)})"
-    )
+    removed = tuple(f"{part}." for part in ARCHITECTURES[network.name].removed)
+    return misfit(network.state_dict(), state, removed)

@@ -1,4 +1,4 @@
-"""Pictures of one's own: which show which class of a table, and which classes are unseen."""
+"""Images for a benchmark: the class that each shows, and which classes are unseen."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from zsl_lab.data.files.labels import check_files, read_labels
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.errors import ConfigError, DataError, nearest
 
-#: the share of the classes that are unseen where nobody says how many
+#: the share of unseen classes by default
 UNSEEN_SHARE = 0.2
-#: of fewer classes, seen or unseen, every prediction is right
+#: with fewer seen or unseen classes every prediction among them is right
 _LEAST = 2
-#: so many names are shown
+#: how many names a message lists
 _SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures of the classes of a table.
+    """Images of the classes of a table.
 
     Attributes:
-        folder: What their names start from.
+        folder: The folder of all images.
         names: N file names below ``folder``, with ``/`` between folders.
         labels: 0-based class ids in the table's order, int64 ``[N]``; each class has at least one
             picture.
@@ -41,7 +41,7 @@ class Pictures:
 
     @property
     def files(self) -> list[Path]:
-        """Where they are."""
+        """Their paths."""
         return [self.folder / name for name in self.names]
 
 
@@ -51,9 +51,9 @@ class Parts:
 
     Attributes:
         unseen: Sorted 0-based class ids.
-        validation: Of the seen classes those that are held out for tuning, likewise; None leaves it
-            to a run's seed.
-        version: How it was decided.
+        validation: Sorted ids of the seen classes that are held out for tuning; None for classes
+            drawn by a run's seed.
+        version: How the unseen classes were chosen, in words.
     """
 
     unseen: IntArray
@@ -62,21 +62,22 @@ class Parts:
 
 
 def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) -> Pictures:
-    """Find the pictures of each class.
+    """Find the images of each class.
 
     Args:
-        folder: Holds a folder for each class, called like it; or any files, with ``labels``.
+        folder: Holds a folder for each class, with the class's name; or any files, with ``labels``.
         table: The classes.
         labels: A CSV file with the columns ``file`` (below ``folder``) and ``class``; None for
             folders.
 
     Raises:
-        DataError: A class has no picture, a folder no class, or a labelled file is missing.
+        DataError: A class has no image, a folder no class, or a labelled file is missing.
     """
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "there is no such folder"
         raise DataError(
-            f"{folder}: {what}; expected a folder of images. Mend the path, or give another folder."
+            f"{folder}: {what}; expected a folder of images. Correct the path, or give another "
+            "folder."
         )
     if labels is not None:
         names, ids = read_labels(labels, table.names, table.path)
@@ -90,18 +91,18 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
         except UnicodeEncodeError as error:
             raise DataError(
                 f"{folder}: found a file called {name!r}; expected a name that is text in UTF-8, "
-                "which can be stored. Rename the file, or take it out."
+                "which can be stored. Rename the file, or remove it."
             ) from error
     return Pictures(folder, tuple(names), ids)
 
 
 def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Parts:
-    """Decide which classes are unseen: those of which the table says so, and of those of which it says nothing some that are drawn.
+    """Choose the unseen classes: those that the table names, and others drawn from the undecided.
 
     Args:
-        table: The classes; one that the backbone was trained on is never unseen.
+        table: The classes; one that the backbone was trained on is never drawn.
         unseen: How many classes are unseen, or what share of all; None for :data:`UNSEEN_SHARE`. A
-            share makes at least 2, as far as 2 seen ones are left; a single one is said.
+            share makes at least 2 if that leaves 2 seen ones. A single unseen class is warned of.
         seed: Draws them.
 
     Raises:
@@ -111,13 +112,7 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
     """
     parts = table.parts or ("",) * len(table.names)
     pretrained = table.pretrained or (False,) * len(table.names)
-    for name, part, known in zip(table.names, parts, pretrained, strict=True):
-        if part == "unseen" and known:
-            raise DataError(
-                f"{table.path}: class '{name}': found unseen in column 'split' and yes in column "
-                "'pretrained'; expected a class that the backbone was not trained on, or it is "
-                "not unseen. Make it seen, or take a backbone without it and write no."
-            )
+    _check_pretrained(table)
     given = np.flatnonzero([part == "unseen" for part in parts])
     validation = np.flatnonzero([part == "validation" for part in parts])
     free = np.flatnonzero([part == "" for part in parts])
@@ -131,12 +126,33 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
             "Leave --unseen out, or leave cells empty."
         )
     chosen = np.union1d(given, drawn)
+    _check_counts(table, chosen, validation)
+    if not len(given):
+        how = "drawn"
+    else:
+        how = f"{'partly ' if len(drawn) else ''}given in {table.path.name}"
+    return Parts(chosen, validation if len(validation) else None, f"{how}, seed={seed}")
+
+
+def _check_pretrained(table: ClassTable) -> None:
+    if table.parts is None or table.pretrained is None:
+        return
+    for name, part, known in zip(table.names, table.parts, table.pretrained, strict=True):
+        if part == "unseen" and known:
+            raise DataError(
+                f"{table.path}: class '{name}': found unseen in column 'split' and yes in column "
+                "'pretrained'; expected a class that the backbone was not trained on, or it is "
+                "not unseen. Make it seen, or take a backbone without it and write no."
+            )
+
+
+def _check_counts(table: ClassTable, chosen: IntArray, validation: IntArray) -> None:
+    """Raise where unseen classes or those left to train on are too few; warn of a single one."""
     seen = len(table.names) - len(chosen)
     if not len(chosen):
         raise DataError(
             f"{table.path}: column 'split': found no unseen class; expected at least 1. Write "
-            "unseen for one, or leave cells empty, and the"
-            " seed decides."
+            "unseen for one, or leave cells empty, and the seed decides."
         )
     if seen < _LEAST:
         raise DataError(
@@ -153,18 +169,10 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
     if len(chosen) < _LEAST:
         warnings.warn(
             f"{table.path}: '{table.names[chosen[0]]}' is the only unseen class: among unseen "
-            "classes every prediction is right (zsl_top1"
-            " is 100). Write unseen for another one in column 'split', or give a larger --unseen.",
-            stacklevel=2,
+            "classes every prediction is right (zsl_top1 is 100). Write unseen for another one in "
+            "column 'split', or give a larger --unseen.",
+            stacklevel=3,
         )
-    how = (
-        "drawn"
-        if not len(given)
-        else f"given in {table.path.name}"
-        if not len(drawn)
-        else f"partly given in {table.path.name}"
-    )
-    return Parts(chosen, validation if len(validation) else None, f"{how}, seed={seed}")
 
 
 def _draw(
@@ -185,8 +193,8 @@ def _draw(
     if number < given and unseen is not None:
         raise ConfigError(
             f"--unseen {unseen}: column 'split' of {table.path} has "
-            f"{_counted(given, 'unseen class')} already. Give at least that many, or"
-            " make some of them seen."
+            f"{_counted(given, 'unseen class')} already. Give at least that many, or "
+            "make some of them seen."
         )
     number = max(number - given, 0)
     if number > len(pool):
@@ -200,7 +208,7 @@ def _draw(
 
 
 def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
-    # some systems store names in another normal form than people type
+    # file systems may store names in another Unicode normal form
     class_of_name = {
         unicodedata.normalize("NFC", name): class_id for class_id, name in enumerate(table.names)
     }
@@ -229,7 +237,7 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
     if not found and not strangers:
         raise DataError(
             f"{folder}: found no folder with images; expected one for each class of {table.path}, "
-            "called like it. Make them, or say which image shows which class: --labels FILE, a "
+            "with its name. Create them, or say which image shows which class: --labels FILE, a "
             "CSV file with the columns file and class."
         )
     if strangers:
@@ -256,12 +264,13 @@ def _inside(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot be read ({error.strerror}). Mend its rights, or give another folder."
+            f"{folder}: cannot be read ({error.strerror}). Fix its permissions, or give another "
+            "folder."
         ) from error
 
 
 def _others(folder: Path, place: Path, pictures: set[str]) -> list[str]:
-    """The visible files of a class's folder that are no pictures by their names."""
+    """The visible files of a class's folder whose names are not those of images."""
     files = [path.relative_to(folder) for path in sorted(place.rglob("*")) if path.is_file()]
     return [
         str(path)

@@ -1,8 +1,9 @@
-"""Lets torchvision be imported where its compiled operators do not load, as in a build for another PyTorch.
+"""Makes torchvision importable where its compiled operators do not load.
 
-Its import then fails ("operator torchvision::nms does not exist"), and with it that of every
-package that tries it: torchmetrics, Lightning, transformers. Nothing here needs the operators
-(boxes, regions); their schemas are enough.
+They do not load in a build for another PyTorch. The import then fails ("operator torchvision::nms
+does not exist"), and so does that of every package that imports torchvision: torchmetrics,
+Lightning, transformers, timm. The operators (for object detection) are not needed here; defining
+their schemas is enough.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-#: the operators that torchvision describes on import whether they are there or not
+#: the operators that torchvision registers on import even if they are not compiled
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -26,7 +27,7 @@ _definitions: list[Any] = []
 
 
 class _SchemasFirst(MetaPathFinder):
-    """Looks at the first import of torchvision, and leaves the finding to the others."""
+    """Defines the schemas before the first import of torchvision; finds no module itself."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -38,7 +39,7 @@ class _SchemasFirst(MetaPathFinder):
 
 
 def install() -> None:
-    """Be there when torchvision is imported; costs nothing where it is not, and imports nothing by itself."""
+    """Define the schemas when torchvision is imported; imports nothing itself."""
     if _NAME not in sys.modules and not any(
         isinstance(finder, _SchemasFirst) for finder in sys.meta_path
     ):
@@ -56,7 +57,7 @@ def _define_missing() -> None:
         try:
             torch.ops.load_library(compiled)  # type: ignore[no-untyped-call]
             return
-        except OSError:  # what torchvision takes for "no operators" too
+        except OSError:  # torchvision too goes on without operators then
             pass
     definition: Any = library.Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:

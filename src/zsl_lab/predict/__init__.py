@@ -1,4 +1,4 @@
-"""Classes for new samples, from a checkpoint alone."""
+"""Predictions of a trained method for new samples, from its checkpoint alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """``predict``, imported on first use: it brings PyTorch."""
+        """Import ``predict`` on first use: it imports PyTorch, which takes seconds."""
         if name == "predict":
             from zsl_lab.predict.command import predict
 

@@ -102,12 +102,20 @@ def find_pictures(folder: Path) -> list[Path]:
     )
 
 
-def decode(path: Path, side: int) -> ImageArray:
+def decode(
+    path: Path, side: int, interpolation: str = "bicubic", *, squash: bool = False
+) -> ImageArray:
     """Decode an image as a square.
 
     It is rotated upright, its short side is scaled to ``side`` with antialiasing, and the centre is
     cut. 16-bit grey is scaled to 8 bits (divided by 257); transparent images get a white
     background.
+
+    Args:
+        path: The file.
+        side: Height and width of the result.
+        interpolation: The name of a filter of Pillow, which antialiases.
+        squash: Whether to scale the long side to ``side`` too, instead of cutting it.
 
     Returns:
         uint8 ``[side, side, 3]``.
@@ -128,7 +136,9 @@ def decode(path: Path, side: int) -> ImageArray:
             # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to
             # scale down from
             image.draft("", (2 * side, 2 * side))
-            return _square(_in_colour(ImageOps.exif_transpose(image)), side)
+            return _square(
+                _in_colour(ImageOps.exif_transpose(image)), side, interpolation, squash=squash
+            )
     # damaged bytes surface as almost any exception: OSError, SyntaxError, ValueError, struct.error,
     # ...
     except Exception as error:
@@ -159,10 +169,15 @@ def grey(picture: ImageArray) -> ImageArray:
     return np.asarray(Image.fromarray(picture).convert("L"))[:, :, None]
 
 
-def _square(image: Image.Image, side: int) -> ImageArray:
+def _square(
+    image: Image.Image, side: int, interpolation: str = "bicubic", *, squash: bool = False
+) -> ImageArray:
     from PIL import Image, ImageOps
 
-    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+    resample = Image.Resampling[interpolation.upper()]
+    if squash:
+        return np.asarray(image.resize((side, side), resample))
+    return np.asarray(ImageOps.fit(image, (side, side), resample))
 
 
 def _in_colour(image: Image.Image) -> Image.Image:

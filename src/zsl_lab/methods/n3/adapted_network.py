@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
 
 from zsl_lab.errors import ConfigError, quoted
-from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, Terms, build_network
+from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, build_network
+from zsl_lab.extraction.weights import Terms
 
 Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
+#: the layers of small_cnn that end a stage, and their channels
+_SMALL_CNN_STAGES = {"relu1": 16, "relu3": 64}
 
 _KEY = "method.base.weights"
 _TERMS = Terms(
@@ -48,7 +51,7 @@ class BaseConfig(BaseModel):
     def _check_stages(self) -> BaseConfig:
         if self.stages is None:
             return self
-        count = len(STAGES[self.name])
+        count = len(STAGES.get(self.name, _SMALL_CNN_STAGES))
         if (
             not self.stages
             or self.stages != sorted(set(self.stages))
@@ -110,6 +113,7 @@ def _small_cnn(channels: int, stages: Sequence[int] | None) -> BaseNetwork:
     return BaseNetwork(
         "small_cnn",
         layers,
+        _SMALL_CNN_STAGES,
         stages,
         min_size=1,
         mean=(0.5,) * channels,

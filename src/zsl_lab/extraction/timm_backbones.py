@@ -1,0 +1,304 @@
+"""Frozen networks of timm without their classifier: images in, pooled features out.
+
+timm's own facts about a network decide how images are scaled and normalised and how its features
+are pooled (``num_classes=0``).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zsl_lab.data.recipe import Preparation
+from zsl_lab.errors import CheckpointError, ConfigError, nearest
+from zsl_lab.extraction.names import TIMM_PREFIX
+from zsl_lab.extraction.weights import IMAGENET, Terms, misfit, read_state_dict
+
+#: names of files of weights on the Hugging Face Hub, the preferred one first
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class TimmDefaults:
+    """How timm prepares images for a network.
+
+    Attributes:
+        resize: Side of the square that an image is scaled to, at ``image_size``.
+        image_size: Side of the square that the network sees.
+        preparation: Filter, crop, mean and standard deviation.
+    """
+
+    resize: int
+    image_size: int
+    preparation: Preparation
+
+
+class TimmNetwork(nn.Module):
+    """A network of timm, in evaluation mode.
+
+    Args:
+        name: Its name, with :data:`TIMM_PREFIX`.
+        model: timm's network without a classifier.
+        preparation: Mean and standard deviation of its images.
+
+    Attributes:
+        feature_dim: D, the dimension of the features; set by :func:`build_timm_network`.
+        weights_file: The file that the weights were read from; None for random ones.
+        min_size: 1; :func:`build_timm_network` checks the size by a forward pass.
+    """
+
+    min_size = 1
+
+    def __init__(self, name: str, model: nn.Module, preparation: Preparation) -> None:
+        super().__init__()
+        self.name = name
+        self.weights_file: Path | None = None
+        self.feature_dim = 0
+        self.model = model
+        for key in ("mean", "std"):
+            value = torch.tensor(getattr(preparation, key))[:, None, None]
+            self.register_buffer(key, value, persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features.
+
+        Args:
+            images: uint8 ``[B, 3, height, width]``.
+
+        Returns:
+            ``[B, D]``.
+        """
+        # channels_last makes convolutions up to twice as fast on a CPU
+        images = images.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.model((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
+        return features
+
+
+def timm_defaults(name: str, image_size: int | None, terms: Terms) -> TimmDefaults:
+    """How timm prepares images for a network, at its own size or another.
+
+    Args:
+        name: The network, with :data:`TIMM_PREFIX`.
+        image_size: Side of the square that the network sees; None for timm's.
+        terms: For messages.
+
+    Raises:
+        ConfigError: timm is missing, there is no such network, or its images are prepared in
+            another way than by a square from the centre.
+    """
+    timm = _import_timm(name, terms)
+    config = timm.data.resolve_data_config(pretrained_cfg=_facts(timm, name, terms).to_dict())
+    if config["crop_mode"] not in ("center", "squash") or config["input_size"][0] != 3:
+        raise ConfigError(
+            f"{terms.network}{name}: timm gives this network images of shape "
+            f"{list(config['input_size'])} with crop_mode={config['crop_mode']}; expected 3 "
+            "channels, and center or squash. Choose another network."
+        )
+    size = image_size or int(config["input_size"][-1])
+    preparation = Preparation(
+        mean=[float(value) for value in config["mean"]],
+        std=[float(value) for value in config["std"]],
+        interpolation=config["interpolation"],
+        crop_mode=config["crop_mode"],
+    )
+    return TimmDefaults(math.floor(size / config["crop_pct"]), size, preparation)
+
+
+def full_name(name: str, terms: Terms) -> str:
+    """The name with the tag of the weights that timm downloads for it: ``timm:resnet18.a1_in1k``.
+
+    A later timm may download others for the same name without a tag.
+    """
+    timm = _import_timm(name, terms)
+    tagged = f"{name}.{_facts(timm, name, terms).tag}"
+    return tagged if tagged.removeprefix(TIMM_PREFIX) in timm.list_pretrained() else name
+
+
+def build_timm_network(
+    name: str, weights: str, image_size: int, preparation: Preparation, terms: Terms
+) -> TimmNetwork:
+    """Make a frozen network of timm.
+
+    Args:
+        name: Its name, with :data:`TIMM_PREFIX`.
+        weights: ``imagenet`` (timm's own weights, downloaded), or the file of a state dict, with
+            the classifier or without.
+        image_size: Side of the images that it will see.
+        preparation: Mean and standard deviation of its images.
+        terms: For messages.
+
+    Raises:
+        ConfigError: timm is missing, there is no such network, its weights cannot be downloaded,
+            or it does not take images of this size.
+        CheckpointError: The weights' file is missing, damaged or of another network.
+    """
+    timm = _import_timm(name, terms)
+    facts = _facts(timm, name, terms)
+    if weights == IMAGENET and not (facts.hf_hub_id or facts.url):
+        raise ConfigError(
+            f"{terms.weights}{IMAGENET}: timm has no weights for {name}. Give a file: "
+            f"{terms.weights}FILE, or a network of timm.list_pretrained()."
+        )
+    model = _create(timm, name, facts, image_size, terms)
+    network = TimmNetwork(name, model, preparation)
+    network.feature_dim = _feature_dim(network, facts, image_size, terms)
+    if weights == IMAGENET:
+        path, origin = _downloaded(name, facts, terms), f"{terms.weights}{IMAGENET}"
+    else:
+        path = Path(weights).expanduser()
+        origin = f"{terms.weights}{path}"
+    _load(model, name, facts, read_state_dict(path, name, terms), origin, terms)
+    network.weights_file = path
+    return network
+
+
+def _import_timm(name: str, terms: Terms) -> Any:
+    try:
+        return import_module("timm")
+    except ImportError as error:
+        raise ConfigError(
+            f"{terms.network}{name}: this network comes from timm, which cannot be imported "
+            f'({error}). Install it with: pip install "zsl-lab[timm]"; or choose a network of '
+            f"torchvision: {', '.join(terms.networks)}."
+        ) from error
+
+
+def _facts(timm: Any, name: str, terms: Terms) -> Any:
+    """Timm's ``PretrainedCfg`` of a network."""
+    bare = name.removeprefix(TIMM_PREFIX)
+    known = timm.list_pretrained() if "." in bare else timm.list_models()
+    if bare not in known:
+        near = nearest(bare, known)
+        hint = (
+            f"Did you mean {TIMM_PREFIX}{near[0]}?"
+            if near
+            else "Give one that timm.list_models() lists, or one of timm.list_pretrained()."
+        )
+        raise ConfigError(f"{terms.network}{name}: timm has no network of this name. {hint}")
+    return timm.get_pretrained_cfg(bare) or timm.models.PretrainedCfg()
+
+
+def _create(timm: Any, name: str, facts: Any, image_size: int, terms: Terms) -> nn.Module:
+    """The network with random weights."""
+    options = {"img_size": image_size} if facts.fixed_input_size else {}
+    # random weights must not advance the random state of the run
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model: nn.Module = timm.create_model(
+                name.removeprefix(TIMM_PREFIX), pretrained=False, num_classes=0, **options
+            )
+        except Exception as error:  # families check a size each in its own way
+            raise _wrong_size(name, facts, image_size, error, terms) from error
+    return model.eval()
+
+
+def _feature_dim(network: TimmNetwork, facts: Any, image_size: int, terms: Terms) -> int:
+    """The dimension of the features, by a forward pass of one black image."""
+    image = torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
+    try:
+        with torch.inference_mode():
+            features = network(image)
+    except Exception as error:  # as in _create
+        raise _wrong_size(network.name, facts, image_size, error, terms) from error
+    if features.ndim != 2:
+        raise ConfigError(
+            f"{terms.network}{network.name}: found features of shape {list(features.shape)} for "
+            "one image; expected a vector. Choose another network."
+        )
+    return int(features.shape[1])
+
+
+def _wrong_size(
+    name: str, facts: Any, image_size: int, error: Exception, terms: Terms
+) -> ConfigError:
+    own = facts.input_size[-1]
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return ConfigError(
+        f"{terms.network}{name}: found images of {image_size} x {image_size} pixels, which this "
+        f"network does not take ({reason}); timm gives it {own} x {own}. {terms.larger}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------
+# weights
+
+
+def _downloaded(name: str, facts: Any, terms: Terms) -> Path:
+    """The file of timm's own weights, downloaded or from its cache."""
+    try:
+        if facts.hf_hub_id:
+            return _from_hub(facts)
+        return Path(import_module("timm.models").download_cached_file(facts.url))
+    except Exception as error:  # of the connection, the disk or the server
+        raise ConfigError(
+            f"{terms.weights}{IMAGENET}: cannot download the weights of {name} from "
+            f"{facts.hf_hub_id or facts.url} ({type(error).__name__}: {str(error).splitlines()[0]})"
+            f". Get the file by other means and give it: {terms.weights}FILE."
+        ) from error
+
+
+def _from_hub(facts: Any) -> Path:
+    hub = import_module("huggingface_hub")
+    repository, _, revision = facts.hf_hub_id.partition("@")
+    names = (facts.hf_hub_filename,) if facts.hf_hub_filename else _HUB_FILES
+    for name in names[:-1]:
+        try:
+            return Path(hub.hf_hub_download(repository, name, revision=revision or None))
+        except hub.errors.EntryNotFoundError:
+            pass
+    return Path(hub.hf_hub_download(repository, names[-1], revision=revision or None))
+
+
+def _load(
+    model: nn.Module,
+    name: str,
+    facts: Any,
+    state: Mapping[str, Tensor],
+    origin: str,
+    terms: Terms,
+) -> None:
+    """Copy weights into a network, all of them or none.
+
+    Raises:
+        CheckpointError: They are weights of another network.
+    """
+    problem = misfit(model.state_dict(), state, _classifier(facts))
+    if problem:
+        state = _converted(model, state)
+        if misfit(model.state_dict(), state, _classifier(facts)):
+            raise CheckpointError(
+                f"{origin}: these weights do not fit {terms.network}{name}: {problem}. Set "
+                f"{terms.weights.strip('= ')} to a state dict of this network, or "
+                f"{terms.network.strip('= ')} to the network that these are of."
+            )
+    # the network lacks the classifier, and the file may lack batch norm's counters
+    model.load_state_dict(state, strict=False)
+
+
+def _classifier(facts: Any) -> tuple[str, ...]:
+    """How the names of the classifier's weights begin."""
+    parts = (facts.classifier,) if isinstance(facts.classifier, str) else facts.classifier or ()
+    return tuple(f"{part}." for part in parts)
+
+
+def _converted(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights as timm converts them: position embeddings of another image size, other names."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        converted: Mapping[str, Tensor] = convert(dict(state), model)
+    except Exception:  # of weights that it does not know; the caller says what does not fit
+        return state
+    return converted

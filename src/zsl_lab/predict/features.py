@@ -1,0 +1,353 @@
+"""Feature vectors in, classes out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.data.batches.features import EVALUATION_BATCH
+from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.scaling import twins
+from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.predict.classes import Candidates, Classes
+from zsl_lab.predict.predictions import Predictions
+from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
+from zsl_lab.run.config import Among, RunConfig
+from zsl_lab.text import Terms
+
+#: for messages: encoder and model were chosen when the benchmark was made
+_TEXT_TERMS = Terms(
+    encoder="The text encoder of the checkpoint's semantics, ",
+    model="The model of the checkpoint's text encoder, ",
+    max_tokens="The limit of the checkpoint's text encoder, ",
+    uninstalled="give numbers in place of texts (classes=), as many as the encoder makes",
+    unloadable="Either bring back the model that the semantics were made with, or give numbers in "
+    "place of texts (classes=).",
+    limit="Either bring back the model that the semantics were made with, or give numbers in place "
+    "of texts (classes=).",
+    longer="take a checkpoint whose semantics were made with a higher --max-tokens",
+    another="take a checkpoint whose semantics were made with another --text-encoder",
+)
+#: how many names of attributes a message lists
+_SHOWN_NAMES = 5
+
+
+class FeaturePredictor(Predictor):
+    """A trained method that takes feature vectors."""
+
+    def __init__(
+        self, config: RunConfig, path: Path, checkpoint: Mapping[str, Any], stored: CheckpointData
+    ) -> None:
+        assert stored.scaler is not None
+        assert stored.semantics_scaler is not None
+        super().__init__(config, path, checkpoint, stored, stored.feature_dim)
+        self.feature_dim: int = stored.feature_dim
+        self._scaler, self._semantics_scaler = stored.scaler, stored.semantics_scaler
+        self._recipe = stored.recipe
+        self._range = stored.semantics_range
+        self._stem = getattr(config.dataset, "features", None)
+
+    @property
+    def semantic_dim(self) -> int:
+        """Q, the dimension of the class semantics."""
+        return int(self._space.semantics.shape[1])
+
+    @property
+    def _reads_texts(self) -> bool:
+        return self._recipe.texts is not None
+
+    @property
+    def _attributes(self) -> list[str]:
+        """Names of the semantics' dimensions; empty where they have none."""
+        return self._recipe.attributes if len(self._recipe.attributes) == self.semantic_dim else []
+
+    # ------------------------------------------------------------------------------- classes
+
+    def classes_from_texts(
+        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+    ) -> ClassSpace:
+        """New classes from texts, by the text encoder of the training semantics."""
+        recipe = self._recipe.texts
+        if recipe is None:
+            raise DataError(
+                f"{origin}: found texts; the checkpoint's classes are described by {self._wanted}, "
+                "not by a text encoder of this project. Give such vectors, or train on a "
+                "benchmark whose texts were encoded by `python -m zsl_lab.data extract`."
+            )
+        from zsl_lab.extraction.texts import embed_texts
+
+        semantics = embed_texts(descriptions, recipe, self._cache_dir, _TEXT_TERMS)
+        if semantics.shape[1] != self.semantic_dim:
+            raise DataError(
+                f"{origin}: {recipe.encoder} makes {semantics.shape[1]} numbers of a text; "
+                f"expected {self.semantic_dim}, as when the checkpoint was trained. Train anew "
+                "with the encoder as it is now, or give vectors."
+            )
+        return self._scaled(names, semantics)
+
+    def _classes_from_vectors(
+        self, names: Sequence[str], vectors: Sequence[FloatArray]
+    ) -> ClassSpace:
+        for name, vector in zip(names, vectors, strict=True):
+            if vector.shape != (self.semantic_dim,):
+                raise DataError(
+                    f"classes: found shape {list(vector.shape)} for '{name}'; expected "
+                    f"[{self.semantic_dim}], {self._wanted}. Give vectors "
+                    "like those of training, or train on semantics of your own."
+                )
+        semantics = np.stack(vectors)
+        self._warn(names, semantics, "classes")
+        return self._scaled(names, semantics)
+
+    def _classes_from_table(self, table: ClassTable) -> ClassSpace:
+        if table.descriptions is not None and (self._reads_texts or table.attributes is None):
+            return self.classes_from_texts(table.names, table.descriptions, f"classes={table.path}")
+        if table.attributes is None:
+            raise DataError(
+                f"classes={table.path}: found no column of attributes; expected {self._wanted}. "
+                "Add them, or give another table."
+            )
+        semantics = table.attributes[:, self._columns(table)]
+        self._warn(table.names, semantics, f"classes={table.path}")
+        return self._scaled(table.names, semantics)
+
+    def _columns(self, table: ClassTable) -> list[int]:
+        """The table's columns in the order of the semantics' dimensions."""
+        found, expected = table.attribute_names, self._attributes
+        missing = [name for name in expected if name not in found]
+        extra = [name for name in found if name not in expected] if expected else []
+        ways_out = "Correct the table, or train on a benchmark with its attributes."
+        if missing or extra:
+            what = [
+                f"{word} {_listed(names)}"
+                for word, names in (("missing", missing), ("not among them", extra))
+                if names
+            ]
+            raise DataError(
+                f"classes={table.path}: found other attributes than the {len(expected)} of "
+                f"training: {'; '.join(what)}. {ways_out}"
+            )
+        if len(found) != self.semantic_dim:
+            plural = "s" if len(found) != 1 else ""
+            raise DataError(
+                f"classes={table.path}: found {len(found)} column{plural} of attributes "
+                f"({_listed(found)}); expected {self._wanted}. {ways_out}"
+            )
+        return [found.index(name) for name in expected] if expected else list(range(len(found)))
+
+    def _warn(self, names: Sequence[str], semantics: FloatArray, origin: str) -> None:
+        """Warn of semantics that seem to have other units than those of training."""
+        low, high = self._range
+        strange = np.argwhere((semantics < 2 * low - high) | (semantics > 2 * high - low))
+        if len(strange):
+            row, column = strange[0]
+            name = f" ({self._attributes[column]})" if self._attributes else ""
+            warnings.warn(
+                f"{origin}: found {semantics[row, column]:.6g} for '{names[row]}', number "
+                f"{column + 1}{name}; the semantics of training lie between {low:.6g} and "
+                f"{high:.6g}. Give new classes in the same units.",
+                stacklevel=2,
+            )
+
+    def candidates_among(self, given: ClassSpace | None, among: Among | None = None) -> Candidates:
+        """See :meth:`Predictor.candidates_among`; warns of classes with equal scaled semantics."""
+        candidates = super().candidates_among(given, among)
+        pair = twins(candidates.space.semantics)
+        if pair is not None:
+            first, second = (candidates.names[position] for position in pair)
+            new = "new" in (candidates.kinds[position] for position in pair)
+            ways_out = (
+                "Describe one of them otherwise, or leave it out."
+                if new
+                else "Choose among others, or train on other semantics."
+            )
+            warnings.warn(
+                f"classes: found the same numbers for '{first}' and '{second}', scaled as in "
+                f"training (dataset.normalize_semantics={self._semantics_scaler.kind}). Such "
+                f"classes cannot be told apart. {ways_out}",
+                stacklevel=2,
+            )
+        return candidates
+
+    @property
+    def _wanted(self) -> str:
+        named = f" ({_listed(self._attributes)})" if self._attributes else ""
+        return f"{self.semantic_dim} numbers for each class{named}, as {self.dataset} has them"
+
+    def _scaled(self, names: Sequence[str], semantics: FloatArray) -> ClassSpace:
+        scaled = self._semantics_scaler.apply(
+            torch.from_numpy(np.ascontiguousarray(semantics, dtype=np.float32))
+        ).numpy()
+        return ClassSpace(
+            np.arange(len(names)), scaled, np.zeros(len(names), dtype=bool), tuple(names)
+        )
+
+    def _unscaled(self, features: Tensor) -> Tensor:
+        return self._scaler.invert(features)
+
+    # ------------------------------------------------------------------------------- samples
+
+    def predict(
+        self, samples: Any, classes: Classes | None = None, among: Among | None = None
+    ) -> Predictions:
+        """See :meth:`Predictor.predict`."""
+        rows = self.check_samples(samples, "features")
+        return self.score_samples(rows, self.candidates(classes, among), "features")
+
+    def check_samples(self, samples: Any, origin: str) -> Any:
+        """Feature vectors as an array ``[N, D]``, or anything with a shape that can be sliced.
+
+        Only type and shape are checked: rows are read, and their numbers checked, by
+        :meth:`score_samples`.
+
+        Args:
+            samples: Feature vectors.
+            origin: Begins messages.
+
+        Raises:
+            DataError: Type or shape are wrong.
+        """
+        if isinstance(samples, Tensor):
+            samples = samples.detach().cpu()
+            samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+        elif not hasattr(samples, "dtype"):
+            try:
+                samples = np.asarray(samples)
+            except ValueError as error:
+                raise DataError(
+                    f"{origin}: found rows of different lengths; expected {self._expected}. "
+                    f"{self._ways_out}"
+                ) from error
+        self._check_shape(list(samples.shape), samples.dtype, origin)
+        return samples
+
+    def _check_shape(self, shape: list[int], dtype: np.dtype[Any], origin: str) -> None:
+        if dtype.kind not in "fiu":
+            raise DataError(
+                f"{origin}: found type {dtype}; expected numbers, {self._expected}. "
+                f"{self._ways_out}"
+            )
+        if len(shape) != 2:
+            hint = (
+                " A single sample is a single row: features[None, :]."
+                if shape == [self.feature_dim]
+                else ""
+            )
+            raise DataError(
+                f"{origin}: found shape {shape}; expected {self._expected}.{hint} {self._ways_out}"
+            )
+        if 0 in shape:
+            raise DataError(
+                f"{origin}: found shape {shape}, which holds no sample; expected {self._expected}. "
+                f"{self._ways_out}"
+            )
+        if shape[1] != self.feature_dim:
+            hint = (
+                " Its rows are as long as a column should be: transpose it."
+                if shape[0] == self.feature_dim
+                else ""
+            )
+            raise DataError(
+                f"{origin}: found {shape[1]} dimensions (shape {shape}); expected "
+                f"{self._expected}.{hint} {self._ways_out}"
+            )
+
+    @property
+    def _expected(self) -> str:
+        if self._recipe.images:
+            origin = self._recipe.images.backbone
+        elif self._stem:
+            origin = f"dataset.features={self._stem}"
+        else:
+            origin = f"those of {self.dataset}"
+        return (
+            f"[samples, {self.feature_dim}], features as the checkpoint was trained on ({origin})"
+        )
+
+    @property
+    def _ways_out(self) -> str:
+        return "Give features of the same extractor, or train on yours."
+
+    def score_samples(self, rows: Any, candidates: Candidates, origin: str) -> Predictions:
+        """Score what :meth:`check_samples` returned, in batches.
+
+        Raises:
+            DataError: A feature or a score is not finite.
+        """
+        constant, device = self._set_candidates(candidates), self.network.device
+        scores = np.empty((len(rows), len(candidates.names)), dtype=np.float32)
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            # _check_finite finds what is too large for float32
+            with np.errstate(over="ignore"):
+                block = np.array(rows[part], dtype=np.float32)
+            _check_finite(block, start, origin)
+            with torch.no_grad():
+                scaled = self._scaler.apply(torch.from_numpy(block).to(device))
+                found = self.network.class_scores(scaled) + constant
+            scores[part] = found.float().cpu().numpy()
+            bad = np.flatnonzero(~np.isfinite(scores[part]).all(1))
+            if len(bad):
+                raise DataError(
+                    f"{origin}: the scores of row {start + bad[0]} (0-based) are not "
+                    "finite: it is too far from the features of training (its largest value is "
+                    f"{np.abs(block[bad[0]]).max():.3g}). {self._ways_out}"
+                )
+        return Predictions(candidates.names, candidates.kinds, scores)
+
+    def extract(self, images: Sequence[Path], weights: Path | None = None) -> FloatArray:
+        """Features of images, by the network that the benchmark's were extracted with.
+
+        Args:
+            images: N files.
+            weights: The file of the network's weights; None for the one that the benchmark names.
+
+        Returns:
+            float32 ``[N, D]``.
+
+        Raises:
+            ConfigError: The benchmark's features were not extracted by this project, or the weights
+                are missing.
+            DataError: A file cannot be read as an image.
+        """
+        recipe = self._recipe.images
+        if recipe is None:
+            raise ConfigError(
+                f"images: the checkpoint does not know how the features of {self.dataset} were "
+                "made of images. Extract them as its authors did and give features=FILE, or train "
+                "on a benchmark made by `python -m zsl_lab.data extract`."
+            )
+        from zsl_lab.extraction.features import extract_features
+        from zsl_lab.extraction.recipes import load_backbone
+
+        backbone = load_backbone(recipe, str(weights) if weights else None).to(self.network.device)
+        found = extract_features(images, backbone, recipe)
+        if found.problems:
+            raise unreadable_images(
+                [f"{problem.file}: {problem.reason}" for problem in found.problems], len(images)
+            )
+        return found.features
+
+
+def _check_finite(block: FloatArray, start: int, origin: str) -> None:
+    if np.isfinite(block).all():
+        return
+    row, column = np.argwhere(~np.isfinite(block))[0]
+    raise DataError(
+        f"{origin}: found {block[row, column]} in row {start + int(row)}, column {int(column)} "
+        "(0-based); expected numbers that are finite in single precision. Correct these rows, or "
+        "leave them out."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more

@@ -1,0 +1,107 @@
+"""From a checkpoint to a predictor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.errors import CheckpointError
+from zsl_lab.predict.features import FeaturePredictor
+from zsl_lab.predict.images import ImagePredictor
+from zsl_lab.predict.predictor import CheckpointData, Predictor
+from zsl_lab.run import checkpoints
+from zsl_lab.run.config import RunConfig, parse
+
+
+def load(ckpt: str | os.PathLike[str]) -> Predictor:
+    """Load a trained method.
+
+    Args:
+        ckpt: The folder of a finished run, or its ``checkpoints/best.ckpt``.
+
+    Returns:
+        A :class:`FeaturePredictor`; of a method that takes images an :class:`ImagePredictor`.
+
+    Raises:
+        ZslLabError: This is no such checkpoint, or an older one, or packages are missing that it
+            needs; as a sentence.
+    """
+    if not isinstance(ckpt, str | os.PathLike):
+        raise CheckpointError(
+            f"ckpt={ckpt!r}: expected a path. Give the folder of a finished run, or a file: "
+            "RUN/checkpoints/best.ckpt."
+        )
+    path = checkpoints.reported(Path(ckpt).expanduser())
+    config = {
+        **checkpoints.read(path, "ckpt")["zsl_lab"]["config"],
+        "task": "predict",
+        "ckpt": str(path),
+    }
+    paths = config.get("paths")
+    # the cache may be that of another machine
+    if isinstance(paths, Mapping) and not Path(paths.get("cache_dir") or "").is_dir():
+        config["paths"] = {**paths, "cache_dir": None}
+    return restore(parse(OmegaConf.create(config)))
+
+
+def restore(config: RunConfig) -> Predictor:
+    """Load the method of ``config.ckpt``.
+
+    Args:
+        config: The configuration that it was trained with, and the keys of task=predict.
+
+    Raises:
+        ZslLabError: As :func:`load` does.
+    """
+    assert config.ckpt is not None
+    path = checkpoints.reported(config.ckpt)
+    checkpoint = checkpoints.read(path, "ckpt")
+    checkpoints.check_reported(checkpoint, path)
+    stored = _read_data(checkpoints.data_state(checkpoint, path), path)
+    if config.method_class.takes == "images":
+        return ImagePredictor(config, path, checkpoint, stored)
+    return FeaturePredictor(config, path, checkpoint, stored)
+
+
+def _read_data(state: Mapping[str, Any], path: Path) -> CheckpointData:
+    try:
+        known = state["classes"]
+        names = tuple(str(name) for name in known["names"])
+        ids, seen = known["ids"].numpy(), known["seen"].numpy().astype(bool)
+        texts = tuple(str(text) for text in known["descriptions"])
+        if "semantics" not in known:
+            space = ClassSpace(ids, np.zeros((len(names), 0), dtype=np.float32), seen, names, texts)
+            stored = CheckpointData(str(state["benchmark"]), space)
+        else:
+            semantics_scaler = Scaler.from_state(known["semantics_scaler"])
+            semantics = semantics_scaler.apply(known["semantics"]).numpy()
+            space = ClassSpace(ids, semantics, seen, names, texts)
+            low, high = (float(value) for value in known["semantics"].aminmax())
+            stored = CheckpointData(
+                str(state["benchmark"]),
+                space,
+                Scaler.from_state(state["scaler"]),
+                semantics_scaler,
+                Recipe.from_plain(state["recipe"], f"ckpt={path}"),
+                int(state["feature_dim"]),
+                (low, high),
+            )
+        if not len(names) == len(ids) == len(seen) == len(space.semantics):
+            raise ValueError(
+                f"{len(names)} names, {len(seen)} entries of which classes are seen, "
+                f"{len(space.semantics)} rows of semantics"
+            )
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"ckpt={path}: what it says of its classes is damaged ({type(error).__name__}: "
+            f"{error}). Give another checkpoint, or train anew."
+        ) from error
+    return stored

@@ -1,0 +1,270 @@
+"""What predictors of feature vectors and of images share."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.files.tables import ClassTable, read_class_table
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.errors import CheckpointError, DataError, nearest
+from zsl_lab.hardware.trainer import TrainerConfig
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.predict.classes import (
+    Candidates,
+    Classes,
+    Description,
+    KnownClass,
+    as_vector,
+    check_descriptions,
+    choose_candidates,
+    subset,
+)
+from zsl_lab.predict.predictions import Predictions, check_whole
+from zsl_lab.run.config import Among, RunConfig
+
+#: how many unreadable images a message names
+_SHOWN_IMAGES = 3
+#: the name that a class without one has in messages
+_UNNAMED = "the class"
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointData:
+    """What a checkpoint says of the data that its method was trained on.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        space: Its classes, semantics scaled.
+        scaler: Scales features; None where samples are images.
+        semantics_scaler: Scales semantics; None likewise.
+        recipe: How features and semantics were made.
+        feature_dim: D; 0 where samples are images.
+        semantics_range: The smallest and the largest number of the unscaled semantics.
+    """
+
+    benchmark: str
+    space: ClassSpace
+    scaler: Scaler | None = None
+    semantics_scaler: Scaler | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    feature_dim: int = 0
+    semantics_range: tuple[float, float] = (0.0, 0.0)
+
+
+class Predictor(ABC):
+    """A trained method and the classes it knows. Not thread-safe.
+
+    Attributes:
+        method: The method's name.
+        dataset: The name of the benchmark that it was trained on.
+        checkpoint: The file that it was loaded from.
+        classes: The classes that it knows, seen and unseen.
+        feature_dim: D, the dimension of a feature vector; None where samples are images.
+        network: The method itself, in evaluation mode.
+    """
+
+    #: what a score is called in results
+    score: ClassVar[str] = "score"
+
+    def __init__(
+        self,
+        config: RunConfig,
+        path: Path,
+        checkpoint: Mapping[str, Any],
+        stored: CheckpointData,
+        inputs: int,
+    ) -> None:
+        space = stored.space
+        self.method = config.method.name
+        self.dataset = stored.benchmark
+        self.checkpoint = path
+        self.classes = tuple(
+            KnownClass(name, bool(seen))
+            for name, seen in zip(space.names, space.seen_mask, strict=True)
+        )
+        self.feature_dim: int | None = None
+        self._cache_dir = config.paths.cache_folder
+        self._space = space
+        self._calibration = float(checkpoint["zsl_lab"].get("calibration") or 0.0)
+        self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
+            config.method, inputs, space, cache_dir=self._cache_dir
+        )
+        try:
+            self.network.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"ckpt={path}: its weights do not fit the configuration "
+                f"({str(error).splitlines()[1].strip()}). Give the configuration that it was "
+                "trained with, as the command does by itself, or train anew."
+            ) from error
+        self.network.to(_device(config.trainer)).eval()
+
+    # ------------------------------------------------------------------------------- classes
+
+    def candidates(self, classes: Classes | None = None, among: Among | None = None) -> Candidates:
+        """The classes to predict among; see :meth:`predict`."""
+        return self.candidates_among(None if classes is None else self.new_classes(classes), among)
+
+    def candidates_among(self, given: ClassSpace | None, among: Among | None = None) -> Candidates:
+        """As :meth:`candidates`, with new classes as :meth:`new_classes` returns them."""
+        return choose_candidates(self._space, given, among)
+
+    def new_classes(self, classes: Classes) -> ClassSpace:
+        """New classes as the method takes them.
+
+        Args:
+            classes: The file of a table, or a mapping of names to vectors or to texts.
+
+        Raises:
+            ZslLabError: A description is missing, or of another kind than those of training.
+        """
+        if isinstance(classes, str | os.PathLike):
+            try:
+                table = read_class_table(Path(classes).expanduser())
+            except DataError as error:
+                raise DataError(f"classes={error}") from error
+            return self._classes_from_table(table)
+        if check_descriptions(classes):
+            texts = [str(text) for text in classes.values()]
+            return self.classes_from_texts(tuple(classes), texts, "classes")
+        vectors = [as_vector(vector, name) for name, vector in classes.items()]
+        return self._classes_from_vectors(tuple(classes), vectors)
+
+    @abstractmethod
+    def classes_from_texts(
+        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+    ) -> ClassSpace:
+        """New classes from a text for each; messages begin with ``origin``."""
+
+    @abstractmethod
+    def _classes_from_vectors(
+        self, names: Sequence[str], vectors: Sequence[FloatArray]
+    ) -> ClassSpace: ...
+
+    @abstractmethod
+    def _classes_from_table(self, table: ClassTable) -> ClassSpace: ...
+
+    def _set_candidates(self, candidates: Candidates) -> Tensor | float:
+        """Let the method score these classes; returns the calibration to add to its scores."""
+        self.network.set_classes(candidates.space, cache_dir=self._cache_dir)
+        seen = self.network.seen_mask
+        return self._calibration * ~seen if self._calibration and bool(seen.any()) else 0.0
+
+    # ------------------------------------------------------------------------------- predictions
+
+    @abstractmethod
+    def predict(
+        self, samples: Any, classes: Classes | None = None, among: Among | None = None
+    ) -> Predictions:
+        """Predict the classes of samples.
+
+        The calibration constant of the run, where it has one, is added to the scores of unseen and
+        new classes if a seen class is a candidate.
+
+        Args:
+            samples: Feature vectors ``[N, D]`` as the benchmark's are, unscaled: an array or a
+                tensor. Of a method that takes images: the files, or uint8 ``[N, height, width,
+                channels]``.
+            classes: Classes that the checkpoint need not know: the file of a table, or a mapping
+                from names to vectors (in the units of the training semantics) or to texts.
+            among: ``all`` (the checkpoint's classes and the given ones), ``unseen`` (its unseen
+                classes and the given ones) or ``new`` (only those given). Default: ``new`` where
+                classes are given, else ``all``.
+
+        Raises:
+            ZslLabError: Samples or classes do not fit the checkpoint.
+        """
+
+    def generate(self, of: Description, n: int, seed: int | None = None) -> FloatArray:
+        """Sample features of a class, seen, unseen or new.
+
+        Args:
+            of: The name of a class that the checkpoint knows, the semantics of another ``[Q]``
+                (unscaled), or a text where texts describe its classes.
+            n: How many.
+            seed: Seeds the samples without changing PyTorch's global random state; None draws from
+                that state.
+
+        Returns:
+            float32 ``[n, D]`` in the units of the benchmark's features; with ``normalize`` ``l2``
+            or ``centered_l2`` only their directions are those of features (see
+            :meth:`Scaler.invert`).
+
+        Raises:
+            ZslLabError: The method generates nothing, there is no such class, or ``n`` or ``seed``
+                is no whole number.
+        """
+        check_whole("n", n, 1)
+        if seed is not None:
+            check_whole("seed", seed, 0)
+        devices = [self.network.device] if self.network.device.type == "cuda" else []
+        semantics = torch.from_numpy(self._one(of).semantics).to(self.network.device)
+        with torch.no_grad(), torch.random.fork_rng(devices=devices, enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            features = self.network.generate(semantics, n)[0]
+        return self._unscaled(features).float().cpu().numpy()
+
+    def _unscaled(self, features: Tensor) -> Tensor:
+        return features
+
+    def _one(self, of: Description) -> ClassSpace:
+        """The single class that ``of`` names or describes."""
+        if not isinstance(of, str):
+            return self.new_classes({_UNNAMED: of})
+        names = [known.name for known in self.classes]
+        if of in names:
+            return subset(self._space, np.array([names.index(of)]))
+        if self._reads_texts:
+            return self.new_classes({_UNNAMED: of})
+        near = nearest(of, names)
+        hint = (
+            f"Did you mean '{near[0]}'?"
+            if near
+            else "Give one of predictor.classes, or the vector of a new one."
+        )
+        raise DataError(f"'{of}': the checkpoint knows no such class. {hint}")
+
+    @property
+    @abstractmethod
+    def _reads_texts(self) -> bool: ...
+
+
+def unreadable_images(problems: Sequence[str], images: int) -> DataError:
+    """The error that names the first unreadable images.
+
+    Args:
+        problems: A sentence for each unreadable image.
+        images: How many images were given.
+    """
+    hidden = len(problems) - _SHOWN_IMAGES
+    more = f"\n{hidden} more cannot be read." if hidden > 0 else ""
+    return DataError(
+        "\n".join(problems[:_SHOWN_IMAGES])
+        + f"{more}\n{len(problems)} of {images} images: repair them, or leave them out. "
+        "Nothing was predicted."
+    )
+
+
+def _device(trainer: TrainerConfig) -> torch.device:
+    if trainer.accelerator != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    if trainer.accelerator == "gpu":
+        warnings.warn(
+            "trainer.accelerator=gpu: PyTorch finds no GPU on this machine; the CPU predicts.",
+            stacklevel=2,
+        )
+    return torch.device("cpu")

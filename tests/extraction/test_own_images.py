@@ -1,0 +1,240 @@
+"""Which class an image shows, and which classes are unseen."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.extraction import CLASSES, table
+from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
+
+pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+
+
+def without(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / "images" / name)
+
+
+def test_files_that_are_no_pictures_are_ignored_with_a_warning(own: Path) -> None:
+    (own / "images" / "readme.txt").write_text("hello")
+    (own / "images" / "ant" / "notes.doc").write_text("hello")
+    (own / "images" / "ant" / "._0.png").write_text("of a Mac")
+    (own / "images" / ".cache").mkdir()
+    (own / "images" / "empty").mkdir()
+    with pytest.warns(
+        UserWarning,
+        match=r"2 files are no image of a class and ignored \(the first: ant/notes\.doc\)",
+    ):
+        found = find_class_pictures(own / "images", table(own), None)
+    assert len(found.names) == 20
+
+
+def test_pictures_may_lie_deeper_and_names_in_another_normal_form(own: Path) -> None:
+    (own / "images" / "ant" / "more").mkdir()
+    shutil.move(own / "images" / "ant" / "0.png", own / "images" / "ant" / "more" / "0.png")
+    shutil.move(own / "images" / "eel", own / "images" / "a\u0308al")
+    found = find_class_pictures(own / "images", table(own, CLASSES.replace("eel", "äal")), None)
+    assert found.names[3] == "ant/more/0.png"
+    assert found.labels.tolist() == np.repeat(range(5), 4).tolist()
+
+
+def test_a_class_without_images_is_named_with_both_ways_out(own: Path) -> None:
+    for name in ("bee", "eel"):
+        without(own, name)
+    with pytest.raises(DataError) as caught:
+        find_class_pictures(own / "images", table(own), None)
+    assert str(caught.value) == (
+        f"{own / 'images'}: found no image of 2 classes ('bee', 'eel') of {own / 'table.csv'}; "
+        "expected at least one of each. Add images, or take the classes out of the table: a class "
+        "without images can be given when the trained model predicts (task=predict classes=FILE)."
+    )
+
+
+def test_a_folder_without_a_class_is_named_with_the_near_one(own: Path) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"found the folder 'dog' with images, .* Did you mean 'dogs'\? Add a line for each "
+        r"class, or move",
+    ):
+        find_class_pictures(own / "images", table(own, CLASSES.replace("dog,", "dogs,")), None)
+
+
+def test_pictures_without_folders_need_labels(own: Path) -> None:
+    (own / "flat").mkdir()
+    shutil.copy(own / "images" / "ant" / "0.png", own / "flat")
+    with pytest.raises(
+        DataError,
+        match=r"found no folder with images; .* --labels FILE, a CSV file with the columns file "
+        r"and class",
+    ):
+        find_class_pictures(own / "flat", table(own), None)
+
+
+def test_a_name_that_is_no_text_is_said_before_anything_is_computed(own: Path) -> None:
+    shutil.copy(own / "images" / "ant" / "0.png", own / "images" / "ant" / "b\udcffd.png")
+    with pytest.raises(
+        DataError,
+        match=r"found a file called 'ant/b\\udcffd\.png'; expected .* Rename the file, or remove "
+        r"it",
+    ):
+        find_class_pictures(own / "images", table(own), None)
+
+
+def test_a_labelled_file_that_is_missing_is_named(own: Path) -> None:
+    (own / "labels.csv").write_text("file,class\nant/0.png,ant\nant/9.png,ant\n")
+    with pytest.raises(DataError, match=r"ant/9\.png: no such file"):
+        find_class_pictures(own / "images", table(own), own / "labels.csv")
+
+
+def plain(count: int, **columns: list[str]) -> str:
+    """A table of so many classes with other columns."""
+    lines = [",".join(["class", "a", *columns])]
+    return "\n".join(
+        [
+            *lines,
+            *(
+                ",".join([f"c{i}", str(i), *(column[i] for column in columns.values())])
+                for i in range(count)
+            ),
+            "",
+        ]
+    )
+
+
+def test_a_fifth_of_the_classes_is_drawn_by_the_seed(tmp_path: Path) -> None:
+    classes = table(tmp_path, plain(20))
+    first, again, other = (choose_parts(classes, None, seed) for seed in (0, 0, 1))
+    assert len(first.unseen) == 4
+    assert first.unseen.tolist() == again.unseen.tolist() != other.unseen.tolist()
+    assert first.validation is None
+    assert (first.version, other.version) == ("drawn, seed=0", "drawn, seed=1")
+    assert len(choose_parts(classes, 7, 0).unseen) == 7
+    assert len(choose_parts(classes, 0.5, 0).unseen) == 10
+
+
+def test_classes_that_the_backbone_was_trained_on_are_never_drawn(tmp_path: Path) -> None:
+    classes = table(tmp_path, plain(10, pretrained=["yes"] * 7 + ["no", "", "no"]))
+    assert all(choose_parts(classes, 3, seed).unseen.tolist() == [7, 8, 9] for seed in range(3))
+    with pytest.raises(
+        ConfigError,
+        match=r"4 classes are to be drawn, but of 10 in .* only 3 are undecided and not "
+        r"pretrained\. Give a",
+    ):
+        choose_parts(classes, 4, 0)
+
+
+def test_what_the_table_leaves_open_is_drawn_beside_what_it_says(tmp_path: Path) -> None:
+    parts = ["unseen", "seen", "validation", *[""] * 7]
+    for seed in range(5):
+        found = choose_parts(table(tmp_path, plain(10, split=parts)), 3, seed)
+        assert len(found.unseen) == 3
+        assert 0 in found.unseen
+        assert not {1, 2} & set(found.unseen.tolist())
+        assert found.validation is not None
+        assert found.validation.tolist() == [2]
+    assert found.version == "partly given in table.csv, seed=4"
+
+
+def test_at_least_two_classes_are_drawn_where_two_are_left(tmp_path: Path) -> None:
+    for count, expected in ((4, 2), (5, 2), (7, 2), (13, 3)):
+        assert len(choose_parts(table(tmp_path, plain(count)), None, 0).unseen) == expected
+    given = table(tmp_path, plain(6, split=["unseen", *[""] * 5]))
+    assert len(choose_parts(given, None, 0).unseen) == 2
+    assert len(choose_parts(given, 0.1, 0).unseen) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "unseen"),
+    [
+        (3, {}, None),
+        (6, {"pretrained": ["no", *["yes"] * 5]}, None),
+        (6, {}, 1),
+        (5, {"split": ["unseen", *["seen"] * 4]}, None),
+    ],
+    ids=["too few classes", "pretrained", "asked for", "given"],
+)
+def test_a_single_unseen_class_is_said(
+    count: int, columns: dict[str, list[str]], unseen: int | None, tmp_path: Path
+) -> None:
+    classes = table(tmp_path, plain(count, **columns))
+    with pytest.warns(
+        UserWarning,
+        match=r"table\.csv: 'c\d' is the only unseen class: .* \(zsl_top1 is 100\)\. Write unseen "
+        r"for another",
+    ):
+        assert len(choose_parts(classes, unseen, 0).unseen) == 1
+
+
+def test_one_is_counted_as_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found 1 class, 1 of them unseen"):
+        choose_parts(table(tmp_path, plain(1)), None, 0)
+    with pytest.raises(
+        ConfigError,
+        match=r"--unseen: 1 class is to be drawn, but of 3 in .* only 0 are undecided and not "
+        r"pretrained\.",
+    ):
+        choose_parts(table(tmp_path, plain(3, pretrained=["yes"] * 3)), 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "unseen", "expected"),
+    [
+        (
+            {"split": ["unseen", "seen", "seen", ""], "pretrained": ["yes", "no", "no", "no"]},
+            None,
+            "class 'c0': found unseen in column 'split' and yes in column 'pretrained'; expected "
+            "a class that the backbone was not trained on, or it is not unseen. Make it seen, or "
+            "take a backbone without it and write no.",
+        ),
+        (
+            {"split": ["seen", "seen", "seen", "validation"]},
+            None,
+            "column 'split': found no unseen class; expected at least 1.",
+        ),
+        (
+            {"split": ["unseen", "unseen", "unseen", "seen"]},
+            None,
+            "found 4 classes, 3 of them unseen; expected at least 2 to be left",
+        ),
+        ({}, 3, "found 4 classes, 3 of them unseen; expected at least 2 to be left to train on."),
+        (
+            {"split": ["unseen", "seen", "seen", "seen"]},
+            2,
+            "--unseen 2: column 'split' of {table} says of every class what it is.",
+        ),
+        (
+            {"split": ["unseen", "unseen", "seen", ""]},
+            1,
+            "--unseen 1: column 'split' of {table} has 2 unseen classes already.",
+        ),
+        (
+            {"split": ["validation", "validation", "seen", "unseen"]},
+            None,
+            "{table}: column 'split': found 2 validation classes among 3 that are not unseen; "
+            "expected at least 2 others, to train on while"
+            " these choose the step. Write seen for some of them, or make fewer unseen.",
+        ),
+        (
+            {"split": ["validation", "seen", "", "unseen"]},
+            2,
+            "found 1 validation class among 2 that are not unseen; expected at least 2 others",
+        ),
+        (
+            {},
+            5,
+            "--unseen: 5 classes are to be drawn, but of 4 in {table} only 4 are undecided. Give a "
+            "smaller",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(
+    columns: dict[str, list[str]], unseen: int | None, expected: str, tmp_path: Path
+) -> None:
+    classes = table(tmp_path, plain(4, **columns))
+    with pytest.raises((ConfigError, DataError)) as caught:
+        choose_parts(classes, unseen, 0)
+    assert expected.format(table=classes.path) in str(caught.value)

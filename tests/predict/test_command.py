@@ -44,7 +44,7 @@ from zsl_lab.report.tables import IRRELEVANT
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.text import TokenStates
 
 UNSEEN = ("2", "4", "5")
@@ -78,7 +78,7 @@ FOLDER = (
 @pytest.fixture(scope="module")
 def no_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+        patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
         yield
 
 

@@ -257,9 +257,9 @@ def _train(folder: Path, methods: list[str], crash_at: int | None = None) -> Non
 
     from zsl_lab.methods.base import ZeroShotMethod
     from zsl_lab.run.experiment import run
-    from zsl_lab.run.records import artifacts
+    from zsl_lab.run.records import run_figures
 
-    setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)  # noqa: B010  takes longer than the training
+    setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)  # noqa: B010  takes longer than the training
     seen: dict[str, Any] = {}
     training_step, on_train_end = ZeroShotMethod.training_step, ZeroShotMethod.on_train_end
 

@@ -27,7 +27,7 @@ from zsl_lab.result import Result
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts, metrics_csv, tradeoff_csv
+from zsl_lab.run.records import run_figures, metrics_csv, tradeoff_csv
 
 Configure = Callable[..., DictConfig]
 
@@ -36,7 +36,7 @@ Configure = Callable[..., DictConfig]
 def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     # drawing takes longer than the training of these tests
     if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -260,7 +260,7 @@ def test_figures_are_drawn_of_the_method_in_evaluation_mode(
 ) -> None:
     training = []
     monkeypatch.setattr(
-        artifacts,
+        run_figures,
         "draw_figures",
         lambda folder, data, method, *rest, **named: training.append(method.training),
     )

@@ -23,7 +23,7 @@ from tests.test_result import METRICS, RESULT
 from zsl_lab.cli import main as cli
 from zsl_lab.errors import InterruptionError, TrainingError
 from zsl_lab.run.config import parse
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.sweep import figures as sweep_figures
 
 G = "method.g=0.5,0.9"
@@ -73,7 +73,7 @@ def real_command(
     monkeypatch.setenv("ZSL_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(cli, "_failures", [])
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
     made = Command(
         capsys, lambda arguments: monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
     )

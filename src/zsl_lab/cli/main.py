@@ -508,7 +508,7 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     _check_not_fixed(overrides)  # a sweeper's own parameters are known only now
     if cfg.task in ("test", "predict"):
         cfg.ckpt = str(checkpoints.reported(Path(cfg.ckpt)))
-    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt")["zsl_lab"]["config"])
+    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt").state.config)
     assert isinstance(stored, DictConfig)
     stored.task = "fit"
     if not Path(

@@ -85,6 +85,18 @@ def find_hardware(trainer: TrainerConfig) -> Hardware:
     return Hardware(accelerator, devices, trainer.num_nodes)
 
 
+def device_name(hardware: Hardware) -> str:
+    """The devices of a run as ``result.json`` names them: ``2 x NVIDIA A100``, ``cpu (model, 4 threads)``."""
+    import torch
+
+    if hardware.accelerator == "gpu":
+        name = torch.cuda.get_device_name()
+    else:
+        threads = torch.get_num_threads()
+        name = f"cpu ({processor()}, {threads} thread{'s' if threads > 1 else ''})"
+    return f"{hardware.processes} x {name}" if hardware.processes > 1 else name
+
+
 def processor() -> str:
     """The model of the CPU as the system knows it, or at least its kind (``x86_64``)."""
     with suppress(OSError):

@@ -59,7 +59,7 @@ MAX_POINTS = 1000
 
 @styled
 def training_curves(
-    rows: Sequence[Mapping[str, Any]], path: PathLike, selected: int | None = None
+    rows: Sequence[Mapping[str, Any]], path: PathLike, selected: Mapping[str, int] | None = None
 ) -> None:
     """Losses and accuracies against the training step, one row of panels for each phase.
 
@@ -71,7 +71,7 @@ def training_curves(
             ``loss/<term>`` and of ``check/zsl_top1``, ``check/seen``, ``check/unseen``,
             ``check/harmonic_mean`` (percent). Values that are missing are left out.
         path: The PNG.
-        selected: The step whose weights are reported, marked in every phase that reaches it.
+        selected: Step of the selected check by phase, marked in the panels of the phase.
     """
     phases = [phase for phase in PHASES if any(row["phase"] == phase for row in rows)]
     figure = new_figure(10.5, 3.2 * len(phases))
@@ -126,13 +126,13 @@ def training_curves(
             axes.set(xlabel="step", xlim=(0, last))
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.grid()
-            if selected is not None and selected <= last:
+            if selected is not None and phase in selected:
                 axes.axvline(
-                    selected,
+                    selected[phase],
                     color=MUTED,
                     linestyle="--",
                     linewidth=1,
-                    label=f"selected: {selected}",
+                    label=f"selected: {selected[phase]}",
                 )
             if axes.get_legend_handles_labels()[0]:
                 # beside the curves, where it never covers one

@@ -160,7 +160,7 @@ def load(ckpt: str | os.PathLike[str]) -> Predictor:
         )
     path = checkpoints.reported(Path(ckpt).expanduser())
     config = {
-        **checkpoints.read(path, "ckpt")["zsl_lab"]["config"],
+        **checkpoints.read(path, "ckpt").state.config,
         "task": "predict",
         "ckpt": str(path),
     }
@@ -181,8 +181,8 @@ def restore(config: RunConfig) -> Predictor:
     assert config.ckpt is not None
     path = checkpoints.reported(config.ckpt)
     checkpoint = checkpoints.read(path, "ckpt")
-    checkpoints.check_reported(checkpoint, path)
-    stored = _stored(checkpoints.data_state(checkpoint, path), path)
+    checkpoint.check_reported()
+    stored = _stored(checkpoint.data_state(), path)
     return (ImagePredictor if config.method_class.takes == "images" else FeaturePredictor)(
         config, path, checkpoint, stored
     )
@@ -221,7 +221,7 @@ class Predictor(ABC):
         self,
         config: RunConfig,
         path: Path,
-        checkpoint: Mapping[str, Any],
+        checkpoint: checkpoints.Checkpoint,
         stored: _Stored,
         inputs: int,
     ) -> None:
@@ -236,12 +236,12 @@ class Predictor(ABC):
         self.feature_dim: int | None = None
         self._cache_dir = config.paths.cache_folder
         self._space = space
-        self._calibration = float(checkpoint["zsl_lab"].get("calibration") or 0.0)
+        self._calibration = float(checkpoint.state.calibration or 0.0)
         self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
             config.method, inputs, space, cache_dir=self._cache_dir
         )
         try:
-            self.network.load_state_dict(checkpoint["state_dict"])
+            self.network.load_state_dict(checkpoint.weights)
         except RuntimeError as error:
             raise CheckpointError(
                 f"ckpt={path}: its weights do not fit the configuration "
@@ -466,7 +466,7 @@ class FeaturePredictor(Predictor):
     """A trained method that takes feature vectors."""
 
     def __init__(
-        self, config: RunConfig, path: Path, checkpoint: Mapping[str, Any], stored: _Stored
+        self, config: RunConfig, path: Path, checkpoint: checkpoints.Checkpoint, stored: _Stored
     ) -> None:
         assert stored.scaler is not None
         assert stored.semantics_scaler is not None
@@ -752,7 +752,7 @@ class ImagePredictor(Predictor):
     score: ClassVar[str] = "probability"
 
     def __init__(
-        self, config: RunConfig, path: Path, checkpoint: Mapping[str, Any], stored: _Stored
+        self, config: RunConfig, path: Path, checkpoint: checkpoints.Checkpoint, stored: _Stored
     ) -> None:
         self._view = config.dataset.image_view()
         super().__init__(config, path, checkpoint, stored, self._view.channels)

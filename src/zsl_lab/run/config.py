@@ -17,6 +17,7 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.hardware.trainer import Section, TrainerConfig
 from zsl_lab.keys import checked
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.run.old_names import with_current_targets
 
 #: which classes to predict among: the checkpoint's and those given, the unseen ones and those
 #: given, or only those given
@@ -169,7 +170,7 @@ def plain_config(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {str(key): with_current_targets(value) for key, value in plain.items()}
 
 
 def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:

@@ -94,12 +94,11 @@ class SharedPretraining:
         if not self.path.is_file():
             return None
         try:
-            about = checkpoints.read(self.path, "paths.pretrained_dir")["zsl_lab"]
+            state = checkpoints.read(self.path, "paths.pretrained_dir").state
         except CheckpointError as error:
             warnings.warn(f"{error} The pre-training is done again.", stacklevel=3)
             return None
-        rows: list[Row] = about["metrics"]
-        return rows
+        return state.metrics or []
 
     def release(self) -> None:
         """Let others look, or do it themselves."""

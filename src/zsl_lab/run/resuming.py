@@ -238,7 +238,7 @@ def _differing_data(now: Settings | None, result: Result | None, state: Path) ->
             checkpoints,  # this brings torch, which the run that goes on needs as well
         )
 
-        then = checkpoints.read(state, "ckpt")["zsl_lab"]
+        then = vars(checkpoints.read(state, "ckpt").state)
     path = Path(now[_PATH]).expanduser().absolute()
     given = (now.get("dataset.semantics"), now.get("dataset.split"), now.get("dataset.split_seed"))
     hashes = _hashes(path, file_stamp([path]), *given)

@@ -19,7 +19,7 @@ from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.experiment import run
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.loggers.base import RunFacts
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import MetricsCSV, read_rows
 
 Configure = Callable[..., DictConfig]
@@ -35,7 +35,7 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -24,7 +24,7 @@ from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.experiment import run
 from zsl_lab.run.loggers import wandb_run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import read_rows
 
 Configure = Callable[..., DictConfig]
@@ -144,7 +144,7 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(

@@ -104,17 +104,6 @@ def run(cfg: DictConfig) -> Result:
             "task=predict is not a run: the command line does it, or "
             "zsl_lab.predict.command.predict."
         )
-    # stored absolute: a checkpoint may be tested from another working folder
-    files = (("method", "init_from"), ("method", "base", "weights"), ("method", "text", "model"))
-    for *place, key in (("paths", "data_dir"), ("dataset", "path"), *files):
-        section = config.plain
-        for name in place:
-            section = section.get(name, {})
-        path = Path(section.get(key) or "").expanduser()
-        if section.get(key) and (
-            key in ("data_dir", "path", "init_from") or path.exists()
-        ):  # the others may be names
-            section[key] = str(path.absolute())
     _quiet()
     checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
     if config.task == "test" and checkpoint is None:
@@ -165,7 +154,8 @@ def _begin(folder: Path, config: RunConfig) -> None:
 
 
 def _write_config(folder: Path, config: RunConfig) -> None:
-    atomic_write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain)).encode())
+    text = config.marks.header() + OmegaConf.to_yaml(OmegaConf.create(config.plain))
+    atomic_write(folder / "config.yaml", text.encode())
 
 
 class _Experiment:

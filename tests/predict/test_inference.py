@@ -31,7 +31,8 @@ from zsl_lab.predict.inference import (
     Predictions,
     Predictor,
 )
-from zsl_lab.run.config import Among, parse
+from zsl_lab.run.config import parse
+from zsl_lab.run.schema import Among
 
 UNSEEN = {"2": "two", "4": "four", "5": "five"}
 OF_IMAGES = [method for method in SHORT_FIT if method.startswith("n3")]

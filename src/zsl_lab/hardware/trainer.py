@@ -10,18 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from zsl_lab.errors import ConfigError
+from zsl_lab.keys import Irrelevant, Section
 
 #: set by whoever starts the processes of a run: zsl_lab.hardware.processes and torchrun, srun
 RANK_VARIABLES = {"local": "RANK", "slurm": "SLURM_PROCID"}
-
-
-class Section(BaseModel):
-    """A section of a run's configuration."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class TrainerConfig(Section):
@@ -32,8 +27,8 @@ class TrainerConfig(Section):
     num_nodes: int = Field(ge=1)
     launch: Literal["local", "slurm"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    log_every_n_steps: int = Field(ge=1)
-    save_every_n_steps: int | None = Field(default=None, ge=1)
+    log_every_n_steps: Annotated[int, Irrelevant()] = Field(ge=1)
+    save_every_n_steps: Annotated[int | None, Irrelevant()] = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zsl_lab.data.batches.features import Batch, ClassSpace, FeatureDataModule, PhaseDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, TrainingError
 from zsl_lab.hardware import distributed
+from zsl_lab.keys import AfterPretraining
 from zsl_lab.metrics import ZeroShotMetrics, predict
 
 #: the width of a layer, as a configuration key
@@ -38,7 +39,7 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    name: str
+    name: Annotated[str, AfterPretraining()]
 
     @property
     def initial_weights(self) -> str | None:
@@ -59,12 +60,11 @@ class Pretraining:
     """A first part of training, which runs may share that differ only in what comes after it.
 
     Attributes:
-        steps: Its last step, which is also a milestone (:attr:`ZeroShotMethod.milestones`).
-        later_keys: Keys of the method's configuration that do not shape it.
+        steps: Its last step, which is also a milestone (:attr:`ZeroShotMethod.milestones`). Keys
+            without effect before it carry the mark :class:`zsl_lab.keys.AfterPretraining`.
     """
 
     steps: int
-    later_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
-from zsl_lab.console.parsers import console
+from zsl_lab.console.messages import console
 from zsl_lab.data.batches.features import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.benchmark_file import is_hdf5

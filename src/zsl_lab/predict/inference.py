@@ -32,7 +32,8 @@ from zsl_lab.errors import CheckpointError, ConfigError, DataError, nearest
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run import checkpoints
-from zsl_lab.run.config import Among, RunConfig, parse
+from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.schema import Among
 from zsl_lab.text import Terms
 
 Kind = Literal["seen", "unseen", "new"]

@@ -33,11 +33,11 @@ from zsl_lab.report.tables import (
     Sheet,
     recall_sheets,
     result_sheet,
-    shown_value,
 )
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run.records import tradeoff_csv
 from zsl_lab.run.records.tradeoff_csv import Point
+from zsl_lab.run.settings import shown_value
 
 #: settings side by side in a table of classes; more would be no table to read
 MAX_COLUMNS = 24

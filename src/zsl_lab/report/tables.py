@@ -13,7 +13,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,17 +27,16 @@ from rich.text import Text
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
-
-CONFIG_FILE = "config.yaml"
-#: keys or sections of config.yaml that no figure depends on, and those that the result itself tells
-IRRELEVANT = (
-    *("task", "ckpt", "debug", "resume", "sweep", "paths"),
-    *("features", "images", "weights", "classes", "descriptions", "among"),
-    *("logger", "callbacks.progress", "trainer.log_every_n_steps", "trainer.save_every_n_steps"),
+from zsl_lab.run.settings import (
+    CONFIG_FILE,
+    Configuration,
+    Settings,
+    read_configuration,
+    shown_value,
 )
-IN_RESULT = ("seed", "selection.name", "selection.calibrate", "dataset.path")
-#: another file for each seed, as a rule; what counts is whether there is one
-START = "method.init_from"
+
+#: keys whose value the result itself tells
+IN_RESULT = ("seed", "selection.name", "selection.calibrate")
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
 #: of keys that change together, so many are shown whole; of more, all but the first few are counted
 _MOST_KEYS, _FIRST_KEYS = 4, 3
@@ -45,8 +44,6 @@ _MOST_KEYS, _FIRST_KEYS = 4, 3
 _WIDE_HEAD, _NARROW_HEAD = 13, 8
 _WIDE_LABEL, _NARROW_LABEL = 28, 11
 _ABSENT = object()
-
-Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,8 @@ class Run:
     Attributes:
         folder: Where it lies, as the user wrote it.
         result: What it found.
-        settings: Its configuration by dotted keys, less ``IRRELEVANT`` and ``IN_RESULT``; None
-            without a ``config.yaml``.
+        settings: Its configuration by dotted keys, less what no metric depends on and
+            ``IN_RESULT``; None without a ``config.yaml``.
     """
 
     folder: Path
@@ -277,52 +274,14 @@ def _is_run(path: Path) -> bool:
     return True
 
 
-def read_configuration(path: Path) -> dict[str, Any]:
-    """The configuration that a run wrote.
-
-    Raises:
-        DataError: The file is missing, damaged, or of another program.
-    """
-    from omegaconf import OmegaConf
-
-    advice = f"expected the {CONFIG_FILE} that the run wrote. Restore it, or remove it: the run then counts as one of unknown settings."
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:  # the parser's errors share no narrower base
-        raise DataError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); {advice}"
-        ) from error
-    for section in ("method", "dataset", "paths"):
-        if not isinstance(config, dict) or not isinstance(config.get(section), dict):
-            raise DataError(f"{path}: field {section!r}: found no section of keys; {advice}")
-    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-
-
-def all_settings(config: Mapping[str, Any], left_out: Sequence[str] = IRRELEVANT) -> Settings:
-    """A configuration by dotted keys, less the keys and sections that no figure depends on."""
-    prefixes = tuple(f"{name}." for name in left_out)
-    return {key: value for key, value in _flat(config, "") if not f"{key}.".startswith(prefixes)}
-
-
-def _settings(config: Mapping[str, Any]) -> Settings:
-    settings = all_settings(config, (*IRRELEVANT, *IN_RESULT))
-    if settings.get(START) is not None:
-        settings[START] = "given"
-    return settings
-
-
-def _flat(node: Mapping[Any, Any], prefix: str) -> Iterable[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _frozen(value)
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    return tuple(_flat(value, "")) if isinstance(value, dict) else value
+def _settings(configuration: Configuration) -> Settings:
+    marks = configuration.marks
+    # the result has the hashes of what the dataset's files hold
+    files = (key for key in marks.places if key.startswith("dataset."))
+    settings = configuration.settings((*IN_RESULT, *files))
+    # of a file of each seed's own, only whether there is one counts
+    given = {key: "given" for key in marks.per_seed if settings.get(key) is not None}
+    return settings | given
 
 
 # --------------------------------------------------------------------------- grouping
@@ -433,15 +392,6 @@ def _differing(settings: Sequence[Settings]) -> list[list[str]]:
         if any(pattern):
             together.setdefault(pattern, []).append(key)
     return list(together.values())
-
-
-def shown_value(value: Any) -> str:
-    """A value of a configuration as an override has it."""
-    if isinstance(value, tuple):
-        return f"[{','.join(shown_value(item) for item in value)}]"
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
 
 
 # --------------------------------------------------------------------------- sheets

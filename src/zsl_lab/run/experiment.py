@@ -48,7 +48,6 @@ def run(cfg: DictConfig) -> Result:
     """
     config = parse(cfg)
     _check_task(config)
-    _make_places_absolute(config)
     _silence_lightning()
     checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
     hardware = _hardware(config)
@@ -164,20 +163,6 @@ def _check_task(config: RunConfig) -> None:
         raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
 
 
-def _make_places_absolute(config: RunConfig) -> None:
-    """Make stored paths absolute: a checkpoint may be tested from another working folder."""
-    files = (("method", "init_from"), ("method", "base", "weights"), ("method", "text", "model"))
-    for *place, key in (("paths", "data_dir"), ("dataset", "path"), *files):
-        section = config.plain
-        for name in place:
-            section = section.get(name, {})
-        path = Path(section.get(key) or "").expanduser()
-        if section.get(key) and (
-            key in ("data_dir", "path", "init_from") or path.exists()
-        ):  # the others may be names
-            section[key] = str(path.absolute())
-
-
 def _silence_lightning() -> None:
     """Silence Lightning's comments on choices that were made on purpose."""
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -232,7 +217,8 @@ def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
 
 
 def _write_config(context: RunContext) -> None:
-    text = OmegaConf.to_yaml(OmegaConf.create(context.config.plain))
+    config = context.config
+    text = config.marks.header() + OmegaConf.to_yaml(OmegaConf.create(config.plain))
     atomic_write(context.folder / "config.yaml", text.encode())
 
 

@@ -19,7 +19,7 @@ from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
 from zsl_lab.run.checkpoints import Checkpoint, RunState, Spent
 from zsl_lab.run.checkpoints import Phase as PhaseName
-from zsl_lab.run.config import SelectionConfig
+from zsl_lab.run.schema import SelectionConfig
 from zsl_lab.run.context import RunContext, make_trainer
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.pretraining import SharedPretraining

@@ -18,15 +18,17 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from zsl_lab.console.result_table import say
+from zsl_lab.console.messages import say
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
 from zsl_lab.hardware.trainer import Hardware
+from zsl_lab.keys import AfterPretraining, Irrelevant, marked, without
 from zsl_lab.result import versions
 from zsl_lab.run import checkpoints
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.records.metrics_csv import Row
+from zsl_lab.run.schema import RunKeys
 
 #: seconds after which a run says that it waits
 PATIENCE = 1.0
@@ -127,7 +129,9 @@ def facts(
         looks: Whether checks measure anything.
     """
     assert config.method.pretraining is not None
-    later = {"name", *config.method.pretraining.later_keys}
+    kind = type(config.method)
+    no_effect = {*marked(kind, AfterPretraining), *marked(kind, Irrelevant)}
+    callbacks = without({"callbacks": config.callbacks}, marked(RunKeys, Irrelevant))
     hashes = {
         "splits": benchmark.provenance.splits_sha256,
         "features": benchmark.provenance.features_sha256,
@@ -143,9 +147,9 @@ def facts(
     )
     return {
         "class": f"{config.method_class.__module__}.{config.method_class.__qualname__}",
-        "callbacks": {name: node for name, node in config.callbacks.items() if name != "progress"},
-        "method": config.method.model_dump(mode="json", exclude=later),
-        "dataset": config.plain["dataset"],
+        **callbacks,
+        "method": without(config.method.model_dump(mode="json"), no_effect),
+        "dataset": without(config.plain["dataset"], marked(type(config.dataset), Irrelevant)),
         "hashes": hashes,
         "phase": phase,
         "seed": config.seed,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsl_lab.console.parsers import Parser, console, say
+from zsl_lab.console.messages import console, say
+from zsl_lab.console.parsers import Parser
 from zsl_lab.data.benchmark import FloatArray, Provenance
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ATTRIBUTES, TEXT, Recipe, TextRecipe

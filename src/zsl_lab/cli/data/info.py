@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from zsl_lab.console.parsers import Parser, console
+from zsl_lab.console.messages import console
+from zsl_lab.console.parsers import Parser
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.public.sources import (
     FEATURES,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
 
 from zsl_lab.errors import ConfigError, quoted
 from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, Terms, build_network
+from zsl_lab.keys import Place
 
 Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
 
@@ -41,7 +42,7 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Name
-    weights: str | None
+    weights: Annotated[str | None, Place(names=("imagenet",))]
     stages: list[int] | None = None
 
     @model_validator(mode="after")

@@ -252,7 +252,7 @@ def test_a_mistake_is_told_once(tmp_path: Path) -> None:
 
 
 def _train(folder: Path, methods: list[str], crash_at: int | None = None) -> None:
-    """Train, noting what this process sees and draws in the first step of the refit and what it ends with."""
+    """Train; store the samples and random numbers of the refit's first step, and its weights."""
     from hydra import compose, initialize_config_module
 
     from zsl_lab.methods.base import ZeroShotMethod

@@ -24,10 +24,11 @@ from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.base import Check
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.result import Result
+from zsl_lab.run import checkpoints
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures, metrics_csv, tradeoff_csv
+from zsl_lab.run.records import metrics_csv, run_figures, tradeoff_csv
 
 Configure = Callable[..., DictConfig]
 
@@ -195,7 +196,7 @@ def test_every_method_trains_in_mixed_precision(configure: Configure, method: st
 def assert_resumed_equals_whole(
     configure: Configure, folder: Path, method: str, phase: str, step: int, *more: str
 ) -> None:
-    """Crash a run after ``step`` steps of a phase, go on from its last checkpoint, compare with a run that never crashed."""
+    """Compare a run that crashed after ``step`` steps of a phase and resumed with one that did not."""
     overrides = (f"method={method}", *SHORT_FIT[method], *more)
     run(configure(*overrides, run_dir="whole"))
     with power_cut(parse(configure(*overrides)).method_class, step, phase):
@@ -266,6 +267,28 @@ def test_figures_are_drawn_of_the_method_in_evaluation_mode(
     )
     run(configure("method=mmvae", *SHORT, "selection=last"))
     assert training == [False]
+
+
+def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, int]] = []
+    monkeypatch.setattr(
+        run_figures, "draw_figures", lambda *args, **named: drawn.append(dict(args[-1]))
+    )
+    overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5", "selection.metric=ausuc")
+    run(configure(*overrides))
+    checks = {
+        int(row["step"]): float(row["check/ausuc"])
+        for row in metrics_csv.read_rows(tmp_path / "run")
+        # SGAL selects among the steps that end with fine-tuning
+        if row["phase"] == "select" and "check/ausuc" in row and int(row["step"]) >= 40
+    }
+    state = checkpoints.read(tmp_path / "run" / "checkpoints" / "best.ckpt", "ckpt").state
+    best = max(checks, key=lambda step: checks[step])
+    assert state.selected is not None
+    assert state.selected < best  # steps before the best check were undone
+    assert drawn == [{"select": best, "refit": state.selected}]
 
 
 def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(

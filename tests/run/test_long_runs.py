@@ -255,7 +255,7 @@ def test_the_command_ends_with_the_exit_code_of_sigterm(tmp_path: Path) -> None:
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, step: int, *, weights: bool) -> None:
-    """At a step of the refit, a term of the loss is no number; so are the weights, or the weights alone."""
+    """From a step of the refit on, make a term of the loss NaN, or make weights infinite."""
     losses = MMVAE.losses
     train_on = MMVAE.train_on
 

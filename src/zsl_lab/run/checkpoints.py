@@ -34,8 +34,11 @@ class Spent:
         seconds: Seconds spent in them.
     """
 
-    steps: int = 0
-    seconds: float = 0.0
+    steps: int
+    seconds: float
+
+
+NOTHING_SPENT = Spent(0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from zsl_lab.hardware.trainer import (
 )
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
-from zsl_lab.run.checkpoints import Checkpoint, Spent
+from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.loggers import base as loggers
@@ -94,7 +94,7 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
     if checkpoint is not None and checkpoint.state.phase == "refit":
         return Selected.of_state(checkpoint.state), checkpoint.state.spent
     if selection.name != "validation":
-        return Selected(), Spent()
+        return Selected(), NOTHING_SPENT
     phase = Phase(
         "select",
         validation_split(context.benchmark, selection.validation_seed),

@@ -17,7 +17,6 @@ OLD_NAMES = {
     "zsl_lab.reporting.tensorboard_run": "zsl_lab.run.loggers.tensorboard_run",
     "zsl_lab.reporting.wandb_run": "zsl_lab.run.loggers.wandb_run",
     "zsl_lab.resuming": "zsl_lab.run.resuming",
-    "zsl_lab.sweep.SweepCallback": "zsl_lab.sweep.sweep.SweepCallback",
 }
 
 

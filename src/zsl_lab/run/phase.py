@@ -17,13 +17,13 @@ from zsl_lab.methods.base import Check, ZeroShotMethod
 from zsl_lab.run import initial_weights
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
-from zsl_lab.run.checkpoints import Checkpoint, RunState, Spent
+from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, RunState, Spent
 from zsl_lab.run.checkpoints import Phase as PhaseName
-from zsl_lab.run.schema import SelectionConfig
 from zsl_lab.run.context import RunContext, make_trainer
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.pretraining import facts as pretraining_facts
+from zsl_lab.run.schema import SelectionConfig
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Phase:
     name: PhaseName
     split: Split
     selected: Selected
-    spent: Spent = Spent()
+    spent: Spent = NOTHING_SPENT
     resumed: bool = False
     start: Checkpoint | None = None
 
@@ -232,7 +232,7 @@ def _fit(
 def _shared_pretraining(
     context: RunContext, phase: Phase, schedule: _Schedule
 ) -> SharedPretraining | None:
-    """Where the pre-training of a phase is shared; None where there is none, or it is not shared."""
+    """The shared pre-training of a phase; None where the phase shares none."""
     config = context.config
     pretraining, folder = config.method.pretraining, config.paths.pretrained_dir
     # a resumed phase may have begun on other hardware, or with other versions, than those that its

@@ -151,7 +151,10 @@ def test_a_missing_package_is_a_sentence_with_the_extra(
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    sentence = r'logger=tensorboard: this needs the package tensorboard. .*pip install "zsl-lab\[tensorboard\]"'
+    sentence = (
+        r"logger=tensorboard: this needs the package tensorboard. "
+        r'.*pip install "zsl-lab\[tensorboard\]"'
+    )
     with pytest.raises(ConfigError, match=sentence):
         run(configure("method=mmvae", *SHORT, "logger=tensorboard"))
 
@@ -185,7 +188,10 @@ def test_other_processes_of_a_distributed_run_have_no_logger(
 
 @pytest.mark.slow
 def test_loggers_are_imported_only_where_they_are_chosen() -> None:
-    code = "import sys, zsl_lab.run.experiment; print([name for name in ('wandb', 'tensorboard') if name in sys.modules])"
+    code = (
+        "import sys, zsl_lab.run.experiment\n"
+        "print([name for name in ('wandb', 'tensorboard') if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

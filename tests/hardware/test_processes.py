@@ -24,7 +24,7 @@ Start = Callable[..., None]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Launch processes that run the given lines, which may use ``rank``, ``overrides``, ``folder``."""
+    """Launch processes that run given lines, which may use ``rank``, ``overrides``, ``folder``."""
     for name in ("OMP_NUM_THREADS", "RANK", "LOCAL_RANK", launch_module.REPORT):
         monkeypatch.delenv(name, raising=False)
 

@@ -196,7 +196,7 @@ def test_every_method_trains_in_mixed_precision(configure: Configure, method: st
 def assert_resumed_equals_whole(
     configure: Configure, folder: Path, method: str, phase: str, step: int, *more: str
 ) -> None:
-    """Compare a run that crashed after ``step`` steps of a phase and resumed with one that did not."""
+    """Compare a run that crashed after ``step`` steps of a phase and resumed with a whole one."""
     overrides = (f"method={method}", *SHORT_FIT[method], *more)
     run(configure(*overrides, run_dir="whole"))
     with power_cut(parse(configure(*overrides)).method_class, step, phase):

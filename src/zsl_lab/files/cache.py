@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class LRUCache(Generic[T]):
-    """Thread-safe LRU cache bounded by total bytes; the value used last stays even where it is larger.
+    """Thread-safe LRU cache bounded by total bytes; it always keeps the value that was used last.
 
     Args:
         limit: Largest total size of the values, in bytes.

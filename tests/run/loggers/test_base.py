@@ -79,10 +79,10 @@ def test_tensorboard_shows_scalars_figures_and_pictures(
         configure("method=mmvae", *SHORT, "logger=tensorboard", "trainer.log_every_n_steps=10")
     )
     found = scalars(tmp_path / "run")
-    final = {name: found.pop(name) for name in loggers.figures(result)}
+    final = {name: found.pop(name) for name in loggers.metrics_of(result)}
     assert found == in_metrics_csv(tmp_path / "run")
     assert {name: values for name, ((_, values),) in final.items()} == pytest.approx(
-        loggers.figures(result)
+        loggers.metrics_of(result)
     )
     assert {
         "metrics/harmonic_mean",
@@ -125,7 +125,7 @@ def test_a_resumed_run_has_each_step_once_in_tensorboard(
     result = run(configure(*overrides, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"))
     found = scalars(tmp_path / "run")
     assert {
-        name: values for name, values in found.items() if name not in loggers.figures(result)
+        name: values for name, values in found.items() if name not in loggers.metrics_of(result)
     } == in_metrics_csv(tmp_path / "run")
 
 
@@ -137,7 +137,7 @@ def test_a_logger_of_lightning_gets_the_figures_too(configure: Configure, tmp_pa
     result = run(cfg)
     (path,) = (tmp_path / "own").rglob("metrics.csv")
     assert "select/check/harmonic_mean" in path.read_text()
-    assert loggers.figures(result)["metrics/unseen"] == result.metrics["unseen"]
+    assert loggers.metrics_of(result)["metrics/unseen"] == result.metrics["unseen"]
 
 
 def test_a_missing_package_is_a_sentence_with_the_extra(

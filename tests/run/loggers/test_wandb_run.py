@@ -369,10 +369,10 @@ def test_a_wandb_that_fails_while_training_does_not_stop_it(
 
     monkeypatch.setattr(wandb.Run, "log", lost)
     with pytest.warns(
-        UserWarning, match="W&B records no more of this run .no service.. The run goes on"
+        UserWarning, match="W&B stops recording this run .no service.. The run goes on"
     ) as warned:
         run(configure("method=mmvae", "logger=wandb", *SHORT))
-    assert len([warning for warning in warned if "records no more" in str(warning.message)]) == 1
+    assert len([warning for warning in warned if "stops recording" in str(warning.message)]) == 1
     assert (tmp_path / "run" / "result.json").exists()
 
 

@@ -21,7 +21,7 @@ from zsl_lab.result import Result
 from zsl_lab.run.records.metrics_csv import MetricsCSV, Row, read_rows
 
 #: groups of metrics in a result, which prefix their logged names; ``oracle`` is selected on test
-FIGURES = ("metrics", "validation", "oracle", "extra")
+METRIC_GROUPS = ("metrics", "validation", "oracle", "extra")
 #: packages that a logger needs beyond the base install → the extra that installs them
 EXTRAS = {"tensorboard": "tensorboard"}
 
@@ -148,14 +148,14 @@ def log_result(loggers: Sequence[Logger], result: Result) -> None:
             if isinstance(logger, RunLogger):
                 logger.log_result(result)
             elif not isinstance(logger, MetricsCSV):
-                logger.log_metrics(figures(result))
+                logger.log_metrics(metrics_of(result))
         except Exception as error:
             _warn(logger, f"the result could not be recorded ({error}); it is in result.json")
 
 
-def figures(result: Result) -> dict[str, float]:
+def metrics_of(result: Result) -> dict[str, float]:
     """Every metric of a result by its path in ``result.json``: ``metrics/harmonic_mean``, ..."""
-    groups = {name: getattr(result, name) or {} for name in FIGURES}
+    groups = {name: getattr(result, name) or {} for name in METRIC_GROUPS}
     return {
         f"{name}/{key}": float(value)
         for name, group in groups.items()

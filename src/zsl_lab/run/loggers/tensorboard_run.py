@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from zsl_lab.errors import ConfigError
 from zsl_lab.result import Result
-from zsl_lab.run.loggers.base import RunFacts, RunLogger, figures, replay
+from zsl_lab.run.loggers.base import RunFacts, RunLogger, metrics_of, replay
 
 FOLDER = "tensorboard"
 
@@ -46,7 +46,7 @@ class TensorBoardRun(TensorBoardLogger, RunLogger):
 
     def log_result(self, result: Result) -> None:
         """Log the final metrics with the configuration, and the run's figures."""
-        self.log_hyperparams(self._facts.config, figures(result))
+        self.log_hyperparams(self._facts.config, metrics_of(result))
         for path in sorted((self._facts.folder / "figures").glob("*.png")):
             self.experiment.add_image(f"figures/{path.stem}", imread(path), dataformats="HWC")
 

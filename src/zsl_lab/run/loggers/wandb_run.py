@@ -23,7 +23,7 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.keys import checked
 from zsl_lab.result import Result, git_commit
-from zsl_lab.run.loggers.base import RunFacts, RunLogger, figures, number, replay
+from zsl_lab.run.loggers.base import RunFacts, RunLogger, metrics_of, number, replay
 
 FOLDER = "wandb"
 #: holds the W&B run's id, for resuming
@@ -45,7 +45,7 @@ class WandbConfig(BaseModel):
 
 
 class WandbRun(WandbLogger, RunLogger):
-    """Records configuration, metrics, result, recalls of classes, figures and, if asked, weights."""
+    """Records configuration, metrics, result, recalls, figures and, if asked, the checkpoint."""
 
     def __init__(self, facts: RunFacts, options: WandbConfig, run: Any) -> None:
         super().__init__(save_dir=facts.folder, project=options.project, experiment=run)
@@ -103,8 +103,8 @@ class WandbRun(WandbLogger, RunLogger):
         except Exception as error:
             self._stopped = True
             warnings.warn(
-                f"W&B records no more of this run ({error}). The run goes on; metrics.csv has "
-                "every figure.",
+                f"W&B stops recording this run ({error}). The run goes on; metrics.csv has "
+                "every metric.",
                 stacklevel=2,
             )
 
@@ -120,7 +120,7 @@ class WandbRun(WandbLogger, RunLogger):
         # a row of its own: W&B sweeps read their metric from logged rows, and so does the summary
         run.log(
             {
-                **figures(result),
+                **metrics_of(result),
                 **{
                     f"training/{key}": result.training[key]
                     for key in ("steps", "seconds", "steps_per_second")

@@ -123,9 +123,9 @@ def test_processes_end_with_the_one_that_started_them_whatever_it_died_of(tmp_pa
     )
     (tmp_path / "child.py").write_text(child)
     parent = (
-        "import sys\nfrom pathlib import Path\nfrom zsl_lab import launch\n"
-        f"launch.COMMAND = (sys.executable, {str(tmp_path / 'child.py')!r})\nlaunch.launch([], "
-        f"Path({str(tmp_path)!r}), 2)\n"
+        "import sys\nfrom pathlib import Path\nfrom zsl_lab.hardware import processes\n"
+        f"processes.COMMAND = (sys.executable, {str(tmp_path / 'child.py')!r})\n"
+        f"processes.launch([], Path({str(tmp_path)!r}), 2)\n"
     )
     launcher = subprocess.Popen([sys.executable, "-c", parent])
     ready = [tmp_path / f"pid{rank}" for rank in range(2)]

@@ -23,8 +23,8 @@ from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.base import Check
 from zsl_lab.methods.mmvae.method import MMVAE
+from zsl_lab.methods.sgal.method import SGAL
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
@@ -276,19 +276,16 @@ def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
     monkeypatch.setattr(
         run_figures, "draw_figures", lambda *args, **named: drawn.append(dict(args[-1]))
     )
-    overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5", "selection.metric=ausuc")
-    run(configure(*overrides))
-    checks = {
-        int(row["step"]): float(row["check/ausuc"])
-        for row in metrics_csv.read_rows(tmp_path / "run")
-        # SGAL selects among the steps that end with fine-tuning
-        if row["phase"] == "select" and "check/ausuc" in row and int(row["step"]) >= 40
-    }
-    state = checkpoints.read(tmp_path / "run" / "checkpoints" / "best.ckpt", "ckpt").state
-    best = max(checks, key=lambda step: checks[step])
-    assert state.selected is not None
-    assert state.selected < best  # steps before the best check were undone
-    assert drawn == [{"select": best, "refit": state.selected}]
+    # fine-tuning begins after step 40; the check at 45 is undone, the one at 50 is the best
+    found = {40: 50.0, 45: 40.0, 50: 60.0}
+    monkeypatch.setattr(
+        SGAL, "own_figures", lambda self: {"harmonic_mean": found.get(self.step, 0.0)}
+    )
+    overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5")
+    result = run(configure(*overrides, "selection.report_oracle=false"))
+    assert result.validation is not None
+    assert (result.validation["step"], result.validation["harmonic_mean"]) == (45, 60.0)
+    assert drawn == [{"select": 50, "refit": 45}]
 
 
 def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(

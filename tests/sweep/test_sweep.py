@@ -350,7 +350,7 @@ def test_a_damaged_result_is_made_again(command: Command) -> None:
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=last"),
-            "selection=last finds no figure on validation classes",
+            "selection=last has no metric on validation classes",
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=oracle"),

@@ -24,7 +24,6 @@ from zsl_lab.keys import (
 
 class Inner(Section):
     weights: Annotated[str | None, Place(names=("imagenet",))]
-    stages: list[int] = []
 
 
 class Example(Section):

@@ -13,12 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from hydra import compose, initialize_config_module
 from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import METHODS, SHORT, SHORT_SGAL
 from zsl_lab.cli import main as cli
 from zsl_lab.cli.messages import format_warning
 from zsl_lab.cli.overrides import prepare
+from zsl_lab.run import checkpoints
 
 
 def zsl_lab(
@@ -186,16 +190,36 @@ def test_a_wrong_value_is_answered_with_a_sentence(
     assert message in refused(*override.split())
 
 
+LOCKED = "a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run"
+
+
 @pytest.mark.parametrize(
     "override",
-    ["method=n3", "method.base.name=resnet18", "+method.steps=1", "~method.text.model", "seed=1,2"],
+    [
+        *("method=n3", "dataset=own", "seed=1,2", "tuned=none", "experiment=bench"),
+        *("selection.metric=seen", "~method.text.model", "~seed"),
+    ],
 )
-def test_what_a_checkpoint_brings_is_locked_whatever_method_the_checkpoint_is_of(
+def test_what_every_checkpoint_brings_is_locked_before_the_checkpoint_is_read(
     refused: Refused, override: str
 ) -> None:
-    key = override.lstrip("+~").partition("=")[0]
-    sentence = f"a checkpoint brings the settings it was trained with. Leave {key} out, or start a new run without ckpt."
-    assert refused("ckpt=nowhere.ckpt", override) == f"{override}: {sentence}\n"
+    key = override.lstrip("~").partition("=")[0]
+    found = refused("ckpt=nowhere.ckpt", override)
+    assert found == f"{override}: {LOCKED.format(key=key)} without ckpt.\n"
+
+
+@pytest.mark.parametrize("override", ["method.gamma=1", "+method.new=1", "dataset.unseen=[1]"])
+def test_keys_of_its_method_and_dataset_are_locked(
+    refused: Refused, tmp_path_factory: pytest.TempPathFactory, override: str
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    section = {"checkpoint": "of another method"}
+    stored = {"format": checkpoints.FORMAT, "config": OmegaConf.to_container(composed(path))}
+    torch.save({"zsl_lab": stored, "method_state": section, "state_dict": section}, path)
+    typed = override.lstrip("+")
+    key = typed.partition("=")[0]
+    found = refused("task=test", f"ckpt={path}", override)
+    assert found == f"{typed}: {LOCKED.format(key=key)} without ckpt.\n"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +262,11 @@ def test_what_the_command_adds_is_understood_wherever_options_stand(
 def test_a_file_of_ones_own_can_be_looked_at_without_a_run(tmp_path: Path) -> None:
     done = zsl_lab(tmp_path, "dataset.path=my.h5", "--cfg", "job", "-p", "dataset")
     assert "path: my.h5\n" in done.stdout, done.stderr
+
+
+def composed(run_dir: Path) -> DictConfig:
+    with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+        return compose("config", ["method=mmvae", f"paths.run_dir={run_dir}"])
 
 
 def test_no_checkpoint_locks_nothing(refused: Refused) -> None:

@@ -1,4 +1,4 @@
-"""From a composed configuration to checked values: every wrong value becomes a sentence that names its key."""
+"""From a composed configuration to checked values; each wrong one is named in a sentence."""
 
 from __future__ import annotations
 

@@ -354,7 +354,7 @@ class _Experiment:
         if config.paths.pretrained_dir is None or config.method.pretraining is None:
             return None
         facts = pretraining_facts(
-            config, self.benchmark, phase, chosen.calibration, self.hardware, looks=looks
+            config, self.benchmark, phase, chosen.calibration, self.hardware, evaluates=looks
         )
         return SharedPretraining(
             Path(config.paths.pretrained_dir), config.method.pretraining.steps, facts

@@ -42,9 +42,9 @@ from zsl_lab.predict.command import Prediction, predict, print_prediction
 from zsl_lab.predict.inference import FeaturePredictor, Predictions
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
-from zsl_lab.run.schema import run_marks
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records import artifacts
+from zsl_lab.run.schema import run_marks
 from zsl_lab.text import TokenStates
 
 UNSEEN = ("2", "4", "5")

@@ -71,12 +71,12 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
         The value that a sweeper maximises; None where there is none.
     """
     from zsl_lab.result import Result
-    from zsl_lab.sweep import job as jobs
+    from zsl_lab.sweep import job as record
     from zsl_lab.sweep import sweep
 
     warnings.formatwarning = format_warning  # this may be another process than the command's
     hydra_cfg = HydraConfig.get()
-    job = jobs.begin(cfg, hydra_cfg, folder)
+    job = record.begin(cfg, hydra_cfg, folder)
     try:
         earlier = sweep.earlier(cfg, hydra_cfg, job)
         if earlier and earlier.result:
@@ -85,20 +85,20 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
             cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
             _run(cfg, overrides, folder)
             if cfg.task == "predict":
-                jobs.end(job, "finished")
+                record.end(job, "finished")
                 return None
             result, outcome = Result.load(folder), "finished"
         value = sweep.objective(result, job, hydra_cfg)
     except Exception as error:
         why = told(error, overrides, debug=cfg.debug)
         if isinstance(error, InterruptionError):
-            jobs.end(job, "interrupted", why=why, exit_code=error.exit_code)
+            record.end(job, "interrupted", why=why, exit_code=error.exit_code)
             # ends the whole sweep
             raise KeyboardInterrupt(error.exit_code) from None
         say(why)
-        jobs.end(job, "failed", why=why, exit_code=exit_code(error))
+        record.end(job, "failed", why=why, exit_code=exit_code(error))
         return None
-    jobs.end(job, outcome)
+    record.end(job, outcome)
     return value
 
 

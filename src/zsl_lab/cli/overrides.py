@@ -388,7 +388,8 @@ def cancel_jobs(frame: TracebackType | None) -> None:
         frame: The traceback of the interruption.
     """
     while frame is not None:
-        for job in frame.tb_frame.f_locals.get("jobs", ()):
+        jobs = frame.tb_frame.f_locals.get("jobs")
+        for job in jobs if isinstance(jobs, list) else ():
             if hasattr(job, "cancel"):
                 job.cancel()
         frame = frame.tb_next

@@ -357,7 +357,7 @@ def test_a_damaged_result_is_made_again(command: Command) -> None:
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=oracle"),
-            "a figure on test must not choose settings",
+            "a metric on test must not choose settings",
         ),
         (
             ("-m", "hydra/launcher=ray", G),

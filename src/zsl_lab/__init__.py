@@ -1,4 +1,4 @@
-"""zsl_lab: published zero-shot learning methods, interchangeable, on the same splits, with one evaluation."""
+"""zsl_lab: published methods of zero-shot learning on the same splits, with one evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """``load``, once somebody asks for it: PyTorch, which it brings, takes seconds to import."""
+        """``load``, imported on first use: it brings PyTorch, which takes seconds to import."""
         if name == "load":
             from zsl_lab.predict.inference import load
 

@@ -50,7 +50,7 @@ class TrainingError(ZslLabError):
 
 
 def exit_code(error: Exception) -> int:
-    """The exit code of a command that ends with an error: 2 for a wrong command or value, else 1."""
+    """The exit code of a command that ends with an error: 2 for a wrong value or key, else 1."""
     return 2 if isinstance(error, ConfigError) else 1
 
 
@@ -85,7 +85,7 @@ def output_error(error: OSError, key: str) -> OutputError | None:
     where = error.filename or "the output folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
-            f"{where}: no space left to write to ({error.strerror}). Free some, or set {key} to "
+            f"{where}: no space left ({error.strerror}). Free some, or set {key} to a folder on "
             "another disk."
         )
     if error.errno in (
@@ -99,8 +99,8 @@ def output_error(error: OSError, key: str) -> OutputError | None:
         errno.ELOOP,
     ):
         return OutputError(
-            f"{where}: cannot be written ({error.strerror}). Fix its permissions, or set {key} to a "
-            "folder that can be written."
+            f"{where}: cannot be written ({error.strerror}). Fix its permissions, or set {key} to "
+            "a folder that can be written."
         )
     return None
 

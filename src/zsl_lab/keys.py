@@ -66,7 +66,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Irrelevant:
-    """No metric depends on the key: it is not compared when runs are grouped, resumed or matched."""
+    """No metric depends on the key: it is ignored when runs are grouped, resumed or matched."""
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
 from zsl_lab.predict import inference
 from zsl_lab.predict.command import Prediction, predict, print_prediction
 from zsl_lab.predict.inference import FeaturePredictor, Predictions
-from zsl_lab.report.tables import IRRELEVANT
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records import run_figures
+from zsl_lab.run.schema import run_marks
 from zsl_lab.text import TokenStates
 
 UNSEEN = ("2", "4", "5")
@@ -1059,7 +1059,7 @@ def test_a_runs_own_configuration_knows_nothing_of_predictions() -> None:
     assert keys <= set(composed(Path()))
     plain = parse(composed(Path(), "task=predict", "images=x", "among=new")).plain
     assert not keys & set(plain)
-    assert keys <= set(IRRELEVANT)
+    assert keys <= run_marks().irrelevant
 
 
 @pytest.mark.parametrize(

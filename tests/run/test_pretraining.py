@@ -238,7 +238,7 @@ def test_a_damaged_file_is_a_warning_and_is_made_again(
     (file,) = (tmp_path / "shared").glob("*.ckpt")
     file.write_bytes(file.read_bytes()[:1000])
     steps.clear()
-    with pytest.warns(UserWarning, match="The pre-training is done again"):
+    with pytest.warns(UserWarning, match="The pre-training is repeated"):
         run(sharing(configure, tmp_path, *overrides, run_dir="user"))
     assert len(steps) == 40
     assert checkpoints.read(file, "ckpt").state.phase == "refit"

@@ -1,4 +1,4 @@
-"""Sweeps and going on with runs: the real command with runs that take no time, then the real thing."""
+"""Sweeps and resumed runs: the command with runs that take no time, then real ones."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ def real_command(
 
 @pytest.fixture
 def command(real_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command with runs that take no time: H is 50 g + 10 p on validation classes, 60 - 50 g on test, and one more a seed."""
+    """The command with runs that take no time.
+
+    H is 50 g + 10 p on validation classes and 60 - 50 g on test; each seed adds 1.
+    """
 
     def run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
         real_command.begun.append(overrides)
@@ -350,11 +353,11 @@ def test_a_damaged_result_is_made_again(command: Command) -> None:
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=last"),
-            "selection=last finds no figure on validation classes",
+            "selection=last has no metric on validation classes",
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=oracle"),
-            "a figure on test must not choose settings",
+            "a metric on test must not choose settings",
         ),
         (
             ("-m", "hydra/launcher=ray", G),

@@ -46,8 +46,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     benchmark = result.benchmark
     screen.print()
     screen.print(
-        f"{result.method} on {result.dataset}, seed {result.seed} (per class, %; {benchmark['seen']} "
-        f"seen + {benchmark['unseen']} unseen classes)",
+        f"{result.method} on {result.dataset}, seed {result.seed} (per class, %; "
+        f"{benchmark['seen']} seen + {benchmark['unseen']} unseen classes)",
         style="bold",
         soft_wrap=True,
     )

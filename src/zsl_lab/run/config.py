@@ -1,12 +1,12 @@
-"""From a composed configuration to checked values: every wrong value becomes a sentence that names its key."""
+"""From a composed configuration to checked values; each wrong one is named in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict
@@ -187,14 +187,15 @@ def _classes(plain: Mapping[str, Any]) -> tuple[type[ZeroShotMethod], type[Datas
 
 def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:
     path = section.get("_target_")
+    module, _, attribute = current_target(str(path)).rpartition(".")
     try:
-        found = get_class(current_target(str(path)))
+        found = getattr(import_module(module), attribute)
     except Exception as error:
         raise ConfigError(
             f"{name}._target_={path}: no such class ({error}). Expected the import path of a "
             f"{base.__name__}."
         ) from error
-    if not issubclass(found, base):
+    if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{name}._target_={path}: this is not a {base.__name__}.")
     return found
 

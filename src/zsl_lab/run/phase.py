@@ -245,7 +245,7 @@ def _shared_pretraining(
         phase.name,
         phase.selected.calibration,
         context.hardware,
-        looks=schedule.evaluates,
+        evaluates=schedule.evaluates,
     )
     return SharedPretraining(Path(folder), pretraining.steps, facts)
 

@@ -45,8 +45,7 @@ class Earlier:
 
     Attributes:
         folder: The folder.
-        differing: What its settings differ in from those looked for, in words; empty where they are
-            the same.
+        differing: How its settings differ from those looked for; empty where they are the same.
         other_data: Whether not the settings differ, but the contents of the dataset's files.
         result: What it found, if it is finished.
         state: Its ``last.ckpt``, if it got that far.

@@ -53,7 +53,7 @@ class Swept:
         )
 
     def draw(self, folder: Path, suffix: str = ".png") -> None:
-        """Draw H against what was swept, if anything was (see :func:`zsl_lab.sweep.figures.draw`)."""
+        """Draw H against the swept keys, if any, with :func:`zsl_lab.sweep.figures.draw`."""
         if not self.groups or not self.keys:
             return
         from zsl_lab.sweep import figures
@@ -103,10 +103,8 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
         say(sentence)
     skipped = [job for job in jobs if job.outcome == "skipped"]
     if skipped:
-        say(
-            f"\nSkipped, since they were finished: {', '.join(job.folder.name for job in skipped)}.",
-            error=False,
-        )
+        names = ", ".join(job.folder.name for job in skipped)
+        say(f"\nSkipped, since they were finished: {names}.", error=False)
     missing = [job for job in jobs if job.outcome not in COMPLETE]
     if missing:
         say(f"\n{len(missing)} of {len(jobs)} jobs without a result:")

@@ -235,23 +235,13 @@ def is_running() -> bool:
     return bool(_running)
 
 
-def interrupted(error: KeyboardInterrupt, arguments: Sequence[str]) -> str | None:
-    """Cancel the jobs of an interrupted sweep.
+def interrupted(arguments: Sequence[str]) -> str | None:
+    """The message with the command that resumes an interrupted sweep; None if none was running.
 
-    Returns:
-        A message with the command that resumes the sweep; None if none was running.
+    Args:
+        arguments: The command line.
     """
-    if not _running:
-        return None
-    frame = error.__traceback__
-    while (
-        frame is not None
-    ):  # submitit's launcher leaves its jobs to themselves, and keeps them in this variable
-        for job in frame.tb_frame.f_locals.get("jobs", ()):
-            if hasattr(job, "cancel"):
-                job.cancel()
-        frame = frame.tb_next
-    return f"Interrupted. Go on with:\n  {_resuming(arguments)}"
+    return f"Interrupted. Go on with:\n  {_resuming(arguments)}" if _running else None
 
 
 def finish(arguments: Sequence[str]) -> int:

@@ -79,11 +79,11 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         folder = place / method
         if not folder.exists():
             from zsl_lab.run.experiment import run
-            from zsl_lab.run.records import artifacts
+            from zsl_lab.run.records import run_figures
 
             with pytest.MonkeyPatch.context() as patch:
                 # drawing takes longer than the training
-                patch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+                patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
                 run(composed(folder, *(overrides or (f"method={method}", *SHORT_FIT[method]))))
         return folder
 

@@ -21,7 +21,7 @@ from zsl_lab.run.experiment import run
 
 def scaled(checkpoint: Path, factor: float, to: Path) -> Path:
     """A copy of a checkpoint whose deltas are multiplied by a factor."""
-    content = checkpoints.read(checkpoint, "ckpt")
+    content = checkpoints.read(checkpoint, "ckpt").content
     content["state_dict"]["adapter.mu"] *= factor
     torch.save(content, to)
     return to
@@ -34,7 +34,7 @@ def main() -> None:
     print("factor  zsl_top1  zsl_top5  unseen    seen       H")
     for factor in factors:
         with tempfile.TemporaryDirectory() as folder:
-            cfg = OmegaConf.create(checkpoints.read(best, "ckpt")["zsl_lab"]["config"])
+            cfg = OmegaConf.create(checkpoints.read(best, "ckpt").state.config)
             assert isinstance(cfg, DictConfig)
             cfg.task, cfg.ckpt, cfg.paths.run_dir = (
                 "test",

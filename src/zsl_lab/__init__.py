@@ -1,4 +1,4 @@
-"""zsl_lab: published zero-shot learning methods, interchangeable, on the same splits, with one evaluation."""
+"""zsl_lab: published methods of zero-shot learning on the same splits, with one evaluation."""
 
 from __future__ import annotations
 

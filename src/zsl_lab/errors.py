@@ -1,4 +1,4 @@
-"""Problems that a user can solve: the message is the whole sentence to show, without a stack trace. And its wording."""
+"""Errors that a user can solve: the message is all that is shown, without a stack trace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class ZslLabError(Exception):
-    """Base of every error whose text tells the user what was found, what was expected and what to do."""
+    """Base of the errors whose message says what was found, what was expected and what to do."""
 
 
 class ConfigError(ZslLabError):
@@ -33,7 +33,7 @@ class InterruptionError(ZslLabError):
     """Training was stopped by the user; the text says how to go on.
 
     Attributes:
-        exit_code: What the command ends with, as shells have it.
+        exit_code: The command's exit code, by the convention of shells.
     """
 
     exit_code = 130
@@ -49,8 +49,21 @@ class TrainingError(ZslLabError):
     """Training cannot go on (a loss is not finite, say)."""
 
 
+def exit_code(error: Exception) -> int:
+    """The exit code of a command that ends with an error: 2 for a wrong value or key, else 1."""
+    return 2 if isinstance(error, ConfigError) else 1
+
+
 def nearest(key: str, keys: Iterable[str]) -> list[str]:
-    """The known keys most like a misspelt one, best first; a bare name is compared with last parts too."""
+    """The known keys most similar to a misspelt one.
+
+    Args:
+        key: The misspelt key, with or without the sections before it.
+        keys: The known dotted keys.
+
+    Returns:
+        At most three, the best first.
+    """
     keys = sorted(set(keys))
     found = difflib.get_close_matches(key, keys, n=3, cutoff=0.75)
     tail = key.rsplit(".", 1)[-1]
@@ -63,16 +76,16 @@ def nearest(key: str, keys: Iterable[str]) -> list[str]:
 
 
 def output_error(error: OSError, key: str) -> OutputError | None:
-    """What a failed write means to the user; None where the failure is of another kind.
+    """The error to show for a failed write; None where the failure is of another kind.
 
     Args:
-        error: What the system said.
+        error: The system's error.
         key: The configuration key that moves the output elsewhere.
     """
     where = error.filename or "the output folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(
-            f"{where}: no space left to write to ({error.strerror}). Free some, or set {key} to "
+            f"{where}: no space left ({error.strerror}). Free some, or set {key} to a folder on "
             "another disk."
         )
     if error.errno in (
@@ -86,14 +99,14 @@ def output_error(error: OSError, key: str) -> OutputError | None:
         errno.ELOOP,
     ):
         return OutputError(
-            f"{where}: cannot be written ({error.strerror}). Mend its rights, or set {key} to a "
-            "folder that can be written."
+            f"{where}: cannot be written ({error.strerror}). Fix its permissions, or set {key} to "
+            "a folder that can be written."
         )
     return None
 
 
 def quoted(key: str, value: str) -> str:
-    """``key=value`` as it can be pasted into a shell, whatever characters the value holds: quoted for Hydra, then for the shell."""
+    """``key=value`` quoted for Hydra and then for the shell, whatever characters the value has."""
     if re.fullmatch(r"[\w/.:+@%-]+", value, re.ASCII):
         return f"{key}={value}"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

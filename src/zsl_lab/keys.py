@@ -1,20 +1,268 @@
-"""Values against a model: every wrong one becomes a sentence that names its key."""
+"""The keys of a configuration: what each means, and sentences for wrong values.
+
+What a key means is declared where the key is, as a mark in its annotation::
+
+    class MyConfig(MethodConfig):
+        word_vectors: Annotated[str, Place()]           # a file or folder
+        chunk_size: Annotated[int, Irrelevant()]        # no metric depends on it
+        fine_tune_steps: Annotated[int, AfterPretraining()]
+
+:func:`marks_of` collects the marks of a model, :meth:`Marks.header` and :meth:`Marks.of_header`
+keep them in a run's ``config.yaml``, so that a report knows them without importing the model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from zsl_lab.errors import ConfigError, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
+Mark = TypeVar("Mark")
+
+
+class Section(BaseModel):
+    """A section of a run's configuration: no other keys, no conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# --------------------------------------------------------------------------- marks
+
+
+@dataclass(frozen=True)
+class Place:
+    """The key names a file or folder.
+
+    It is stored as an absolute path. It may lie elsewhere on another machine, so a run that starts
+    from a checkpoint may set it to another value.
+
+    Attributes:
+        names: Values that are no path, such as ``imagenet``.
+        any_name: Whether every value that does not exist as a path is a name, as of a model that
+            would be downloaded.
+        per_seed: Whether each seed has a file of its own: runs that differ only in which file this
+            is are grouped as repetitions.
+    """
+
+    names: tuple[str, ...] = ()
+    any_name: bool = False
+    per_seed: bool = False
+
+    def absolute(self, value: str) -> str:
+        """The value as it is stored: an absolute path, or the name that it is."""
+        path = Path(value).expanduser()
+        if value in self.names or (self.any_name and not path.exists()):
+            return value
+        return str(path.absolute())
+
+
+@dataclass(frozen=True)
+class Irrelevant:
+    """No metric depends on the key: it is ignored when runs are grouped, resumed or matched."""
+
+
+@dataclass(frozen=True)
+class AfterPretraining:
+    """The key has no effect before the end of a method's pre-training, which runs may share."""
+
+
+@dataclass(frozen=True)
+class PredictOnly:
+    """The key belongs to ``task=predict``: refused with other tasks, not stored, not compared."""
+
+
+@dataclass(frozen=True)
+class NotStored:
+    """The key says how the command finds an earlier run: not stored, not compared."""
+
+
+@dataclass(frozen=True)
+class FixedByCheckpoint:
+    """A checkpoint brings the key's value; only a :class:`Place` below it may be set."""
+
+
+@dataclass(frozen=True)
+class FilledBy:
+    """The section is filled by a configuration group of another name.
+
+    Attributes:
+        group: The group's name, a folder of ``conf``.
+    """
+
+    group: str
+
+
+def marked(model: type[BaseModel], mark: type[Mark], prefix: str = "") -> dict[str, Mark]:
+    """The dotted keys of a model, and of the sections in it, that carry a mark.
+
+    Args:
+        model: The model of a section.
+        mark: The kind of mark.
+        prefix: The section's own dotted key; empty for the whole configuration.
+
+    Returns:
+        The mark of each such key.
+    """
+    return {key: found for key, info in _walk(model, prefix) if (found := _find(info, mark))}
+
+
+def _find(info: FieldInfo, mark: type[Mark]) -> Mark | None:
+    metadata = [*info.metadata, *_metadata(info.annotation)]
+    return next((found for found in metadata if isinstance(found, mark)), None)
+
+
+def _metadata(annotation: Any) -> list[Any]:
+    """What alternatives are annotated with: of ``Annotated[str, Place()] | None``, the place."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [found for part in get_args(annotation) for found in _metadata(part)]
+    return list(getattr(annotation, "__metadata__", ()))
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in model.model_fields.items():
+        key = f"{prefix}.{name}".lstrip(".")
+        yield key, info
+        for inner in _models(info.annotation):
+            yield from _walk(inner, key)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models among the alternatives of an annotation: of ``Inner | None``, ``Inner``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [model for part in get_args(annotation) for model in _models(part)]
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return [annotation] if is_model else []
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the keys of a configuration mean to those who compare runs.
+
+    Attributes:
+        places: Keys that name a file or folder.
+        per_seed: Those of them of which each seed has a file of its own.
+        irrelevant: Keys and sections that no metric depends on.
+    """
+
+    places: frozenset[str] = field(
+        default=frozenset(), metadata={"title": "keys that name a file or folder"}
+    )
+    per_seed: frozenset[str] = field(
+        default=frozenset(), metadata={"title": "keys with a file for each seed"}
+    )
+    irrelevant: frozenset[str] = field(
+        default=frozenset(), metadata={"title": "keys that no metric depends on"}
+    )
+
+    def __or__(self, other: Marks) -> Marks:
+        """The marks of two parts of a configuration together."""
+        return Marks(
+            self.places | other.places,
+            self.per_seed | other.per_seed,
+            self.irrelevant | other.irrelevant,
+        )
+
+    def header(self) -> str:
+        """The marks as comments at the top of a YAML file."""
+        return "".join(
+            f"# {part.metadata['title']}: {', '.join(sorted(getattr(self, part.name)))}\n"
+            for part in fields(self)
+        )
+
+    @classmethod
+    def of_header(cls, text: str) -> Marks | None:
+        """The marks in a YAML file that begins with :meth:`header`; None where it does not."""
+        found = {}
+        for part, line in zip(fields(cls), text.splitlines(), strict=False):
+            title, _, keys = line.partition(": ")
+            if title.rstrip(":") != f"# {part.metadata['title']}":
+                return None
+            found[part.name] = frozenset(filter(None, keys.split(", ")))
+        return cls(**found) if len(found) == len(fields(cls)) else None
+
+
+def marks_of(model: type[BaseModel], prefix: str = "") -> Marks:
+    """The marks of a section's model; see :func:`marked`."""
+    places = marked(model, Place, prefix)
+    irrelevant = [marked(model, mark, prefix) for mark in (Irrelevant, PredictOnly, NotStored)]
+    return Marks(
+        frozenset(places),
+        frozenset(key for key, place in places.items() if place.per_seed),
+        frozenset(key for keys in irrelevant for key in keys),
+    )
+
+
+def is_below(key: str, sections: Iterable[str]) -> bool:
+    """Whether a dotted key is one of the given keys or lies in one of these sections."""
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
+
+
+def with_absolute_places(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """A section with its places as absolute paths.
+
+    A checkpoint may be used from another working folder than the one it was trained in.
+
+    Args:
+        section: Plain containers.
+        model: The section's model.
+    """
+    places = marked(model, Place)
+
+    def absolute(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        changed: dict[str, Any] = {}
+        for name, value in node.items():
+            place = places.get(f"{prefix}{name}")
+            if isinstance(value, Mapping):
+                changed[name] = absolute(value, f"{prefix}{name}.")
+            elif place and isinstance(value, list):
+                changed[name] = [place.absolute(str(item)) for item in value]
+            else:
+                changed[name] = place.absolute(str(value)) if place and value else value
+        return changed
+
+    return absolute(section, "")
+
+
+def without(section: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """A section less some dotted keys.
+
+    Args:
+        section: Plain containers.
+        keys: Dotted keys within the section.
+    """
+
+    def kept(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        return {
+            name: kept(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+            for name, value in node.items()
+            if f"{prefix}{name}" not in keys
+        }
+
+    return kept(section, "")
+
+
+# --------------------------------------------------------------------------- wrong values
 
 
 def checked(model: type[Model], values: Mapping[str, Any], section: str) -> Model:
-    """The values as the model; raises ConfigError with a sentence for each wrong key, named below ``section``."""
+    """Validate values against a model.
+
+    Args:
+        model: The section's model.
+        values: Its keys and values.
+        section: The section's dotted key, for the messages.
+
+    Raises:
+        ConfigError: Values are wrong; a sentence for each, which names its key.
+    """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -23,8 +271,8 @@ def checked(model: type[Model], values: Mapping[str, Any], section: str) -> Mode
 
 
 def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
-    place, model, section = _place(model, section, problem["loc"])
-    key = ".".join([section, *place]).strip(".")
+    parts, model, section = _key_of(model, section, problem["loc"])
+    key = ".".join([section, *parts]).strip(".")
     if problem["type"] == "extra_forbidden":
         near = nearest(str(problem["loc"][-1]), model.model_fields)
         hint = (
@@ -37,7 +285,7 @@ def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
         return f"{key}: this key is missing."
     if problem["type"] == "value_error":
         return f"{section}: {problem['ctx']['error']}."
-    inner = model.model_fields[place[0]].annotation if problem["type"] == "model_type" else None
+    inner = model.model_fields[parts[0]].annotation if problem["type"] == "model_type" else None
     if isinstance(inner, type) and issubclass(inner, BaseModel):
         return _section_sentence(inner, key, problem["input"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
@@ -48,18 +296,24 @@ def _section_sentence(model: type[BaseModel], key: str, value: Any) -> str:
     names = list(model.model_fields)
     # mostly the value is meant for the first key, which names a choice
     example = f"{key}.{names[0]}={value if isinstance(value, str) else '...'}"
-    return f"{key}={_shown(value)}: this is a section of keys ({', '.join(names)}); set one of them, such as {example}."
+    return (
+        f"{key}={_shown(value)}: this is a section of keys ({', '.join(names)}); set one of them, "
+        f"such as {example}."
+    )
 
 
-def _place(
+def _key_of(
     model: type[BaseModel], section: str, loc: Sequence[int | str]
 ) -> tuple[list[str], type[BaseModel], str]:
-    """Walk into sections of a section; of the rest only field and index mean something, what follows names a branch of a union."""
+    """The key that a location of pydantic's stands for, its model and section.
+
+    Of what follows the field only an index is kept; the rest names a branch of a union.
+    """
     field = model.model_fields.get(str(loc[0])) if loc else None
     inner = field.annotation if field else None
     if isinstance(inner, type) and issubclass(inner, BaseModel):
         return (
-            _place(inner, f"{section}.{loc[0]}".strip("."), loc[1:])
+            _key_of(inner, f"{section}.{loc[0]}".strip("."), loc[1:])
             if len(loc) > 1
             else ([str(loc[0])], model, section)
         )
@@ -74,8 +328,3 @@ def _shown(value: Any) -> str:
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
-
-
-@dataclass(frozen=True)
-class Place:
-    """The key names a file or folder, as in ``Annotated[str, Place()]``."""

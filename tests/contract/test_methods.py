@@ -28,7 +28,7 @@ from zsl_lab.predict.predictor import Predictor
 from zsl_lab.result import Result
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
@@ -40,7 +40,7 @@ every_method = pytest.mark.parametrize("method", EVERY_METHOD)
 def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     # drawing takes longer than the training of these tests
     if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.report.command import main as report
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 
 OwnCommand = Callable[..., int]
 METHOD = "linear_map"
@@ -33,7 +33,7 @@ SHORT = (f"method={METHOD}", "callbacks=none", "method.steps=40", "selection.che
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture

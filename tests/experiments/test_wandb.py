@@ -42,7 +42,7 @@ def logged() -> set[str]:
         None,
         validation={**METRICS, "step": 1},
     )
-    return set(loggers.figures(result))
+    return set(loggers.metrics_of(result))
 
 
 @pytest.fixture(scope="module")

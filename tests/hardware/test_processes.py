@@ -1,4 +1,4 @@
-"""Starting the processes of a run, and ending them together; with processes that import nothing, so that it is quick."""
+"""Starting and stopping the processes of a run; they import nothing, so that tests are quick."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ Start = Callable[..., None]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Launch processes that run the given lines; these know their ``rank``, ``overrides`` and the ``folder`` of the test."""
+    """Launch processes that run given lines, which may use ``rank``, ``overrides``, ``folder``."""
     for name in ("OMP_NUM_THREADS", "RANK", "LOCAL_RANK", launch_module.REPORT):
         monkeypatch.delenv(name, raising=False)
 
     def start(lines: str, processes: int = 2, overrides: tuple[str, ...] = ()) -> None:
         script = tmp_path / "process.py"
-        head = f"import json, os, sys, time\nfrom pathlib import Path\nrank, folder = int(os.environ['RANK']), Path({str(tmp_path)!r})\n"
+        head = (
+            "import json, os, sys, time\nfrom pathlib import Path\n"
+            f"rank, folder = int(os.environ['RANK']), Path({str(tmp_path)!r})\n"
+        )
         tail = "(folder / f'pid{rank}').write_text(str(os.getpid()))\noverrides = sys.argv[1:]\n"
         script.write_text(head + tail + textwrap.dedent(lines))
         monkeypatch.setattr(launch_module, "COMMAND", (sys.executable, str(script)))
@@ -120,9 +123,9 @@ def test_processes_end_with_the_one_that_started_them_whatever_it_died_of(tmp_pa
     )
     (tmp_path / "child.py").write_text(child)
     parent = (
-        "import sys\nfrom pathlib import Path\nfrom zsl_lab import launch\n"
-        f"launch.COMMAND = (sys.executable, {str(tmp_path / 'child.py')!r})\nlaunch.launch([], "
-        f"Path({str(tmp_path)!r}), 2)\n"
+        "import sys\nfrom pathlib import Path\nfrom zsl_lab.hardware import processes\n"
+        f"processes.COMMAND = (sys.executable, {str(tmp_path / 'child.py')!r})\n"
+        f"processes.launch([], Path({str(tmp_path)!r}), 2)\n"
     )
     launcher = subprocess.Popen([sys.executable, "-c", parent])
     ready = [tmp_path / f"pid{rank}" for rank in range(2)]

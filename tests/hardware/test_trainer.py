@@ -107,9 +107,9 @@ def test_nothing_is_started_for_one_device_nor_by_a_process_that_was_started(
 
 
 def test_processes_that_nobody_started_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="2 processes are needed, and this is one by itself"):
+    with pytest.raises(ConfigError, match="2 processes are needed, and this is a single one"):
         check_processes(trainer(devices=2), Hardware("cpu", 2, 1))
-    with pytest.raises(ConfigError, match="this is no step of a Slurm job"):
+    with pytest.raises(ConfigError, match="this is not a step of a Slurm job"):
         check_started(trainer(launch="slurm"))
     check_processes(trainer(), Hardware("cpu", 1, 1))
 

@@ -76,17 +76,20 @@ def texts(axes: Axes) -> set[str]:
 
 def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.training_curves(
-        rows("select", 1000) + rows("refit", 600), tmp_path / "f.png", selected=600
+        rows("select", 1000) + rows("refit", 600),
+        tmp_path / "f.png",
+        selected={"select": 700, "refit": 600},
     )
     check(tmp_path / "f.png")
     select_loss, select_accuracy, refit_loss, refit_accuracy = drawn[0].axes
-    assert texts(select_loss) == texts(refit_loss) == {"total", "kl", "selected: 600"}
+    assert texts(select_loss) == {"total", "kl", "selected: 700"}
+    assert texts(refit_loss) == {"total", "kl", "selected: 600"}
     assert texts(select_accuracy) == {
         "zsl_top1",
         "seen",
         "unseen",
         "harmonic mean",
-        "selected: 600",
+        "selected: 700",
     }
     assert select_loss.get_yscale() == "log"
     assert "validation" in select_accuracy.get_title(loc="left")

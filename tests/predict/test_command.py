@@ -36,11 +36,11 @@ from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
 from zsl_lab.predict.command import predict, print_prediction
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictions import Prediction, Predictions
-from zsl_lab.report.tables import IRRELEVANT
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
+from zsl_lab.run.schema import run_marks
 
 UNSEEN = ("2", "4", "5")
 COLOURS = {
@@ -73,7 +73,7 @@ FOLDER = (
 @pytest.fixture(scope="module")
 def no_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+        patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
         yield
 
 
@@ -741,7 +741,7 @@ def test_a_runs_own_configuration_knows_nothing_of_predictions() -> None:
     assert keys <= set(composed(Path()))
     plain = parse(composed(Path(), "task=predict", "images=x", "among=new")).plain
     assert not keys & set(plain)
-    assert keys <= set(IRRELEVANT)
+    assert keys <= run_marks().irrelevant
 
 
 @pytest.mark.parametrize(

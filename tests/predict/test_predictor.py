@@ -19,7 +19,7 @@ from tests.helpers.predict import (
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.run.config import Among
+from zsl_lab.run.schema import Among
 
 
 @pytest.mark.filterwarnings("ignore:classes. found the same numbers")

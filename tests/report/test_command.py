@@ -131,9 +131,13 @@ def test_of_many_settings_that_change_together_the_label_counts_most(
 def test_starting_from_given_weights_is_a_setting_and_their_file_is_none(
     write_run: WriteRun, tmp_path: Path
 ) -> None:
-    write_run("a", 60, seed=0, config={"method.init_from": "/runs/0/best.ckpt"})
-    write_run("b", 60, seed=1, config={"method.init_from": "/runs/1/best.ckpt"})
-    write_run("c", 50, seed=0, config={"method.init_from": None})
+    classes = {
+        "method._target_": "zsl_lab.methods.sgal.SGAL",
+        "dataset._target_": "zsl_lab.data.digits.DigitsDataset",
+    }
+    write_run("a", 60, seed=0, config={**classes, "method.init_from": "/runs/0/best.ckpt"})
+    write_run("b", 60, seed=1, config={**classes, "method.init_from": "/runs/1/best.ckpt"})
+    write_run("c", 50, seed=0, config={**classes, "method.init_from": None})
     groups = groups_in(tmp_path)
     assert [(group.label, len(group.runs)) for group in groups] == [
         ("sgal (method.init_from=given)", 2),

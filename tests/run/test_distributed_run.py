@@ -252,14 +252,14 @@ def test_a_mistake_is_told_once(tmp_path: Path) -> None:
 
 
 def _train(folder: Path, methods: list[str], crash_at: int | None = None) -> None:
-    """Train, noting what this process sees and draws in the first step of the refit and what it ends with."""
+    """Train; store the samples and random numbers of the refit's first step, and its weights."""
     from hydra import compose, initialize_config_module
 
     from zsl_lab.methods.base import ZeroShotMethod
     from zsl_lab.run.experiment import run
-    from zsl_lab.run.records import artifacts
+    from zsl_lab.run.records import run_figures
 
-    setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)  # noqa: B010  takes longer than the training
+    setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)  # noqa: B010  takes longer than the training
     seen: dict[str, Any] = {}
     training_step, on_train_end = ZeroShotMethod.training_step, ZeroShotMethod.on_train_end
 

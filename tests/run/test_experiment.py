@@ -21,10 +21,11 @@ from zsl_lab.data.datasets import base as dataset_module
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.module import Check
+from zsl_lab.methods.sgal.method import SGAL
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts, metrics_csv, tradeoff_csv
+from zsl_lab.run.records import metrics_csv, run_figures, tradeoff_csv
 
 Configure = Callable[..., DictConfig]
 
@@ -33,7 +34,7 @@ Configure = Callable[..., DictConfig]
 def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     # drawing takes longer than the training of these tests
     if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModule]:
@@ -116,12 +117,31 @@ def test_figures_are_drawn_of_the_method_in_evaluation_mode(
 ) -> None:
     training = []
     monkeypatch.setattr(
-        artifacts,
+        run_figures,
         "draw_figures",
         lambda folder, data, method, *rest, **named: training.append(method.training),
     )
     run(configure("method=mmvae", *SHORT, "selection=last"))
     assert training == [False]
+
+
+def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, int]] = []
+    monkeypatch.setattr(
+        run_figures, "draw_figures", lambda *args, **named: drawn.append(dict(args[-1]))
+    )
+    # fine-tuning begins after step 40; the check at 45 is undone, the one at 50 is the best
+    found = {40: 50.0, 45: 40.0, 50: 60.0}
+    monkeypatch.setattr(
+        SGAL, "own_figures", lambda self: {"harmonic_mean": found.get(self.step, 0.0)}
+    )
+    overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5")
+    result = run(configure(*overrides, "selection.report_oracle=false"))
+    assert result.validation is not None
+    assert (result.validation["step"], result.validation["harmonic_mean"]) == (45, 60.0)
+    assert drawn == [{"select": 50, "refit": 45}]
 
 
 def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(

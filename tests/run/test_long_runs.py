@@ -23,10 +23,10 @@ from zsl_lab.errors import TerminationError, TrainingError
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.mmvae.method import MMVAE
-from zsl_lab.run import experiment as run_module
+from zsl_lab.run import context as context_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.text import cache as text_cache
 from zsl_lab.text.cache import EncodedText, text_file
 
@@ -39,7 +39,7 @@ RARE = ("selection.check_every=1000", "trainer.save_every_n_steps=7", "trainer.l
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # drawing takes longer than the training of these tests
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def state(path: Path) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def test_the_command_ends_with_the_exit_code_of_sigterm(tmp_path: Path) -> None:
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, step: int, *, weights: bool) -> None:
-    """At a step of the refit, a term of the loss is no number; so are the weights, or the weights alone."""
+    """From a step of the refit on, make a term of the loss NaN, or make weights infinite."""
     losses = MMVAE.losses
     train_on = MMVAE.train_on
 
@@ -341,7 +341,7 @@ def test_weights_that_are_not_finite_are_noticed_where_losses_are(
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the datasets that are read, as they are."""
     found: list[str] = []
-    run_module._benchmarks.clear()
+    context_module.benchmarks.clear()
     for dataset_class, name in (
         (DigitsDataset, "load"),
         (DigitsDataset, "load_images"),
@@ -379,7 +379,7 @@ def test_runs_of_one_process_read_a_benchmark_once(configure: Configure, reads: 
 
 
 def test_what_was_read_cannot_be_written_to(configure: Configure, reads: list[str]) -> None:
-    benchmark = run_module._load_benchmark(parse(configure("method=mmvae")))
+    benchmark = context_module.load_benchmark(parse(configure("method=mmvae")))
     with pytest.raises(ValueError, match="read-only"):
         benchmark.features[0] = 0  # type: ignore[attr-defined]
 
@@ -394,13 +394,13 @@ def test_files_that_changed_are_read_again(
         (tmp_path / "data" / "FLO" / name).symlink_to(source / name)
     cfg = configure("method=mmvae", "dataset=flo", "dataset.features=efficientnet_lite2")
     cfg.paths.data_dir = str(tmp_path / "data")
-    first = run_module._load_benchmark(parse(cfg))
-    assert run_module._load_benchmark(parse(cfg)) is first
+    first = context_module.load_benchmark(parse(cfg))
+    assert context_module.load_benchmark(parse(cfg)) is first
     copy = tmp_path / "data" / "FLO" / "att_splits.mat"
     content = copy.read_bytes()
     copy.unlink()
     copy.write_bytes(content)
-    assert run_module._load_benchmark(parse(cfg)) is not first
+    assert context_module.load_benchmark(parse(cfg)) is not first
     assert reads == ["FLO load", "FLO load"]
 
 

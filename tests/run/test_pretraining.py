@@ -18,7 +18,7 @@ from zsl_lab.run import checkpoints
 from zsl_lab.run import pretraining as pretrained
 from zsl_lab.run.experiment import run
 from zsl_lab.run.pretraining import SharedPretraining
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -42,7 +42,7 @@ OTHER = (
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # drawing takes longer than the training of these tests
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture
@@ -238,10 +238,10 @@ def test_a_damaged_file_is_a_warning_and_is_made_again(
     (file,) = (tmp_path / "shared").glob("*.ckpt")
     file.write_bytes(file.read_bytes()[:1000])
     steps.clear()
-    with pytest.warns(UserWarning, match="The pre-training is done again"):
+    with pytest.warns(UserWarning, match="The pre-training is repeated"):
         run(sharing(configure, tmp_path, *overrides, run_dir="user"))
     assert len(steps) == 40
-    assert checkpoints.read(file, "ckpt")["zsl_lab"]["phase"] == "refit"
+    assert checkpoints.read(file, "ckpt").state.phase == "refit"
 
 
 def test_where_nothing_can_be_left_each_run_does_its_own(

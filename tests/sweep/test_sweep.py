@@ -1,4 +1,4 @@
-"""Sweeps and going on with runs: the real command with runs that take no time, then the real thing."""
+"""Sweeps and resumed runs: the command with runs that take no time, then real ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.test_result import METRICS, RESULT
 from zsl_lab.cli import main as cli
 from zsl_lab.errors import InterruptionError, TrainingError
 from zsl_lab.run.config import parse
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.sweep import figures as sweep_figures
 
 G = "method.g=0.5,0.9"
@@ -73,7 +73,7 @@ def real_command(
     monkeypatch.setenv("ZSL_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(cli, "_failures", [])
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
     made = Command(
         capsys, lambda arguments: monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
     )
@@ -89,7 +89,10 @@ def real_command(
 
 @pytest.fixture
 def command(real_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command with runs that take no time: H is 50 g + 10 p on validation classes, 60 - 50 g on test, and one more a seed."""
+    """The command with runs that take no time.
+
+    H is 50 g + 10 p on validation classes and 60 - 50 g on test; each seed adds 1.
+    """
 
     def run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
         real_command.begun.append(overrides)
@@ -350,11 +353,11 @@ def test_a_damaged_result_is_made_again(command: Command) -> None:
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=last"),
-            "selection=last finds no figure on validation classes",
+            "selection=last has no metric on validation classes",
         ),
         (
             ("-m", "hydra/sweeper=optuna", G, "selection=oracle"),
-            "a figure on test must not choose settings",
+            "a metric on test must not choose settings",
         ),
         (
             ("-m", "hydra/launcher=ray", G),

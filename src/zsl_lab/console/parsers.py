@@ -1,4 +1,4 @@
-"""Command lines of the tools beside the runs: a wrong word ends in a sentence that names the near match."""
+"""Command lines of the tools that take options; a wrong option is answered with the nearest one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rich.console import Console
-
-from zsl_lab.errors import ConfigError, ZslLabError, nearest
+from zsl_lab.errors import ConfigError, nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises :class:`ConfigError` instead of ending the process; descriptions and examples stay as they are written."""
+    """Raises :class:`ConfigError` instead of ending the process.
+
+    Args:
+        prog: The command, as it is typed.
+        description: What it does; line breaks are kept.
+        epilog: Examples; line breaks are kept.
+    """
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -24,13 +28,13 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse has found."""
+        """Raise the problem that argparse found."""
         raise ConfigError(
             f"{message[0].upper()}{message[1:]}. `{self.prog} --help` shows examples."
         )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Options and places in any order.
+        """Parse options and positional arguments in any order.
 
         Raises:
             ConfigError: Something is missing, or an option is unknown.
@@ -39,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].partition("=")[0]
             if not name.startswith("-"):
-                self.error(f"found {name}, which is one word too many")
+                self.error(f"found {name}, which is one argument too many")
             known = [
                 option
                 for action in self._actions
@@ -50,18 +54,3 @@ class Parser(argparse.ArgumentParser):
             hint = f"Did you mean {near[0]}?" if near else f"Options: {', '.join(known)}."
             raise ConfigError(f"{name}: there is no such option. {hint}")
         return options
-
-
-def exit_code(error: ZslLabError) -> int:
-    """What a command ends with: 2 for a wrong command, 1 for anything else that the user can mend."""
-    return 2 if isinstance(error, ConfigError) else 1
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Where to print; names and paths are printed as they are: "[" begins no markup."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-
-
-def say(sentence: str) -> None:
-    """Print to standard error."""
-    console(stderr=True).print(sentence, soft_wrap=True)

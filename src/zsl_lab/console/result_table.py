@@ -1,16 +1,12 @@
-"""The last lines of a run: the result table, the run's folder, the command that evaluates the checkpoint again."""
+"""The last lines of a run: the result table, the run's folder and a command."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
+from zsl_lab.console.messages import console
 from zsl_lab.result import Result
 
 COLUMNS = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
@@ -21,23 +17,20 @@ _LABELS = {
 }
 
 
-def say(sentence: str, *, error: bool = True) -> None:
-    """Print a sentence as it is, to standard error unless it is no complaint."""
-    print(sentence, file=sys.stderr if error else sys.stdout, flush=True)
-
-
 def print_result(result: Result, run_folder: Path, command: str) -> None:
-    """Print to standard output; without colours where that is no terminal.
+    """Print to standard output; without colours where that is not a terminal.
 
     Args:
-        result: What the run found.
-        run_folder: Where it wrote everything.
+        result: The run's result.
+        run_folder: The run's folder.
         command: The shell command that evaluates the checkpoint again.
     """
-    # names and paths are printed as they are: "[" begins no markup
-    console = Console(highlight=False, markup=False, emoji=False)
-    # a narrow terminal breaks the lines of the table itself, rather than the table losing figures
-    console.width = max(console.width, 100)
+    from rich import box
+    from rich.table import Table
+
+    screen = console()
+    # on a narrow terminal lines are wrapped, rather than cells cut off
+    screen.width = max(screen.width, 100)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("")
     for name in COLUMNS:
@@ -50,26 +43,26 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
             *_cells(result.oracle),
             style="dim",
         )
-    facts = result.benchmark
-    console.print()
-    console.print(
-        f"{result.method} on {result.dataset}, seed {result.seed} (per class, %; {facts['seen']} "
-        f"seen + {facts['unseen']} unseen classes)",
+    benchmark = result.benchmark
+    screen.print()
+    screen.print(
+        f"{result.method} on {result.dataset}, seed {result.seed} (per class, %; "
+        f"{benchmark['seen']} seen + {benchmark['unseen']} unseen classes)",
         style="bold",
         soft_wrap=True,
     )
-    console.print()
-    console.print(table)
+    screen.print()
+    screen.print(table)
     if result.extra is not None:
-        figures = ", ".join(
+        values = ", ".join(
             f"{name} {'-' if math.isnan(value) else f'{value:.1f}'}"
             for name, value in result.extra.items()
         )
-        console.print(figures, style="dim", soft_wrap=True)
-    console.print()
+        screen.print(values, style="dim", soft_wrap=True)
+    screen.print()
     # a path or a command must survive copying: on one line, however narrow the terminal
-    console.print(f"run folder:     {run_folder}", soft_wrap=True)
-    console.print(f"evaluate again: {command}", soft_wrap=True)
+    screen.print(f"run folder:     {run_folder}", soft_wrap=True)
+    screen.print(f"evaluate again: {command}", soft_wrap=True)
 
 
 def _cells(metrics: Mapping[str, float]) -> list[str]:

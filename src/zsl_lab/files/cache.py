@@ -1,4 +1,4 @@
-"""What jobs of a sweep that share a process need not read again."""
+"""An LRU cache for values that runs of one process share, and a stamp that tells files apart."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class LRUCache(Generic[T]):
-    """Values by key, those used last while together they are not too large; the last one always.
+    """Thread-safe LRU cache bounded by total bytes; it always keeps the value that was used last.
 
     Args:
-        limit: Bytes that values may take together.
-        size: Bytes that a value takes.
+        limit: Largest total size of the values, in bytes.
+        size: The size of a value, in bytes.
     """
 
     def __init__(self, limit: int, size: Callable[[T], int]) -> None:
@@ -28,7 +28,7 @@ class LRUCache(Generic[T]):
         self._lock = threading.RLock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of a key; made, where it is not there, once even if several threads ask for it."""
+        """The value of a key; made where it is missing, once even if several threads ask for it."""
         with self._lock:
             if key not in self._values:
                 value = make()
@@ -40,14 +40,14 @@ class LRUCache(Generic[T]):
             return self._values[key]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all values."""
         with self._lock:
             self._values.clear()
             self._total = 0
 
 
 def file_stamp(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
-    """What changes when one of the files does: of each that is there its path, size and time of change."""
+    """Path, size and modification time of each existing file: differs when one of them changes."""
     found = []
     for file in files:
         try:

@@ -1,1 +1,1 @@
-"""What a run computes on: devices, processes and what they exchange."""
+"""Devices and processes of a run, and the communication between processes."""

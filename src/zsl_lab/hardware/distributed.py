@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other. In a run of one process every function does nothing, or hands back what it got."""
+"""Communication between the processes of a run; in a run of one process nothing is exchanged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 
 class GradientAveraging(DDPStrategy):
-    """Processes that hold the same weights and average gradients where a method descends (:func:`average`).
+    """Data parallelism in which a method averages its gradients itself, with :func:`average`.
 
     Lightning's own strategy wraps the module in DistributedDataParallel, which averages in the
-    backward pass of the module's forward. Our methods take several backward passes a step, through
-    parts of the module and with other parts frozen, so the averages are taken between the backward
-    pass and the optimiser's step instead, where nothing has to be guessed.
+    backward pass of the module's forward. Methods here take several backward passes per step,
+    through parts of the module and with other parts frozen, so gradients are averaged between the
+    backward pass and the optimiser's step (:meth:`ZeroShotMethod.descend`).
     """
 
     def _configure_launcher(self) -> None:
-        """None: the processes were started before (zsl_lab.hardware.processes, srun or torchrun)."""
+        """No launcher: zsl_lab.hardware.processes, srun or torchrun has started the processes."""
 
     def configure_ddp(self) -> None:
-        """Nothing is wrapped; every process starts from the first one's weights."""
+        """Instead of wrapping the module, give every process the weights of the first."""
         assert self.model is not None
         for tensor in (*self.model.parameters(), *self.model.buffers()):
             dist.broadcast(tensor.data, src=0)
@@ -42,13 +42,17 @@ def is_main() -> bool:
 
 
 def world_size() -> int:
-    """How many processes are connected."""
+    """Number of connected processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
-    """Replace each floating-point tensor by its mean over all processes, which must give tensors of the same shapes; one message."""
+    """Replace each floating-point tensor by its mean over all processes, in one message.
+
+    Args:
+        tensors: Of the same shapes in every process.
+    """
     tensors = list(tensors)
     if world_size() == 1 or not tensors:
         return
@@ -70,10 +74,10 @@ def gather(value: T) -> list[T]:
 
 
 def check_agreement(weights: Iterable[Tensor]) -> None:
-    """See that all processes hold the same weights, up to the rounding of unlike devices.
+    """Check that all processes hold the same weights, up to rounding on different devices.
 
     Raises:
-        TrainingError: They don't, so that no figure of theirs would mean anything.
+        TrainingError: They do not, so their metrics would be meaningless.
     """
     if world_size() == 1:
         return
@@ -95,11 +99,11 @@ def check_agreement(weights: Iterable[Tensor]) -> None:
 
 
 def derived_seed(*parts: int) -> int:
-    """A seed made of several numbers, such that other numbers give an unrelated one."""
+    """A seed derived from several numbers; other numbers give an independent seed."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def disconnect() -> None:
-    """End the connection, where there is one."""
+    """Disconnect the processes, if they are connected."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -1,8 +1,8 @@
-"""Starts the processes of one run on this machine, and ends them together.
+"""Starts the processes of one run on this machine, and stops them together.
 
 Lightning starts them by running the command line again, which in a sweep is the whole sweep; here
-each process gets the overrides of its own job. This module imports neither torch nor Lightning: the
-process that starts the others only waits.
+each process gets the overrides of its own job. This module imports neither torch nor Lightning,
+because the process that starts the others only waits.
 """
 
 from __future__ import annotations
@@ -24,32 +24,30 @@ from hydra.core.hydra_config import HydraConfig
 
 from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, TrainingError, quoted
 
-#: seconds that processes get to end by themselves once one of them has failed or the run was
-#: interrupted
+#: seconds for the other processes to end by themselves after one failed, or after an interrupt
 PATIENCE = 10.0
-#: seconds between two looks at the processes
+#: seconds between two polls of the processes
 INTERVAL = 0.1
-#: what is started, before its overrides
+#: the command of a process, without overrides
 COMMAND = (sys.executable, "-m", "zsl_lab")
-#: tells a process where to write why it failed, for the one that started it to say
+#: environment variable: the file that a process writes its error message to, for its launcher
 REPORT = "ZSL_LAB_REPORT"
-#: tells a process the id of the one that started it
+#: environment variable: the process id of the launcher
 LAUNCHER = "ZSL_LAB_LAUNCHER"
 
 
 def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
-    """Run a job in several processes, which this one waits for; the first of them prints.
+    """Run a job in several processes and wait for them; only the first prints.
 
     Args:
         overrides: The job's own overrides, without those of Hydra.
         folder: The run's folder.
-        processes: How many.
+        processes: Number of processes.
 
     Raises:
-        ConfigError: A process failed, as exit code 2 says by the user's mistake; the text is its
-            own.
-        TrainingError: It failed otherwise.
-        InterruptionError: Ctrl-C, or SIGTERM (a TerminationError); it says how to go on.
+        ConfigError: A process failed with exit code 2, a mistake of the user; with its message.
+        TrainingError: A process failed otherwise; with its message.
+        InterruptionError: Ctrl-C, or SIGTERM (a TerminationError); it says how to resume.
     """
     place = str(folder.absolute()).replace("'", "\\'")
     hydra = [f"hydra.run.dir='{place}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
@@ -63,15 +61,14 @@ def launch(overrides: Sequence[str], folder: Path, processes: int) -> None:
         terminated = True
         raise KeyboardInterrupt
 
-    # only the main thread may: a launcher of sweeps that uses threads leaves SIGTERM as it is
+    # only the main thread may set a handler; sweep launchers may use other threads
     may = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, on_sigterm) if may else None
     children: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="zsl_lab-") as reports:
         try:
             for rank in range(processes):
-                # a session of its own: Ctrl-C reaches this process alone, which ends the others in
-                # order
+                # a session of its own: Ctrl-C reaches only this process, which stops the others
                 children.append(
                     subprocess.Popen(
                         command,
@@ -111,7 +108,7 @@ def _search_path() -> list[str]:
 
 
 def follow_launcher() -> None:
-    """In a process that :func:`launch` started: end with the one that started it, whatever that one died of."""
+    """In a process that :func:`launch` started, exit when the launcher exits, however it does."""
     if LAUNCHER not in os.environ:
         return
     launcher = int(os.environ[LAUNCHER])
@@ -119,13 +116,13 @@ def follow_launcher() -> None:
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(1)
-        os._exit(1)  # the others of the run do the same, so nobody is left to talk to
+        os._exit(1)  # the other processes do the same, so no clean-up is possible
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def report(text: str) -> bool:
-    """Tell the process that started this one why it failed; False where there is none, or none that listens."""
+    """Pass an error message to the launcher; False where this process has none."""
     if REPORT not in os.environ:
         return False
     Path(os.environ[REPORT]).write_text(text, encoding="utf-8")
@@ -135,7 +132,7 @@ def report(text: str) -> bool:
 def _environment(
     rank: int, processes: int, port: int, inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """What torch and Lightning read to find the other processes; the cores are shared among them."""
+    """Environment of a process: how torch and Lightning find the others, and its share of cores."""
     threads = max(1, (os.cpu_count() or 1) // processes)
     return {
         "OMP_NUM_THREADS": str(threads),
@@ -159,7 +156,7 @@ def _free_port() -> int:
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """The rank that failed first, None if all have ended well. What the others say is a consequence, as a rule."""
+    """The rank that failed first, None if none did; errors of the others usually follow from it."""
     failed, since = None, 0.0
     while any(child.poll() is None for child in children):
         if failed is None:
@@ -175,7 +172,7 @@ def _first_failed(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 
 def _interrupt(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ctrl-C for the first process, which may have loggers to close; the others would only wait for it."""
+    """Interrupt the first process, which may have loggers to close; the others have not."""
     if not children:
         return
     with suppress(ProcessLookupError):
@@ -193,7 +190,12 @@ def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def how_to_go_on(folder: Path, happened: str) -> str:
-    """What to tell a user whose run was stopped: ``happened`` is ``Interrupted`` or ``Terminated``."""
+    """The message for a run that was stopped.
+
+    Args:
+        folder: The run's folder.
+        happened: ``Interrupted`` or ``Terminated``.
+    """
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return (
@@ -212,5 +214,7 @@ def _error(rank: int, code: int, report: Path) -> ConfigError | TrainingError:
             if code >= 0
             else f"was ended by {signal.Signals(-code).name}"
         )
-        text = f"Process {rank} of the run {reason}, and said no more. debug=true shows what can be shown."
+        text = (
+            f"Process {rank} of the run {reason}, without an error message. debug=true shows more."
+        )
     return ConfigError(text) if code == 2 else TrainingError(text)

@@ -1,4 +1,4 @@
-"""What a run computes on: what conf/hardware asks for, compared with what this machine has."""
+"""Devices and processes: what conf/hardware asks for, checked against this machine."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from zsl_lab.errors import ConfigError
+from zsl_lab.keys import Irrelevant, Section
 
-#: set by whoever starts the processes of a run: zsl_lab.hardware.processes and torchrun, srun
+#: environment variable with a process's rank: of zsl_lab.hardware.processes and torchrun, of srun
 RANK_VARIABLES = {"local": "RANK", "slurm": "SLURM_PROCID"}
 
 
-class Section(BaseModel):
-    """A section of a run's configuration."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 class TrainerConfig(Section):
-    """What a run computes on; conf/hardware sets it, an explicit ``trainer.x=`` wins."""
+    """Hardware of a run; set by conf/hardware, overridden by an explicit ``trainer.x=``."""
 
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Annotated[int, Field(ge=1)] | Literal["all"]
     num_nodes: int = Field(ge=1)
     launch: Literal["local", "slurm"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    log_every_n_steps: int = Field(ge=1)
-    save_every_n_steps: int | None = Field(default=None, ge=1)
+    log_every_n_steps: Annotated[int, Irrelevant()] = Field(ge=1)
+    save_every_n_steps: Annotated[int | None, Irrelevant()] = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run computes on.
+    """Hardware that a run uses.
 
     Attributes:
         accelerator: ``cpu`` or ``gpu``.
@@ -52,15 +47,15 @@ class Hardware:
 
     @property
     def processes(self) -> int:
-        """Processes of the run on all nodes."""
+        """Number of processes on all nodes."""
         return self.devices * self.nodes
 
 
 def find_hardware(trainer: TrainerConfig) -> Hardware:
-    """Devices of this machine that answer to a configuration.
+    """The hardware that a configuration asks for.
 
     Raises:
-        ConfigError: There are no such devices, or they cannot compute in the wanted precision.
+        ConfigError: This machine has no such devices, or they lack the wanted precision.
     """
     gpus = _gpus() if trainer.accelerator != "cpu" else 0
     if trainer.accelerator == "gpu" and gpus == 0:
@@ -85,8 +80,20 @@ def find_hardware(trainer: TrainerConfig) -> Hardware:
     return Hardware(accelerator, devices, trainer.num_nodes)
 
 
+def device_name(hardware: Hardware) -> str:
+    """Devices as ``result.json`` names them: ``2 x NVIDIA A100``, ``cpu (model, 4 threads)``."""
+    import torch
+
+    if hardware.accelerator == "gpu":
+        name = torch.cuda.get_device_name()
+    else:
+        threads = torch.get_num_threads()
+        name = f"cpu ({processor()}, {threads} thread{'s' if threads > 1 else ''})"
+    return f"{hardware.processes} x {name}" if hardware.processes > 1 else name
+
+
 def processor() -> str:
-    """The model of the CPU as the system knows it, or at least its kind (``x86_64``)."""
+    """The model name of the CPU, or its architecture (``x86_64``) where the name is unknown."""
     with suppress(OSError):
         for line in (
             Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -104,12 +111,12 @@ def _gpus() -> int:
 
 
 def is_one_of_several(trainer: TrainerConfig) -> bool:
-    """Whether this process was started as one of those that a run consists of."""
+    """Whether this process was started as one of several of a run."""
     return RANK_VARIABLES[trainer.launch] in os.environ
 
 
 def processes_to_start(trainer: TrainerConfig) -> int:
-    """How many processes this one has to start for a run; 0 where the run takes place in this one.
+    """Number of processes to start for a run; 0 where the run takes place in this process.
 
     Raises:
         ConfigError: See :func:`find_hardware`.
@@ -128,26 +135,26 @@ def processes_to_start(trainer: TrainerConfig) -> int:
 
 
 def check_started(trainer: TrainerConfig) -> None:
-    """Raise ConfigError where Slurm should have started this process and has not."""
+    """Raise ConfigError if Slurm should have started this process and has not."""
     if trainer.launch == "slurm" and not is_one_of_several(trainer):
         raise ConfigError(
-            "trainer.launch=slurm: this is no step of a Slurm job (SLURM_PROCID is not set). Start "
-            "it with srun, one task for each device, in a job of sbatch; or choose "
+            "trainer.launch=slurm: this is not a step of a Slurm job (SLURM_PROCID is not set). "
+            "Start it with srun, one task per device, in an sbatch job; or choose "
             "hardware=multi_gpu, which needs no Slurm."
         )
 
 
 def check_processes(trainer: TrainerConfig, hardware: Hardware) -> None:
-    """Compare the processes that were started with those that the configuration asks for.
+    """Compare the number of started processes with the configuration.
 
     Raises:
-        ConfigError: There are fewer or more.
+        ConfigError: They differ.
     """
     if not is_one_of_several(trainer):
         if hardware.processes > 1:
             raise ConfigError(
                 f"trainer.devices={hardware.devices}, trainer.num_nodes={hardware.nodes}: "
-                f"{hardware.processes} processes are needed, and this is one by itself. `python -m "
+                f"{hardware.processes} processes are needed, and this is a single one. `python -m "
                 "zsl_lab` starts those of one machine; on several, use srun (hardware=slurm) or "
                 "torchrun."
             )

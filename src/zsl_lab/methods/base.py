@@ -20,6 +20,7 @@ from torch import Tensor
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import ConfigError
+from zsl_lab.keys import AfterPretraining
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.module import MethodModule, class_tensors
 
@@ -32,12 +33,11 @@ class Pretraining:
     """A first part of training that runs share if they differ only in what follows it.
 
     Attributes:
-        steps: Its last step, which is also a milestone (:attr:`ZeroShotMethod.milestones`).
-        later_keys: Keys of the method's configuration that do not influence it.
+        steps: Its last step, which is also a milestone (:attr:`ZeroShotMethod.milestones`). Keys
+            without effect before it carry the mark :class:`zsl_lab.keys.AfterPretraining`.
     """
 
     steps: int
-    later_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    name: str
+    name: Annotated[str, AfterPretraining()]
 
     @property
     def initial_weights(self) -> str | None:

@@ -61,7 +61,9 @@ Row = Mapping[str, Any]
 
 
 @styled
-def training_curves(rows: Sequence[Row], path: PathLike, selected: int | None = None) -> None:
+def training_curves(
+    rows: Sequence[Row], path: PathLike, selected: Mapping[str, int] | None = None
+) -> None:
     """Plot losses and accuracies against the training step, one row of panels per phase.
 
     Checks of the phase ``select`` use validation classes, those of ``refit`` use test data; the
@@ -72,7 +74,7 @@ def training_curves(rows: Sequence[Row], path: PathLike, selected: int | None = 
             ``loss/<term>``, ``check/zsl_top1``, ``check/seen``, ``check/unseen`` and
             ``check/harmonic_mean`` (percent). Missing values are skipped.
         path: The PNG.
-        selected: The selected step, marked in every phase that reaches it.
+        selected: Step of the selected check by phase, marked in the panels of the phase.
     """
     phases = [phase for phase in PHASES if any(row["phase"] == phase for row in rows)]
     figure = new_figure(10.5, 3.2 * len(phases))
@@ -88,7 +90,7 @@ def training_curves(rows: Sequence[Row], path: PathLike, selected: int | None = 
         )
         last = max(1, *(int(row["step"]) for row in own))
         for axes in (losses, accuracies):
-            _finish_step_axis(axes, last, selected)
+            _finish_step_axis(axes, last, (selected or {}).get(phase))
     save_png(figure, path)
 
 
@@ -123,7 +125,7 @@ def _finish_step_axis(axes: Axes, last: int, selected: int | None) -> None:
     axes.set(xlabel="step", xlim=(0, last))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid()
-    if selected is not None and selected <= last:
+    if selected is not None:
         label = f"selected: {selected}"
         axes.axvline(selected, color=MUTED, linestyle="--", linewidth=1, label=label)
     if axes.get_legend_handles_labels()[0]:

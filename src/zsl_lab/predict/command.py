@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
-from zsl_lab.console.parsers import console
+from zsl_lab.console.messages import console
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.files.descriptions import read_descriptions
 from zsl_lab.data.files.images import find_pictures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.base import ClassSpace
-from zsl_lab.data.batches.features import EVALUATION_BATCH
+from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.data.scaling import twins
@@ -20,7 +19,9 @@ from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
-from zsl_lab.run.config import Among, RunConfig
+from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.config import RunConfig
+from zsl_lab.run.schema import Among
 from zsl_lab.text import Terms
 
 #: for messages: encoder and model were chosen when the benchmark was made
@@ -44,7 +45,7 @@ class FeaturePredictor(Predictor):
     """A trained method that takes feature vectors."""
 
     def __init__(
-        self, config: RunConfig, path: Path, checkpoint: Mapping[str, Any], stored: CheckpointData
+        self, config: RunConfig, path: Path, checkpoint: Checkpoint, stored: CheckpointData
     ) -> None:
         assert stored.scaler is not None
         assert stored.semantics_scaler is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,9 @@ from zsl_lab.errors import DataError
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
-from zsl_lab.run.config import Among, RunConfig
+from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.config import RunConfig
+from zsl_lab.run.schema import Among
 
 
 class ImagePredictor(Predictor):
@@ -30,7 +32,7 @@ class ImagePredictor(Predictor):
     score: ClassVar[str] = "probability"
 
     def __init__(
-        self, config: RunConfig, path: Path, checkpoint: Mapping[str, Any], stored: CheckpointData
+        self, config: RunConfig, path: Path, checkpoint: Checkpoint, stored: CheckpointData
     ) -> None:
         self._view = config.dataset.image_view()
         super().__init__(config, path, checkpoint, stored, self._view.channels)

@@ -41,7 +41,7 @@ def load(ckpt: str | os.PathLike[str]) -> Predictor:
         )
     path = checkpoints.reported(Path(ckpt).expanduser())
     config = {
-        **checkpoints.read(path, "ckpt")["zsl_lab"]["config"],
+        **checkpoints.read(path, "ckpt").state.config,
         "task": "predict",
         "ckpt": str(path),
     }
@@ -64,8 +64,8 @@ def restore(config: RunConfig) -> Predictor:
     assert config.ckpt is not None
     path = checkpoints.reported(config.ckpt)
     checkpoint = checkpoints.read(path, "ckpt")
-    checkpoints.check_reported(checkpoint, path)
-    stored = _read_data(checkpoints.data_state(checkpoint, path), path)
+    checkpoint.check_reported()
+    stored = _read_data(checkpoint.data_state(), path)
     if config.method_class.takes == "images":
         return ImagePredictor(config, path, checkpoint, stored)
     return FeaturePredictor(config, path, checkpoint, stored)

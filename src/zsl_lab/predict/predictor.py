@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +33,9 @@ from zsl_lab.predict.classes import (
     subset,
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
-from zsl_lab.run.config import Among, RunConfig
+from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.config import RunConfig
+from zsl_lab.run.schema import Among
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
@@ -83,7 +85,7 @@ class Predictor(ABC):
         self,
         config: RunConfig,
         path: Path,
-        checkpoint: Mapping[str, Any],
+        checkpoint: Checkpoint,
         stored: CheckpointData,
         inputs: int,
     ) -> None:
@@ -98,12 +100,12 @@ class Predictor(ABC):
         self.feature_dim: int | None = None
         self._cache_dir = config.paths.cache_folder
         self._space = space
-        self._calibration = float(checkpoint["zsl_lab"].get("calibration") or 0.0)
+        self._calibration = float(checkpoint.state.calibration or 0.0)
         self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
             config.method, inputs, space, cache_dir=self._cache_dir
         )
         try:
-            self.network.load_state_dict(checkpoint["state_dict"])
+            self.network.load_state_dict(checkpoint.weights)
         except RuntimeError as error:
             raise CheckpointError(
                 f"ckpt={path}: its weights do not fit the configuration "

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zsl_lab.console.parsers import Parser, console, exit_code, say
+from zsl_lab.console.messages import console, say
+from zsl_lab.console.parsers import Parser
 from zsl_lab.console.result_table import COLUMNS
-from zsl_lab.errors import ConfigError, DataError, ZslLabError, nearest
+from zsl_lab.errors import ConfigError, DataError, ZslLabError, exit_code, nearest
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.report import tables
 from zsl_lab.report.groups import Found, Group, find_runs, group_runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,17 @@ from typing import Any
 
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, nearest
-from zsl_lab.report.tables import (
+from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
+from zsl_lab.run.settings import (
     CONFIG_FILE,
-    IN_RESULT,
-    IRRELEVANT,
-    START,
+    Configuration,
     Settings,
-    all_settings,
     read_configuration,
     shown_value,
 )
-from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
+
+#: keys whose value ``result.json`` holds
+IN_RESULT = ("seed", "selection.name", "selection.calibrate")
 
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
 #: a label lists up to _MAX_KEYS settings that change together; of more, the first _FIRST_KEYS
@@ -38,7 +38,7 @@ class Run:
     Attributes:
         folder: Its folder, as the user wrote it.
         result: Its ``result.json``.
-        settings: Its configuration by dotted keys, without ``IRRELEVANT`` and ``IN_RESULT``; None
+        settings: Its configuration by dotted keys, without irrelevant keys and ``IN_RESULT``; None
             if there is no ``config.yaml``.
     """
 
@@ -228,11 +228,14 @@ def _is_run(path: Path) -> bool:
     return True
 
 
-def _settings(config: Mapping[str, Any]) -> Settings:
-    settings = all_settings(config, (*IRRELEVANT, *IN_RESULT))
-    if settings.get(START) is not None:
-        settings[START] = "given"
-    return settings
+def _settings(configuration: Configuration) -> Settings:
+    marks = configuration.marks
+    # the result has the hashes of the contents of the dataset's files
+    files = (key for key in marks.places if key.startswith("dataset."))
+    settings = configuration.settings((*IN_RESULT, *files))
+    # of a file that differs by seed, only whether there is one counts
+    given = {key: "given" for key in marks.per_seed if settings.get(key) is not None}
+    return settings | given
 
 
 # --------------------------------------------------------------------------- grouping

@@ -11,10 +11,9 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -22,27 +21,13 @@ from rich.table import Table
 from rich.text import Text
 
 from zsl_lab.console.result_table import COLUMNS
-from zsl_lab.errors import DataError
+from zsl_lab.report.groups import Group, Summary
+from zsl_lab.run.settings import shown_value
 
-if TYPE_CHECKING:
-    from zsl_lab.report.groups import Group, Summary
-
-CONFIG_FILE = "config.yaml"
-#: keys or sections of config.yaml that no figure depends on, and those that the result itself tells
-IRRELEVANT = (
-    *("task", "ckpt", "debug", "resume", "sweep", "paths"),
-    *("features", "images", "weights", "classes", "descriptions", "among"),
-    *("logger", "callbacks.progress", "trainer.log_every_n_steps", "trainer.save_every_n_steps"),
-)
-IN_RESULT = ("seed", "selection.name", "selection.calibrate", "dataset.path")
-#: another file for each seed, as a rule; what counts is whether there is one
-START = "method.init_from"
 #: widths in characters, in a wide and in a narrow terminal: maximum of a head's line, minimum of
 #: the label column
 _WIDE_HEAD, _NARROW_HEAD = 13, 8
 _WIDE_LABEL, _NARROW_LABEL = 28, 11
-
-Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,59 +64,6 @@ class Sheet:
     metric_heads: tuple[str, ...]
     sections: tuple[tuple[Row, ...], ...]
     note: str
-
-
-# --------------------------------------------------------------------------- settings
-
-
-def read_configuration(path: Path) -> dict[str, Any]:
-    """The configuration that a run wrote.
-
-    Raises:
-        DataError: The file is missing, damaged, or of another program.
-    """
-    from omegaconf import OmegaConf
-
-    advice = f"expected the {CONFIG_FILE} that the run wrote. Restore it, or remove it: the run then counts as one of unknown settings."
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:  # the parser's errors share no narrower base
-        raise DataError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); {advice}"
-        ) from error
-    for section in ("method", "dataset", "paths"):
-        if not isinstance(config, dict) or not isinstance(config.get(section), dict):
-            raise DataError(f"{path}: field {section!r}: found no section of keys; {advice}")
-    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-
-
-def all_settings(config: Mapping[str, Any], left_out: Sequence[str] = IRRELEVANT) -> Settings:
-    """A configuration by dotted keys, less the keys and sections that no figure depends on."""
-    prefixes = tuple(f"{name}." for name in left_out)
-    return {key: value for key, value in _flat(config, "") if not f"{key}.".startswith(prefixes)}
-
-
-def _flat(node: Mapping[Any, Any], prefix: str) -> Iterable[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _frozen(value)
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    return tuple(_flat(value, "")) if isinstance(value, dict) else value
-
-
-def shown_value(value: Any) -> str:
-    """A value of a configuration as an override has it."""
-    if isinstance(value, tuple):
-        return f"[{','.join(shown_value(item) for item in value)}]"
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
 
 
 # --------------------------------------------------------------------------- sheets

@@ -1,66 +1,44 @@
-"""From a composed configuration to checked values: every wrong value becomes a sentence that names its key."""
+"""From a composed configuration to checked values; each wrong one is named in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from zsl_lab.data.datasets.base import DatasetConfig
+from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.errors import ConfigError
-from zsl_lab.hardware.trainer import Section, TrainerConfig
-from zsl_lab.keys import checked
+from zsl_lab.hardware.trainer import TrainerConfig
+from zsl_lab.keys import (
+    Marks,
+    NotStored,
+    PredictOnly,
+    checked,
+    marked,
+    marks_of,
+    with_absolute_places,
+    without,
+)
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.catalogue import without_examples
-
-#: which classes to predict among: the checkpoint's and those given, the unseen ones and those
-#: given, or only those given
-Among = Literal["all", "unseen", "new"]
-
-_PREDICT_ONLY = ("features", "images", "weights", "classes", "descriptions", "among")
-#: no settings of a run: what is predicted, and how the command finds an earlier run
-_NOT_STORED = (*_PREDICT_ONLY, "resume", "sweep")
-
-
-class PathsConfig(Section):
-    """Folders: where data are, where caches go, where runs go, this run's own, and what runs share."""
-
-    data_dir: str
-    cache_dir: str | None
-    output_dir: str
-    run_dir: str
-    pretrained_dir: str | None = None
-
-    @property
-    def cache_folder(self) -> Path:
-        """Where caches go; the user's own cache folder where ``cache_dir`` names none."""
-        return Path(self.cache_dir or platformdirs.user_cache_dir("zsl_lab")).expanduser()
-
-
-class SelectionConfig(Section):
-    """How the step whose weights are reported is chosen; see conf/selection.
-
-    Attributes:
-        calibrate: Whether a constant is chosen with the step; without effect where no validation
-            classes choose.
-    """
-
-    name: Literal["validation", "oracle", "last"]
-    metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
-    check_every: int = Field(ge=1)
-    report_oracle: bool
-    validation_seed: int = Field(default=0, ge=0)
-    calibrate: bool = False
+from zsl_lab.run.old_names import current_target, with_current_targets
+from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
 
 
 class RunConfig(BaseModel):
-    """A whole run, checked."""
+    """A whole run, checked.
+
+    Attributes:
+        loggers: Loggers by name, each a ``_target_`` with its arguments.
+        callbacks: Callbacks by name, likewise.
+        plain: The configuration as ``config.yaml`` and checkpoints hold it: plain containers,
+            places as absolute paths.
+    """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -84,27 +62,14 @@ class RunConfig(BaseModel):
     callbacks: dict[str, Any]
     plain: dict[str, Any]
 
-
-class SweepConfig(Section):
-    """How a sweep is made; see conf/sweep."""
-
-    resume: bool
-
-
-class _Top(Section):
-    task: Literal["fit", "test", "predict"]
-    ckpt: str | None
-    resume: Literal["auto"] | None = None
-    sweep: SweepConfig = SweepConfig(resume=False)
-    seed: int = Field(ge=0, lt=2**32)
-    deterministic: bool = False
-    debug: bool
-    features: str | None = None
-    images: str | None = None
-    weights: str | None = None
-    classes: str | None = None
-    descriptions: str | None = None
-    among: Among | None = None
+    @property
+    def marks(self) -> Marks:
+        """What the keys mean that this run has."""
+        return (
+            run_marks()
+            | marks_of(type(self.method), "method")
+            | marks_of(type(self.dataset), "dataset")
+        )
 
 
 def parse(cfg: DictConfig) -> RunConfig:
@@ -117,25 +82,28 @@ def parse(cfg: DictConfig) -> RunConfig:
         ConfigError: A key is unknown, missing, of the wrong type or out of range; all such keys are
             named.
     """
-    plain = plain_config(cfg)
-    sections = ("paths", "trainer", "selection", "dataset", "method")
-    for section in sections:
+    plain = with_current_targets(plain_config(cfg))
+    for section in ("paths", "trainer", "selection", "dataset", "method"):
         if not isinstance(plain.get(section), dict):
             raise ConfigError(
                 f"{section}: found {plain.get(section)!r}; expected a section of keys, such as "
                 f"conf/{section} holds."
             )
-    top = checked(
-        _Top, {k: v for k, v in plain.items() if k not in (*sections, "logger", "callbacks")}, ""
-    )
-    for key in _PREDICT_ONLY:
+    top = checked(RunKeys, plain, "")
+    predict_only = marked(RunKeys, PredictOnly)
+    for key in predict_only:
         if top.task != "predict" and getattr(top, key):
             raise ConfigError(
                 f"{key}={getattr(top, key)}: this key belongs to task=predict. Set task=predict, "
                 f"or leave {key} out."
             )
-    method_class = _target(plain["method"], ZeroShotMethod, "method")
-    dataset_class = _target(plain["dataset"], DatasetConfig, "dataset")
+    method_class, dataset_class = _classes(plain)
+    dataset = checked(dataset_class, _without_target(plain["dataset"]), "dataset")
+    method = checked(method_class.config_class, _without_target(plain["method"]), "method")
+    stored = without(plain, {*predict_only, *marked(RunKeys, NotStored)})
+    stored = with_absolute_places(stored, RunKeys)
+    for name, section in (("dataset", dataset), ("method", method)):
+        stored[name] = with_absolute_places(stored[name], type(section))
     return RunConfig(
         task=top.task,
         ckpt=Path(top.ckpt) if top.ckpt else None,
@@ -147,15 +115,15 @@ def parse(cfg: DictConfig) -> RunConfig:
         among=top.among,
         seed=top.seed,
         deterministic=top.deterministic,
-        paths=checked(PathsConfig, plain["paths"], "paths"),
-        trainer=checked(TrainerConfig, plain["trainer"], "trainer"),
-        selection=checked(SelectionConfig, plain["selection"], "selection"),
-        dataset=checked(dataset_class, _without_target(plain["dataset"]), "dataset"),
-        method=checked(method_class.config_class, _without_target(plain["method"]), "method"),
+        paths=top.paths,
+        trainer=top.trainer,
+        selection=top.selection,
+        dataset=dataset,
+        method=method,
         method_class=method_class,
-        loggers=plain.get("logger") or {},
+        loggers=top.logger or {},
         callbacks=plain.get("callbacks") or {},
-        plain={key: value for key, value in plain.items() if key not in _NOT_STORED},
+        plain=stored,
     )
 
 
@@ -164,7 +132,11 @@ def _path(value: str | None) -> Path | None:
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain containers, as ``config.yaml`` and the checkpoints hold it."""
+    """The resolved configuration as plain containers.
+
+    Raises:
+        ConfigError: A value is missing or cannot be resolved.
+    """
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -175,16 +147,58 @@ def plain_config(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def class_marks(plain: Mapping[str, Any]) -> Marks:
+    """The marks of the keys of a configuration's method and dataset.
+
+    Args:
+        plain: A configuration in plain containers; other sections are not looked at.
+
+    Raises:
+        ConfigError: A class that it names cannot be imported.
+    """
+    method, dataset = _classes(plain)
+    return marks_of(method.config_class, "method") | marks_of(dataset, "dataset")
+
+
+def data_of(
+    plain: Mapping[str, Any],
+) -> tuple[type[ZeroShotMethod], DatasetConfig, DataPaths]:
+    """What decides on the benchmark of a configuration.
+
+    Args:
+        plain: A configuration in plain containers.
+
+    Returns:
+        The method's class, the dataset, and the folders that it reads from.
+
+    Raises:
+        ConfigError: A class cannot be imported, or a value of the dataset is wrong.
+    """
+    method_class, dataset_class = _classes(plain)
+    folders = plain["paths"]
+    paths = DataPaths(
+        Path(folders["data_dir"]).expanduser(), cache_folder(folders.get("cache_dir"))
+    )
+    dataset = checked(dataset_class, _without_target(plain["dataset"]), "dataset")
+    return method_class, dataset, paths
+
+
+def _classes(plain: Mapping[str, Any]) -> tuple[type[ZeroShotMethod], type[DatasetConfig]]:
+    method = _target(plain["method"], ZeroShotMethod, "method")
+    return method, _target(plain["dataset"], DatasetConfig, "dataset")
+
+
 def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:
     path = section.get("_target_")
+    module, _, attribute = current_target(str(path)).rpartition(".")
     try:
-        found = get_class(str(path))
+        found = getattr(import_module(module), attribute)
     except Exception as error:
         raise ConfigError(
             f"{name}._target_={path}: no such class ({error}). Expected the import path of a "
             f"{base.__name__}."
         ) from error
-    if not issubclass(found, base):
+    if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{name}._target_={path}: this is not a {base.__name__}.")
     return found
 

@@ -1,7 +1,7 @@
-"""Pre-training that runs share: its whole state, in a file named by the hash of everything that shapes it.
+"""Pre-training that runs share: its state, in a file named by a hash of all that affects it.
 
-A run that finds the file goes on from there as a run goes on that was interrupted there, and ends
-in the same weights as one that has pre-trained by itself. Files may be deleted at any time.
+A run that finds the file continues from it as from its own checkpoint, and ends with the same
+weights as a run that has pre-trained by itself. The files may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,33 +18,35 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from zsl_lab.console.result_table import say
+from zsl_lab.console.messages import say
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
 from zsl_lab.hardware.trainer import Hardware
+from zsl_lab.keys import AfterPretraining, Irrelevant, marked, without
 from zsl_lab.result import versions
 from zsl_lab.run import checkpoints
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.records.metrics_csv import Row
+from zsl_lab.run.schema import RunKeys
 
-#: seconds after which a run says that it waits
+#: seconds after which a waiting run prints a message
 PATIENCE = 1.0
 
 
 class SharedPretraining:
-    """The place of one pre-training, for all runs that would do the same.
+    """A pre-training that all runs with the same settings for it share.
 
     Args:
-        folder: Where such files lie.
+        folder: The folder of shared pre-trainings.
         steps: Training steps of the pre-training.
-        facts: Everything that shapes it, plain containers.
+        facts: Everything that affects it, in plain containers.
 
     Attributes:
-        path: Its file, which need not be there.
+        path: Its file, which need not exist.
         steps: Training steps of the pre-training.
-        facts: Everything that shapes it.
-        claimed: Whether this run is the one that makes the file.
+        facts: Everything that affects it.
+        claimed: Whether this run is to write the file.
     """
 
     def __init__(self, folder: Path, steps: int, facts: dict[str, Any]) -> None:
@@ -53,17 +55,17 @@ class SharedPretraining:
         self.claimed = False
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         self.path = folder.expanduser().absolute() / f"{name}.ckpt"
-        # given back by the system where its holder dies
+        # the system releases it if its holder dies
         self._lock = FileLock(str(self.path.with_name(f".{name}.lock")))
 
     def find_or_claim(self, *, wait: bool) -> list[Row] | None:
-        """Look for the file; where it is not there, take it upon this run to make it (``claimed``), until :meth:`release`.
+        """Look for the file; if it does not exist, lock it for this run to write (``claimed``).
 
         Args:
-            wait: Whether to wait for another run that is at it, until that is done or has failed.
+            wait: Whether to wait while another run writes it.
 
         Returns:
-            What was logged in the pre-training; None where there is no file.
+            The rows that were logged in the pre-training; None if there is no file.
         """
         rows = self._read()
         if rows is not None:
@@ -75,7 +77,7 @@ class SharedPretraining:
             except Timeout:
                 if not wait:
                     return None
-                say("Another job is at the same pre-training; this one waits for it.")
+                say("Another job is doing the same pre-training; this one waits for it.")
                 self._lock.acquire()
         except (OSError, NotImplementedError) as error:
             warnings.warn(
@@ -94,15 +96,14 @@ class SharedPretraining:
         if not self.path.is_file():
             return None
         try:
-            about = checkpoints.read(self.path, "paths.pretrained_dir")["zsl_lab"]
+            state = checkpoints.read(self.path, "paths.pretrained_dir").state
         except CheckpointError as error:
-            warnings.warn(f"{error} The pre-training is done again.", stacklevel=3)
+            warnings.warn(f"{error} The pre-training is repeated.", stacklevel=3)
             return None
-        rows: list[Row] = about["metrics"]
-        return rows
+        return state.metrics or []
 
     def release(self) -> None:
-        """Let others look, or do it themselves."""
+        """Unlock the file for other runs."""
         self.claimed = False
         self._lock.release()
 
@@ -114,21 +115,25 @@ def facts(
     calibration: float | None,
     hardware: Hardware,
     *,
-    looks: bool,
+    evaluates: bool,
 ) -> dict[str, Any]:
-    """Everything that shapes the pre-training of a phase, and what is logged of it: bit for bit, on this kind of processor.
+    """Everything that affects the weights after the pre-training of a phase, and its logged rows.
+
+    Equal facts give equal bits on the same kind of processor.
 
     Args:
         config: The run; its method has a pre-training.
-        benchmark: What it trains on.
+        benchmark: The data that it trains on.
         phase: ``select`` or ``refit``.
-        calibration: Constant added to the scores of unseen classes; None where each check finds its
-            own.
-        hardware: What the run computes on.
-        looks: Whether checks measure anything.
+        calibration: Constant added to the scores of unseen classes; None where each check
+            chooses its own.
+        hardware: The devices of the run.
+        evaluates: Whether checks compute metrics.
     """
     assert config.method.pretraining is not None
-    later = {"name", *config.method.pretraining.later_keys}
+    kind = type(config.method)
+    no_effect = {*marked(kind, AfterPretraining), *marked(kind, Irrelevant)}
+    callbacks = without({"callbacks": config.callbacks}, marked(RunKeys, Irrelevant))
     hashes = {
         "splits": benchmark.provenance.splits_sha256,
         "features": benchmark.provenance.features_sha256,
@@ -144,15 +149,15 @@ def facts(
     )
     return {
         "class": f"{config.method_class.__module__}.{config.method_class.__qualname__}",
-        "callbacks": {name: node for name, node in config.callbacks.items() if name != "progress"},
-        "method": config.method.model_dump(mode="json", exclude=later),
-        "dataset": config.plain["dataset"],
+        **callbacks,
+        "method": without(config.method.model_dump(mode="json"), no_effect),
+        "dataset": without(config.plain["dataset"], marked(type(config.dataset), Irrelevant)),
         "hashes": hashes,
         "phase": phase,
         "seed": config.seed,
         "selection": selection.model_dump(mode="json"),
-        # what only figures depend on, where there are any
-        "calibration": calibration if looks else None,
+        # affects only metrics
+        "calibration": calibration if evaluates else None,
         "trainer": {
             "device": device,
             "processes": hardware.processes,

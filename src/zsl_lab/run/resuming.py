@@ -1,6 +1,6 @@
-"""Going on with an earlier run of the same configuration: ``resume=auto``, and what a job of a resumed sweep finds in its folder.
+"""Resuming an earlier run of the same configuration, for ``resume=auto`` and jobs of a sweep.
 
-Nothing here needs torch: a run that is finished is recognised at once.
+A finished run is recognised without torch, unless its dataset's files must be compared.
 """
 
 from __future__ import annotations
@@ -10,36 +10,34 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from zsl_lab.console.result_table import print_result, say
+from zsl_lab.console.messages import say
+from zsl_lab.console.result_table import print_result
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
-from zsl_lab.files.cache import file_stamp
+from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware.processes import REPORT
 from zsl_lab.methods.catalogue import without_examples
-from zsl_lab.report.tables import (
-    CONFIG_FILE,
-    Settings,
-    all_settings,
-    read_configuration,
-    shown_value,
-)
 from zsl_lab.result import Result
+from zsl_lab.run.old_names import with_current_targets
+from zsl_lab.run.schema import run_marks
+from zsl_lab.run.settings import CONFIG_FILE, Configuration, read_configuration, shown_value
+
+if TYPE_CHECKING:
+    from zsl_lab.data.benchmark import Benchmark
+    from zsl_lab.data.datasets.base import DatasetConfig
 
 #: differing settings that a message names
 _MOST_SHOWN = 3
 _ABSENT = object()
 #: of a hash so much is shown
 _HASH = 12
-#: a benchmark of the user's own
-_OWN, _PATH = "zsl_lab.data.datasets.own.OwnDataset", "dataset.path"
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,8 @@ class Earlier:
 
     Attributes:
         folder: The folder.
-        differing: What its settings differ in from those looked for, in words; empty where they are
-            the same.
-        other_data: Whether it is not the settings that differ, but what the file of ``dataset=own``
-            holds.
+        differing: How its settings differ from those looked for; empty where they are the same.
+        other_data: Whether not the settings differ, but the contents of the dataset's files.
         result: What it found, if it is finished.
         state: Its ``last.ckpt``, if it got that far.
     """
@@ -64,15 +60,18 @@ class Earlier:
 
 
 class ResumeCallback(Callback):
-    """Hydra calls it before a single run has a folder: with ``resume=auto`` that is the folder of the run to go on with."""
+    """Chooses the folder of a single run: with ``resume=auto`` that of the run to resume.
+
+    Hydra calls it before the folder is made.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Point the run at what it goes on with; end the command where that is finished, or where the wish makes no sense."""
+        """Set the run's folder and checkpoint; exit if that run is finished or on an error."""
         call(_resume, config)
 
 
 def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
-    """Call what prepares a command; an error ends the command, where Hydra would make a warning of it and go on."""
+    """Call a preparation and exit on an error, of which Hydra would only make a warning."""
     try:
         prepare(config)
     except ZslLabError as error:
@@ -83,8 +82,8 @@ def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
         sys.exit(1)
 
 
-def settings_of(cfg: DictConfig) -> Settings | None:
-    """The settings that a composed configuration's figures depend on, as ``config.yaml`` would hold them; None if it does not resolve."""
+def configuration_of(cfg: DictConfig) -> Configuration | None:
+    """A composed configuration as ``config.yaml`` would hold it; None if it does not resolve."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
@@ -96,20 +95,22 @@ def settings_of(cfg: DictConfig) -> Settings | None:
     # through YAML, as the other side went
     written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(plain))))
     assert isinstance(written, dict)
-    return all_settings({str(key): value for key, value in written.items()})
+    return Configuration(
+        with_current_targets({str(key): value for key, value in written.items()}), run_marks()
+    )
 
 
-def look(folder: Path, now: Settings | None) -> Earlier | None:
-    """What a folder holds of an earlier run; None where there is none that got anywhere.
+def look(folder: Path, now: Configuration | None) -> Earlier | None:
+    """What a folder holds of an earlier run; None where nothing there can be gone on with.
 
     Args:
         folder: The folder of a run, which need not exist.
-        now: The settings to compare with, of :func:`settings_of`. The file of ``dataset=own`` goes
-            by what it holds, not by its place.
+        now: The configuration to compare with, of :func:`configuration_of`. Files of a dataset are
+            compared by their contents, not by their paths.
 
     Raises:
-        DataError: The settings are the same, and that file cannot be read; likewise CheckpointError
-            of an unfinished run's state.
+        DataError: The settings are the same, and such a file cannot be read; likewise
+            CheckpointError of an unfinished run's state.
     """
     try:
         result = Result.load(folder)
@@ -118,15 +119,25 @@ def look(folder: Path, now: Settings | None) -> Earlier | None:
     state = folder / "checkpoints" / "last.ckpt"
     if result is None and not state.is_file():
         return None
-    differing = _differing(folder, now)
-    data = "" if differing else _differing_data(now, result, state)
+    try:
+        then = read_configuration(folder / CONFIG_FILE)
+    except DataError as error:
+        differing, data = str(error).rstrip("."), ""
+    else:
+        differing = _differing(now, then)
+        data = "" if now is None or differing else _differing_data(now, then, result, state)
     return Earlier(
         folder, differing or data, bool(data), result, state if state.is_file() else None
     )
 
 
 def check_same(found: Earlier, ways_out: str) -> None:
-    """Raise ConfigError where a folder holds a run of other settings or data, which must not be written over."""
+    """Raise ConfigError where a folder holds a run of other settings or data.
+
+    Args:
+        found: What the folder holds.
+        ways_out: The end of the message: what the user can do.
+    """
     if found.differing:
         what = "data" if found.other_data else "settings"
         raise ConfigError(
@@ -135,8 +146,7 @@ def check_same(found: Earlier, ways_out: str) -> None:
 
 
 def _resume(config: DictConfig) -> None:
-    # one process of several that a run consists of: whoever started it has looked, and gave it the
-    # folder
+    # one of the processes of a run: the process that started it has chosen the folder
     started = REPORT in os.environ
     if config.resume != "auto" and not (started and config.sweep.resume):
         if config.sweep.resume:
@@ -156,7 +166,7 @@ def _resume(config: DictConfig) -> None:
         )
     HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     place = Path(config.hydra.run.dir)
-    now, almost = settings_of(config), ""
+    now, almost = configuration_of(config), ""
     if any(str(override).startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):
         found = look(place, now)
         if found:
@@ -196,8 +206,8 @@ def evaluation(result: Result) -> str:
     return f"python -m zsl_lab task=test {quoted('ckpt', str(result.checkpoint))}"
 
 
-def _earlier(place: Path, now: Settings | None) -> Iterator[Earlier]:
-    """Runs of the same settings, the newest first; of other data, too."""
+def _earlier(place: Path, now: Configuration | None) -> Iterator[Earlier]:
+    """Runs with the same settings, the newest first, including those with other data."""
     begun = {path.parent: path.stat().st_mtime for path in place.glob(f"*/{CONFIG_FILE}")}
     for folder in sorted(begun, key=lambda folder: (begun[folder], folder.name), reverse=True):
         found = look(folder, now)
@@ -205,67 +215,82 @@ def _earlier(place: Path, now: Settings | None) -> Iterator[Earlier]:
             yield found
 
 
-def _differing(folder: Path, now: Settings | None) -> str:
-    try:
-        then = all_settings(read_configuration(folder / CONFIG_FILE))
-    except DataError as error:
-        return str(error).rstrip(".")
+def _differing(now: Configuration | None, then: Configuration) -> str:
     if now is None:
         return "the settings of this command do not resolve"
-    every = [
+    by_contents = _files_of_dataset(now, then)
+    here = now.settings((*then.marks.irrelevant, *by_contents))
+    there = then.settings(by_contents)
+    keys = [
         key
-        for key in (*now, *(key for key in then if key not in now))
-        if key != _PATH or not _is_own(now)
+        for key in dict.fromkeys((*here, *there))
+        if not _equal(here.get(key, _ABSENT), there.get(key, _ABSENT))
     ]
-    keys = [key for key in every if not _equal(now.get(key, _ABSENT), then.get(key, _ABSENT))]
     shown = [
-        f"{key} is {_shown(then.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} here"
+        f"{key} is {_shown(there.get(key, _ABSENT))} there, {_shown(here.get(key, _ABSENT))} here"
         for key in keys[:_MOST_SHOWN]
     ]
-    return ", ".join(
-        [*shown, *([f"{len(keys) - _MOST_SHOWN} more"] if len(keys) > _MOST_SHOWN else [])]
-    )
+    more = [f"{len(keys) - _MOST_SHOWN} more"] if len(keys) > _MOST_SHOWN else []
+    return ", ".join([*shown, *more])
 
 
-def _is_own(now: Settings) -> bool:
-    return bool(now.get("dataset._target_") == _OWN and now.get(_PATH))
+def _files_of_dataset(now: Configuration, then: Configuration) -> list[str]:
+    """Keys of the dataset that name a file or folder in both configurations."""
+    if now.plain["dataset"].get("_target_") != then.plain["dataset"].get("_target_"):
+        return []
+    here, there = now.settings(), then.settings()
+    return [
+        key
+        for key in sorted(then.marks.places)
+        if key.startswith("dataset.") and here.get(key) and there.get(key)
+    ]
 
 
-def _differing_data(now: Settings | None, result: Result | None, state: Path) -> str:
-    """What tells the file of ``dataset=own`` from the one that a run was trained on, in words."""
-    if now is None or not _is_own(now):
+def _differing_data(
+    now: Configuration, then: Configuration, result: Result | None, state: Path
+) -> str:
+    """How the contents of the dataset's files differ from those that a run was trained on."""
+    keys = _files_of_dataset(now, then)
+    if not keys:
         return ""
     if result is not None:
-        then = result.benchmark
+        known = result.benchmark
     else:
-        from zsl_lab.run import (
-            checkpoints,  # this brings torch, which the run that goes on needs as well
-        )
+        from zsl_lab.run import checkpoints
 
-        then = checkpoints.read(state, "ckpt")["zsl_lab"]
-    path = Path(now[_PATH]).expanduser().absolute()
-    given = (now.get("dataset.semantics"), now.get("dataset.split"), now.get("dataset.split_seed"))
-    hashes = _hashes(path, file_stamp([path]), *given)
-    keys = [key for key in hashes if hashes[key] != then.get(key)]
+        known = vars(checkpoints.read(state, "ckpt").state)
     return ", ".join(
-        f"{key} of {_PATH} is {str(then.get(key))[:_HASH]} there, {hashes[key][:_HASH]} here"
-        for key in keys
+        f"{name} of {', '.join(keys)} is {str(known.get(name))[:_HASH]} there, {found[:_HASH]} here"
+        for name, found in _hashes_now(now.plain).items()
+        if found != known.get(name)
     )
 
 
-@lru_cache(maxsize=8)  # each job of a sweep asks
-def _hashes(
-    path: Path, unchanged: object, semantics: str | None, split: str, split_seed: int
-) -> dict[str, str]:
-    from zsl_lab.data.files import own_file
+def _hashes_now(plain: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the benchmark as its files are now, as a result has them."""
+    from zsl_lab.run.config import data_of
+
+    method_class, dataset, paths = data_of(plain)
+    load = dataset.load_images if method_class.takes == "images" else dataset.load
+    sources = dataset.sources(paths)
+    unchanged = file_stamp(sources) if sources is not None else object()
+    key = (type(dataset), dataset.model_dump_json(), method_class.takes, paths, unchanged)
+    return _hashes.get(key, lambda: _hashes_of(load(paths), dataset))
+
+
+def _hashes_of(benchmark: Benchmark, dataset: DatasetConfig) -> dict[str, str]:
     from zsl_lab.data.splits import redraw
 
-    benchmark = own_file.load(path, semantics, None)
-    provenance = (redraw(benchmark, split_seed) if split == "random" else benchmark).provenance
+    random = dataset.split == "random"
+    provenance = (redraw(benchmark, dataset.split_seed) if random else benchmark).provenance
     return {
         "splits_sha256": provenance.splits_sha256,
         "features_sha256": provenance.features_sha256,
     }
+
+
+#: hashes of the last benchmarks: each job of a sweep asks
+_hashes: LRUCache[dict[str, str]] = LRUCache(8, lambda hashes: 1)
 
 
 def _equal(now: Any, then: Any) -> bool:

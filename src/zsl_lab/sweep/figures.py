@@ -1,4 +1,4 @@
-"""Figures of a sweep: H on validation classes and on test, against what was swept."""
+"""Figures of a sweep: H on validation classes and on test, against the swept keys."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from zsl_lab.plots.style import (
 )
 from zsl_lab.report.groups import Summary
 
-#: what H was measured on, and its colour where both stand in one panel
+#: samples that H is of, and its colour where both are in one panel
 PARTS = {"validation": ("validation classes", PALETTE[0]), "test": ("test", PALETTE[1])}
-#: of the other keys, combinations that get a line of their own; of more, every setting is a point
+#: combinations of the other keys up to which each is a line; of more, each setting is a point
 MAX_LINES = 6
-#: cells in a row or column up to which they carry their figures
+#: cells in a row or column up to which they are annotated
 MAX_ANNOTATED = 10
-#: numbers that span such a factor get a logarithmic axis
+#: ratio of the largest to the smallest number from which the axis is logarithmic
 _WIDE = 20.0
-#: up to so many values have a tick each
+#: values up to which each has a tick
 _MAX_TICKS = 6
 _H = "harmonic mean (%)"
 
@@ -57,7 +57,7 @@ class Setting:
     test: Summary
 
     def part(self, name: str) -> Summary:
-        """H on that part, of ``PARTS``."""
+        """H on a part, a key of ``PARTS``."""
         return self.validation if name == "validation" else self.test
 
 
@@ -68,8 +68,8 @@ def draw(
 
     Args:
         settings: At least one.
-        keys: What was swept, seeds apart; at least one.
-        folder: Where the files go.
+        keys: The swept keys, without the seed; at least one.
+        folder: The folder of the figures.
         suffix: ``.png`` or ``.svg``.
     """
     for place, key in enumerate(keys):
@@ -94,11 +94,13 @@ def draw(
 def against_number(
     settings: Sequence[Setting], keys: Sequence[str], place: int, path: PathLike
 ) -> None:
-    """H against a key of numbers: a line for each combination of the other keys while these are few, else every setting as a point.
+    """H against a key of numbers.
+
+    Each combination of the other keys is a line while these are few; else each setting is a point.
 
     Args:
         settings: At least one; the key's values are numbers.
-        keys: What was swept.
+        keys: The swept keys.
         place: Which of the keys.
         path: The file, a PNG or an SVG.
     """
@@ -213,11 +215,13 @@ def _mean_line(
 def against_choice(
     settings: Sequence[Setting], keys: Sequence[str], place: int, path: PathLike
 ) -> None:
-    """H for each choice, as bars: the mean of its settings, each of which is a point where other keys were swept too.
+    """H for each choice as a bar: the mean of its settings.
+
+    Where other keys were swept too, each setting is a point.
 
     Args:
         settings: At least one.
-        keys: What was swept.
+        keys: The swept keys.
         place: Which of the keys.
         path: The file, a PNG or an SVG.
     """
@@ -366,7 +370,7 @@ def _annotate(
             continue
         sd = spreads[columns[column], rows[row]]
         text = f"{mean:.1f}" + (f"\n± {sd:.1f}" if sd is not None else "")
-        # the yellow end of the scale wants dark letters
+        # dark text on the yellow end of the scale
         colour = "#222222" if mean > middle else "white"
         axes.text(
             column,
@@ -385,18 +389,18 @@ def _annotate(
 
 
 def _plain_key(key: str) -> str:
-    """A key as text: its underscores are part of it."""
+    """A key as text, not as mathematics."""
     return key.replace("$", r"\$")
 
 
 def _keys_short(keys: Sequence[str]) -> list[str]:
-    """Keys by their last part, where that is enough to tell them apart."""
+    """The last parts of keys, where these differ."""
     tails = [key.rpartition(".")[2] for key in keys]
     return tails if len(set(tails)) == len(tails) else list(keys)
 
 
 def _parts(settings: Sequence[Setting]) -> list[str]:
-    """Without a figure on validation classes there is only the one on test."""
+    """The parts that there is a metric on."""
     return [
         part
         for part in PARTS
@@ -439,7 +443,7 @@ def _scale(axis: Axis, numbers: npt.NDArray[np.float64]) -> None:
 
 
 def _natural(value: str) -> tuple[float, str]:
-    """Numbers by size, before words."""
+    """A sort key: numbers by size, then words."""
     try:
         return float(value), ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a sweep leaves: a table of its settings, the best on validation classes first, ``sweep.csv``, and figures."""
+"""The report of a sweep: a table, best settings on validation classes first, and figures."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zsl_lab.console.result_table import COLUMNS, say
+from zsl_lab.console.messages import say
+from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import OutputError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.report.groups import Group, Run, find_runs, group_runs
 from zsl_lab.report.tables import Sheet, print_sheet, sweep_sheet
-
-if TYPE_CHECKING:
-    from zsl_lab.sweep.sweep import Job
+from zsl_lab.sweep.job import Job
 
 CSV_FILE = "sweep.csv"
 #: the key whose values are repetitions of a setting
 SEED = "seed"
-#: with this outcome a job has a result
+#: outcomes of jobs that have a result
 COMPLETE = ("finished", "skipped")
-_UNFINISHED = "it ended without a word: killed, or its machine was lost"
+_UNFINISHED = "it stopped without a message: killed, or its machine was lost"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Swept:
         keys: What was swept, seeds apart.
         groups: Its runs, those that differ only by seed together.
         values: A value of each key, for each group.
-        metric: What steps were selected by, and settings are sorted by.
+        metric: The metric that steps were selected by; the settings are sorted by it.
         repeated: A sentence for each run that does not count.
     """
 
@@ -55,18 +54,18 @@ class Swept:
         )
 
     def draw(self, folder: Path, suffix: str = ".png") -> None:
-        """Draw H against what was swept, if anything was (see :func:`sweep_figures.draw`)."""
+        """Draw H against the swept keys, if any, with :func:`zsl_lab.sweep.figures.draw`."""
         if not self.groups or not self.keys:
             return
-        from zsl_lab.sweep import figures as sweep_figures
+        from zsl_lab.sweep import figures
 
         points = [
-            sweep_figures.Setting(
+            figures.Setting(
                 tuple(own), group.validation["harmonic_mean"], group.metrics["harmonic_mean"]
             )
             for own, group in zip(self.values, self.groups, strict=True)
         ]
-        sweep_figures.draw(points, self.keys, folder, suffix)
+        figures.draw(points, self.keys, folder, suffix)
 
 
 def compare(jobs: Sequence[Job], runs: Sequence[Run]) -> Swept:
@@ -84,7 +83,7 @@ def compare(jobs: Sequence[Job], runs: Sequence[Run]) -> Swept:
 
 
 def report(jobs: Sequence[Job], folder: Path) -> None:
-    """Print the table and name what is not in it; write ``sweep.csv`` and ``figures/``.
+    """Print the table and the jobs without a result; write ``sweep.csv`` and ``figures/``.
 
     Args:
         jobs: The jobs, in their order.
@@ -97,7 +96,7 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
     try:
         atomic_write(folder / CSV_FILE, sweep_csv(jobs, keys, runs).encode())
         swept.draw(folder / "figures")
-    except OutputError as error:  # the figures are in the jobs' folders all the same
+    except OutputError as error:  # the metrics are in the jobs' folders in any case
         say(str(error))
     if swept.groups:
         print_sheet(swept.sheet())
@@ -105,10 +104,8 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
         say(sentence)
     skipped = [job for job in jobs if job.outcome == "skipped"]
     if skipped:
-        say(
-            f"\nSkipped, since they were finished: {', '.join(job.folder.name for job in skipped)}.",
-            error=False,
-        )
+        names = ", ".join(job.folder.name for job in skipped)
+        say(f"\nSkipped, since they were finished: {names}.", error=False)
     missing = [job for job in jobs if job.outcome not in COMPLETE]
     if missing:
         say(f"\n{len(missing)} of {len(jobs)} jobs without a result:")
@@ -118,13 +115,13 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def swept_keys(jobs: Sequence[Job]) -> list[str]:
-    """The keys that not all jobs have the same value of."""
+    """The keys whose value differs between jobs."""
     names = dict.fromkeys(key for job in jobs for key in job.values)
     return [key for key in names if len({job.values.get(key) for job in jobs}) > 1]
 
 
 def sweep_csv(jobs: Sequence[Job], keys: Sequence[str], runs: Mapping[Path, Run]) -> str:
-    """One row a job, unrounded; figures are percent, empty where there are none."""
+    """One row a job, unrounded; metrics in percent, empty where there are none."""
     heads = ["job", "folder", "outcome", *keys, "selection", "metric"]
     heads += [
         *(f"validation_{name}" for name in (*COLUMNS, "step")),
@@ -166,7 +163,7 @@ def sweep_csv(jobs: Sequence[Job], keys: Sequence[str], runs: Mapping[Path, Run]
 
 
 def _metric(jobs: Sequence[Job]) -> str:
-    """What all steps were selected by; where jobs differ, H."""
+    """The metric that steps were selected by; H where jobs differ."""
     metrics = {job.metric for job in jobs}
     return metrics.pop() if len(metrics) == 1 else "harmonic_mean"
 
@@ -183,7 +180,7 @@ def _told(job: Job, keys: Sequence[str]) -> str:
 
 
 def _short(value: str) -> str:
-    """A number that a sweeper drew, to four digits."""
+    """A value for the table: a long number is rounded to four digits."""
     try:
         return value if len(value) <= 7 or value.isdecimal() else f"{float(value):.4g}"
     except ValueError:

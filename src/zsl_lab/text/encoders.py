@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.keys import Place
 from zsl_lab.text.cache import EncodedText, cached, text_file
 from zsl_lab.text.packages import CONFIGURATION, Terms, fingerprint, package_folder
 from zsl_lab.text.transformer import load_transformer
@@ -51,7 +52,7 @@ class TextConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     encoder: Literal["bert", "minilm", "glove", "tfidf"]
-    model: str | None
+    model: Annotated[str | None, Place(any_name=True)]
     max_tokens: int = Field(ge=1)
 
     @field_validator("model")

@@ -221,7 +221,7 @@ def test_the_path_alone_trains_on_the_file_as_on_what_it_was_made_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "zsl_lab.run.records.artifacts.draw_figures", lambda *arguments, **options: None
+        "zsl_lab.run.records.run_figures.draw_figures", lambda *arguments, **options: None
     )  # they take longer than the runs
     short = ("method=eszsl", *SHORT_FIT["eszsl"], "tuned=none", "selection=last")
     expected = run(configure("dataset=digits", *short, run_dir="digits"))
@@ -246,7 +246,7 @@ def test_an_earlier_run_is_found_by_what_the_file_holds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        "zsl_lab.run.records.artifacts.draw_figures", lambda *arguments, **options: None
+        "zsl_lab.run.records.run_figures.draw_figures", lambda *arguments, **options: None
     )
     fit = (
         "method=eszsl",
@@ -295,7 +295,7 @@ def test_files_of_one_name_are_rows_of_their_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        "zsl_lab.run.records.artifacts.draw_figures", lambda *arguments, **options: None
+        "zsl_lab.run.records.run_figures.draw_figures", lambda *arguments, **options: None
     )
     monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *arguments, **options: None)
     made = hdf5.read(digits)

@@ -21,7 +21,7 @@ from zsl_lab.methods.eszsl.method import ESZSLConfig
 from zsl_lab.methods.eszsl.solver import RidgeSolver
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -286,7 +286,7 @@ def test_constants_that_make_no_ridge_are_refused_by_name(
 
 @pytest.fixture
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def stored(path: Path) -> dict[str, Tensor]:

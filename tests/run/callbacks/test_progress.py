@@ -13,7 +13,7 @@ from tests.conftest import SHORT_FIT, SHORT_SGAL
 from zsl_lab.run.callbacks import progress
 from zsl_lab.run.callbacks.progress import ProgressLine
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -21,7 +21,7 @@ Configure = Callable[..., DictConfig]
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # drawing takes longer than the training of these tests
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture

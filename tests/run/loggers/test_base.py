@@ -19,7 +19,7 @@ from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.experiment import run
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.loggers.base import RunFacts
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import MetricsCSV, read_rows
 
 Configure = Callable[..., DictConfig]
@@ -35,7 +35,7 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -79,10 +79,10 @@ def test_tensorboard_shows_scalars_figures_and_pictures(
         configure("method=mmvae", *SHORT, "logger=tensorboard", "trainer.log_every_n_steps=10")
     )
     found = scalars(tmp_path / "run")
-    final = {name: found.pop(name) for name in loggers.figures(result)}
+    final = {name: found.pop(name) for name in loggers.metrics_of(result)}
     assert found == in_metrics_csv(tmp_path / "run")
     assert {name: values for name, ((_, values),) in final.items()} == pytest.approx(
-        loggers.figures(result)
+        loggers.metrics_of(result)
     )
     assert {
         "metrics/harmonic_mean",
@@ -125,7 +125,7 @@ def test_a_resumed_run_has_each_step_once_in_tensorboard(
     result = run(configure(*overrides, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"))
     found = scalars(tmp_path / "run")
     assert {
-        name: values for name, values in found.items() if name not in loggers.figures(result)
+        name: values for name, values in found.items() if name not in loggers.metrics_of(result)
     } == in_metrics_csv(tmp_path / "run")
 
 
@@ -137,7 +137,7 @@ def test_a_logger_of_lightning_gets_the_figures_too(configure: Configure, tmp_pa
     result = run(cfg)
     (path,) = (tmp_path / "own").rglob("metrics.csv")
     assert "select/check/harmonic_mean" in path.read_text()
-    assert loggers.figures(result)["metrics/unseen"] == result.metrics["unseen"]
+    assert loggers.metrics_of(result)["metrics/unseen"] == result.metrics["unseen"]
 
 
 def test_a_missing_package_is_a_sentence_with_the_extra(
@@ -151,7 +151,10 @@ def test_a_missing_package_is_a_sentence_with_the_extra(
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    sentence = r'logger=tensorboard: this needs the package tensorboard. .*pip install "zsl-lab\[tensorboard\]"'
+    sentence = (
+        r"logger=tensorboard: this needs the package tensorboard. "
+        r'.*pip install "zsl-lab\[tensorboard\]"'
+    )
     with pytest.raises(ConfigError, match=sentence):
         run(configure("method=mmvae", *SHORT, "logger=tensorboard"))
 
@@ -185,7 +188,10 @@ def test_other_processes_of_a_distributed_run_have_no_logger(
 
 @pytest.mark.slow
 def test_loggers_are_imported_only_where_they_are_chosen() -> None:
-    code = "import sys, zsl_lab.run.experiment; print([name for name in ('wandb', 'tensorboard') if name in sys.modules])"
+    code = (
+        "import sys, zsl_lab.run.experiment\n"
+        "print([name for name in ('wandb', 'tensorboard') if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

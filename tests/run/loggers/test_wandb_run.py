@@ -1,4 +1,4 @@
-"""W&B's offline files hold what a run logged. They are read here as `wandb sync` would read them."""
+"""W&B's offline files hold what a run logged; the tests read them as `wandb sync` does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.experiment import run
 from zsl_lab.run.loggers import wandb_run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import read_rows
 
 Configure = Callable[..., DictConfig]
@@ -64,7 +64,7 @@ class Recorded:
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The records of a ``.wandb`` file: a header of 7 bytes, then pieces with checksum, length and kind before them."""
+    """Records of a ``.wandb`` file: a header of 7 bytes, then (checksum, length, kind, data)."""
     content, at, whole = path.read_bytes(), 7, b""
     assert content[:4] in (b":W&B", b"")
     while at + 7 <= len(content):
@@ -144,7 +144,7 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(
@@ -291,15 +291,12 @@ def test_a_resumed_run_goes_on_with_the_same_wandb_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = ("method=mmvae", "logger=wandb", *SHORT, "trainer.log_every_n_steps=10")
-    trained = run_module._Experiment._train
 
-    def stop_after_selection(self: Any, phase: str, *args: Any, **kwargs: Any) -> Any:
-        if phase == "refit":
-            raise KeyboardInterrupt
-        return trained(self, phase, *args, **kwargs)
+    def interrupt(*args: Any) -> Any:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run_module._Experiment, "_train", stop_after_selection)
+        patched.setattr(run_module, "_refit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(configure(*overrides))
     run(configure(*overrides, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"))
@@ -355,7 +352,7 @@ def test_a_failing_wandb_at_the_end_is_a_warning_and_the_result_is_there(
 
     monkeypatch.setattr(wandb, "Table", full)
     with pytest.warns(
-        UserWarning, match="the result could not be recorded .disk full.; it stands in result.json"
+        UserWarning, match="the result could not be recorded .disk full.; it is in result.json"
     ):
         run(configure("method=mmvae", "logger=wandb", *SHORT))
     assert (tmp_path / "run" / "result.json").exists()
@@ -372,10 +369,10 @@ def test_a_wandb_that_fails_while_training_does_not_stop_it(
 
     monkeypatch.setattr(wandb.Run, "log", lost)
     with pytest.warns(
-        UserWarning, match="W&B records no more of this run .no service.. The run goes on"
+        UserWarning, match="W&B stops recording this run .no service.. The run goes on"
     ) as warned:
         run(configure("method=mmvae", "logger=wandb", *SHORT))
-    assert len([warning for warning in warned if "records no more" in str(warning.message)]) == 1
+    assert len([warning for warning in warned if "stops recording" in str(warning.message)]) == 1
     assert (tmp_path / "run" / "result.json").exists()
 
 
@@ -410,7 +407,8 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(
         ),
         (
             "+logger.wandb.checkpiont=true",
-            r"logger.wandb.checkpiont: there is no such key. Did you mean logger.wandb.checkpoint\?",
+            r"logger.wandb.checkpiont: there is no such key. "
+            r"Did you mean logger.wandb.checkpoint\?",
         ),
     ],
 )

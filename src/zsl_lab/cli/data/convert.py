@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsl_lab.console.parsers import Parser, console
+from zsl_lab.console.messages import console
+from zsl_lab.console.parsers import Parser
 from zsl_lab.errors import ConfigError, DataError, OutputError, quoted
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from zsl_lab.console.parsers import Parser, console, say
+from zsl_lab.console.messages import console, say
+from zsl_lab.console.parsers import Parser
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.public import archive as zip_archive
 from zsl_lab.data.public import transfer

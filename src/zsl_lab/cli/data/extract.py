@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsl_lab.console.parsers import Parser, console, say
+from zsl_lab.console.messages import console, say
+from zsl_lab.console.parsers import Parser
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe, TextRecipe
 from zsl_lab.errors import ConfigError, OutputError, nearest, quoted

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from zsl_lab.console.parsers import Parser, console
+from zsl_lab.console.messages import console
+from zsl_lab.console.parsers import Parser
 from zsl_lab.data.public.sources import (
     FEATURES,
     PUBLIC,

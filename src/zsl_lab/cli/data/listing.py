@@ -11,7 +11,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from zsl_lab.console.parsers import Parser, console
+from zsl_lab.console.messages import console
+from zsl_lab.console.parsers import Parser
 from zsl_lab.data.public.sources import (
     NOT_STATED,
     PUBLIC,

@@ -13,8 +13,8 @@ from importlib import import_module
 from types import FrameType
 from typing import NamedTuple, TextIO
 
-from zsl_lab.console.parsers import console, exit_code, say
-from zsl_lab.errors import ConfigError, ZslLabError, nearest
+from zsl_lab.console.messages import console, say
+from zsl_lab.errors import ConfigError, ZslLabError, exit_code, nearest
 
 PROG = "python -m zsl_lab.data"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -10,6 +11,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import own_file
 from zsl_lab.errors import ConfigError
+from zsl_lab.keys import Place
 
 
 class OwnDataset(FeatureDatasetConfig):
@@ -21,7 +23,7 @@ class OwnDataset(FeatureDatasetConfig):
         semantics: Which of the file's class semantics; None takes the only one, or ``att``.
     """
 
-    path: str | None
+    path: Annotated[str | None, Place()]
     name: str = ""
     semantics: str | None = Field(default=None, min_length=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 from zsl_lab.errors import ConfigError, quoted
 from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, build_network
 from zsl_lab.extraction.weights import Terms
+from zsl_lab.keys import Place
 
 Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
 #: the layers of small_cnn that end a stage, and their channels
@@ -44,7 +45,7 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Name
-    weights: str | None
+    weights: Annotated[str | None, Place(names=("imagenet",))]
     stages: list[int] | None = None
 
     @model_validator(mode="after")

@@ -4,44 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
+from zsl_lab.keys import AfterPretraining, Place
 from zsl_lab.methods.base import Pretraining
 from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
-
-#: what shapes fine-tuning and nothing before it
-FINE_TUNING_KEYS = (
-    *(
-        "fine_tune_steps",
-        "fine_tune_batch_size",
-        "fine_tune_learning_rate",
-        "init_from",
-        "g",
-        "delta",
-        "p",
-    ),
-    *("decoder_samples", "generate_with_dropout", "restore_best"),
-)
 
 
 class SGALConfig(MMVAEConfig):
     """The keys of SGAL beside mmVAE's, described in conf/method/sgal.yaml."""
 
-    fine_tune_steps: int = Field(ge=0)
-    fine_tune_batch_size: int = Field(ge=2)
-    fine_tune_learning_rate: float = Field(gt=0)
-    init_from: str | None
-    g: float = Field(ge=0, le=1)
-    delta: float = Field(ge=0, le=1)
-    p: float = Field(ge=0, le=1)
-    decoder_samples: int = Field(ge=1)
-    generate_with_dropout: bool
-    restore_best: bool
+    fine_tune_steps: Annotated[int, AfterPretraining()] = Field(ge=0)
+    fine_tune_batch_size: Annotated[int, AfterPretraining()] = Field(ge=2)
+    fine_tune_learning_rate: Annotated[float, AfterPretraining()] = Field(gt=0)
+    init_from: Annotated[str | None, Place(per_seed=True), AfterPretraining()]
+    g: Annotated[float, AfterPretraining()] = Field(ge=0, le=1)
+    delta: Annotated[float, AfterPretraining()] = Field(ge=0, le=1)
+    p: Annotated[float, AfterPretraining()] = Field(ge=0, le=1)
+    decoder_samples: Annotated[int, AfterPretraining()] = Field(ge=1)
+    generate_with_dropout: Annotated[bool, AfterPretraining()]
+    restore_best: Annotated[bool, AfterPretraining()]
 
     @property
     def initial_weights(self) -> str | None:
@@ -51,7 +38,7 @@ class SGALConfig(MMVAEConfig):
     @property
     def pretraining(self) -> Pretraining | None:
         """The mmVAE."""
-        return Pretraining(self.steps, FINE_TUNING_KEYS) if self.steps else None
+        return Pretraining(self.steps) if self.steps else None
 
     @model_validator(mode="after")
     def _needs_pretraining(self) -> SGALConfig:

@@ -1,10 +1,11 @@
-"""When checkpoints are written: the last state to go on from, once the state that is reported, and once what other runs share."""
+"""When checkpoints are written: to resume from, to report, and to share with other runs."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,37 +17,36 @@ from zsl_lab.errors import TerminationError
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
 from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.run.checkpoints import SECTION, RunState
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
 
 class PhaseCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` at every check and between checks, and ``best.ckpt`` when the state is the one to report.
+    """Writes ``last.ckpt`` regularly, and ``best.ckpt`` when the weights are those to report.
 
-    Each file is replaced at once or not at all, and never by a state with weights that are not
-    finite.
+    Each file is replaced atomically, and never by weights that are not finite.
 
     Args:
         folder: The run's folder.
-        about: Written into every checkpoint under ``zsl_lab``: the run's configuration and phase,
-            plain containers.
-        is_best: Whether the state right after a check is the one to report.
-        every: Steps between two states to go on from, besides those at checks; None for none.
-        resumed: Whether the phase goes on from a state of its own, which knew already what to
-            report.
+        state: Written into every checkpoint.
+        is_best: Whether the weights right after a check are the best so far to report.
+        every: Steps between two checkpoints to resume from, besides those at checks; None for none.
+        resumed: Whether the phase resumes from its own checkpoint, so that the weights it starts
+            with are no candidate to report.
     """
 
     def __init__(
         self,
         folder: Path,
-        about: dict[str, Any],
+        state: RunState,
         is_best: Callable[[ZeroShotMethod], bool],
         *,
         every: int | None = None,
         resumed: bool = False,
     ) -> None:
         self._folder = folder
-        self._about = about
+        self._state = state
         self._is_best = is_best
         self._every = every
         self._resumed = resumed
@@ -57,16 +57,16 @@ class PhaseCheckpoint(Checkpoint):
 
     @property
     def best_path(self) -> Path:
-        """The reported state."""
+        """The checkpoint of the weights that the run reports."""
         return self._folder / "checkpoints" / "best.ckpt"
 
     @property
     def last_path(self) -> Path:
-        """The latest state, to resume from."""
+        """The newest checkpoint, to resume from."""
         return self._folder / "checkpoints" / "last.ckpt"
 
     def share(self, pretraining: SharedPretraining) -> None:
-        """Leave the state at the end of pre-training for other runs."""
+        """Also write a checkpoint at the end of pre-training, for other runs."""
         self._shared = pretraining
 
     def how_to_go_on(self, happened: str) -> str:
@@ -75,20 +75,21 @@ class PhaseCheckpoint(Checkpoint):
 
     @property
     def last_good(self) -> str:
-        """A sentence that names the state before training diverged."""
+        """A sentence that names the last checkpoint before training diverged."""
         return f"Last good checkpoint: {self.last_path if self.last_path.exists() else 'none yet'}."
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What training starts from may be the state to report: a network given by ``init_from``, or shared pre-training."""
+        """Write the initial weights where they are to be reported; handle SIGTERM from here on.
+
+        Initial weights may be a candidate: those of ``init_from``, or of shared pre-training.
+        """
         if not self._resumed:
             self._save_best(trainer, pl_module)
-        if (
-            trainer.world_size == 1
-        ):  # several processes stop together: zsl_lab.hardware.processes, or Lightning's own way
-            with suppress(ValueError):  # only the main thread may, and another need not
-                signal.signal(
-                    signal.SIGTERM, self._on_sigterm
-                )  # Lightning puts back what was there before the fit
+        # several processes are stopped by zsl_lab.hardware.processes, or in Lightning's own way
+        if trainer.world_size == 1:
+            with suppress(ValueError):  # raised outside the main thread
+                # Lightning restores the earlier handler after the fit
+                signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         self._terminated = True
@@ -101,16 +102,16 @@ class PhaseCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Between checks, write the state to go on from where it is due or the run is to end; at a check its end does."""
+        """Between checks, write ``last.ckpt`` every ``every`` steps and on SIGTERM."""
         assert isinstance(pl_module, ZeroShotMethod)
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            return
+            return  # on_train_epoch_end writes it
         if self._terminated or (self._every and pl_module.step % self._every == 0):
             self._save_last(trainer, pl_module)
         self._stop_if_terminated()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """An epoch ends with a check: write what it calls for."""
+        """After a check, which ends an epoch, write every checkpoint that is due."""
         assert isinstance(pl_module, ZeroShotMethod)
         self._save_best(trainer, pl_module)
         self._save_last(trainer, pl_module)
@@ -122,7 +123,7 @@ class PhaseCheckpoint(Checkpoint):
         self._stop_if_terminated()
 
     def save_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write both states of a phase that had nothing left to train, for which no hook is called."""
+        """Write both checkpoints of a phase without steps to train, for which no hook is called."""
         self._save_best(trainer, pl_module)
         self._save_last(trainer, pl_module)
 
@@ -133,7 +134,7 @@ class PhaseCheckpoint(Checkpoint):
     def _save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)
         pl_module.check_finite()
-        for logger in trainer.loggers:  # on the disk before the state that goes on from there
+        for logger in trainer.loggers:  # metrics are on disk before a checkpoint that follows them
             logger.save()
         trainer.save_checkpoint(self.last_path)
 
@@ -148,12 +149,10 @@ class PhaseCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what this project needs to know of the run, and whether this is the state that is reported."""
-        checkpoint["zsl_lab"] = {**self._about, "reported": self._reporting}
+        """Add the state of the run to Lightning's checkpoint."""
+        state = replace(self._state, reported=self._reporting)
         if self._sharing and self._shared is not None:
-            rows = (
-                [row for row in read_rows(self._folder) if row["phase"] == self._about["phase"]]
-                if distributed.is_main()
-                else []
-            )
-            checkpoint["zsl_lab"] |= {"pretraining": self._shared.facts, "metrics": rows}
+            rows = read_rows(self._folder) if distributed.is_main() else []
+            own = [row for row in rows if row["phase"] == state.phase]
+            state = replace(state, pretraining=self._shared.facts, metrics=own)
+        checkpoint[SECTION] = state.to_plain()

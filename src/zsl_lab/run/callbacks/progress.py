@@ -1,4 +1,4 @@
-"""A progress line that costs training nothing: drawn twice a second, never from a thread of its own."""
+"""A progress line, drawn twice a second at most and from the training thread."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from rich.table import Column
 
 from zsl_lab.methods.base import ZeroShotMethod
 
-#: seconds between two drawings
+#: seconds between two updates of the bar
 INTERVAL = 0.5
-#: seconds between two lines where there is no terminal
+#: seconds between two lines where standard error is no terminal
 LINE_INTERVAL = 10.0
-#: columns of the bar, and of what stands between it and the losses: spaces, hours, minutes and
-#: seconds
+#: columns of the bar, and of the spaces and the remaining time between it and the losses
 _BAR, _TIME = 12, 10
-#: columns of a terminal that says no number, and at the most: a longer line is not read
+#: columns of a terminal of unknown width, and the most that are used
 _NARROW, _WIDE = 80, 140
 
 
 class ProgressLine(pl.Callback):
-    """A title, then steps done, time left, the present losses and the last check; a few plain lines where there is no terminal.
+    """Shows a title, steps, remaining time, losses and the last check; plain lines in a log file.
 
     Args:
         console: Where to draw; None for standard error.
@@ -56,7 +55,7 @@ class ProgressLine(pl.Callback):
             auto_refresh=False,
         )
         self._bar.start()
-        # what is left for the losses and the last check
+        # columns left for the losses and the last check
         self._room = (
             max(_NARROW, min(self._console.width, _WIDE)) - _BAR - _TIME - 2 * len(str(total)) - 1
         )
@@ -70,12 +69,12 @@ class ProgressLine(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Draw, if it is time to."""
+        """Update the bar, if an update is due."""
         if self._bar is not None and time.monotonic() > self._due:
             self._draw(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show what the check found; where there is no terminal, not more often than anybody reads."""
+        """Show the metrics of the check; without a terminal every ``LINE_INTERVAL`` seconds."""
         assert isinstance(pl_module, ZeroShotMethod)
         if self._bar is not None:
             self._draw(pl_module)
@@ -86,13 +85,13 @@ class ProgressLine(pl.Callback):
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the finished bar on the screen."""
+        """Stop updating; the finished bar stays on the screen."""
         self._close()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back."""
+        """Stop updating, so that the terminal shows the error."""
         self._close()
 
     def _draw(self, pl_module: pl.LightningModule) -> None:
@@ -120,11 +119,11 @@ def _title(trainer: pl.Trainer, method: ZeroShotMethod, total: int) -> str:
 
 
 def note(method: ZeroShotMethod, room: int | None = None) -> str:
-    """The losses last looked at, and the last check.
+    """The last logged losses and the metrics of the last check.
 
     Args:
-        method: Knows both.
-        room: Columns there are; losses that do not fit are left out, the sum never. None for no
+        method: The method in training.
+        room: Available columns; losses that do not fit are left out, the total never. None for no
             limit.
     """
     check = ""

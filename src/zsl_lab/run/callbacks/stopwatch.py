@@ -1,4 +1,4 @@
-"""How long training itself took."""
+"""Time spent in training steps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 
 
 class Stopwatch(pl.Callback):
-    """Counts the seconds spent in training steps; evaluation and writing checkpoints are left out.
+    """Measures the time spent in training steps, without evaluation and writing checkpoints.
 
-    Goes on where a resumed run stopped, and counts shared pre-training with what it took the run
-    that did it.
+    A resumed run continues from its checkpoint's time; shared pre-training counts with the time of
+    the run that did it.
 
     Attributes:
-        seconds: Seconds counted so far.
+        seconds: Seconds so far.
     """
 
     def __init__(self) -> None:
@@ -26,30 +26,30 @@ class Stopwatch(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Start, if not running."""
+        """Start, unless running."""
         if self._since is None:
             self._since = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop for the evaluation."""
+        """Stop before an evaluation."""
         self._stop()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop, where no evaluation did."""
+        """Stop at a check without evaluation."""
         self._stop()
 
     def _stop(self) -> None:
         if self._since is not None:
-            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # the device may still be at work
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # a GPU may still be computing
                 torch.cuda.synchronize()
             self.seconds += time.perf_counter() - self._since
             self._since = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The seconds counted so far; the next step starts again."""
+        """The seconds so far; the next step starts the watch again."""
         self._stop()
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from stored seconds."""
         self.seconds = state_dict["seconds"]

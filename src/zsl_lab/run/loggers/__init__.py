@@ -1,1 +1,1 @@
-"""Where a run reports its metrics."""
+"""Loggers of a run: ``metrics.csv`` always, others by the group ``logger``."""

@@ -1,4 +1,4 @@
-"""Where a run's figures go while it trains: always ``metrics.csv``, and what the group ``logger`` adds to it."""
+"""Opening and closing the loggers of a run: ``metrics.csv``, and those of the group ``logger``."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from zsl_lab.hardware.distributed import is_main
 from zsl_lab.result import Result
 from zsl_lab.run.records.metrics_csv import MetricsCSV, Row, read_rows
 
-#: groups of figures in a result, as their names begin wherever they are logged; ``oracle`` is
-#: selected on test
-FIGURES = ("metrics", "validation", "oracle", "extra")
-#: packages that a logger needs and the base install has not, with the extra that brings them
+#: groups of metrics in a result, which prefix their logged names; ``oracle`` is selected on test
+METRIC_GROUPS = ("metrics", "validation", "oracle", "extra")
+#: packages that a logger needs beyond the base install → the extra that installs them
 EXTRAS = {"tensorboard": "tensorboard"}
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a logger is told of the run.
+    """What a logger knows about the run.
 
     Attributes:
-        folder: The run's folder, which holds everything that is written.
+        folder: The run's folder.
         config: The resolved configuration, plain containers.
-        resumed: Whether the run goes on from a checkpoint in this folder.
+        resumed: Whether the run resumes from a checkpoint in this folder.
     """
 
     folder: Path
@@ -43,7 +42,7 @@ class RunFacts:
 
     @property
     def sweep(self) -> str | None:
-        """The name of the folder of the sweep that the run is a job of; None for a single run."""
+        """The name of the sweep's folder that the run is a job of; None for a single run."""
         record = self.folder / ".hydra" / "hydra.yaml"
         if not record.is_file():
             return None
@@ -52,12 +51,15 @@ class RunFacts:
 
 
 class RunLogger(Logger):
-    """A logger that knows the run, its result and its end. Others that the group names get the result as plain metrics."""
+    """A logger that records the run's configuration, result and end.
+
+    Other Lightning loggers, which the group ``logger`` may name too, get the result as metrics.
+    """
 
     @classmethod
     @abstractmethod
     def start(cls, facts: RunFacts, options: Mapping[str, Any]) -> RunLogger:
-        """Begin to record a run.
+        """Start to record a run.
 
         Args:
             facts: The run.
@@ -66,16 +68,16 @@ class RunLogger(Logger):
 
     @abstractmethod
     def log_result(self, result: Result) -> None:
-        """Record what the run found; everything else is in its folder by now."""
+        """Record the result; all other files of the run are written by then."""
 
     @abstractmethod
     def finish(self, *, failed: bool) -> None:
-        """Close the record; nothing is logged afterwards."""
+        """Close the record; nothing is logged after it."""
 
 
 @contextmanager
 def opened(facts: RunFacts, chosen: Mapping[str, Any]) -> Iterator[list[Logger]]:
-    """The loggers of a run, closed at its end however it ends; none in a process of a distributed run that is not its first.
+    """The loggers of a run, closed however it ends; none in processes other than the first.
 
     Args:
         facts: The run.
@@ -103,9 +105,7 @@ def _made(facts: RunFacts, name: str, node: Any) -> list[Logger]:
     path = node.get("_target_") if isinstance(node, dict) else None
     try:
         target = get_class(str(path))
-        if issubclass(
-            target, MetricsCSV
-        ):  # in checkpoints of versions where it was a choice of this group
+        if issubclass(target, MetricsCSV):  # older versions listed it in this group
             return []
         if issubclass(target, RunLogger):
             return [
@@ -114,7 +114,7 @@ def _made(facts: RunFacts, name: str, node: Any) -> list[Logger]:
                 )
             ]
         if not issubclass(target, Logger):
-            raise TypeError("it is no logger")
+            raise TypeError("it is not a logger")
         return [instantiate(node)]
     except ZslLabError:
         raise
@@ -128,7 +128,7 @@ def _made(facts: RunFacts, name: str, node: Any) -> list[Logger]:
         ) from error
     except Exception as error:
         raise ConfigError(
-            f"logger.{name}._target_={path}: this logger cannot be made ({error}). Expected the "
+            f"logger.{name}._target_={path}: this logger cannot be created ({error}). Expected the "
             "import path of a Lightning logger and its arguments, or one of the choices of logger."
         ) from error
 
@@ -142,20 +142,20 @@ def _finish(logger: Logger, *, failed: bool) -> None:
 
 
 def log_result(loggers: Sequence[Logger], result: Result) -> None:
-    """Hand the result to every logger; one that fails is a warning, since the run's own files are complete."""
+    """Log a result; a logger that fails causes a warning, since the run's files are complete."""
     for logger in loggers:
         try:
             if isinstance(logger, RunLogger):
                 logger.log_result(result)
             elif not isinstance(logger, MetricsCSV):
-                logger.log_metrics(figures(result))
+                logger.log_metrics(metrics_of(result))
         except Exception as error:
-            _warn(logger, f"the result could not be recorded ({error}); it stands in result.json")
+            _warn(logger, f"the result could not be recorded ({error}); it is in result.json")
 
 
-def figures(result: Result) -> dict[str, float]:
-    """Every figure of a result by the name it has in ``result.json``: ``metrics/harmonic_mean``, ``oracle/step``, ..."""
-    groups = {name: getattr(result, name) or {} for name in FIGURES}
+def metrics_of(result: Result) -> dict[str, float]:
+    """Every metric of a result by its path in ``result.json``: ``metrics/harmonic_mean``, ..."""
+    groups = {name: getattr(result, name) or {} for name in METRIC_GROUPS}
     return {
         f"{name}/{key}": float(value)
         for name, group in groups.items()
@@ -164,17 +164,17 @@ def figures(result: Result) -> dict[str, float]:
 
 
 def number(value: float) -> float | None:
-    """The figure, or None where it does not exist."""
+    """The value, or None for NaN."""
     return None if math.isnan(value) else value
 
 
 def replay(logger: Logger, folder: Path) -> None:
-    """Give a logger what ``metrics.csv`` holds of the run so far."""
+    """Log the rows of the run's ``metrics.csv`` so far."""
     log_rows(logger, read_rows(folder))
 
 
 def log_rows(logger: Logger, rows: Sequence[Row]) -> None:
-    """Give a logger rows of a ``metrics.csv``."""
+    """Log rows of a ``metrics.csv``."""
     for row in rows:
         values = {
             f"{row['phase']}/{name}": float(value)

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's folder, with the names that ``metrics.csv`` has too."""
+"""TensorBoard: event files in the run's folder, with the same names as in ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from zsl_lab.errors import ConfigError
 from zsl_lab.result import Result
-from zsl_lab.run.loggers.base import RunFacts, RunLogger, figures, replay
+from zsl_lab.run.loggers.base import RunFacts, RunLogger, metrics_of, replay
 
 FOLDER = "tensorboard"
 
@@ -19,8 +19,8 @@ FOLDER = "tensorboard"
 class TensorBoardRun(TensorBoardLogger, RunLogger):
     """Writes ``tensorboard/`` in the run's folder.
 
-    A resumed run writes it anew from ``metrics.csv``: event files know nothing of steps that were
-    undone.
+    A resumed run rewrites it from ``metrics.csv``, because event files keep rows that were logged
+    after the checkpoint.
     """
 
     def __init__(self, facts: RunFacts) -> None:
@@ -29,8 +29,8 @@ class TensorBoardRun(TensorBoardLogger, RunLogger):
 
     @classmethod
     def start(cls, facts: RunFacts, options: Mapping[str, Any]) -> TensorBoardRun:
-        """Begin the event files; there are no options."""
-        import tensorboard  # noqa: F401  Lightning would take another package for it
+        """Create the event files; there are no options."""
+        import tensorboard  # noqa: F401  Lightning would fall back to another package
 
         if options:
             raise ConfigError(
@@ -45,14 +45,14 @@ class TensorBoardRun(TensorBoardLogger, RunLogger):
         return logger
 
     def log_result(self, result: Result) -> None:
-        """The final figures beside the settings, and the pictures of the run."""
-        self.log_hyperparams(self._facts.config, figures(result))
+        """Log the final metrics with the configuration, and the run's figures."""
+        self.log_hyperparams(self._facts.config, metrics_of(result))
         for path in sorted((self._facts.folder / "figures").glob("*.png")):
             self.experiment.add_image(f"figures/{path.stem}", imread(path), dataformats="HWC")
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what waits; ``config.yaml`` holds the settings, of which Lightning would write another file."""
+        """Flush the event files; Lightning's copy of the configuration is not written."""
         self.experiment.flush()
 
     def finish(self, *, failed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Weights & Biases: one W&B run for each run, whose files lie in the run's folder and which a resumed run goes on with.
+"""Weights & Biases: one W&B run per run, with files in the run's folder, continued on resuming.
 
 The package is imported by :meth:`WandbRun.start`, that is, only where ``logger=wandb`` chose it.
 """
@@ -23,10 +23,10 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.keys import checked
 from zsl_lab.result import Result, git_commit
-from zsl_lab.run.loggers.base import RunFacts, RunLogger, figures, number, replay
+from zsl_lab.run.loggers.base import RunFacts, RunLogger, metrics_of, number, replay
 
 FOLDER = "wandb"
-#: holds the W&B run's id, for a resumed run to go on with
+#: holds the W&B run's id, for resuming
 ID_FILE = "run_id"
 PHASES = ("select", "refit")
 Mode = Literal["online", "offline", "shared", "disabled"]
@@ -45,7 +45,7 @@ class WandbConfig(BaseModel):
 
 
 class WandbRun(WandbLogger, RunLogger):
-    """Records a run in W&B: configuration, scalars, final figures, recall of each class, pictures, on request the checkpoint."""
+    """Records configuration, metrics, result, recalls, figures and, if asked, the checkpoint."""
 
     def __init__(self, facts: RunFacts, options: WandbConfig, run: Any) -> None:
         super().__init__(save_dir=facts.folder, project=options.project, experiment=run)
@@ -55,7 +55,7 @@ class WandbRun(WandbLogger, RunLogger):
 
     @classmethod
     def start(cls, facts: RunFacts, options: Mapping[str, Any]) -> WandbRun:
-        """Begin the W&B run, or go on with it.
+        """Start the W&B run, or resume it.
 
         Args:
             facts: The run.
@@ -90,7 +90,7 @@ class WandbRun(WandbLogger, RunLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a row of ``<phase>/<what>`` values; the first that W&B refuses is a warning, and the last one given to it."""
+        """Log a row of ``<phase>/<name>`` values; after an error of W&B warn, and log no more."""
         if self._stopped:
             return
         steps = {
@@ -103,13 +103,13 @@ class WandbRun(WandbLogger, RunLogger):
         except Exception as error:
             self._stopped = True
             warnings.warn(
-                f"W&B records no more of this run ({error}). The run goes on; metrics.csv has "
-                "every figure.",
+                f"W&B stops recording this run ({error}). The run goes on; metrics.csv has "
+                "every metric.",
                 stacklevel=2,
             )
 
     def log_result(self, result: Result) -> None:
-        """Final figures as summary, recall of each class as a table, the run's pictures, on request the checkpoint."""
+        """Log metrics as summary, recalls as a table, the figures and, if asked, the checkpoint."""
         with _staging(self._facts.folder / FOLDER):
             self._log_result(result)
 
@@ -117,11 +117,10 @@ class WandbRun(WandbLogger, RunLogger):
         import wandb
 
         run, folder = self.experiment, self._facts.folder
-        # a row of its own: sweeps look for their metric among what was logged, and the summary
-        # takes it from there
+        # a row of its own: W&B sweeps read their metric from logged rows, and so does the summary
         run.log(
             {
-                **figures(result),
+                **metrics_of(result),
                 **{
                     f"training/{key}": result.training[key]
                     for key in ("steps", "seconds", "steps_per_second")
@@ -153,13 +152,13 @@ class WandbRun(WandbLogger, RunLogger):
             run.log_artifact(artifact)
 
     def finish(self, *, failed: bool) -> None:
-        """End the W&B run, as failed where the run is."""
+        """End the W&B run, marked as failed if the run failed."""
         self.experiment.finish(exit_code=1 if failed else 0)
 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """Let W&B keep files that it has yet to upload in the run's folder too; by itself it takes one of the user's."""
+    """Let W&B keep files to upload in the run's folder, instead of the user's data folder."""
     name = "WANDB_DATA_DIR"
     if name in os.environ:
         yield
@@ -192,9 +191,9 @@ def _start(facts: RunFacts, options: WandbConfig, run_id: str, commit: str | Non
         id=run_id,
         resume="allow",
         mode=mode,
-        # a W&B run of its own, whatever this process or who called it has open
+        # a W&B run of its own, whatever other W&B run this process has open
         reinit="create_new",
-        # the commit is that of the code that runs, not of the folder that it is started in
+        # the commit of the code, not of the working folder
         settings=wandb.Settings(
             silent=True,
             console="off",
@@ -212,10 +211,10 @@ def _start(facts: RunFacts, options: WandbConfig, run_id: str, commit: str | Non
 
 
 def _mode() -> tuple[Mode, str]:
-    """The mode to start in, and why there is no connection; "" where there is one. Nobody is asked for a key."""
+    """The mode to start in, and why it is offline ("" if online); never asks for an API key."""
     import wandb
 
-    # silent, or a login would ask the server for the user's name to print it
+    # silent: otherwise a login asks the server for the user's name, to print it
     settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
     chosen = os.environ.get("WANDB_MODE") or settings.mode
     if chosen in ("offline", "dryrun"):
@@ -236,12 +235,12 @@ def _mode() -> tuple[Mode, str]:
 
 
 def _run_id(facts: RunFacts) -> tuple[str, bool]:
-    """The W&B run's id, and whether there was one: that of the run that is resumed in this folder, otherwise a new one, kept there."""
+    """The W&B run's id, and whether it is that of the resumed run; a new one is stored."""
     path = facts.folder / FOLDER / ID_FILE
     if path.is_file() and facts.resumed:
         return path.read_text(encoding="utf-8").strip(), True
-    # an agent of a W&B sweep gives its run an id; a variable that was set for a whole sweep of ours
-    # would join all jobs
+    # the agent of a W&B sweep sets the id of its run; in a sweep of this project one variable would
+    # join all jobs
     given = None if facts.sweep else os.environ.get("WANDB_RUN_ID")
     run_id = given or secrets.token_hex(4)
     atomic_write(path, run_id.encode())

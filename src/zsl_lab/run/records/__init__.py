@@ -1,1 +1,1 @@
-"""Files that a run writes beside its result."""
+"""Files that a run writes beside its result: metrics, predictions, trade-off and figures."""

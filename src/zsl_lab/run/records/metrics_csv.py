@@ -1,4 +1,4 @@
-"""``metrics.csv``: one row a step and phase, appended as training goes, cut back when a run resumes."""
+"""``metrics.csv``: one row per phase and step, appended in training, cut back on resuming."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, str | int | float]
 
 
 class MetricsCSV(Logger):
-    """Writes logged values to ``metrics.csv`` with the columns ``phase``, ``step`` and one for each value.
+    """Writes ``metrics.csv``, with the columns ``phase``, ``step`` and one for each logged name.
 
     Args:
         folder: The run's folder.
@@ -36,17 +36,17 @@ class MetricsCSV(Logger):
 
     @property
     def name(self) -> str:
-        """Nothing: the file lies in the run's folder."""
+        """Empty: the file lies in the run's folder."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nothing: the file lies in the run's folder."""
+        """Empty: the file lies in the run's folder."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: ``config.yaml`` holds them."""
+        """Does nothing: they are in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -61,7 +61,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Append new rows; rewrite the file where there are new columns."""
+        """Append new rows; rewrite the file if there are new columns."""
         new = self._rows[self._written :]
         columns = list(dict.fromkeys([*self._columns, *(name for row in new for name in row)]))
         if columns != self._columns or not self._path.exists():
@@ -74,12 +74,12 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self.save()
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a run's ``metrics.csv``, empty cells left out; none where there is no file."""
+    """The rows of a run's ``metrics.csv`` without empty cells; [] where there is no file."""
     path = folder / FILE
     if not path.exists():
         return []
@@ -89,12 +89,12 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def rewind(folder: Path, phase: str, step: int) -> None:
-    """Forget what a run logged after the state it resumes from.
+    """Remove the rows that a run logged after the checkpoint it resumes from.
 
     Args:
         folder: The run's folder.
-        phase: Phase of the state; ``refit`` follows ``select``.
-        step: Step of the state.
+        phase: Phase of the checkpoint; ``refit`` follows ``select``.
+        step: Training step of the checkpoint.
     """
     order = ("select", "refit")
     rows = [

@@ -1,4 +1,4 @@
-"""``tradeoff.csv``: seen and unseen accuracy of a run as a constant is added to the scores of the unseen classes."""
+"""``tradeoff.csv``: seen and unseen accuracy against a constant added to unseen classes' scores."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Point:
     """A point of the curve.
 
     Attributes:
-        constant: What is added to the method's own scores of the unseen classes; -inf (all is
-            called seen) to inf.
+        constant: Added to the method's scores of unseen classes, from -inf (all samples predicted
+            as seen) to inf.
         seen: Accuracy on samples of seen classes, in percent.
         unseen: On samples of unseen classes.
     """
@@ -37,7 +37,7 @@ def write(folder: Path, points: Iterable[tuple[float, float, float]]) -> None:
 
     Args:
         folder: The run's folder.
-        points: As :meth:`ZeroShotMetrics.tradeoff` gives them.
+        points: As :meth:`ZeroShotMetrics.tradeoff` returns them.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -49,7 +49,7 @@ def write(folder: Path, points: Iterable[tuple[float, float, float]]) -> None:
 
 
 def read(folder: Path) -> list[Point]:
-    """Read the curve of a run; [] where it left none.
+    """Read the curve of a run; [] where there is no file.
 
     Raises:
         DataError: The file is damaged.

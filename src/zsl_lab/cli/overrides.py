@@ -1,0 +1,399 @@
+"""The arguments of the command, before and after Hydra has composed them.
+
+All that depends on Hydra's internals, or on those of its plugins, is in this file: a patch that
+makes it faster, the grammar of overrides, the texts of its errors, the variables of a launcher.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from zsl_lab.errors import ConfigError, nearest, quoted
+
+CONFIG_MODULE = "zsl_lab.conf"
+
+#: choices of Hydra's own groups that need more packages, and the extra that installs them
+EXTRAS = {
+    "hydra/sweeper=optuna": "sweep",
+    "hydra/launcher=joblib": "sweep",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/launcher=ray": "ray",
+}
+
+# Hydra deep-copies this singleton for every group that it looks at; with plugins that is most of a
+# second of --help. What it takes out of the store it copies in any case.
+ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def is_override(argument: str) -> bool:
+    """Whether an argument is an override, rather than an option or the value of one."""
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
+def parsed(arguments: Iterable[str]) -> dict[str, Override]:
+    """The overrides among the arguments by key or group, in Hydra's grammar.
+
+    Those that Hydra cannot parse are left out: it reports them itself.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    found = {}
+    for argument in filter(is_override, arguments):
+        try:
+            override = parser.parse_override(argument)
+        except OverrideParseException:
+            continue
+        found[override.key_or_group] = override
+    return found
+
+
+def text(override: Override) -> str:
+    """The value of an override as it was typed."""
+    return str(override.input_line).partition("=")[2]
+
+
+def value(override: Override | None) -> Any:
+    """The value of an override; None where it is absent, null, empty or a sweep over values."""
+    if override is None or override.is_sweep_override():
+        return None
+    return override.value() or None
+
+
+def has_checkpoint(given: Mapping[str, Override]) -> bool:
+    """Whether the command names a checkpoint, or several to sweep over."""
+    ckpt = given.get("ckpt")
+    return ckpt is not None and (ckpt.is_sweep_override() or value(ckpt) is not None)
+
+
+# --------------------------------------------------------------------------- preparing
+
+
+def prepare(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra needs them.
+
+    Raises:
+        ConfigError: They contradict each other, or change what a checkpoint brings.
+    """
+    expanded = [expand_home(argument) for argument in arguments]
+    if not any(map(is_override, expanded)):
+        return expanded  # importing the grammar takes time that --help does not have
+    check_tuned(parsed(expanded))
+    return set_run_dir(allow_places(choose_own_dataset(expanded)))
+
+
+def expand_home(argument: str) -> str:
+    """Expand ``~/`` at the start of a value: the shell does not, and Hydra cannot parse it."""
+    key, equals, typed = argument.partition("=")
+    return f"{key}{equals}{re.sub('(^|,)~(?=/)', lambda found: found[1] + str(Path.home()), typed)}"
+
+
+def check_tuned(given: Mapping[str, Override]) -> None:
+    """Refuse an unknown choice of ``tuned``, an optional group, for which Hydra takes any name.
+
+    Raises:
+        ConfigError: There is no such choice.
+    """
+    if "tuned" not in given:
+        return
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
+
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        choices = loader.get_group_options("tuned", ObjectType.CONFIG)
+    for choice in text(given["tuned"]).split(","):
+        if choice not in choices:
+            raise ConfigError(
+                f"tuned={choice}: there is no such choice. Choices of tuned: "
+                f"{', '.join(sorted(choices))}."
+            )
+
+
+def insert(arguments: Sequence[str], *overrides: str) -> list[str]:
+    """Insert overrides before the first one: Hydra reads none after an option that follows some."""
+    first = next((i for i, argument in enumerate(arguments) if is_override(argument)), 0)
+    return [*arguments[:first], *overrides, *arguments[first:]]
+
+
+def choose_own_dataset(arguments: list[str]) -> list[str]:
+    """Add ``dataset=own`` to ``dataset.path=FILE``, unless a checkpoint brings the dataset.
+
+    Raises:
+        ConfigError: Another dataset is chosen beside it.
+    """
+    given = parsed(arguments)
+    if "dataset.path" not in given or has_checkpoint(given):
+        return arguments
+    if "dataset" not in given:
+        return insert(arguments, "dataset=own")
+    dataset, path = text(given["dataset"]), text(given["dataset.path"])
+    if dataset != "own":
+        raise ConfigError(
+            f"dataset={dataset}: dataset.path={path} names a file, which is a dataset of its own. "
+            f"Leave dataset={dataset} out to use the file, or leave dataset.path out."
+        )
+    return arguments
+
+
+def set_run_dir(arguments: list[str]) -> list[str]:
+    """With a checkpoint, add the folder of the run.
+
+    A resumed run continues in its own folder, where Hydra's record of its start is left unchanged;
+    a test or a prediction gets a new folder.
+
+    Raises:
+        ConfigError: The checkpoint to resume from is not in the folder of a run.
+    """
+    given = parsed(arguments)
+    if "ckpt" not in given or "hydra.run.dir" in given:
+        return arguments
+    task = value(given.get("task"))
+    if task in ("test", "predict"):
+        now = "${now:%Y-%m-%d_%H-%M-%S-%f}"
+        return insert(arguments, f"hydra.run.dir=${{paths.output_dir}}/{task}/{now}")
+    path = Path(str(value(given["ckpt"]))).absolute()
+    if not path.is_file():
+        return arguments
+    if path.parent.name != "checkpoints":
+        raise ConfigError(
+            f"{quoted('ckpt', str(path))}: a run goes on in its own folder; expected "
+            "RUN/checkpoints/last.ckpt."
+        )
+    folder = str(path.parent.parent).replace("'", "\\'")
+    return insert(arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null")
+
+
+# --------------------------------------------------------------------------- with a checkpoint
+
+
+def allow_places(arguments: list[str]) -> list[str]:
+    """With a checkpoint, let Hydra compose keys of a method or dataset that it does not know.
+
+    The method and the dataset are the checkpoint's, which is read later. Then all but those keys
+    that name files are refused (:func:`update_stored`); what needs no class is refused here.
+
+    Raises:
+        ConfigError: An argument changes what the checkpoint brings.
+    """
+    given = parsed(arguments)
+    if not has_checkpoint(given):
+        return arguments
+    from zsl_lab.keys import Place, is_below, marked
+    from zsl_lab.run.schema import RunKeys
+
+    # sections whose keys are declared by a class that the checkpoint names
+    open_sections = [
+        name for name, info in RunKeys.model_fields.items() if info.annotation == dict[str, Any]
+    ]
+    below = {
+        key
+        for key, override in given.items()
+        if is_below(key, open_sections) and key not in open_sections and not override.is_delete()
+    }
+    check_not_fixed(given.values(), {*marked(RunKeys, Place), *below})
+    forced = {str(given[key].input_line): key for key in below}
+    # ++ also sets a key that the default method lacks
+    return [
+        f"++{argument.lstrip('+')}" if argument in forced else argument for argument in arguments
+    ]
+
+
+def check_not_fixed(overrides: Iterable[Override], places: Collection[str]) -> None:
+    """Check that overrides leave the settings that a checkpoint brings.
+
+    Args:
+        overrides: The command's own.
+        places: Keys that name files, which may lie elsewhere now.
+
+    Raises:
+        ConfigError: A setting is changed.
+    """
+    for override in overrides:
+        key = str(override.key_or_group)
+        if _is_fixed(key.split(".")[0]) and (key not in places or override.is_delete()):
+            line = str(override.input_line)
+            shown = line if override.is_delete() else line.lstrip("+")
+            raise ConfigError(
+                f"{shown}: a checkpoint brings the settings it was trained with. Leave {key} "
+                "out, or start a new run without ckpt."
+            )
+
+
+def _is_fixed(name: str) -> bool:
+    """Whether a checkpoint brings a section, a key at the top, or what a group sets."""
+    from importlib.resources import files
+
+    from zsl_lab.keys import FixedByCheckpoint, marked
+    from zsl_lab.run.schema import RunKeys
+
+    if name in RunKeys.model_fields:
+        return name in marked(RunKeys, FixedByCheckpoint)
+    # other groups, such as tuned, set keys of several sections
+    return name not in sections_of_groups() and (files(CONFIG_MODULE) / name).is_dir()
+
+
+def sections_of_groups() -> dict[str, str]:
+    """The groups that fill a section of another name, and that section."""
+    from zsl_lab.keys import FilledBy, marked
+    from zsl_lab.run.schema import RunKeys
+
+    return {mark.group: section for section, mark in marked(RunKeys, FilledBy).items()}
+
+
+def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Set what the command gives in the configuration that a checkpoint brought.
+
+    Args:
+        stored: The checkpoint's configuration; changed.
+        cfg: The command's, as Hydra composed it.
+        overrides: The command's overrides.
+
+    Raises:
+        ConfigError: An override changes what the checkpoint brings.
+    """
+    from zsl_lab.keys import Place, marked
+    from zsl_lab.run.config import class_marks, plain_config
+    from zsl_lab.run.schema import RunKeys
+
+    given = parsed(overrides)
+    places = set(marked(RunKeys, Place))
+    if any(_is_fixed(key.split(".")[0]) for key in given):
+        places |= class_marks(plain_config(stored)).places
+    check_not_fixed(given.values(), places)
+    sections = sections_of_groups()
+    for key, override in given.items():
+        section = sections.get(key, key)
+        if override.is_delete():
+            parent, _, name = section.rpartition(".")
+            del (OmegaConf.select(stored, parent) if parent else stored)[name]
+        else:
+            chosen = OmegaConf.select(cfg, section)
+            OmegaConf.update(stored, section, chosen, merge=False, force_add=True)
+
+
+# --------------------------------------------------------------------------- errors of Hydra
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str | None:
+    """What an error of Hydra, OmegaConf or a plugin means to the user; None for any other error."""
+    if isinstance(error, MissingConfigException) and error.options:
+        return _unknown_choice(str(error.missing_cfg_file), error.options)
+    if isinstance(error, ConfigCompositionException):
+        return _unknown_key(error, arguments)
+    if isinstance(error, OverrideParseException):
+        return f"{str(error).splitlines()[0]}: expected KEY=VALUE or GROUP=CHOICE."
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return str(error).splitlines()[0]
+    if isinstance(error, ValueError) and "No trials are completed" in str(error):
+        return "No trial has a result: every job failed."
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return (
+            "A group takes the name of one of its choices (python -m zsl_lab --help lists them); "
+            "leave it out for none."
+        )
+    return None
+
+
+def _unknown_choice(missing: str, options: Sequence[str]) -> str:
+    group, _, choice = missing.rpartition("/")
+    extra = EXTRAS.get(f"{group}={choice}")
+    if extra:
+        return f'{group}={choice} needs more packages: pip install "zsl-lab[{extra}]".'
+    near = nearest(choice.lower(), options)
+    hint = f" Did you mean {group}={near[0]}?" if near else ""
+    return (
+        f"{group}={choice}: there is no such choice.{hint} Choices of {group}: "
+        f"{', '.join(sorted(options))}."
+    )
+
+
+def _unknown_key(error: ConfigCompositionException, arguments: Sequence[str]) -> str:
+    first = str(error).splitlines()[0]
+    if "'" not in first:
+        return first
+    key = first.split("'")[1]
+    groups, keys = _known(arguments)
+    if key in keys:
+        return (
+            f"{key}: one of the choices swept over has no such key. Sweep over those that have "
+            "it, and run the others separately."
+        )
+    near = nearest(key, [*groups, *keys])
+    hint = (
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else "`python -m zsl_lab --cfg job` lists every key."
+    )
+    return f"{key}: there is no such key. {hint}"
+
+
+def _known(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """All groups, and all keys that the groups chosen on the command line compose."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
+
+    from zsl_lab.methods.catalogue import without_examples
+
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        groups = loader.list_groups("")
+        chosen = [
+            str(override.input_line)
+            for group, override in parsed(arguments).items()
+            if group in groups
+            and text(override) in loader.get_group_options(group, ObjectType.CONFIG)
+        ]
+        cfg = compose("config", chosen)
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    return groups, _dotted({**plain, "method": without_examples(plain["method"])}, "")
+
+
+def _dotted(node: object, prefix: str) -> list[str]:
+    if not isinstance(node, dict):
+        return [prefix]
+    return [
+        key for name, child in node.items() for key in _dotted(child, f"{prefix}.{name}".strip("."))
+    ]
+
+
+# --------------------------------------------------------------------------- launchers
+
+
+def cancel_jobs(frame: TracebackType | None) -> None:
+    """Cancel the jobs that a launcher left when it was interrupted.
+
+    Submitit's launcher does not cancel them, and keeps them in a local variable.
+
+    Args:
+        frame: The traceback of the interruption.
+    """
+    while frame is not None:
+        jobs = frame.tb_frame.f_locals.get("jobs")
+        for job in jobs if isinstance(jobs, list) else ():
+            if hasattr(job, "cancel"):
+                job.cancel()
+        frame = frame.tb_next

@@ -1,0 +1,152 @@
+"""What the phases of a run share: configuration, benchmark, folder, hardware and loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.loggers import Logger
+
+from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.splits import Split, redraw
+from zsl_lab.files.cache import LRUCache, file_stamp
+from zsl_lab.hardware import distributed
+from zsl_lab.hardware.trainer import Hardware
+from zsl_lab.run import checkpoints
+from zsl_lab.run.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the phases of a run share.
+
+    Attributes:
+        config: The validated configuration.
+        benchmark: The benchmark, with the split that the configuration asks for.
+        folder: The run's folder.
+        hardware: Devices and processes.
+        loggers: Open loggers; none while a checkpoint is only tested.
+    """
+
+    config: RunConfig
+    benchmark: Benchmark
+    folder: Path
+    hardware: Hardware
+    loggers: Sequence[Logger] = ()
+
+    def data_module(self, split: Split) -> PhaseDataModule:
+        """Batches of a split of the benchmark, scaled as the configuration says."""
+        return self.config.dataset.data_module(self.benchmark, split)
+
+
+def make_trainer(
+    context: RunContext,
+    callbacks: Sequence[pl.Callback] = (),
+    *,
+    epochs: int = 0,
+    validate: bool = True,
+) -> pl.Trainer:
+    """A Lightning trainer for a phase of training, or for a test.
+
+    Args:
+        context: The run.
+        callbacks: Callbacks beside those of the configuration.
+        epochs: Epochs, each of which ends with a check; 0 for a test, which has neither loggers nor
+            the callbacks of the configuration.
+        validate: Whether checks evaluate anything.
+    """
+    config, hardware = context.config, context.hardware
+    return pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=distributed.GradientAveraging() if hardware.processes > 1 else "auto",
+        use_distributed_sampler=False,  # the data modules give each process its share
+        precision=config.trainer.precision,
+        deterministic=config.deterministic,
+        log_every_n_steps=config.trainer.log_every_n_steps,
+        max_epochs=epochs,
+        limit_val_batches=None if validate else 0,
+        num_sanity_val_steps=0,
+        logger=list(context.loggers) if epochs else False,
+        callbacks=[*(_configured_callbacks(config) if epochs else ()), *callbacks],
+        enable_checkpointing=True,
+        plugins=[checkpoints.AtomicCheckpointIO(), *_cluster_environment(config, hardware)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(context.folder),
+    )
+
+
+def _configured_callbacks(config: RunConfig) -> list[pl.Callback]:
+    if not distributed.is_main():
+        return []
+    return [instantiate(node) for node in config.callbacks.values()]
+
+
+def _cluster_environment(config: RunConfig, hardware: Hardware) -> list[Any]:
+    if config.trainer.launch == "slurm":
+        # resume=auto resumes after a requeue; Lightning's own way would load the state of another
+        # phase
+        return [SLURMEnvironment(auto_requeue=False)]
+    return [LightningEnvironment()] if hardware.nodes == 1 else []
+
+
+# ------------------------------------------------------------------------------- the benchmark
+
+
+def load_benchmark(config: RunConfig) -> Benchmark:
+    """The benchmark of a configuration; read once for all runs of this process that share it.
+
+    Returns:
+        Its arrays are read-only where they are shared.
+    """
+    dataset = config.dataset
+    paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
+    load = dataset.load_images if config.method_class.takes == "images" else dataset.load
+    sources = dataset.sources(paths)
+    if sources is None:
+        benchmark: Benchmark = load(paths)
+    else:
+        key = (
+            type(dataset),
+            config.method_class.takes,
+            dataset.model_dump_json(exclude=_APPLIED_LATER),
+            (paths.data_dir.absolute(), paths.cache_dir.absolute()),
+            file_stamp(sources),
+        )
+        benchmark = benchmarks.get(key, lambda: _read_only(load(paths)))
+    return redraw(benchmark, dataset.split_seed) if dataset.split == "random" else benchmark
+
+
+def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
+    found = (
+        getattr(benchmark, name, None) for name in ("features", "semantics", "images", "labels")
+    )
+    return [array for array in found if array is not None]
+
+
+def _size(benchmark: Benchmark) -> int:
+    return sum(array.nbytes for array in _arrays(benchmark) if not isinstance(array, np.memmap))
+
+
+def _read_only(benchmark: Benchmark) -> Benchmark:
+    for array in _arrays(benchmark):
+        array.flags.writeable = False
+    return benchmark
+
+
+#: benchmarks for the next runs of this process, up to 1 GiB
+benchmarks: LRUCache[Benchmark] = LRUCache(2**30, _size)
+#: keys of a dataset that are applied to a benchmark after it was read
+_APPLIED_LATER = {"split", "split_seed", "normalize", "normalize_semantics"}

@@ -1,0 +1,273 @@
+"""Training of one phase of a run: on validation splits to select a step, or on all of trainval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.splits import Split
+from zsl_lab.errors import ConfigError, InterruptionError, TrainingError
+from zsl_lab.hardware import distributed
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.module import Check
+from zsl_lab.run import initial_weights
+from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
+from zsl_lab.run.callbacks.stopwatch import Stopwatch
+from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, RunState, Spent
+from zsl_lab.run.checkpoints import Phase as PhaseName
+from zsl_lab.run.context import RunContext, make_trainer
+from zsl_lab.run.loggers import base as loggers
+from zsl_lab.run.pretraining import SharedPretraining
+from zsl_lab.run.pretraining import facts as pretraining_facts
+from zsl_lab.run.schema import SelectionConfig
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What the selection phase selected.
+
+    Attributes:
+        step: Training steps of the refit; None for all of them.
+        check: Training step of the selected check; None where no check selected.
+        calibration: Constant added to the scores of unseen classes; None while it is selected.
+        validation: Metrics of the selected check on validation classes, and ``step``; None where
+            validation classes did not select it.
+    """
+
+    step: int | None = None
+    check: int | None = None
+    calibration: float | None = 0.0
+    validation: dict[str, Any] | None = None
+
+    @classmethod
+    def of_check(cls, check: Check) -> Selected:
+        """The steps, the constant and the metrics of a check."""
+        validation = {**check.metrics, "step": check.effective_step}
+        return cls(check.effective_step, check.step, check.calibration, validation)
+
+    @classmethod
+    def of_state(cls, state: RunState) -> Selected:
+        """What a checkpoint's run had selected."""
+        return cls(state.selected, state.selected_check, state.calibration, state.validation)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of training.
+
+    Attributes:
+        name: ``select`` or ``refit``.
+        split: The samples to train on, and those to evaluate on.
+        selected: What was selected before the phase.
+        spent: Training done before the phase.
+        resumed: Whether the phase resumes from the checkpoint of ``ckpt``.
+        start: Weights to start from; None to train from scratch.
+    """
+
+    name: PhaseName
+    split: Split
+    selected: Selected
+    spent: Spent = NOTHING_SPENT
+    resumed: bool = False
+    start: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """What a phase of training found.
+
+    Attributes:
+        spent: Training done in the phase.
+        best: The best check by the selection metric; None where none was made.
+    """
+
+    spent: Spent
+    best: Check | None
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """When a phase is evaluated.
+
+    Attributes:
+        first: Training steps that the method starts with.
+        last: The last training step.
+        checks: Training steps that end with a check, from ``first`` on.
+        evaluates: Whether checks evaluate the method, or only write checkpoints.
+    """
+
+    first: int
+    last: int
+    checks: list[int]
+    evaluates: bool
+
+
+def train(context: RunContext, phase: Phase) -> PhaseOutcome:
+    """Train a method from the start of a phase, or from where it was interrupted, to its end.
+
+    Raises:
+        ConfigError: There is nothing to train.
+        TrainingError: Training diverged.
+        InterruptionError: The user or the system stopped the run.
+    """
+    config = context.config
+    pl.seed_everything(config.seed, verbose=False)
+    data = context.data_module(phase.split)
+    method = _build(context, phase, data)
+    schedule = _schedule(method, config.selection, phase)
+    data.plan_training(
+        method.batch_size_at, schedule.checks or [schedule.last], config.seed, schedule.first
+    )
+    saver = PhaseCheckpoint(
+        context.folder,
+        _state(context, phase),
+        partial(_is_reported, phase=phase, selection=config.selection, schedule=schedule),
+        every=config.trainer.save_every_n_steps,
+        resumed=phase.resumed,
+    )
+    clock = Stopwatch()
+    trainer = make_trainer(
+        context, [saver, clock], epochs=len(schedule.checks), validate=schedule.evaluates
+    )
+    trained_from = _fit(context, phase, schedule, trainer, method, data, saver)
+    if not phase.resumed and trained_from == schedule.last:
+        saver.save_end(trainer, method)  # nothing to train: Lightning called no hook
+    return PhaseOutcome(Spent(method.step - schedule.first, clock.seconds), method.best)
+
+
+def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShotMethod:
+    config = context.config
+    method = config.method_class.build(config.method, data, cache_dir=config.paths.cache_folder)
+    if method.total_steps < 1:
+        raise ConfigError("method.steps=0: expected at least one training step.")
+    if (
+        phase.name == "select"
+        and config.method.initial_weights is not None
+        and method.first_candidate == 0
+    ):
+        raise ConfigError(
+            "method.steps=0: the given network has seen the validation classes, so "
+            "selection=validation pre-trains one of its own to choose the step with. Set "
+            "method.steps above 0, or selection=last."
+        )
+    method.phase = phase.name
+    method.calibration = phase.selected.calibration
+    method.selection_metric = config.selection.metric
+    method.steered_by_checks = phase.name == "select" or config.selection.name == "oracle"
+    if phase.start is not None:
+        initial_weights.load(method, phase.start)
+    return method
+
+
+def _schedule(method: ZeroShotMethod, selection: SelectionConfig, phase: Phase) -> _Schedule:
+    selected, first = phase.selected.step, method.step
+    evaluates = phase.name == "select" or selection.report_oracle or selection.name == "oracle"
+    last = method.total_steps if evaluates or selected is None else selected
+    checks = set(range(selection.check_every, last, selection.check_every))
+    checks |= {step for step in method.milestones if 0 < step < last}
+    checks |= {last} if selected is None else {last, selected}
+    return _Schedule(first, last, sorted(step for step in checks if step > first), evaluates)
+
+
+def _state(context: RunContext, phase: Phase) -> RunState:
+    provenance, selected = context.benchmark.provenance, phase.selected
+    return RunState(
+        config=context.config.plain,
+        phase=phase.name,
+        selected=selected.step,
+        calibration=selected.calibration,
+        validation=selected.validation,
+        spent=phase.spent,
+        splits_sha256=provenance.splits_sha256,
+        features_sha256=provenance.features_sha256,
+        selected_check=selected.check,
+    )
+
+
+def _is_reported(
+    method: ZeroShotMethod, *, phase: Phase, selection: SelectionConfig, schedule: _Schedule
+) -> bool:
+    """Whether the weights right after a check are the best so far to report."""
+    if phase.name == "select":
+        return False
+    if selection.name == "oracle" and schedule.checks:
+        return method.best is not None and method.best == method.checks[-1]
+    selected = phase.selected.step
+    return method.step == (schedule.last if selected is None else selected)
+
+
+def _fit(
+    context: RunContext,
+    phase: Phase,
+    schedule: _Schedule,
+    trainer: pl.Trainer,
+    method: ZeroShotMethod,
+    data: PhaseDataModule,
+    saver: PhaseCheckpoint,
+) -> int:
+    """Train; the step that training started from, unless it resumed."""
+    shared, first = _shared_pretraining(context, phase, schedule), schedule.first
+    checkpoint = context.config.ckpt if phase.resumed else None
+    try:
+        if shared is not None and _find_pretraining(context, shared, trainer, saver):
+            checkpoint, first = shared.path, shared.steps
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except TrainingError as error:
+        raise TrainingError(f"{error} {saver.last_good}") from error
+    except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard
+        raise InterruptionError(saver.how_to_go_on("Interrupted")) from None
+    finally:
+        if shared is not None:
+            shared.release()
+    return first
+
+
+# ------------------------------------------------------------------------------- pre-training
+
+
+def _shared_pretraining(
+    context: RunContext, phase: Phase, schedule: _Schedule
+) -> SharedPretraining | None:
+    """The shared pre-training of a phase; None where the phase shares none."""
+    config = context.config
+    pretraining, folder = config.method.pretraining, config.paths.pretrained_dir
+    # a resumed phase may have begun on other hardware, or with other versions, than those that its
+    # pre-training would be shared under
+    if folder is None or pretraining is None or phase.resumed or schedule.first > 0:
+        return None
+    facts = pretraining_facts(
+        config,
+        context.benchmark,
+        phase.name,
+        phase.selected.calibration,
+        context.hardware,
+        evaluates=schedule.evaluates,
+    )
+    return SharedPretraining(Path(folder), pretraining.steps, facts)
+
+
+def _find_pretraining(
+    context: RunContext, shared: SharedPretraining, trainer: pl.Trainer, saver: PhaseCheckpoint
+) -> bool:
+    """Whether shared pre-training is there; its metrics are then logged as this run's own.
+
+    Where it is not, this run writes it, unless another run does so already.
+    """
+    several = context.hardware.processes > 1
+    if several:
+        trainer.strategy.setup_environment()  # connects the processes: the first decides for all
+    # while one of several processes waits, the others would time out
+    rows = shared.find_or_claim(wait=not several) if distributed.is_main() else None
+    rows, claimed = distributed.gather((rows, shared.claimed))[0]
+    if claimed:
+        saver.share(shared)
+    if rows is None:
+        return False
+    for logger in context.loggers:
+        loggers.log_rows(logger, rows)
+    return True

@@ -1,0 +1,112 @@
+"""The keys of a run beside those of its method and its dataset; nothing here needs torch.
+
+Each key of ``conf/config.yaml`` is declared here once, with the marks of :mod:`zsl_lab.keys` that
+say what it means. Methods and datasets declare their own keys in their own classes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+
+from zsl_lab.hardware.trainer import TrainerConfig
+from zsl_lab.keys import (
+    FilledBy,
+    FixedByCheckpoint,
+    Irrelevant,
+    Marks,
+    NotStored,
+    Place,
+    PredictOnly,
+    Section,
+    marks_of,
+)
+
+#: which classes to predict among: the checkpoint's and those given, the unseen ones and those
+#: given, or only those given
+Among = Literal["all", "unseen", "new"]
+
+
+class PathsConfig(Section):
+    """Folders of data, of caches, of runs, of this run, and of what runs share."""
+
+    data_dir: Annotated[str, Place()]
+    cache_dir: Annotated[str | None, Place()]
+    output_dir: Annotated[str, Place()]
+    run_dir: Annotated[str, Place()]
+    pretrained_dir: Annotated[str | None, Place()] = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where caches go; the user's own cache folder where ``cache_dir`` names none."""
+        return cache_folder(self.cache_dir)
+
+
+def cache_folder(cache_dir: str | None) -> Path:
+    """Where caches go; the user's own cache folder for None."""
+    return Path(cache_dir or platformdirs.user_cache_dir("zsl_lab")).expanduser()
+
+
+class SelectionConfig(Section):
+    """How the step whose weights are reported is chosen; see conf/selection.
+
+    Attributes:
+        calibrate: Whether a constant is chosen with the step; without effect where no validation
+            classes choose.
+    """
+
+    name: Literal["validation", "oracle", "last"]
+    metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
+    check_every: int = Field(ge=1)
+    report_oracle: bool
+    validation_seed: int = Field(default=0, ge=0)
+    calibrate: bool = False
+
+
+class SweepConfig(Section):
+    """How a sweep is made; see conf/sweep."""
+
+    resume: bool
+
+
+class CallbackKeys(BaseModel):
+    """Callbacks by name, each a ``_target_`` with its arguments; see conf/callbacks."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    progress: Annotated[dict[str, Any] | None, Irrelevant()] = None
+
+
+class RunKeys(Section):
+    """Every key of a run; those of ``method`` and ``dataset`` are checked by their own classes."""
+
+    task: Annotated[Literal["fit", "test", "predict"], Irrelevant()]
+    ckpt: Annotated[str | None, Place(), Irrelevant()]
+    resume: Annotated[Literal["auto"] | None, NotStored()] = None
+    sweep: Annotated[SweepConfig, NotStored()] = SweepConfig(resume=False)
+    seed: Annotated[int, FixedByCheckpoint()] = Field(ge=0, lt=2**32)
+    deterministic: bool = False
+    debug: Annotated[bool, Irrelevant()]
+    features: Annotated[str | None, PredictOnly()] = None
+    images: Annotated[str | None, PredictOnly()] = None
+    weights: Annotated[str | None, PredictOnly()] = None
+    classes: Annotated[str | None, PredictOnly()] = None
+    descriptions: Annotated[str | None, PredictOnly()] = None
+    among: Annotated[Among | None, PredictOnly()] = None
+    paths: Annotated[PathsConfig, Irrelevant()]
+    trainer: Annotated[TrainerConfig, FilledBy("hardware")]
+    selection: Annotated[SelectionConfig, FixedByCheckpoint()]
+    dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
+    method: Annotated[dict[str, Any], FixedByCheckpoint()]
+    logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
+    callbacks: CallbackKeys | None = None
+
+
+@cache
+def run_marks() -> Marks:
+    """The marks of a run's own keys."""
+    return marks_of(RunKeys)

@@ -1,0 +1,112 @@
+"""Settings of runs: read from a run's folder, flattened to dotted keys, compared.
+
+Nothing here needs torch, but for a ``config.yaml`` of an older version that names files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.keys import Marks, is_below
+from zsl_lab.run.old_names import with_current_targets
+from zsl_lab.run.schema import run_marks
+
+CONFIG_FILE = "config.yaml"
+
+#: values by dotted keys
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A run's configuration, and what its keys mean.
+
+    Attributes:
+        plain: Plain containers; ``_target_`` has present names.
+        marks: The marks of its keys, as far as they are known.
+    """
+
+    plain: dict[str, Any]
+    marks: Marks
+
+    def settings(self, left_out: Iterable[str] = ()) -> Settings:
+        """The values by dotted keys, less those that no metric depends on.
+
+        Args:
+            left_out: More keys and sections that are left out.
+        """
+        without = {*self.marks.irrelevant, *left_out}
+        return {key: value for key, value in _flat(self.plain, "") if not is_below(key, without)}
+
+
+def read_configuration(path: Path) -> Configuration:
+    """The configuration that a run wrote.
+
+    Args:
+        path: Its ``config.yaml``.
+
+    Raises:
+        DataError: The file is missing, damaged, or of another program.
+    """
+    from omegaconf import OmegaConf
+
+    advice = (
+        f"expected the {CONFIG_FILE} that the run wrote. Restore it, or remove it: the run then "
+        "counts as one of unknown settings."
+    )
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = OmegaConf.to_container(OmegaConf.create(text))
+    except Exception as error:  # the parser's errors share no narrower base
+        raise DataError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); {advice}"
+        ) from error
+    for section in ("method", "dataset", "paths"):
+        if not isinstance(config, dict) or not isinstance(config.get(section), dict):
+            raise DataError(f"{path}: field {section!r}: found no section of keys; {advice}")
+    assert isinstance(config, dict)
+    plain = with_current_targets({str(key): value for key, value in config.items()})
+    return Configuration(plain, run_marks() | (Marks.of_header(text) or _marks_of_classes(plain)))
+
+
+def _marks_of_classes(plain: dict[str, Any]) -> Marks:
+    """Marks of a configuration that was stored without them: importing its classes takes seconds.
+
+    The classes are imported only where their keys hold absolute paths, as places are stored.
+    """
+    sections = {name: plain[name] for name in ("method", "dataset")}
+    if any(isinstance(value, str) and os.path.isabs(value) for _, value in _flat(sections, "")):
+        from zsl_lab.run.config import class_marks
+
+        with suppress(ConfigError):
+            return class_marks(plain)
+    return Marks()
+
+
+def _flat(node: Mapping[Any, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return tuple(_flat(value, "")) if isinstance(value, dict) else value
+
+
+def shown_value(value: Any) -> str:
+    """A value of a configuration as an override has it."""
+    if isinstance(value, tuple):
+        return f"[{','.join(shown_value(item) for item in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)

@@ -1,0 +1,108 @@
+"""A job of a sweep, and the file in its folder that says how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from zsl_lab.errors import OutputError
+from zsl_lab.files.atomic import atomic_write
+
+#: in a job's folder: how it ended
+JOB_FILE = "job.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a job of a sweep went.
+
+    Attributes:
+        number: Its position in the sweep.
+        folder: The folder of its run.
+        overrides: What the command line or the sweeper set for it.
+        metric: The metric that its step is selected by; empty where that is not known.
+        outcome: ``started`` (and never ended), ``finished``, ``skipped`` (finished earlier),
+            ``failed`` or ``interrupted``.
+        why: Why it failed: a sentence.
+        exit_code: The exit code that a command of this job alone would have.
+    """
+
+    number: int
+    folder: Path
+    overrides: tuple[str, ...]
+    metric: str
+    outcome: str = "started"
+    why: str = ""
+    exit_code: int = 0
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What was set, by key."""
+        return {
+            key.lstrip("+~"): value
+            for key, _, value in (override.partition("=") for override in self.overrides)
+        }
+
+
+def begin(cfg: DictConfig, hydra: HydraConf, folder: Path) -> Job:
+    """Record that a job has begun.
+
+    Args:
+        cfg: The job's configuration.
+        hydra: Hydra's own.
+        folder: The job's folder.
+
+    Raises:
+        OutputError: The record cannot be written.
+    """
+    overrides = tuple(str(override) for override in hydra.overrides.task)
+    job = Job(
+        int(hydra.job.num), folder, overrides, str(OmegaConf.select(cfg, "selection.metric") or "")
+    )
+    _write(job)
+    return job
+
+
+def end(job: Job, outcome: str, *, why: str = "", exit_code: int = 0) -> None:
+    """Record how a job ended; where that cannot be written, the job counts as never ended."""
+    with suppress(OutputError):
+        _write(replace(job, outcome=outcome, why=why, exit_code=exit_code))
+
+
+def read_jobs(folder: Path) -> list[Job]:
+    """The jobs of a sweep that have begun since it did or was resumed, by number."""
+    jobs = []
+    for path in folder.glob(f"*/{JOB_FILE}"):
+        values = read_json(path)
+        if values:
+            jobs.append(
+                Job(**{**values, "folder": path.parent, "overrides": tuple(values["overrides"])})
+            )
+    return sorted(jobs, key=lambda job: job.number)
+
+
+def _write(job: Job) -> None:
+    values = asdict(job)
+    del values["folder"]  # it may be moved
+    write_json(job.folder / JOB_FILE, values)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a file of a sweep; raises OutputError where that fails."""
+    atomic_write(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a sweep; empty where it is missing or damaged."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

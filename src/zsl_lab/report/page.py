@@ -611,8 +611,9 @@ def _shaded(cell: Cell) -> Html:
 
 
 def _sweeps(runs: Sequence[Run]) -> Html | None:
+    from zsl_lab.sweep.job import read_jobs
     from zsl_lab.sweep.report import Swept, compare
-    from zsl_lab.sweep.sweep import SWEEP_FILE, read_jobs
+    from zsl_lab.sweep.sweep import SWEEP_FILE
 
     by_folder: dict[Path, list[Run]] = {}
     for run in runs:

@@ -102,8 +102,8 @@ def parse(cfg: DictConfig) -> RunConfig:
     method = checked(method_class.config_class, _without_target(plain["method"]), "method")
     stored = without(plain, {*predict_only, *marked(RunKeys, NotStored)})
     stored = with_absolute_places(stored, RunKeys)
-    for name, section in (("dataset", dataset), ("method", method)):
-        stored[name] = with_absolute_places(stored[name], type(section))
+    stored["dataset"] = with_absolute_places(stored["dataset"], type(dataset))
+    stored["method"] = with_absolute_places(stored["method"], type(method))
     return RunConfig(
         task=top.task,
         ckpt=Path(top.ckpt) if top.ckpt else None,

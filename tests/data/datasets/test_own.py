@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.conftest import SHORT_FIT, Command
 from tests.data.files.test_benchmark_file import content
 from tests.helpers.benchmark_files import BASE
-from zsl_lab.cli import main as cli
+from zsl_lab.cli.overrides import choose_own_dataset, expand_home
 from zsl_lab.data.benchmark import Provenance
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.digits import DigitsDataset
@@ -335,7 +335,7 @@ def test_files_of_one_name_are_rows_of_their_own(
     ],
 )
 def test_the_dataset_is_chosen_once(arguments: list[str], expected: list[str]) -> None:
-    assert cli._own_dataset(arguments) == expected
+    assert choose_own_dataset(arguments) == expected
 
 
 def test_two_datasets_at_once_are_an_error(
@@ -362,4 +362,4 @@ def test_a_home_folder_may_begin_a_value(
     argument: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    assert cli._at_home(argument) == expected
+    assert expand_home(argument) == expected

@@ -253,7 +253,7 @@ def test_a_predictor_says_what_it_knows(load: Load, short_run: ShortRun) -> None
         "sgal",
         "digits",
         64,
-        9,
+        29,
     )
     assert (n3.method, n3.feature_dim) == ("n3", None)
     assert (
@@ -413,10 +413,10 @@ def test_where_attributes_have_no_names_a_table_needs_as_many(
         rtol=1e-4,
         atol=1e-5,
     )
-    columns.pop("a8")
+    columns.pop("a28")
     with pytest.raises(
         DataError,
-        match=r"found 8 columns of attributes \(a0, a1, a2, a3, a4 and 3 more\); expected 9 "
+        match=r"found 28 columns of attributes \(a0, a1, a2, a3, a4 and 23 more\); expected 29 "
         r"numbers for each",
     ):
         unnamed.predict(x, table(tmp_path / "few.csv", columns))
@@ -477,30 +477,33 @@ def test_texts_are_read_by_the_encoder_that_read_those_of_training(
     [
         (
             lambda columns: {
-                name: column for name, column in columns.items() if name not in ("top", "loops")
+                name: column
+                for name, column in columns.items()
+                if name not in ("top_left", "crossing")
             },
-            r"^classes=.*new\.csv: found other attributes than the 9 of training: missing top, "
-            r"loops\. Mend the table, or train on a benchmark with its attributes\.$",
+            r"^classes=.*new\.csv: found other attributes than the 29 of training: missing "
+            r"top_left, crossing\. Mend the table, or train on a benchmark with its attributes\.$",
         ),
         (
             lambda columns: {**columns, "colour": [1, 2, 3]},
-            r"9 of training: not among them colour\. Mend",
+            r"29 of training: not among them colour\. Mend",
         ),
         (
             lambda columns: {
-                ("centre" if name == "middle" else name): column for name, column in columns.items()
+                ("waist" if name == "middle_centre" else name): column
+                for name, column in columns.items()
             },
-            "missing middle; not among them centre",
+            "missing middle_centre; not among them waist",
         ),
         (
             lambda columns: {"description": ["a", "b", "c"]},
-            r"^classes=.*new\.csv: found texts; the checkpoint's classes are described by 9 "
-            r"numbers for each class \(top, .* and 4 more\), "
+            r"^classes=.*new\.csv: found texts; the checkpoint's classes are described by 29 "
+            r"numbers for each class \(top_left, .* and 24 more\), "
             r"as digits has them, .* Give such vectors, or train on a benchmark whose texts",
         ),
         (
-            lambda columns: {**columns, "top": ["x", 1, 1]},
-            r"^classes=.*line 2, column 'top': found 'x' for 'two'; expected a number",
+            lambda columns: {**columns, "top_left": ["x", 1, 1]},
+            r"^classes=.*line 2, column 'top_left': found 'x' for 'two'; expected a number",
         ),
     ],
 )

@@ -26,7 +26,7 @@ from zsl_lab.files.hashing import sha256_arrays
 # top_left ... bottom_right the line passes this cell of a grid laid over the digit: five rows (top,
 #                           upper, middle, lower, bottom) of three cells (left, centre, right)
 # top_bar                   a straight horizontal stroke at the top
-# middle_bar                a straight horizontal stroke at half height (the bar of a crossed 7: 0.5)
+# middle_bar                a straight horizontal stroke at half height (a crossed 7 has one: 0.5)
 # base_bar                  a straight horizontal stroke at the bottom
 # upright                   a straight vertical stroke over more than half the height
 # upper_slant               a straight stroke in the upper half that leans to the right: /
@@ -179,7 +179,7 @@ class DigitsDataset(FeatureDatasetConfig):
         )
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
-        """Build the benchmark: uint8 images ``[1797, 8, 8, 1]``, and a sentence for each digit that says how it is written."""
+        """Build the benchmark of uint8 images ``[1797, 8, 8, 1]`` and a sentence for each digit."""
         pixels, labels = _samples()
         images = np.rint(pixels * (255 / _PIXEL_MAX)).astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
         sha256 = sha256_arrays(images, np.array(_DESCRIPTIONS))
@@ -192,7 +192,7 @@ class DigitsDataset(FeatureDatasetConfig):
         return ImageView(_SIDE, _SIDE, 1, "{description}")
 
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
-        """Scaled features, or images as they are: eight pixels leave none to cut off, and a mirrored digit is another sign."""
+        """Scaled features, or whole images: neither cropped (8 x 8 pixels) nor mirrored."""
         if isinstance(benchmark, ImageBenchmark):
             return ImageDataModule(benchmark, split, image_size=_SIDE, flip=False)
         return super().data_module(benchmark, split)

@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 import zsl_lab
-from tests.conftest import SHORT_FIT, composed
-from tests.helpers.predict import (
-    OF_IMAGES,
-    Load,
-    ShortRun,
-)
+from tests.conftest import OF_IMAGES, SHORT_FIT, composed
+from tests.helpers.predict import Load, ShortRun
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.predict.command import predict
 from zsl_lab.predict.predictions import Prediction

@@ -443,14 +443,14 @@ def test_keys_that_do_not_suit_a_method_of_features_are_named(
     with pytest.raises(
         DataError,
         match=r"^descriptions=.*new\.json: found texts; the checkpoint's classes are described by "
-        r"9 numbers",
+        r"29 numbers",
     ):
         of_features(None, f"descriptions={tmp_path / 'new.json'}")
-    (tmp_path / "new.csv").write_text("class,top\npredicted,1\nb,0")
+    (tmp_path / "new.csv").write_text("class,top_left\npredicted,1\nb,0")
     with pytest.raises(
         DataError,
-        match=r"^classes=.*new\.csv: found other attributes than the 9 of training: missing "
-        r"upper_right,",
+        match=r"^classes=.*new\.csv: found other attributes than the 29 of training: missing "
+        r"top_centre,",
     ):
         of_features(None, f"classes={tmp_path / 'new.csv'}")
 

@@ -279,7 +279,7 @@ def test_embedded_datasets_need_no_file(tmp_path: Path, capsys: pytest.CaptureFi
     out = printed(capsys, "info", "digits", "--data-dir", str(tmp_path / "nowhere"))
     assert "features: [1797, 64], from 0 to 1" in out
     assert "samples per class: 174 (8) to 183 (3), median 180.5" in out
-    assert "  0  seen   top 1  upper_right 1  lower_right 1" in out, "attributes with names"
+    assert "  0  seen   top_centre 1  upper_left 1  upper_right 1" in out, "attributes with names"
     assert "  class 2   seen   att[6] 0.683  att[8] 0.612" in printed(
         capsys, "info", "synthetic"
     ), "attributes without"

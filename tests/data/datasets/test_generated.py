@@ -32,8 +32,8 @@ SIZES = {
 NOWHERE = DataPaths(Path("/nonexistent"), Path("/nonexistent"))
 
 
-def digits(unseen: list[int]) -> DigitsDataset:
-    return DigitsDataset.model_validate({**BASE, "name": "digits", "unseen": unseen})
+def digits(unseen: list[int], **keys: Any) -> DigitsDataset:
+    return DigitsDataset.model_validate({**BASE, "name": "digits", "unseen": unseen, **keys})
 
 
 def synthetic(**sizes: Any) -> SyntheticDataset:
@@ -54,12 +54,43 @@ def test_digits_are_scaled_and_split() -> None:
     assert len(splits.validation_split(b, 0).unseen_classes) == 2
 
 
-def test_digits_are_described_by_a_display() -> None:
-    semantics = digits([2]).load(NOWHERE).semantics
-    assert semantics.shape == (10, 9)
-    assert semantics[:, :7].sum(axis=1).tolist() == [6, 2, 5, 5, 4, 5, 6, 3, 7, 6]
-    assert len(np.unique(semantics[:, :7], axis=0)) == 10
-    assert 0 <= semantics.min() < semantics.max() <= 1
+def test_without_the_key_digits_are_described_by_a_display() -> None:
+    # as a checkpoint has it that was stored before there was a choice
+    b = digits([2]).load(NOWHERE)
+    assert b.semantics.shape == (10, 9)
+    assert b.recipe.attributes[:2] == ["top", "upper_right"]
+    assert b.semantics[:, :7].sum(axis=1).tolist() == [6, 2, 5, 5, 4, 5, 6, 3, 7, 6]
+    assert len(np.unique(b.semantics[:, :7], axis=0)) == 10
+    assert 0 <= b.semantics.min() < b.semantics.max() <= 1
+
+
+def test_strokes_say_how_each_digit_is_written() -> None:
+    b = digits([2], semantics="strokes").load(NOWHERE)
+    assert b.semantics.shape == (10, 29) == (10, len(set(b.recipe.attributes)))
+    assert set(np.unique(b.semantics)) == {0, 0.5, 1}
+    assert len(np.unique(b.semantics, axis=0)) == 10
+    column = {name: b.semantics[:, i] for i, name in enumerate(b.recipe.attributes)}
+
+    def always(name: str) -> list[int]:
+        return np.flatnonzero(column[name] == 1).tolist()
+
+    assert always("top_bar") == [5, 7]
+    assert always("middle_bar") == [4]
+    assert always("base_bar") == always("base_corner") == [2]
+    assert always("upright") == [1]
+    assert always("crossing") == [4, 8]
+    # what is closed has no end
+    ends = sum(column[name] for name in column if name.startswith("end_"))
+    assert np.flatnonzero(ends == 0).tolist() == [0, 8]
+    assert np.flatnonzero(column["middle_centre"] == 0).tolist() == [0]
+
+
+def test_the_table_of_a_digit_changes_neither_samples_nor_split() -> None:
+    display, strokes = (
+        digits([2, 4, 5], semantics=kind).load(NOWHERE).provenance
+        for kind in ("segments", "strokes")
+    )
+    assert display == strokes
 
 
 def test_digits_as_images_are_the_same_pixels_labels_and_split() -> None:

@@ -169,7 +169,8 @@ def _other(name: str, data_dir: Path) -> Entry:
 def _digits(keys: dict[str, Any], data_dir: Path) -> Entry:
     unseen = len(keys["unseen"])
     terms = "carried by scikit-learn (BSD-3-Clause)"
-    return Entry("digits", 1797, 10 - unseen, unseen, "segments 9", "embedded", (), (), "", terms)
+    semantics = "strokes 29, segments 9"
+    return Entry("digits", 1797, 10 - unseen, unseen, semantics, "embedded", (), (), "", terms)
 
 
 def _synthetic(keys: dict[str, Any], data_dir: Path) -> Entry:

@@ -1,4 +1,4 @@
-"""Which packages there are; everything else stands in pyproject.toml, which cannot say both `find` and zsl_lab.conf."""
+"""The list of packages; pyproject.toml, which has the rest, cannot say `find` and zsl_lab.conf."""
 
 from setuptools import find_packages, setup
 

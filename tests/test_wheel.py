@@ -1,4 +1,4 @@
-"""The wheel works outside the repository: code and configuration come from where it was installed."""
+"""The wheel works outside the repository, with its own code and configuration."""
 
 from __future__ import annotations
 

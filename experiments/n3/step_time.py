@@ -1,4 +1,4 @@
-"""Seconds of a training step of N3 as a ratio to plain fine-tuning of the same base network on the same batch.
+"""Seconds of a training step of N3, as a ratio to plain fine-tuning of its base network.
 
 Fine-tuning moves every convolution and a classifier of k rows by AdamW; N3 generates them for k
 classes and moves the generator. Both take turns, so that a machine whose speed drifts treats them

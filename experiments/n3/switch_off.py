@@ -1,4 +1,4 @@
-"""What the generated deltas of a trained N3 are worth: its test figures with the deltas multiplied by other factors.
+"""Test metrics of a trained N3 whose generated deltas are multiplied by other factors.
 
 A factor of 1 is the trained network, 0 the base network as it is (mu = 0) with the classifier that
 was generated for the adapted one.

@@ -1,4 +1,4 @@
-"""Builds the dashboard of a W&B project whose runs were logged with ``logger=wandb``: a W&B report, with W&B's own library.
+"""Build a W&B report over the runs of a project that were logged with ``logger=wandb``.
 
     python experiments/wandb/dashboard.py --entity ME --project zsl_lab [--group SWEEP] [--keys
     method.g method.p] [--dry-run]

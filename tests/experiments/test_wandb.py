@@ -1,4 +1,4 @@
-"""``experiments/wandb``: sweep files whose commands are ours, and a dashboard of figures that runs log."""
+"""``experiments/wandb``: sweep files with our commands, a dashboard of metrics that runs log."""
 
 from __future__ import annotations
 

@@ -71,37 +71,38 @@ def test_the_digits_are_told_apart_better_than_by_chance_by_classes_given_only_n
     [
         ({}, "^classes: found none; expected a name and a description of each. Leave classes out"),
         (
-            {"a": [0.0] * 9},
+            {"a": [0.0] * 29},
             r"^classes: found 1 class; expected at least 2, to tell them apart\. Give more "
             r"classes, or choose among=all\.$",
         ),
         (
-            {"a": [0.0] * 8, "b": [0.0] * 9},
-            r"found shape \[8\] for 'a'; expected \[9\], 9 numbers for each class .* Give vectors "
+            {"a": [0.0] * 28, "b": [0.0] * 29},
+            r"found shape \[28\] for 'a'; expected \[29\], 29 numbers for each class .* Give "
+            r"vectors "
             r"like",
         ),
         (
-            {"a": [0.0] * 9, "b": [float("nan")] * 9},
+            {"a": [0.0] * 29, "b": [float("nan")] * 29},
             "found a value for 'b' that is not finite",
         ),
-        ({"a": [0.0] * 9, "b": [None] * 9}, "found a value for 'b' that is not finite"),
+        ({"a": [0.0] * 29, "b": [None] * 29}, "found a value for 'b' that is not finite"),
         (
-            {"a": [0.0] * 9, "b": ["x"] * 9},
+            {"a": [0.0] * 29, "b": ["x"] * 29},
             "for 'b'; expected a vector of numbers, or a text for every class",
         ),
         (
-            {"a": [0.0] * 9, "b": "a text"},
+            {"a": [0.0] * 29, "b": "a text"},
             "found texts for some and vectors for others; expected one kind",
         ),
         (
             {"a": "a text", "b": "another"},
-            "^classes: found texts; the checkpoint's classes are described by 9 numbers",
+            "^classes: found texts; the checkpoint's classes are described by 29 numbers",
         ),
         (
             {"a": "a text", "b": "  "},
             "found an empty text for 'b'; expected a description of every class. Write one",
         ),
-        ({" ": [0.0] * 9, "b": [1.0] * 9}, "found ' ' as a name"),
+        ({" ": [0.0] * 29, "b": [1.0] * 29}, "found ' ' as a name"),
         (
             ["eagle"],
             r"^classes: found a value of type list; expected the file of a table, or a mapping .*; "

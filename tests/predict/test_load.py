@@ -38,7 +38,7 @@ def test_a_predictor_says_what_it_knows(load: Load, short_run: ShortRun) -> None
         "sgal",
         "digits",
         64,
-        9,
+        29,
     )
     assert (n3.method, n3.feature_dim) == ("n3", None)
     assert (

@@ -115,7 +115,7 @@ def test_what_cannot_be_generated_is_refused(load: Load) -> None:
         r"the vector",
     ):
         load("sgal").generate("zwei", 1)
-    with pytest.raises(DataError, match=r"found shape \[2\] for 'the class'; expected \[9\]"):
+    with pytest.raises(DataError, match=r"found shape \[2\] for 'the class'; expected \[29\]"):
         load("sgal").generate([1.0, 2.0], 1)
     for n in (0, 2.5, True, "3"):
         with pytest.raises(

@@ -84,7 +84,7 @@ class TextRecipe(BaseModel):
 
 
 class Recipe(BaseModel):
-    """How a benchmark's features and semantics were made; what is None was not made by this project.
+    """How a benchmark's features and semantics were computed; None for those from elsewhere.
 
     Attributes:
         images: Of the features.

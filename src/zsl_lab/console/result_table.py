@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zsl_lab.console.messages import console
+from zsl_lab.files.escaping import one_line
 from zsl_lab.result import Result
 
 COLUMNS = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
@@ -46,8 +47,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     benchmark = result.benchmark
     screen.print()
     screen.print(
-        f"{result.method} on {result.dataset}, seed {result.seed} (per class, %; "
-        f"{benchmark['seen']} seen + {benchmark['unseen']} unseen classes)",
+        f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
+        f"(per class, %; {benchmark['seen']} seen + {benchmark['unseen']} unseen classes)",
         style="bold",
         soft_wrap=True,
     )

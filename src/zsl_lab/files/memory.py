@@ -21,9 +21,7 @@ def free_memory() -> int | None:
     The least of what the machine has free, what the control group (a container, a batch job) has
     left, and what the limit on the address space (``ulimit -v``) leaves.
     """
-    bounds = [
-        bound for bound in (_of_machine(), _of_group(), _of_limits()) if bound is not None
-    ]
+    bounds = [bound for bound in (_of_machine(), _of_group(), _of_limits()) if bound is not None]
     return max(0, min(bounds)) if bounds else None
 
 

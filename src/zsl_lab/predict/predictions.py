@@ -17,6 +17,7 @@ import torch
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import ConfigError
 from zsl_lab.files.atomic import atomic_write_all
+from zsl_lab.files.escaping import csv_row
 from zsl_lab.methods.base import ExportedNetwork
 
 #: not those of a run, whose predictions.csv has other columns
@@ -122,7 +123,11 @@ class Prediction:
 
     @property
     def table(self) -> Path:
-        """CSV: a row a sample, its class and the scores of all classes."""
+        """CSV: a row a sample, its class and the scores of all classes.
+
+        Names that a spreadsheet would take for formulas have an apostrophe before them
+        (:func:`zsl_lab.files.escaping.csv_cell`).
+        """
         return self.folder / PREDICTIONS_FILE
 
     @property
@@ -174,12 +179,14 @@ class Prediction:
         # a file's name may hold bytes that are not UTF-8
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([self._sample, "predicted", self.score, *predictions.names])
+        writer.writerow([self._sample, "predicted", self.score, *csv_row(predictions.names)])
         for sample, name, row in zip(
             self._samples(), predictions.predicted, predictions.scores, strict=True
         ):
             values = row.tolist()
-            writer.writerow([sample, name, *(f"{value:.6g}" for value in (max(values), *values))])
+            writer.writerow(
+                [*csv_row((sample, name)), *(f"{value:.6g}" for value in (max(values), *values))]
+            )
         text.flush()
         text.detach()
 

@@ -368,7 +368,7 @@ NAN = np.where(np.arange(15).reshape(5, 3) == 7, np.nan, 1.0)
         (put("recipe", '{"images": 1}'), "field 'recipe.images': found 1"),
         (
             link("labels", h5py.SoftLink("/elsewhere")),
-            "field 'labels': found a link to something else ('/elsewhere'); expected the data themselves",
+            "field 'labels': found a link to something else ('/elsewhere'); expected the data",
         ),
         (
             link("semantics", h5py.ExternalLink("other.h5", "/")),

@@ -23,6 +23,8 @@ from zsl_lab.data.files.mat import matrix, read_mat
 from zsl_lab.data.public.sources import FEATURES, SENTENCES, SPLITS, origin, split_version
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
+from zsl_lab.files.memory import out_of_memory
+from zsl_lab.files.npy import load_npy
 
 # part of the cache's key: raise it when the same files would be read into something else
 _READER_VERSION = "1"
@@ -280,16 +282,12 @@ def _read_table(path: Path) -> npt.NDArray[Any]:
     try:
         # allow_pickle=False: a pickle inside is refused, not executed
         table = (
-            np.loadtxt(path, delimiter=",", ndmin=2)
-            if path.suffix == ".csv"
-            else np.load(path, allow_pickle=False)
+            np.loadtxt(path, delimiter=",", ndmin=2) if path.suffix == ".csv" else load_npy(path)
         )
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError as error:
+        raise out_of_memory(str(path)) from error
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a table ({error}); expected numbers, one row per class."
         ) from error
-    if not isinstance(table, np.ndarray):
-        raise DataError(
-            f"{path}: found several arrays; expected one table of numbers, one row per class."
-        )
     return matrix(table, path, "semantics")

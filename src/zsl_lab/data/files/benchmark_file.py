@@ -342,8 +342,9 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}). Make the folder {path.parent} writable "
-            f"with free space for {content.features.nbytes / 2**20:.0f} MiB, or {elsewhere}."
+            f"{path}: cannot be written ({error.strerror or error}). Make the folder "
+            f"{path.parent} writable with free space for "
+            f"{content.features.nbytes / 2**20:.0f} MiB, or {elsewhere}."
         ) from error
     finally:
         _discard(temporary)
@@ -613,8 +614,8 @@ class _Reader:
 
     def missing(self, name: str, parent: Any) -> NoReturn:
         raise DataError(
-            f"{self.path}: field '{name}' is missing; found {names_in(parent)}; expected the layout of format "
-            f"version {FORMAT_VERSION}."
+            f"{self.path}: field '{name}' is missing; found {names_in(parent)}; expected the "
+            f"layout of format version {FORMAT_VERSION}."
         )
 
     def check_format(self) -> None:
@@ -623,8 +624,7 @@ class _Reader:
             shown = (
                 f"'{found}'"
                 if found
-                else "no such attribute, in a file with "
-                f"{names_in(self.file)}"
+                else f"no such attribute, in a file with {names_in(self.file)}"
             )
             self.fail("format", shown, f"an attribute '{FORMAT}'")
         version = self.file.attrs.get("format_version")
@@ -720,8 +720,7 @@ class _Reader:
                 found,
                 f"at least one dataset, such as semantics/att, and at most {_MAX_NAMES:,}",
             )
-        kinds = list(group)
-        return kinds
+        return list(group)
 
     def dataset(self, name: str) -> Any:
         found = self.find(name)

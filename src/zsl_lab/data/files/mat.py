@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from zsl_lab.data.files import matlab5
 from zsl_lab.errors import DataError
-from zsl_lab.files.hdf5 import check_dataset, check_inside, check_not_written, member, open_hdf5, file_size
+from zsl_lab.files.hdf5 import (
+    check_dataset,
+    check_inside,
+    check_not_written,
+    file_size,
+    member,
+    open_hdf5,
+)
 from zsl_lab.files.memory import ALWAYS_ALLOWED, out_of_memory
 
 Array = npt.NDArray[Any]

@@ -43,6 +43,7 @@ SHORT_FIT |= {
     "vzsl_no_reconstruction": SHORT_VZSL,
 }
 SHORT_FIT |= {"eszsl": ("callbacks=none", "method.gammas=[1,0.1,0.01]", "method.lambdas=[1,0.1]")}
+SHORT_FIT |= {"exem": ("callbacks=none",)}
 SHORT_ASPN = (
     *("callbacks=none", "dataset.normalize=minmax", "selection.check_every=20"),
     *(

@@ -54,8 +54,9 @@ class ClassRegression:
             self._e = values.clamp(min=0)
             self._basis = self._u - self._u.mean(0)
             self._numerator = torch.ones_like(values)
-        # classes with equal semantics have no eigenvalue above 0: then all predictions are the mean
-        self._level = (self._e.sum() / count).clamp(min=torch.finfo(torch.float64).tiny)
+        # where all classes have equal semantics there is no eigenvalue above 0: predict the mean
+        total = self._e.sum()
+        self._level = torch.where(total > 0, total / count, torch.ones_like(total))
 
     def _similarities(self, semantics: Tensor) -> Tensor:
         return semantics if self._kernel is None else self._kernel(semantics, self._semantics)

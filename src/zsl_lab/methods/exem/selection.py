@@ -235,14 +235,12 @@ def _mixings(
 def _scores(products: _Products, mixing: Tensor, seen: Tensor, distance: Distance) -> Tensor:
     """Scores of the held-out samples, ``[n, C]``, with the mean of the seen classes' means as origin."""
     share = seen.double() / seen.sum()
+    # rows sum to 0: whatever the origin of the means, it drops out
     mixing = mixing - share
-    to_origin = products.samples_means @ share
-    origin = share @ products.means @ share
-    # rows of `mixing` sum to 0: whatever the origin of the means, it drops out here
-    inner = (products.samples_means - products.means @ share) @ mixing.T
+    inner = (products.samples_means - products.means @ share).float() @ mixing.T.float()
     exemplars = (mixing @ products.means * mixing).sum(1)
-    samples = products.samples - 2 * to_origin + origin
-    return compare(inner, samples, exemplars, distance)
+    samples = products.samples - 2 * products.samples_means @ share + share @ products.means @ share
+    return compare(inner, samples.float(), exemplars.float(), distance)
 
 
 def compare(inner: Tensor, samples: Tensor, exemplars: Tensor, distance: Distance) -> Tensor:

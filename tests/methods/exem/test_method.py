@@ -244,7 +244,7 @@ def test_the_logs_name_the_constants_and_what_they_reached() -> None:
         ("mixtures=[1.5]", "less than or equal to 1"),
         ("widths=[-1]", "greater than 0"),
         ("pca=0", "greater than or equal to 1"),
-        ("folds=1", "greater than or equal to 2"),
+        ("folds=2", "greater than or equal to 3"),
         ("kernel=cubic", "linear"),
     ],
 )
@@ -263,6 +263,12 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
 
 
+def parse_ridges(configure: Configure) -> list[float]:
+    method = parse(configure("method=exem")).method
+    assert isinstance(method, EXEMConfig)
+    return [pytest.approx(ridge) for ridge in method.ridges]
+
+
 @pytest.mark.usefixtures("_no_figures")
 def test_a_run_is_one_step_a_phase_and_the_seed_changes_nothing(
     configure: Configure, tmp_path: Path
@@ -276,7 +282,8 @@ def test_a_run_is_one_step_a_phase_and_the_seed_changes_nothing(
     with (tmp_path / "0" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for phase in ("select", "refit"):
-        assert [row["step"] for row in rows if row[f"{phase}/loss/ridge"]] == ["1"]
+        assert [row["step"] for row in rows if row["phase"] == phase] == ["1"]
+    assert all(float(row["loss/ridge"]) in parse_ridges(configure) for row in rows)
 
 
 @pytest.mark.usefixtures("_no_figures")

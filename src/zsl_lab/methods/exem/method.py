@@ -45,7 +45,7 @@ class EXEMConfig(MethodConfig):
     ridges: list[Positive] = Field(min_length=1)
     mixtures: list[Share] = Field(min_length=1)
     widths: list[Positive] = Field(min_length=1)
-    folds: int = Field(ge=2)
+    folds: int = Field(ge=3)
     partitions: int = Field(ge=1)
     calibrate: bool
 

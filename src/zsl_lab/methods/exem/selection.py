@@ -105,12 +105,12 @@ def kernel_of(kind: str, width: float, semantics: Tensor) -> Kernel | None:
 def class_folds(classes: int, folds: int, partitions: int) -> list[Tensor]:
     """Masks of the classes that are left out together, bool ``[C]`` each; none where C is below 3.
 
-    Every partition divides all classes into parts of nearly equal size. There are fewer parts than
-    ``folds`` where a part would hold a single class, unless with 3 classes, of which two must stay.
+    Every partition divides all classes into parts of nearly equal size: into ``folds`` (at least 3),
+    or fewer where most parts would hold a single class, which nothing can be told from.
     """
     if classes < 3:
         return []
-    count = 3 if classes == 3 else max(2, min(folds, classes // 2))
+    count = min(folds, max(3, (classes + 1) // 2))
     generator = torch.Generator().manual_seed(0)
     left_out = []
     for _ in range(partitions):

@@ -25,15 +25,14 @@ def by_least_squares(a: Tensor, targets: Tensor, ridge: float, new: Tensor) -> T
     centred = a - a.mean(0)
     mean_eigenvalue = torch.linalg.eigvalsh(centred @ centred.T).mean()
     rows = torch.cat([a, torch.ones(n, 1)], dim=1)
-    penalty = torch.cat(
-        [(ridge * mean_eigenvalue).sqrt() * torch.eye(q), torch.zeros(q, 1)], dim=1
-    )
+    penalty = torch.cat([(ridge * mean_eigenvalue).sqrt() * torch.eye(q), torch.zeros(q, 1)], dim=1)
     solution = torch.linalg.lstsq(
         torch.cat([rows, penalty]),
         torch.cat([targets, torch.zeros(q, targets.shape[1])]),
         driver="gelsd",
     ).solution
-    return torch.cat([new, torch.ones(len(new), 1)], dim=1) @ solution
+    found: Tensor = torch.cat([new, torch.ones(len(new), 1)], dim=1) @ solution
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +103,9 @@ def test_weights_of_the_targets_sum_to_one() -> None:
 @pytest.mark.parametrize("kernel", [None, rbf(1.0)])
 def test_classes_of_equal_semantics_are_all_predicted_by_the_mean(kernel: object) -> None:
     regression = ClassRegression(torch.ones(4, 3), kernel)  # type: ignore[arg-type]
-    torch.testing.assert_close(regression.smoothing(torch.ones(2, 3), 0.1), torch.full((2, 4), 0.25))
+    torch.testing.assert_close(
+        regression.smoothing(torch.ones(2, 3), 0.1), torch.full((2, 4), 0.25)
+    )
 
 
 def test_the_mean_squared_distance_is_that_of_all_pairs() -> None:

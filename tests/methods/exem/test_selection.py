@@ -118,7 +118,7 @@ def test_every_partition_leaves_each_class_out_once_and_keeps_two_at_least(class
     folds = class_folds(classes, 5, 3)
     assert torch.equal(torch.stack(folds).sum(0), torch.full((classes,), 3))
     assert min(int((~fold).sum()) for fold in folds) >= 2
-    assert {int(fold.sum()) for fold in folds} <= {n for n in range(1, classes)}
+    assert {int(fold.sum()) for fold in folds} <= set(range(1, classes))
 
 
 def test_with_two_classes_none_is_left_out_and_the_first_candidate_is_taken() -> None:

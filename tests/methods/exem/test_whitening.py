@@ -18,7 +18,7 @@ def by_loops(features: Tensor, labels: Tensor) -> Tensor:
     total = torch.zeros(features.shape[1], features.shape[1], dtype=features.dtype)
     for x, label in zip(features, labels, strict=True):
         members = [row for row, other in zip(features, labels, strict=True) if other == label]
-        residual = x - sum(members) / len(members)  # type: ignore[arg-type]
+        residual = x - sum(members) / len(members)
         for i in range(len(x)):
             for j in range(len(x)):
                 total[i, j] += residual[i] * residual[j] / len(features)

@@ -1,4 +1,4 @@
-"""Class exemplars predicted from semantics (Changpinyo, Chao and Sha, ICCV 2017) as a zero-shot method."""
+"""Class exemplars predicted from semantics (Changpinyo, Chao and Sha, ICCV 2017)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 
 
 class EXEMConfig(MethodConfig):
-    """The keys of EXEM; conf/method/exem.yaml says what each does and where its value comes from."""
+    """The keys of EXEM; conf/method/exem.yaml says what each does and its source."""
 
     normalize: Normalization
     normalize_semantics: Normalization
@@ -152,7 +152,7 @@ class EXEM(ZeroShotMethod):
         """All training samples."""
 
     def _rows_of_means(self, classes: ClassSpace) -> Tensor:
-        """Row of :attr:`means` that belongs to each class; -1 for a class that was not trained on."""
+        """Row of :attr:`means` of each class; -1 for a class that was not trained on."""
         row = {name: at for at, name in enumerate(self._seen_names)}
         return torch.tensor(
             [
@@ -185,7 +185,7 @@ class EXEM(ZeroShotMethod):
         return scaled @ self.projection - self.origin
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Nearness to each class's exemplar, with the offset of classes not trained on; ``[B, C]``."""
+        """Nearness to each class's exemplar; the offset is added to unseen classes; ``[B, C]``."""
         x, exemplars = self.whitened(features), self.exemplars()
         scores = compare(
             x @ exemplars.T, x.square().sum(1), exemplars.square().sum(1), self.config.distance
@@ -194,7 +194,7 @@ class EXEM(ZeroShotMethod):
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Whitened features and exemplars, ``([B, K], [C, K])``; of the cosine as rows of norm 1."""
+        """Whitened features and exemplars, ``([B, K], [C, K])``; rows of norm 1 if by cosine."""
         points = self.whitened(features), self.exemplars()
         if self.config.distance == "euclidean":
             return points
@@ -220,9 +220,7 @@ class EXEM(ZeroShotMethod):
         rotation = self._principal_axes(features)
         reduced = features if rotation is None else features @ rotation
         semantics = self.semantics[self.seen_mask]
-        choice = choose(
-            reduced, labels, semantics, self.config.candidates, self.config.settings
-        )
+        choice = choose(reduced, labels, semantics, self.config.candidates, self.config.settings)
         constants = choice.constants
         means = class_means(reduced, labels, len(semantics))
         scatter = Scatter.measure(reduced, labels, means, self.config.whitening)
@@ -254,7 +252,8 @@ class EXEM(ZeroShotMethod):
             return None
         centred = features - features.mean(0)
         _, axes = torch.linalg.eigh((centred.T @ centred).double())
-        return axes[:, -self.projection.shape[1] :].to(features.dtype)
+        largest: Tensor = axes[:, -self.projection.shape[1] :]
+        return largest.to(features.dtype)
 
     def _record(self, choice: Choice, fitted: Tensor) -> dict[str, Tensor]:
         constants = choice.constants

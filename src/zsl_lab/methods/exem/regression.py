@@ -1,4 +1,4 @@
-"""(Kernel) ridge regression from class semantics to class exemplars, for many ridge constants at once."""
+"""(Kernel) ridge regression from class semantics to exemplars, for many ridge constants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rbf(scale: float) -> Kernel:
 
 
 def mean_squared_distance(rows: Tensor) -> float:
-    """Mean of ``||a - b||^2`` over the pairs of different rows of ``[n, Q]``; 1 where all are equal."""
+    """Mean of ``||a - b||^2`` over pairs of rows of ``[n, Q]``; 1 where all rows are equal."""
     count = len(rows)
     total = 2 * count * (rows - rows.mean(0)).square().sum()
     return float(total / (count * (count - 1))) if count > 1 and total > 0 else 1.0
@@ -62,17 +62,19 @@ class ClassRegression:
         return semantics if self._kernel is None else self._kernel(semantics, self._semantics)
 
     def _gains(self, ridge: float) -> Tensor:
-        return self._numerator / (self._e + ridge * self._level)
+        gains: Tensor = self._numerator / (self._e + ridge * self._level)
+        return gains
 
     def smoothing(self, semantics: Tensor, ridge: float) -> Tensor:
-        """The weights t(a) of all targets in the prediction for each class, float64 ``[m, n]``; rows sum to 1.
+        """The weights t(a) of the targets for each class, float64 ``[m, n]``; rows sum to 1.
 
         Args:
             semantics: Any classes, ``[m, Q]``.
             ridge: The ridge constant in units of the mean eigenvalue of K, above 0.
         """
         coordinates = (self._similarities(semantics.double()) - self.centre) @ self._basis
-        return coordinates * self._gains(ridge) @ self._u.T + 1 / len(self._semantics)
+        weights: Tensor = coordinates * self._gains(ridge) @ self._u.T + 1 / len(self._semantics)
+        return weights
 
     def weights(self, targets: Tensor, ridge: float) -> Tensor:
         """W with ``E(a) = (k(a) - centre) W + mean(targets)``, k(a) = a where there is no kernel.
@@ -84,4 +86,5 @@ class ClassRegression:
         Returns:
             float64 ``[Q, D]`` without a kernel, ``[n, D]`` with one.
         """
-        return self._basis @ (self._gains(ridge)[:, None] * (self._u.T @ targets.double()))
+        found: Tensor = self._basis @ (self._gains(ridge)[:, None] * (self._u.T @ targets.double()))
+        return found

@@ -1,4 +1,4 @@
-"""Constants chosen by leaving classes out: on training classes alone, with no regression fitted twice."""
+"""Constants chosen by leaving classes out in turn, on training classes alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Constants:
 
     Attributes:
         shrinkage: r of the within-class covariance.
-        width: Of the RBF kernel, in units of the mean squared distance of two classes; 1 without it.
+        width: Of the RBF kernel, in units of the mean squared distance of two classes.
         ridge: In units of the mean eigenvalue of the classes' kernel matrix.
         mixture: Weight of a seen class's own mean in its exemplar; the rest is the regression's.
     """
@@ -105,8 +105,8 @@ def kernel_of(kind: str, width: float, semantics: Tensor) -> Kernel | None:
 def class_folds(classes: int, folds: int, partitions: int) -> list[Tensor]:
     """Masks of the classes that are left out together, bool ``[C]`` each; none where C is below 3.
 
-    Every partition divides all classes into parts of nearly equal size: into ``folds`` (at least 3),
-    or fewer where most parts would hold a single class, which nothing can be told from.
+    Every partition divides all classes into parts of nearly equal size: ``folds`` (at least 3), or
+    fewer where most parts would hold a single class, among which nothing can be confused.
     """
     if classes < 3:
         return []
@@ -130,7 +130,7 @@ def held_out(labels: Tensor) -> Tensor:
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     held = torch.zeros(len(labels), dtype=torch.bool)
     of_order = labels.cpu()[order]
-    for label in of_order.unique():
+    for label in torch.unique(of_order):
         members = order[of_order == label]
         held[members[: min(-(-len(members) // _HELD_OUT), len(members) - 1)]] = True
     return held.to(labels.device)
@@ -210,7 +210,7 @@ def _products(
 def _mixings(
     semantics: Tensor, seen: Tensor, candidates: Sequence[Constants], settings: Settings
 ) -> Iterator[tuple[Constants, Tensor]]:
-    """For each candidate the weights of the seen classes' means in the exemplar of every class, ``[C, C]``."""
+    """For each candidate the weights of the class means in every exemplar, ``[C, C]``."""
     fitted = Scaler.fit(settings.normalize_semantics, semantics[seen].cpu().numpy())
     scaled = fitted.apply(semantics).double()
     places = seen.nonzero().squeeze(1)
@@ -233,7 +233,7 @@ def _mixings(
 
 
 def _scores(products: _Products, mixing: Tensor, seen: Tensor, distance: Distance) -> Tensor:
-    """Scores of the held-out samples, ``[n, C]``, with the mean of the seen classes' means as origin."""
+    """Scores of the held-out samples, ``[n, C]``; the origin is the mean of the seen means."""
     share = seen.double() / seen.sum()
     # rows sum to 0: whatever the origin of the means, it drops out
     mixing = mixing - share
@@ -244,7 +244,7 @@ def _scores(products: _Products, mixing: Tensor, seen: Tensor, distance: Distanc
 
 
 def compare(inner: Tensor, samples: Tensor, exemplars: Tensor, distance: Distance) -> Tensor:
-    """Scores from inner products ``[n, C]`` and squared norms ``[n]`` and ``[C]``, higher is nearer."""
+    """Scores ``[n, C]`` from inner products and the squared norms ``[n]`` and ``[C]``."""
     if distance == "euclidean":
         return 2 * inner - exemplars - samples[:, None]
     tiny = torch.finfo(inner.dtype).tiny

@@ -1,4 +1,4 @@
-"""Scatter of samples about the means of their classes, shrunk towards a multiple of the identity."""
+"""Scatter of samples about their class means, shrunk towards a multiple of the identity."""
 
 from __future__ import annotations
 
@@ -65,13 +65,14 @@ class Scatter:
         )
 
     def whitening(self, shrinkage: float) -> Tensor:
-        """W with ``W W^T = S_r^-1``, float64 ``[D, D]``: rows times W have within-class covariance I."""
+        """W with ``W W^T = S_r^-1``, float64 ``[D, D]``; features times W are whitened."""
         lower = torch.linalg.cholesky(self.shrunk(shrinkage))
         identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
-        return torch.linalg.solve_triangular(lower, identity, upper=False).T
+        inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+        return inverse.T
 
     def decomposed(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; those of S_r follow from them."""
+        """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; they give those of S_r."""
         values, vectors = torch.linalg.eigh(self.matrix)
         # rounding puts eigenvalues of 0 on either side of it
         return values.clamp(min=0), vectors

@@ -36,7 +36,8 @@ from zsl_lab.run.config import Among, parse
 UNSEEN = {"2": "two", "4": "four", "5": "five"}
 OF_IMAGES = [method for method in SHORT_FIT if method.startswith("n3")]
 OF_FEATURES = [method for method in SHORT_FIT if method not in OF_IMAGES]
-GENERATING = [method for method in OF_FEATURES if method not in ("eszsl", "vzsl_no_reconstruction")]
+NOT_GENERATING = ("eszsl", "exem", "vzsl_no_reconstruction")
+GENERATING = [method for method in OF_FEATURES if method not in NOT_GENERATING]
 
 Load = Callable[[str], Any]
 ShortRun = Callable[[str], Path]

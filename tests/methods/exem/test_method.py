@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from tests.conftest import SHORT_FIT
+from tests.conftest import SHORT_FIT, power_cut
 from zsl_lab.data.batches.features import Batch, ClassSpace
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.errors import ConfigError
@@ -139,8 +139,8 @@ def test_semantics_of_unseen_classes_do_not_enter_the_fit() -> None:
     (first, batch), (second, _) = fitted(), fitted()
     second.semantics[[1, 5]] = 7.0
     second.train_on(batch)
-    assert all(torch.equal(a, b) for a, b in zip(first.buffers(), second.buffers(), strict=True)
-               if a.shape != first.semantics.shape)  # fmt: skip
+    fits = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in fits)
 
 
 def test_the_unit_of_features_and_semantics_does_not_matter() -> None:
@@ -290,3 +290,15 @@ def test_the_stored_weights_test_alike(configure: Configure, tmp_path: Path) -> 
     )
     assert again.metrics == trained.metrics
     assert trained.metrics["harmonic_mean"] > 85
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_run_that_was_interrupted_in_the_refit_ends_alike(
+    configure: Configure, tmp_path: Path
+) -> None:
+    whole = run(configure("method=exem", *SHORT_FIT["exem"], run_dir="whole"))
+    with power_cut(EXEM, 0, "refit"):
+        run(configure("method=exem", *SHORT_FIT["exem"]))
+    ckpt = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    resumed = run(configure("method=exem", *SHORT_FIT["exem"], f"ckpt={ckpt}"))
+    assert resumed.metrics == whole.metrics

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.features import Batch, ClassSpace
@@ -134,7 +134,8 @@ class EXEM(ZeroShotMethod):
             "constants": (5,),
         }
         for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
+            # parameters that no gradient reaches: they are what training determines
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
         self.scale.fill_(1)
         self.semantic_scale.fill_(1)
         self._seen_names = [

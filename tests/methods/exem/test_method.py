@@ -20,7 +20,7 @@ from zsl_lab.methods.exem.method import EXEMConfig
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import artifacts
+from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -260,7 +260,7 @@ def test_values_that_make_no_sense_are_refused_by_name(
 
 @pytest.fixture
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "draw_figures", lambda *args, **kwargs: None)
+    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.mark.usefixtures("_no_figures")

@@ -90,7 +90,7 @@ def test_the_command_predicts_with_it_among_classes_given_only_now(
     # the checkpoint names its class: no folder of yamls is needed
     arguments = ("task=predict", f"ckpt={fitted(METHOD)}", "features=x.npy", "classes=classes.csv")
     assert command(*arguments, "hydra.run.dir=prediction") == 0
-    with (tmp_path / "prediction" / "predicted.csv").open() as file:
+    with (tmp_path / "prediction" / "predictions.csv").open() as file:
         predicted = [row["predicted"] for row in csv.DictReader(file)]
     assert len(predicted) == 5
     assert set(predicted) <= {"two", "four"}

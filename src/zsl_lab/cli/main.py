@@ -31,6 +31,7 @@ from zsl_lab.errors import (
     quoted,
 )
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
+from zsl_lab.run import folder as run_folder
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
 INTERRUPTED = 130
@@ -55,7 +56,9 @@ def _experiment(cfg: DictConfig) -> float | None:
         message = told(error, overrides, debug=cfg.debug)
         if not report(message):
             say(message)
-            _discard_record(folder)
+            claim = run_folder.claimed(folder)
+            if claim is not None:
+                claim.discard()
         if isinstance(error, InterruptionError):
             sys.exit(error.exit_code)
         _failures.append(exit_code(error))
@@ -205,20 +208,6 @@ def _run_here(cfg: DictConfig, folder: Path) -> None:
         print_result(result, folder, again)
 
 
-def _discard_record(folder: Path) -> None:
-    """Remove Hydra's record of a run that failed at once, and empty folders; no other file."""
-    record = folder / ".hydra"
-    if {path.name for path in folder.iterdir()} != {".hydra"}:
-        return
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        (record / name).unlink(missing_ok=True)
-    here = Path.cwd()
-    for empty in (record, folder, *folder.parents):
-        if empty == here or empty in here.parents or any(empty.iterdir()):
-            break
-        empty.rmdir()
-
-
 def main() -> None:
     """Run the command.
 
@@ -232,6 +221,15 @@ def main() -> None:
     warnings.formatwarning = format_warning
     if "zsl_lab.sweep.sweep" in sys.modules:  # an earlier command of this process
         _sweep().forget()
+    try:
+        code = _main(arguments)
+    finally:
+        run_folder.release_all()
+    if code:
+        sys.exit(code)
+
+
+def _main(arguments: list[str]) -> int:
     code = 0
     try:
         sys.argv[1:] = command.prepare(arguments)
@@ -252,9 +250,8 @@ def main() -> None:
             raise
         code = 2
     code = code or next(iter(_failures), 0)
-    reported = _sweep().finish(arguments)
-    if code or reported:
-        sys.exit(code or reported)
+    reported: int = _sweep().finish(arguments)
+    return code or reported
 
 
 def _sweep() -> ModuleType:

@@ -115,6 +115,17 @@ def is_one_of_several(trainer: TrainerConfig) -> bool:
     return RANK_VARIABLES[trainer.launch] in os.environ
 
 
+def rank_from_outside(launch: object) -> int:
+    """The rank of this process where srun or torchrun started it; else 0.
+
+    Args:
+        launch: ``trainer.launch``.
+    """
+    variable = RANK_VARIABLES["slurm" if launch == "slurm" else "local"]
+    value = os.environ.get(variable, "0")
+    return int(value) if value.isdecimal() else 0
+
+
 def processes_to_start(trainer: TrainerConfig) -> int:
     """Number of processes to start for a run; 0 where the run takes place in this process.
 

@@ -181,7 +181,8 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
     from zsl_lab.hardware.trainer import TrainerConfig, processes_to_start
 
     try:
-        processes = processes_to_start(TrainerConfig.model_validate(wanted))
+        trainer = TrainerConfig.model_validate(wanted)
+        processes = processes_to_start(trainer)
     except ValidationError:
         return False  # the run itself reports it, with all other wrong values
     if not processes:
@@ -189,7 +190,7 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
     if cfg.paths.pretrained_dir:  # the processes do not know of a sweep
         escaped = cfg.paths.pretrained_dir.replace("\\", "\\\\").replace("'", "\\'")
         overrides = [*overrides, f"paths.pretrained_dir='{escaped}'"]
-    launch(overrides, folder, processes)
+    launch(overrides, folder, processes, trainer.seconds_to_answer)
     return True
 
 

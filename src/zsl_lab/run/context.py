@@ -66,11 +66,12 @@ def make_trainer(
         validate: Whether checks evaluate anything.
     """
     config, hardware = context.config, context.hardware
-    return pl.Trainer(
+    timeout = config.trainer.seconds_to_answer
+    trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
-        strategy=distributed.GradientAveraging() if hardware.processes > 1 else "auto",
+        strategy=distributed.GradientAveraging(timeout) if hardware.processes > 1 else "auto",
         use_distributed_sampler=False,  # the data modules give each process its share
         precision=config.trainer.precision,
         deterministic=config.deterministic,
@@ -86,6 +87,13 @@ def make_trainer(
         enable_model_summary=False,
         default_root_dir=str(context.folder),
     )
+    # Lightning's handler of SIGTERM exchanges messages; zsl_lab.hardware.stopping handles it
+    trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
+    return trainer
+
+
+def _no_handlers() -> None:
+    pass
 
 
 def _configured_callbacks(config: RunConfig) -> list[pl.Callback]:

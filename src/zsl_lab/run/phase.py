@@ -216,7 +216,9 @@ def _fit(
     try:
         if shared is not None and _find_pretraining(context, shared, trainer, saver):
             checkpoint, first = shared.path, shared.steps
-        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with saver.stop:
+            trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            saver.stop_if_asked(method)
     except TrainingError as error:
         raise TrainingError(f"{error} {saver.last_good}") from error
     except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard

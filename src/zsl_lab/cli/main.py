@@ -32,6 +32,7 @@ from zsl_lab.errors import (
 )
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
+from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
 INTERRUPTED = 130
@@ -86,7 +87,11 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
             result, outcome = earlier.result, "skipped"
         else:
             cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
-            _run(cfg, overrides, folder)
+            said = record.announcement(job, Path(hydra_cfg.sweep.dir))
+            if said:
+                say(said, error=False)
+            with run_folder.held(folder, goes_on=True):
+                _run(cfg, overrides, folder)
             if cfg.task == "predict":
                 record.end(job, "finished")
                 return None
@@ -235,6 +240,9 @@ def _main(arguments: list[str]) -> int:
     try:
         sys.argv[1:] = command.prepare(arguments)
         _experiment()
+    except NotPreparedError as error:
+        say(told(error.error, arguments, debug="debug=true" in arguments))
+        return 2
     except KeyboardInterrupt as error:
         message = _sweep().interrupted(arguments)
         if message is not None:

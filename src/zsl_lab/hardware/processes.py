@@ -51,9 +51,7 @@ LAUNCHER = "ZSL_LAB_LAUNCHER"
 _ALIVE = ".alive"
 
 
-def launch(
-    overrides: Sequence[str], folder: Path, processes: int, timeout: float = 60.0
-) -> None:
+def launch(overrides: Sequence[str], folder: Path, processes: int, timeout: float = 60.0) -> None:
     """Run a job in several processes and wait for them; only the first prints.
 
     Args:

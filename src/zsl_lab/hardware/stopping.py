@@ -68,6 +68,8 @@ class StopRequest:
         asked, slowest = shared.tolist()
         self._agreed = self._agreed or asked > 0
         # from shared numbers only, so that all agree on the next step too
-        self._interval = self._steps_left = max(1, min(_MOST_STEPS, int(_SECONDS / (slowest + 1e-9))))
+        self._interval = self._steps_left = max(
+            1, min(_MOST_STEPS, int(_SECONDS / (slowest + 1e-9)))
+        )
         self._since = now
         return self._agreed

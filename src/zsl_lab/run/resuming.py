@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -76,13 +77,27 @@ class ResumeCallback(Callback):
         call(_start, config)
 
 
+class NotPreparedError(BaseException):
+    """A configuration cannot be composed; no Exception, which Hydra would make a warning.
+
+    Args:
+        error: Hydra's or OmegaConf's own error.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
     """Call a preparation and exit on an error, of which Hydra would only make a warning."""
     try:
         prepare(config)
-    except (ZslLabError, OmegaConfBaseException) as error:
-        say(str(error) if isinstance(error, ZslLabError) else str(error).splitlines()[0])
+    except ZslLabError as error:
+        say(str(error))
         sys.exit(2)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise NotPreparedError(error) from error
     except Exception:
         traceback.print_exc()
         sys.exit(1)

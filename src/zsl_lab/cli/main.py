@@ -247,7 +247,9 @@ def _main(arguments: list[str]) -> int:
         message = _sweep().interrupted(arguments)
         if message is not None:
             command.cancel_jobs(error.__traceback__)
-        say(message or "Interrupted.")
+        ended = "Terminated." if error.args == (TerminationError.exit_code,) else "Interrupted."
+        if REPORT not in os.environ:  # else the launcher says it
+            say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
         message = sentence(error, arguments)

@@ -361,15 +361,18 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
 
 def _needs_multirun(error: ConfigCompositionException, arguments: Sequence[str]) -> str | None:
     """The answer to several values of a key in a single run; None for another error."""
-    found = re.search(r"Sweep parameters? '(.*)' requires --multirun", str(error), re.DOTALL)
+    found = re.search(
+        r"(?:Sweep parameters?|Ambiguous value for argument) '(.*?)'(?: requires --multirun|\n|$)",
+        str(error),
+    )
     if found is None:
         return None
     key, _, typed = found[1].partition("=")
     command = shlex.join(["python", "-m", "zsl_lab", "-m", *arguments])
     hint = ""
     if typed.split("(")[0] not in ("range", "choice", "interval", "glob"):
-        one = f"{key}='{typed}'"
-        hint = f" For one value that contains a comma, quote it: {shlex.quote(one)}."
+        one, several = shlex.quote(f"{key}='{typed}'"), shlex.quote(f"{key}=[{typed}]")
+        hint = f" One value that contains a comma: {one}; a list: {several}."
     return f"{found[1]}: several values need -m, which makes a run of each: {command}.{hint}"
 
 

@@ -23,7 +23,7 @@ from zsl_lab.run.config import parse, plain_config
 from zsl_lab.run.schema import RunKeys
 
 #: jobs up to which every one is checked; of more, each value beside the first of the other keys
-MAX_CHECKED = 64
+MAX_CHECKED = 32
 #: jobs with wrong values that a message names
 _MOST_SHOWN = 5
 

@@ -371,7 +371,7 @@ def _needs_multirun(error: ConfigCompositionException, arguments: Sequence[str])
     command = shlex.join(["python", "-m", "zsl_lab", "-m", *arguments])
     hint = ""
     if typed.split("(")[0] not in ("range", "choice", "interval", "glob"):
-        one, several = shlex.quote(f"{key}='{typed}'"), shlex.quote(f"{key}=[{typed}]")
+        one, several = quoted(key, typed), shlex.quote(f"{key}=[{typed}]")
         hint = f" One value that contains a comma: {one}; a list: {several}."
     return f"{found[1]}: several values need -m, which makes a run of each: {command}.{hint}"
 

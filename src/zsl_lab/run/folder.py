@@ -80,7 +80,9 @@ class Claim:
         for folder in self.made:
             try:
                 folder.rmdir()
-            except OSError:  # not empty, or gone
+            except FileNotFoundError:
+                continue
+            except OSError:  # not empty
                 return
 
 

@@ -26,6 +26,7 @@ from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware.processes import REPORT
 from zsl_lab.hardware.trainer import rank_from_outside
+from zsl_lab.keys import checked
 from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import folder as run_folder
@@ -170,25 +171,45 @@ def check_composed(config: DictConfig) -> None:
     """Check what the command itself reads of a composed configuration.
 
     Raises:
-        ConfigError: A section is no mapping, ``debug`` is no boolean, or a relative path would be
-            looked for in the run's folder.
+        ConfigError: A key of the run is wrong, or a relative path would be looked for in the run's
+            folder.
     """
+    check_sections(config)
+    check_keys(config)
+    if config.hydra.job.chdir:
+        _check_absolute(config)
+
+
+def check_keys(config: DictConfig) -> None:
+    """Check the keys of the run itself, for which no class of a method is imported.
+
+    Raises:
+        ConfigError: A key is unknown, missing, of the wrong type or out of range.
+    """
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    values = with_current_targets({str(key): value for key, value in plain.items()})
+    values["paths"] = {**values["paths"], "run_dir": str(values["paths"].get("run_dir"))}
+    checked(RunKeys, values, "")
+
+
+def check_sections(config: DictConfig) -> None:
+    """Raise ConfigError where a section of a composed configuration is no mapping."""
     for name, info in RunKeys.model_fields.items():
         kind = info.annotation
         needed = kind == dict[str, Any] or (isinstance(kind, type) and issubclass(kind, BaseModel))
         value = OmegaConf.select(config, name)
         if needed and not isinstance(value, DictConfig):
-            group = run_groups().get(name, name)
+            group = run_groups().get(name, name if kind == dict[str, Any] else None)
+            other = f"choose {group}=CHOICE" if group else "set a key in it"
             raise ConfigError(
                 f"{name}={shown_value(value)}: this is a section of keys; expected a key in it, "
-                f"such as {name}.KEY=VALUE. Leave {name} out, or choose {group}=CHOICE."
+                f"such as {name}.KEY=VALUE. Leave {name} out, or {other}."
             )
-    for name in ("debug", "overwrite"):
-        value = OmegaConf.select(config, name)
-        if not isinstance(value, bool):
-            raise ConfigError(f"{name}={shown_value(value)}: input should be true or false.")
-    if config.hydra.job.chdir:
-        _check_absolute(config)
 
 
 def _check_absolute(config: DictConfig) -> None:
@@ -212,6 +233,7 @@ def _check_absolute(config: DictConfig) -> None:
 
 def _start(config: DictConfig) -> None:
     check_composed(config)
+    HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     _resume(config)
     if REPORT in os.environ or rank_from_outside(config.trainer.get("launch")) > 0:
         return  # the process that started it, or the first one, has claimed the folder
@@ -254,7 +276,6 @@ def _resume(config: DictConfig) -> None:
             f"resume=auto goes on with training; here task={config.task}. Leave resume out, or "
             "give task=fit."
         )
-    HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     place = Path(config.hydra.run.dir)
     now, almost = configuration_of(config), ""
     if any(str(override).startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):

@@ -18,9 +18,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from zsl_lab.errors import ConfigError, ZslLabError
-from zsl_lab.keys import checked
-from zsl_lab.run.config import parse, plain_config
-from zsl_lab.run.schema import RunKeys
+from zsl_lab.run.resuming import check_keys, check_sections
 
 #: jobs up to which every one is checked; of more, each value beside the first of the other keys
 MAX_CHECKED = 32
@@ -113,7 +111,7 @@ def check(config: DictConfig, plan: Plan) -> None:
     """
     jobs = plan.to_check()
     composed = [_composed(config, job) for job in jobs]
-    for examine in (_keys, _everything):  # the second imports packages that take seconds
+    for examine in (check_keys, _everything):  # the second imports packages that take seconds
         problems = []
         for number, (job, cfg) in enumerate(zip(jobs, composed, strict=True)):
             try:
@@ -139,19 +137,16 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
     cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
     with open_dict(cfg):
         del cfg["hydra"]
-    if cfg.paths is not None and cfg.paths.run_dir is None:
-        cfg.paths.run_dir = "run"
+    check_sections(cfg)
+    cfg.paths.run_dir = "run"
     return cfg
-
-
-def _keys(cfg: DictConfig) -> None:
-    """Check the keys of the run itself, for which no class of a method is imported."""
-    checked(RunKeys, plain_config(cfg), "")
 
 
 def _everything(cfg: DictConfig) -> None:
     if cfg.ckpt:  # it brings the other settings
         return
+    from zsl_lab.run.config import parse
+
     config = parse(cfg)
     if config.task != "fit":
         return

@@ -31,6 +31,8 @@ from zsl_lab.errors import (
     quoted,
 )
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
+from zsl_lab.run import folder as run_folder
+from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
 INTERRUPTED = 130
@@ -55,7 +57,9 @@ def _experiment(cfg: DictConfig) -> float | None:
         message = told(error, overrides, debug=cfg.debug)
         if not report(message):
             say(message)
-            _discard_record(folder)
+            claim = run_folder.claimed(folder)
+            if claim is not None:
+                claim.discard()
         if isinstance(error, InterruptionError):
             sys.exit(error.exit_code)
         _failures.append(exit_code(error))
@@ -83,7 +87,11 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
             result, outcome = earlier.result, "skipped"
         else:
             cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
-            _run(cfg, overrides, folder)
+            said = record.announcement(job, Path(hydra_cfg.sweep.dir))
+            if said:
+                say(said, error=False)
+            with run_folder.held(folder, goes_on=True):
+                _run(cfg, overrides, folder)
             if cfg.task == "predict":
                 record.end(job, "finished")
                 return None
@@ -178,7 +186,8 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
     from zsl_lab.hardware.trainer import TrainerConfig, processes_to_start
 
     try:
-        processes = processes_to_start(TrainerConfig.model_validate(wanted))
+        trainer = TrainerConfig.model_validate(wanted)
+        processes = processes_to_start(trainer)
     except ValidationError:
         return False  # the run itself reports it, with all other wrong values
     if not processes:
@@ -186,7 +195,7 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
     if cfg.paths.pretrained_dir:  # the processes do not know of a sweep
         escaped = cfg.paths.pretrained_dir.replace("\\", "\\\\").replace("'", "\\'")
         overrides = [*overrides, f"paths.pretrained_dir='{escaped}'"]
-    launch(overrides, folder, processes)
+    launch(overrides, folder, processes, trainer.seconds_to_answer)
     return True
 
 
@@ -205,20 +214,6 @@ def _run_here(cfg: DictConfig, folder: Path) -> None:
         print_result(result, folder, again)
 
 
-def _discard_record(folder: Path) -> None:
-    """Remove Hydra's record of a run that failed at once, and empty folders; no other file."""
-    record = folder / ".hydra"
-    if {path.name for path in folder.iterdir()} != {".hydra"}:
-        return
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        (record / name).unlink(missing_ok=True)
-    here = Path.cwd()
-    for empty in (record, folder, *folder.parents):
-        if empty == here or empty in here.parents or any(empty.iterdir()):
-            break
-        empty.rmdir()
-
-
 def main() -> None:
     """Run the command.
 
@@ -232,15 +227,29 @@ def main() -> None:
     warnings.formatwarning = format_warning
     if "zsl_lab.sweep.sweep" in sys.modules:  # an earlier command of this process
         _sweep().forget()
+    try:
+        code = _main(arguments)
+    finally:
+        run_folder.release_all()
+    if code:
+        sys.exit(code)
+
+
+def _main(arguments: list[str]) -> int:
     code = 0
     try:
         sys.argv[1:] = command.prepare(arguments)
         _experiment()
+    except NotPreparedError as error:
+        say(told(error.error, arguments, debug="debug=true" in arguments))
+        return 2
     except KeyboardInterrupt as error:
         message = _sweep().interrupted(arguments)
         if message is not None:
             command.cancel_jobs(error.__traceback__)
-        say(message or "Interrupted.")
+        ended = "Terminated." if error.args == (TerminationError.exit_code,) else "Interrupted."
+        if REPORT not in os.environ:  # else the launcher says it
+            say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
         message = sentence(error, arguments)
@@ -252,9 +261,8 @@ def main() -> None:
             raise
         code = 2
     code = code or next(iter(_failures), 0)
-    reported = _sweep().finish(arguments)
-    if code or reported:
-        sys.exit(code or reported)
+    reported: int = _sweep().finish(arguments)
+    return code or reported
 
 
 def _sweep() -> ModuleType:

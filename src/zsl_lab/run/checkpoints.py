@@ -22,6 +22,9 @@ FORMAT = 1
 #: the key of that section
 SECTION = "zsl_lab"
 
+#: the checkpoints in a run's folder, below ``checkpoints``
+FILES = ("best.ckpt", "last.ckpt")
+
 Phase = Literal["select", "refit"]
 
 

@@ -52,6 +52,7 @@ class RunConfig(BaseModel):
     among: Among | None
     seed: int
     deterministic: bool
+    overwrite: bool = False
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -115,6 +116,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         among=top.among,
         seed=top.seed,
         deterministic=top.deterministic,
+        overwrite=top.overwrite,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-from hydra.utils import instantiate
+from hydra.errors import HydraException
+from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.loggers import Logger
@@ -19,6 +20,7 @@ from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split, redraw
+from zsl_lab.errors import ConfigError
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.trainer import Hardware
@@ -66,11 +68,12 @@ def make_trainer(
         validate: Whether checks evaluate anything.
     """
     config, hardware = context.config, context.hardware
-    return pl.Trainer(
+    timeout = config.trainer.seconds_to_answer
+    trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
-        strategy=distributed.GradientAveraging() if hardware.processes > 1 else "auto",
+        strategy=distributed.GradientAveraging(timeout) if hardware.processes > 1 else "auto",
         use_distributed_sampler=False,  # the data modules give each process its share
         precision=config.trainer.precision,
         deterministic=config.deterministic,
@@ -86,12 +89,45 @@ def make_trainer(
         enable_model_summary=False,
         default_root_dir=str(context.folder),
     )
+    # Lightning's handler of SIGTERM exchanges messages; zsl_lab.hardware.stopping handles it
+    trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
+    return trainer
+
+
+def _no_handlers() -> None:
+    pass
 
 
 def _configured_callbacks(config: RunConfig) -> list[pl.Callback]:
     if not distributed.is_main():
         return []
-    return [instantiate(node) for node in config.callbacks.values()]
+    return [_callback(f"callbacks.{name}", node) for name, node in config.callbacks.items()]
+
+
+def _callback(key: str, node: Any) -> pl.Callback:
+    target = node.get("_target_") if isinstance(node, dict) else None
+    try:
+        # the class is looked up first: a function would be called
+        known = isinstance(target, str) and issubclass(get_class(target), pl.Callback)
+    except (ImportError, ValueError, TypeError, HydraException) as error:
+        raise ConfigError(
+            f"{key}._target_={target}: no such class ({str(error).splitlines()[0]}). Expected the "
+            f"import path of a Lightning callback; leave it out with ~{key}."
+        ) from error
+    if not known:
+        raise ConfigError(
+            f"{key}: found {node!r:.100}; expected a section whose _target_ is the import path of "
+            f"a Lightning callback. Leave it out with ~{key}."
+        )
+    try:
+        made = instantiate(node)
+    except HydraException as error:
+        raise ConfigError(
+            f"{key}: it cannot be made: {str(error).splitlines()[0]}. Correct its arguments, or "
+            f"leave it out with ~{key}."
+        ) from error
+    assert isinstance(made, pl.Callback)
+    return made
 
 
 def _cluster_environment(config: RunConfig, hardware: Hardware) -> list[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from contextlib import suppress
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from zsl_lab.data.splits import test_split, validation_split
 from zsl_lab.errors import CheckpointError, ConfigError, InputError, output_error
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.hardware import distributed
+from zsl_lab.hardware.processes import REPORT
 from zsl_lab.hardware.trainer import (
     Hardware,
     check_processes,
@@ -28,6 +31,7 @@ from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.context import RunContext, load_benchmark
+from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
@@ -54,17 +58,20 @@ def run(cfg: DictConfig) -> Result:
     hardware = _hardware(config)
     folder = Path(config.paths.run_dir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        context = RunContext(config, _load_data(config), folder, hardware)
-        if checkpoint is not None:
-            _check_same_benchmark(checkpoint, context.benchmark)
-        if config.task == "test" and checkpoint is not None:
-            return _test_only(context, checkpoint)
-        return _fit(context, checkpoint)
-    except Exception as error:
-        if config.task == "test" or checkpoint is None:
-            _remove_traces(folder)
-        found = output_error(error, "paths.output_dir") if isinstance(error, OSError) else None
+        with _held(config, folder) as claim:
+            try:
+                context = RunContext(config, _load_data(config), folder, hardware)
+                if checkpoint is not None:
+                    _check_same_benchmark(checkpoint, context.benchmark)
+                if config.task == "test" and checkpoint is not None:
+                    return _test_only(context, checkpoint)
+                return _fit(context, checkpoint)
+            except Exception:
+                if config.task == "test" or checkpoint is None:
+                    _remove_traces(folder, claim.earlier if claim else set())
+                raise
+    except OSError as error:
+        found = output_error(error, "paths.output_dir")
         if found is None:
             raise
         raise found from error
@@ -205,6 +212,16 @@ def _check_same_benchmark(checkpoint: Checkpoint, benchmark: Benchmark) -> None:
 # ------------------------------------------------------------------------------- the run's folder
 
 
+def _held(config: RunConfig, folder: Path) -> AbstractContextManager[Claim | None]:
+    """The folder, claimed for this process; nothing in the other processes of a run."""
+    if not distributed.is_main() or REPORT in os.environ:  # the launcher has claimed it
+        folder.mkdir(parents=True, exist_ok=True)
+        return nullcontext()
+    state = config.ckpt.expanduser().absolute() if config.ckpt and config.task == "fit" else None
+    goes_on = state is not None and state.parent.parent == folder.absolute()
+    return held(folder, overwrite=config.overwrite, goes_on=goes_on)
+
+
 def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
     """Remove the files of another run, or what the run logged after its checkpoint."""
     folder = context.folder
@@ -216,8 +233,8 @@ def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
     for module in (predictions_csv, tradeoff_csv, metrics_csv):
         (folder / module.FILE).unlink(missing_ok=True)
     (folder / RESULT_FILE).unlink(missing_ok=True)
-    for path in (folder / "checkpoints").glob("*.ckpt"):
-        path.unlink()
+    for name in checkpoints.FILES:
+        (folder / "checkpoints" / name).unlink(missing_ok=True)
     _write_config(context)
 
 
@@ -227,11 +244,11 @@ def _write_config(context: RunContext) -> None:
     atomic_write(context.folder / "config.yaml", text.encode())
 
 
-def _remove_traces(folder: Path) -> None:
-    """Remove what a run wrote that failed before its first checkpoint."""
+def _remove_traces(folder: Path, earlier: Collection[str]) -> None:
+    """Remove what a run wrote that failed before its first checkpoint, but no ``earlier`` file."""
     if not distributed.is_main() or (folder / "checkpoints").exists():
         return
-    for name in ("config.yaml", metrics_csv.FILE):
+    for name in {"config.yaml", metrics_csv.FILE}.difference(earlier):
         with suppress(OSError):  # a folder that cannot be written to holds nothing of this run
             (folder / name).unlink()
 

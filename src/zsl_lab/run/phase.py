@@ -15,7 +15,7 @@ from zsl_lab.errors import ConfigError, InterruptionError, TrainingError
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.module import Check
-from zsl_lab.run import initial_weights
+from zsl_lab.run import initial_weights, limits
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, RunState, Spent
@@ -118,8 +118,17 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
     config = context.config
     pl.seed_everything(config.seed, verbose=False)
     data = context.data_module(phase.split)
+    with limits.out_of_memory(config.method):
+        return _train(context, phase, data)
+
+
+def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOutcome:
+    config = context.config
     method = _build(context, phase, data)
     schedule = _schedule(method, config.selection, phase)
+    features = getattr(context.benchmark, "features", None)
+    if features is not None:
+        limits.check_batch(method.batch_size_at(schedule.first), features.shape[1])
     data.plan_training(
         method.batch_size_at, schedule.checks or [schedule.last], config.seed, schedule.first
     )
@@ -168,6 +177,7 @@ def _schedule(method: ZeroShotMethod, selection: SelectionConfig, phase: Phase) 
     selected, first = phase.selected.step, method.step
     evaluates = phase.name == "select" or selection.report_oracle or selection.name == "oracle"
     last = method.total_steps if evaluates or selected is None else selected
+    limits.check_steps(last, selection.check_every)
     checks = set(range(selection.check_every, last, selection.check_every))
     checks |= {step for step in method.milestones if 0 < step < last}
     checks |= {last} if selected is None else {last, selected}
@@ -216,7 +226,9 @@ def _fit(
     try:
         if shared is not None and _find_pretraining(context, shared, trainer, saver):
             checkpoint, first = shared.path, shared.steps
-        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with saver.stop:
+            trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            saver.stop_if_asked(method)
     except TrainingError as error:
         raise TrainingError(f"{error} {saver.last_good}") from error
     except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard

@@ -23,6 +23,7 @@ from zsl_lab.keys import (
     Place,
     PredictOnly,
     Section,
+    marked,
     marks_of,
 )
 
@@ -91,6 +92,7 @@ class RunKeys(Section):
     seed: Annotated[int, FixedByCheckpoint()] = Field(ge=0, lt=2**32)
     deterministic: bool = False
     debug: Annotated[bool, Irrelevant()]
+    overwrite: Annotated[bool, NotStored()] = False
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None
@@ -104,6 +106,12 @@ class RunKeys(Section):
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
     callbacks: CallbackKeys | None = None
+
+
+@cache
+def run_groups() -> dict[str, str]:
+    """The sections that a group of another name fills, and that group."""
+    return {section: mark.group for section, mark in marked(RunKeys, FilledBy).items()}
 
 
 @cache

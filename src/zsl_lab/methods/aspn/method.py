@@ -42,7 +42,7 @@ class ASPNConfig(GradientMethodConfig):
     semantic_weight: float = Field(ge=0)
     semantic_cycle_weight: float = Field(ge=0)
     visual_cycle_weight: float = Field(ge=0)
-    unseen_share: float = Field(ge=0)
+    unseen_share: float = Field(ge=0, le=1000)
     adversarial_weight: float = Field(ge=0)
     beta: float = Field(ge=0)
     critic_steps: int = Field(ge=1)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from zsl_lab.errors import TerminationError
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
+from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.checkpoints import SECTION, RunState
 from zsl_lab.run.pretraining import SharedPretraining
@@ -53,7 +51,7 @@ class PhaseCheckpoint(Checkpoint):
         self._reporting = False
         self._shared: SharedPretraining | None = None
         self._sharing = False
-        self._terminated = False
+        self._stop = StopRequest()
 
     @property
     def best_path(self) -> Path:
@@ -64,6 +62,11 @@ class PhaseCheckpoint(Checkpoint):
     def last_path(self) -> Path:
         """The newest checkpoint, to resume from."""
         return self._folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def stop(self) -> StopRequest:
+        """Whether SIGTERM asked the run to end; to be entered around the training."""
+        return self._stop
 
     def share(self, pretraining: SharedPretraining) -> None:
         """Also write a checkpoint at the end of pre-training, for other runs."""
@@ -79,20 +82,12 @@ class PhaseCheckpoint(Checkpoint):
         return f"Last good checkpoint: {self.last_path if self.last_path.exists() else 'none yet'}."
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the initial weights where they are to be reported; handle SIGTERM from here on.
+        """Write the initial weights where they are to be reported.
 
         Initial weights may be a candidate: those of ``init_from``, or of shared pre-training.
         """
         if not self._resumed:
             self._save_best(trainer, pl_module)
-        # several processes are stopped by zsl_lab.hardware.processes, or in Lightning's own way
-        if trainer.world_size == 1:
-            with suppress(ValueError):  # raised outside the main thread
-                # Lightning restores the earlier handler after the fit
-                signal.signal(signal.SIGTERM, self._on_sigterm)
-
-    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        self._terminated = True
 
     def on_train_batch_end(
         self,
@@ -106,9 +101,11 @@ class PhaseCheckpoint(Checkpoint):
         assert isinstance(pl_module, ZeroShotMethod)
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return  # on_train_epoch_end writes it
-        if self._terminated or (self._every and pl_module.step % self._every == 0):
+        stop = self._stop.agreed(pl_module.device)
+        if stop or (self._every and pl_module.step % self._every == 0):
             self._save_last(trainer, pl_module)
-        self._stop_if_terminated()
+        if stop:
+            raise TerminationError(self.how_to_go_on("Terminated"))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """After a check, which ends an epoch, write every checkpoint that is due."""
@@ -120,16 +117,17 @@ class PhaseCheckpoint(Checkpoint):
             trainer.save_checkpoint(self._shared.path)
             self._sharing = False
             self._shared.release()
-        self._stop_if_terminated()
+        self.stop_if_asked(pl_module)
+
+    def stop_if_asked(self, pl_module: pl.LightningModule) -> None:
+        """Raise TerminationError where a process of the run was asked to end; all must call it."""
+        if self._stop.agreed(pl_module.device, last=True):
+            raise TerminationError(self.how_to_go_on("Terminated"))
 
     def save_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both checkpoints of a phase without steps to train, for which no hook is called."""
         self._save_best(trainer, pl_module)
         self._save_last(trainer, pl_module)
-
-    def _stop_if_terminated(self) -> None:
-        if self._terminated:
-            raise TerminationError(self.how_to_go_on("Terminated"))
 
     def _save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)

@@ -261,6 +261,17 @@ def sections_of_groups() -> dict[str, str]:
     return {mark.group: section for section, mark in marked(RunKeys, FilledBy).items()}
 
 
+def without_chosen(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A checkpoint's configuration without the callbacks and loggers that the command chooses.
+
+    Args:
+        stored: The checkpoint's configuration.
+        overrides: The command's overrides.
+    """
+    chosen = {"callbacks", "logger"} & set(parsed(overrides))
+    return {key: value for key, value in stored.items() if key not in chosen}
+
+
 def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Set what the command gives in the configuration that a checkpoint brought.
 

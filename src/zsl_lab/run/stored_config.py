@@ -216,8 +216,9 @@ def of_checkpoint(
                 f"{origin}: field 'config.{section}' is {reprlib.repr(config.get(section))}; "
                 "expected a section of keys. Give another checkpoint, or train anew."
             )
-    dropped = {*marked(RunKeys, PredictOnly), *marked(RunKeys, NotStored), "ckpt", "debug"}
+    dropped = {*marked(RunKeys, PredictOnly), *marked(RunKeys, NotStored)}
     kept = {key: value for key, value in config.items() if key not in dropped}
+    kept |= {"ckpt": None, "debug": False}
     for group in _PARTS:
         if not isinstance(kept.get(group, {}), dict | None):
             raise CheckpointError(

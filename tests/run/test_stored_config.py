@@ -89,9 +89,9 @@ def test_the_command_runs_nothing_of_a_hostile_checkpoint(
     for task in ((), ("task=test",), ("task=predict", "features=none.npy")):
         code = command(ckpt, *task, f"paths.output_dir={tmp_path / 'out'}")
         printed = "".join(capsys.readouterr())
-        unused = name.startswith(("callback_", "logger_"))
+        unused = name.startswith(("callback_", "logger_")) and bool(task)
         assert code in (1, 2) or (unused and task == ("task=test",)), (task, printed)
-        assert "last.ckpt: " in printed
+        assert "last.ckpt: " in printed or unused  # a warning, which pytest keeps
         assert "Traceback" not in printed
         assert SECRET not in printed
         assert not (tmp_path / CANARY).exists()

@@ -173,7 +173,8 @@ def set_run_dir(arguments: list[str]) -> list[str]:
         now = "${now:%Y-%m-%d_%H-%M-%S-%f}"
         return insert(arguments, f"hydra.run.dir=${{paths.output_dir}}/{task}/{now}")
     path = Path(str(value(given["ckpt"]))).absolute()
-    if not path.is_file():
+    # of a lost last.ckpt, the one before is read
+    if not path.is_file() and not path.with_name("last-previous.ckpt").is_file():
         return arguments
     if path.parent.name != "checkpoints":
         raise ConfigError(

@@ -36,8 +36,17 @@ Schema = TypeVar("Schema")
 #: a checkpoint to resume from, and the one before it
 LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
 
+
+def _plain_number(value: Any) -> Any:
+    # pydantic also takes what can be converted, such as a tensor of one number
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"it is {_shown(value)}; expected a number")
+    return value
+
+
 Steps = Annotated[int, Strict(), Field(ge=0, lt=10**9)]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Metric = Annotated[float, Strict(), BeforeValidator(_plain_number)]
+Number = Annotated[Metric, Field(allow_inf_nan=False)]
 SHA256 = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Strict(), Field(max_length=1000)]
 
@@ -86,14 +95,14 @@ class RunState:
     phase: Phase
     selected: Steps | None
     calibration: Number | None
-    validation: dict[Name, Annotated[float, Strict()]] | None
+    validation: dict[Name, Metric] | None
     spent: Spent
     splits_sha256: SHA256
     features_sha256: SHA256
     selected_check: Steps | None = None
     reported: Annotated[bool, Strict()] = False
     pretraining: Annotated[dict[str, Any], BeforeValidator(check_literal)] | None = None
-    metrics: list[dict[Name, Name | Annotated[float, Strict()]]] | None = None
+    metrics: list[dict[Name, Name | Metric]] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Plain containers to store; ``pretraining`` and ``metrics`` only where they are set."""
@@ -159,7 +168,7 @@ class _StoredCheck:
 
     step: Steps
     effective_step: Steps
-    metrics: dict[Name, Annotated[float, Strict()]]
+    metrics: dict[Name, Metric]
     calibration: Number = 0.0
 
 
@@ -203,7 +212,7 @@ def _checked(kind: type[Schema], plain: Any, origin: str, prefix: str = "") -> S
     name = shown((*prefix.split(".")[:-1], *loc[:3]))
     if problem["type"] == "missing":
         raise _damaged(origin, f"field '{name}' is missing")
-    if problem["type"] == "value_error":
+    if loc[:1] in (["config"], ["pretraining"]) and problem["type"] == "value_error":
         raise _damaged(origin, f"field '{name}': {problem['ctx']['error']}")
     expected = _EXPECTED.get(loc[0] if loc else "", "another value")
     raise _damaged(origin, f"field '{name}' is {_shown(problem['input'])}; expected {expected}")
@@ -489,8 +498,8 @@ def _unpickled(data: bytes, origin: str) -> dict[str, Any]:
         seal.check(data)
     except ValueError as error:
         raise CheckpointError(
-            f"{origin}: this is not a readable checkpoint: {error}. It was not unpickled. Give "
-            "another checkpoint of this project, copy the file again, or train anew."
+            f"{origin}: this is not a readable checkpoint ({error}). It was not unpickled further. "
+            "Copy the file again, give another checkpoint of this project, or train anew."
         ) from error
     try:
         with warnings.catch_warnings():
@@ -602,16 +611,16 @@ def _check_data_state(content: Mapping[str, Any], step: int, origin: str) -> Non
     if bool((ids < 0).any()) or bool((ids.diff() <= 0).any()):
         raise _damaged(origin, f"field '{at}.ids' does not increase from class to class")
     if "semantics" in known:
-        width = known["semantics"].shape[-1] if isinstance(known["semantics"], Tensor) else 0
+        width = _width(known["semantics"])
         _expect(known, f"{at}.semantics", origin, (len(names), width), torch.float32)
         _check_scaler(known.get("semantics_scaler"), width, f"{at}.semantics_scaler", origin)
         dim = _checked(_Features, dict(state), origin).feature_dim
         _check_scaler(state.get("scaler"), dim, "scaler", origin)
     stream = state.get("stream")
-    if isinstance(stream, Mapping) and stream.get("step", step) != step:
+    found = stream.get("step", step) if isinstance(stream, Mapping) else step
+    if type(found) is not int or found != step:
         raise _damaged(
-            origin,
-            f"field 'stream.step' is {_shown(stream['step'])}; expected {step}, as in method_state",
+            origin, f"field 'stream.step' is {_shown(found)}; expected {step}, as in method_state"
         )
 
 
@@ -624,6 +633,10 @@ class _ClassNames:
 @dataclass(frozen=True)
 class _Features:
     feature_dim: Annotated[int, Strict(), Field(ge=1)]
+
+
+def _width(table: Any) -> int:
+    return int(table.shape[1]) if isinstance(table, Tensor) and table.ndim == 2 else 0
 
 
 def _check_scaler(state: Any, width: int, name: str, origin: str) -> None:

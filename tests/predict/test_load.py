@@ -191,11 +191,11 @@ def _without_classes(checkpoint: dict[str, Any]) -> None:
         (lambda c: c.pop("state_dict"), r"field 'state_dict' is missing"),
         (
             lambda c: c["FeatureDataModule"]["classes"].pop("semantics_scaler"),
-            r"what it says of its classes is damaged \(KeyError",
+            r"field 'classes\.semantics_scaler' is None; expected a scaling",
         ),
         (
             lambda c: c["FeatureDataModule"]["classes"]["names"].pop(),
-            r"is damaged \(ValueError: 9 names, 10 entries of which classes are seen",
+            r"field 'classes\.ids' is int64 \[10\]; expected int64 \[9\]",
         ),
         (
             lambda c: c["FeatureDataModule"]["scaler"].update(kind="log"),

@@ -130,13 +130,22 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, with what the command line sets."""
-    from zsl_lab.run import checkpoints
+    from zsl_lab.run import checkpoints, stored_config
 
-    if cfg.task in ("test", "predict"):
+    trains = cfg.task not in ("test", "predict")
+    if not trains:
         cfg.ckpt = str(checkpoints.reported(Path(cfg.ckpt)))
-    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt").state.config)
+    read = checkpoints.read_to_resume if trains else checkpoints.read
+    found, origin = read(Path(cfg.ckpt), "ckpt"), f"ckpt={cfg.ckpt}"
+    plain = stored_config.of_checkpoint(
+        command.without_chosen(found.state.config, overrides),
+        origin,
+        OmegaConf.to_container(cfg, resolve=False),
+        trains=trains,
+    )
+    stored = OmegaConf.create({**plain, "task": "fit"})
     assert isinstance(stored, DictConfig)
-    stored.task = "fit"
+    _check_values(stored, origin)
     # the sweep that made it may have been moved
     if not Path(stored.paths.get("pretrained_dir") or "").exists():
         OmegaConf.update(stored, "paths.pretrained_dir", cfg.paths.pretrained_dir, force_add=True)
@@ -145,6 +154,16 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             stored.paths[name] = cfg.paths[name]
     command.update_stored(stored, cfg, overrides)
     return stored
+
+
+def _check_values(stored: DictConfig, origin: str) -> None:
+    from zsl_lab.run.config import parse
+    from zsl_lab.run.stored_config import refused
+
+    try:
+        parse(stored)
+    except ConfigError as error:
+        raise refused(origin, error) from error
 
 
 def _check_folder_is_shared(cfg: DictConfig) -> None:

@@ -174,7 +174,8 @@ def set_run_dir(arguments: list[str]) -> list[str]:
         now = "${now:%Y-%m-%d_%H-%M-%S-%f}"
         return insert(arguments, f"hydra.run.dir=${{paths.output_dir}}/{task}/{now}")
     path = Path(str(value(given["ckpt"]))).absolute()
-    if not path.is_file():
+    # of a lost last.ckpt, the one before is read
+    if not path.is_file() and not path.with_name("last-previous.ckpt").is_file():
         return arguments
     if path.parent.name != "checkpoints":
         raise ConfigError(
@@ -300,6 +301,17 @@ def sections_of_groups() -> dict[str, str]:
     from zsl_lab.run.schema import RunKeys
 
     return {mark.group: section for section, mark in marked(RunKeys, FilledBy).items()}
+
+
+def without_chosen(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A checkpoint's configuration without the callbacks and loggers that the command chooses.
+
+    Args:
+        stored: The checkpoint's configuration.
+        overrides: The command's overrides.
+    """
+    chosen = {"callbacks", "logger"} & set(parsed(overrides))
+    return {key: value for key, value in stored.items() if key not in chosen}
 
 
 def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ from zsl_lab.predict.classes import (
     subset,
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.checkpoints import Checkpoint, misfit
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.schema import Among
 
@@ -109,7 +109,7 @@ class Predictor(ABC):
         except RuntimeError as error:
             raise CheckpointError(
                 f"ckpt={path}: its weights do not fit the configuration "
-                f"({str(error).splitlines()[1].strip()}). Give the configuration that it was "
+                f"({misfit(error)}). Give the configuration that it was "
                 "trained with, as the command does by itself, or train anew."
             ) from error
         self.network.to(_device(config.trainer)).eval()

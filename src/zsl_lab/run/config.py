@@ -26,6 +26,7 @@ from zsl_lab.keys import (
 )
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.catalogue import without_examples
+from zsl_lab.run import stored_config
 from zsl_lab.run.old_names import current_target, with_current_targets
 from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
 
@@ -153,11 +154,18 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
     """The marks of the keys of a configuration's method and dataset.
 
     Args:
-        plain: A configuration in plain containers; other sections are not looked at.
+        plain: A configuration that a file brought, in plain containers; other sections are not
+            looked at.
 
     Raises:
-        ConfigError: A class that it names cannot be imported.
+        ConfigError: A class that it names is not allowed, or cannot be imported.
     """
+    sections = {name: plain[name] for name in ("method", "dataset")}
+    for keys, target in stored_config.foreign(sections):
+        raise ConfigError(
+            f"{stored_config.shown(keys)}={target!r:.80}: a file alone cannot name code to import. "
+            "Give the folder of yamls that names this class: --config-dir FOLDER."
+        )
     method, dataset = _classes(plain)
     return marks_of(method.config_class, "method") | marks_of(dataset, "dataset")
 

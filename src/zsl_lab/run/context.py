@@ -57,6 +57,7 @@ def make_trainer(
     *,
     epochs: int = 0,
     validate: bool = True,
+    checkpoint_io: checkpoints.AtomicCheckpointIO | None = None,
 ) -> pl.Trainer:
     """A Lightning trainer for a phase of training, or for a test.
 
@@ -66,6 +67,7 @@ def make_trainer(
         epochs: Epochs, each of which ends with a check; 0 for a test, which has neither loggers nor
             the callbacks of the configuration.
         validate: Whether checks evaluate anything.
+        checkpoint_io: Reads and writes checkpoints; a new one where it is None.
     """
     config, hardware = context.config, context.hardware
     timeout = config.trainer.seconds_to_answer
@@ -84,7 +86,10 @@ def make_trainer(
         logger=list(context.loggers) if epochs else False,
         callbacks=[*(_configured_callbacks(config) if epochs else ()), *callbacks],
         enable_checkpointing=True,
-        plugins=[checkpoints.AtomicCheckpointIO(), *_cluster_environment(config, hardware)],
+        plugins=[
+            checkpoint_io or checkpoints.AtomicCheckpointIO(),
+            *_cluster_environment(config, hardware),
+        ],
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=str(context.folder),

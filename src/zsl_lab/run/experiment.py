@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.splits import test_split, validation_split
 from zsl_lab.errors import CheckpointError, ConfigError, InputError, output_error
-from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.atomic import atomic_write, remove_leftovers
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import REPORT
 from zsl_lab.hardware.trainer import (
@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> Result:
     config = parse(cfg)
     _check_task(config)
     _silence_lightning()
-    checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
+    checkpoint = _checkpoint(config)
     hardware = _hardware(config)
     folder = Path(config.paths.run_dir)
     try:
@@ -92,6 +92,8 @@ def _fit(context: RunContext, checkpoint: Checkpoint | None) -> Result:
         outcome = _refit(context, selected, spent, start, checkpoint)
         record = _record(context, spent, outcome)
         result = test(context, context.folder / "checkpoints" / "best.ckpt", record)
+        if distributed.is_main():  # a finished run is not resumed
+            (context.folder / "checkpoints" / checkpoints.PREVIOUS).unlink(missing_ok=True)
         loggers.log_result(opened, result)
     return result
 
@@ -108,7 +110,7 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
         validation_split(context.benchmark, selection.validation_seed),
         # None: each check finds its own constant
         Selected(calibration=None if selection.calibrate else 0.0),
-        resumed=checkpoint is not None,
+        resumed=checkpoint,
     )
     outcome = train(context, phase)
     if outcome.best is None:
@@ -124,7 +126,7 @@ def _refit(
     checkpoint: Checkpoint | None,
 ) -> PhaseOutcome:
     """Train on all seen classes for the selected number of steps."""
-    resumed = checkpoint is not None and checkpoint.state.phase == "refit"
+    resumed = checkpoint if checkpoint and checkpoint.state.phase == "refit" else None
     split = test_split(context.benchmark)
     return train(context, Phase("refit", split, selected, spent, resumed=resumed, start=start))
 
@@ -169,6 +171,16 @@ def _check_task(config: RunConfig) -> None:
         )
     if config.task == "test" and config.ckpt is None:
         raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
+
+
+def _checkpoint(config: RunConfig) -> Checkpoint | None:
+    if config.ckpt is None:
+        return None
+    if config.task == "test":
+        return checkpoints.read(config.ckpt, "ckpt")
+    checkpoint = checkpoints.read_to_resume(config.ckpt, "ckpt")
+    checkpoint.check_resumable()
+    return checkpoint
 
 
 def _silence_lightning() -> None:
@@ -227,6 +239,8 @@ def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
     folder = context.folder
     if not distributed.is_main():
         return
+    for place in (folder, folder / "checkpoints"):
+        remove_leftovers(place)
     if checkpoint is not None:
         metrics_csv.rewind(folder, checkpoint.state.phase, checkpoint.step)
         return

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from pydantic import BaseModel
 
 from zsl_lab.console.messages import say
 from zsl_lab.console.result_table import print_result
-from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
+from zsl_lab.errors import CheckpointError, ConfigError, DataError, ZslLabError, quoted
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware.processes import REPORT
 from zsl_lab.hardware.trainer import rank_from_outside
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 #: differing settings that a message names
 _MOST_SHOWN = 3
 _ABSENT = object()
+#: of the folder of a run, as conf/config.yaml has it
+_FOLDER_NAME = "%Y-%m-%d_%H-%M-%S-%f"
+#: names of checkpoints to resume from, as in zsl_lab.run.checkpoints, which needs torch
+_STATES = ("last.ckpt", "last-previous.ckpt")
 #: of a hash so much is shown
 _HASH = 12
 
@@ -131,15 +136,15 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
             compared by their contents, not by their paths.
 
     Raises:
-        DataError: The settings are the same, and such a file cannot be read; likewise
-            CheckpointError of an unfinished run's state.
+        DataError: The settings are the same, and such a file cannot be read.
     """
     try:
         result = Result.load(folder)
     except DataError:  # damaged is as good as absent: it is made again
         result = None
     state = folder / "checkpoints" / "last.ckpt"
-    if result is None and not state.is_file():
+    resumable = any((state.parent / name).is_file() for name in _STATES)
+    if result is None and not resumable:
         return None
     try:
         then = read_configuration(folder / CONFIG_FILE)
@@ -147,10 +152,24 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
         differing, data = str(error).rstrip("."), ""
     else:
         differing = _differing(now, then)
-        data = "" if now is None or differing else _differing_data(now, then, result, state)
-    return Earlier(
-        folder, differing or data, bool(data), result, state if state.is_file() else None
-    )
+        known: Mapping[str, Any] | None = result.benchmark if result is not None else None
+        if known is None and now is not None and not differing:
+            known = _state_to_resume(state)
+            if known is None:
+                return None
+        data = "" if now is None or known is None else _differing_data(now, then, known)
+    return Earlier(folder, differing or data, bool(data), result, state if resumable else None)
+
+
+def _state_to_resume(path: Path) -> Mapping[str, Any] | None:
+    """What an unfinished run's checkpoint says of the run; None where none is whole."""
+    from zsl_lab.run import checkpoints
+
+    try:
+        return vars(checkpoints.read_to_resume(path, "ckpt").state)
+    except CheckpointError as error:
+        say(f"{error} No earlier checkpoint of this run is whole, so it begins anew.")
+        return None
 
 
 def check_same(found: Earlier, ways_out: str) -> None:
@@ -325,11 +344,22 @@ def evaluation(result: Result) -> str:
 
 def _earlier(place: Path, now: Configuration | None) -> Iterator[Earlier]:
     """Runs with the same settings, the newest first, including those with other data."""
-    begun = {path.parent: path.stat().st_mtime for path in place.glob(f"*/{CONFIG_FILE}")}
+    begun = {path.parent: _begun(path) for path in place.glob(f"*/{CONFIG_FILE}")}
     for folder in sorted(begun, key=lambda folder: (begun[folder], folder.name), reverse=True):
         found = look(folder, now)
         if found and (found.other_data or not found.differing):
             yield found
+
+
+def _begun(config: Path) -> float:
+    """When a run began: by the name of its folder, else by the time of its configuration.
+
+    Copying a folder, or restoring it from a backup, changes the times of files.
+    """
+    try:
+        return datetime.strptime(config.parent.name, _FOLDER_NAME).timestamp()
+    except ValueError:
+        return config.stat().st_mtime
 
 
 def _differing(now: Configuration | None, then: Configuration) -> str:
@@ -363,19 +393,11 @@ def _files_of_dataset(now: Configuration, then: Configuration) -> list[str]:
     ]
 
 
-def _differing_data(
-    now: Configuration, then: Configuration, result: Result | None, state: Path
-) -> str:
+def _differing_data(now: Configuration, then: Configuration, known: Mapping[str, Any]) -> str:
     """How the contents of the dataset's files differ from those that a run was trained on."""
     keys = _files_of_dataset(now, then)
     if not keys:
         return ""
-    if result is not None:
-        known = result.benchmark
-    else:
-        from zsl_lab.run import checkpoints
-
-        known = vars(checkpoints.read(state, "ckpt").state)
     return ", ".join(
         f"{name} of {', '.join(keys)} is {str(known.get(name))[:_HASH]} there, {found[:_HASH]} here"
         for name, found in _hashes_now(now.plain).items()

@@ -80,7 +80,7 @@ def _load_method(
     except RuntimeError as error:
         raise CheckpointError(
             f"ckpt={checkpoint.path}: its weights do not fit method={config.method.name} on this "
-            f"dataset ({str(error).splitlines()[1].strip()})."
+            f"dataset ({checkpoints.misfit(error)})."
         ) from error
     method.calibration = checkpoint.state.calibration
     return method

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from zsl_lab.errors import TerminationError
@@ -15,7 +16,7 @@ from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
 from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run.checkpoints import SECTION, RunState
+from zsl_lab.run.checkpoints import LAST, SECTION, RunState, keep_previous
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
@@ -23,7 +24,8 @@ from zsl_lab.run.records.metrics_csv import read_rows
 class PhaseCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` regularly, and ``best.ckpt`` when the weights are those to report.
 
-    Each file is replaced atomically, and never by weights that are not finite.
+    Each file is replaced atomically, and never by weights that are not finite. The ``last.ckpt``
+    before the present one is kept as ``last-previous.ckpt``.
 
     Args:
         folder: The run's folder.
@@ -32,6 +34,9 @@ class PhaseCheckpoint(Checkpoint):
         every: Steps between two checkpoints to resume from, besides those at checks; None for none.
         resumed: Whether the phase resumes from its own checkpoint, so that the weights it starts
             with are no candidate to report.
+
+    Attributes:
+        started: Whether the first step has begun, so that all states are restored.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class PhaseCheckpoint(Checkpoint):
         self._shared: SharedPretraining | None = None
         self._sharing = False
         self._stop = StopRequest()
+        self.started = False
 
     @property
     def best_path(self) -> Path:
@@ -61,7 +67,7 @@ class PhaseCheckpoint(Checkpoint):
     @property
     def last_path(self) -> Path:
         """The newest checkpoint, to resume from."""
-        return self._folder / "checkpoints" / "last.ckpt"
+        return self._folder / "checkpoints" / LAST
 
     @property
     def stop(self) -> StopRequest:
@@ -88,6 +94,26 @@ class PhaseCheckpoint(Checkpoint):
         """
         if not self._resumed:
             self._save_best(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Check once that the optimisers' states fit the weights, before the first step.
+
+        Raises:
+            ValueError: A state has another shape than its parameter.
+        """
+        if self.started:
+            return
+        for optimizer in trainer.optimizers:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if torch.is_tensor(value) and value.ndim and value.shape != parameter.shape:
+                        raise ValueError(
+                            f"the optimiser's {name} is {list(value.shape)}, its parameter "
+                            f"{list(parameter.shape)}"
+                        )
+        self.started = True
 
     def on_train_batch_end(
         self,
@@ -134,6 +160,8 @@ class PhaseCheckpoint(Checkpoint):
         pl_module.check_finite()
         for logger in trainer.loggers:  # metrics are on disk before a checkpoint that follows them
             logger.save()
+        if distributed.is_main():
+            keep_previous(self.last_path)
         trainer.save_checkpoint(self.last_path)
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

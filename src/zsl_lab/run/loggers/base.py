@@ -47,7 +47,9 @@ class RunFacts:
         record = self.folder / ".hydra" / "hydra.yaml"
         if not record.is_file():
             return None
-        mode = OmegaConf.select(OmegaConf.load(record), "hydra.mode")
+        # not resolved: the folder may be a stranger's
+        found: Any = OmegaConf.to_container(OmegaConf.load(record))
+        mode = found["hydra"]["mode"] if isinstance(found, dict) else None
         return self.folder.absolute().parent.name if str(mode).endswith("MULTIRUN") else None
 
     @property

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +33,8 @@ _SHOWN = 3
 _LISTED = 100
 #: float32 holds squares of numbers between these
 _LARGE, _SMALL = 1e18, 1e-18
-#: smallest share of constant columns of features that is a finding
-_CONSTANT = 0.5
+#: shares of constant columns of features from which on they are a note, and a warning
+_CONSTANT, _MOSTLY_CONSTANT = 0.5, 0.9
 #: spread of a column over its largest number, below which float32 keeps no more than two digits
 _PRECISION = 1e-5
 #: how many times larger a column of semantics is than the median one
@@ -141,7 +142,7 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
     if width > 1 and len(constant) >= _CONSTANT * width:
         found.append(
             Finding(
-                "warning",
+                "warning" if len(constant) >= _MOSTLY_CONSTANT * width else "note",
                 "features_constant_columns",
                 f"{where}: found {len(constant):,} of {width:,} columns of features with one value "
                 "for all samples; expected columns that tell samples apart.",
@@ -362,7 +363,7 @@ def check_semantics(
         found.append(_coinciding(where, equal, "semantics"))
     marks = unknown_marks(semantics)
     if marks.any():
-        found.append(unknown_finding(semantics, marks, class_names, where, attributes))
+        found.append(_unknown(semantics, marks, class_names, where, attributes))
     found += _check_scale(semantics, where, "semantics", "Write them in other units")
     found += _check_units(np.where(marks, 0, semantics), class_names, where, attributes)
     return found
@@ -381,22 +382,30 @@ def _coinciding(where: str, groups: Sequence[Sequence[str]], what: str) -> Findi
     )
 
 
-def unknown_finding(
+def unknown_finding(benchmark: FeatureBenchmark, marks: Mask) -> Finding:
+    """The finding of marks of unknown values.
+
+    Args:
+        benchmark: The benchmark with the marks.
+        marks: Which numbers are marks, bool ``[C, Q]``
+            (:func:`zsl_lab.data.unknown.unknown_marks`).
+    """
+    return _unknown(
+        benchmark.semantics,
+        marks,
+        benchmark.class_names,
+        _place(benchmark, "semantics"),
+        benchmark.recipe.attributes,
+    )
+
+
+def _unknown(
     semantics: FloatArray,
     marks: Mask,
     class_names: Sequence[str],
     where: str,
-    attributes: Sequence[str] = (),
+    attributes: Sequence[str],
 ) -> Finding:
-    """The finding of marks of unknown values (:func:`zsl_lab.data.unknown.unknown_marks`).
-
-    Args:
-        semantics: ``[C, Q]`` with the marks.
-        marks: Which numbers are marks, bool ``[C, Q]``.
-        class_names: C names.
-        where: File and field, for the sentence.
-        attributes: Q names of columns; empty where they have none.
-    """
     rows = np.flatnonzero(marks.any(axis=1))
     shown = [
         f"'{class_names[row]}' in {_columns(np.flatnonzero(marks[row]), attributes)}"
@@ -541,6 +550,43 @@ def _check_scale(table: FloatArray, where: str, what: str, remedy: str) -> Itera
             "others alike); single precision, in which training computes, keeps seven digits.",
             "Subtract a constant from these columns before writing the file, or leave them out.",
         )
+
+
+def check_rounding(
+    table: npt.NDArray[np.generic], where: str, what: Literal["features", "semantics"]
+) -> list[Finding]:
+    """Check what single precision, in which training computes, makes of numbers.
+
+    Args:
+        table: ``[N, D]``, of the type that the file has.
+        where: File and field, for the sentence.
+        what: What the table holds.
+    """
+    if table.dtype.kind not in "iuf" or table.dtype.itemsize <= 2 or table.dtype == np.float32:
+        return []
+    probe = table[:: max(1, len(table) // 1024)]
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = probe.astype(np.float32)
+    vanished = int(((probe != 0) & (rounded == 0)).sum())
+    merged = np.flatnonzero((np.ptp(probe, axis=0) > 0) & (np.ptp(rounded, axis=0) == 0))
+    if not vanished and not len(merged):
+        return []
+    problems = []
+    if vanished:
+        problems.append(f"{_count(vanished, 'number')} that become 0")
+    if len(merged):
+        problems.append(
+            f"{_columns(merged, ())} with numbers that differ and become equal"
+        )
+    return [
+        Finding(
+            "warning",
+            f"{what}_rounding",
+            f"{where}: found {' and '.join(problems)} in single precision, in which training "
+            f"computes; expected numbers of which seven digits suffice ({table.dtype}).",
+            "Write the numbers in other units, or subtract a constant from these columns.",
+        )
+    ]
 
 
 def _largest(table: FloatArray) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from zsl_lab.errors import DataError
 
+T = TypeVar("T")
 Level = Literal["error", "warning", "note"]
 
 #: the levels, the gravest first
@@ -68,6 +69,28 @@ def warn(findings: Iterable[Finding]) -> None:
     for finding in by_level(findings):
         if finding.level != "note":
             warnings.warn(finding.text, stacklevel=2)
+
+
+def with_reader_findings(read: Callable[[], T]) -> tuple[T, tuple[Finding, ...]]:
+    """Call a function that reads data; the warnings it emits become findings.
+
+    Args:
+        read: Emits a :class:`UserWarning` for what it left out, replaced or found contradictory.
+
+    Returns:
+        What it returned, and a finding of level ``warning`` for each of its warnings. Warnings of
+        other categories are emitted.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = read()
+    found = []
+    for entry in caught:
+        if entry.category is UserWarning:
+            found.append(Finding("warning", "reader", str(entry.message), ""))
+        else:
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
+    return value, tuple(dict.fromkeys(found))
 
 
 def refuse(findings: Sequence[Finding], name: str) -> None:

@@ -68,6 +68,8 @@ class Result:
         extra: Metrics that only this method has, by name, in percent; None if there are none.
         validation: ``metrics`` on validation classes at the selected ``step``, for choosing
             between settings. None if the step was not selected on validation classes.
+        findings: What the data check found (:class:`zsl_lab.data.findings.Finding`, its fields);
+            None in results of older versions.
     """
 
     method: str
@@ -86,6 +88,7 @@ class Result:
     calibration: float | None = None
     extra: dict[str, float] | None = None
     validation: dict[str, Any] | None = None
+    findings: list[dict[str, Any]] | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.

@@ -68,6 +68,15 @@ class _Model(_Stored):
     flops: int
 
 
+class _Finding(_Stored):
+    level: Literal["error", "warning", "note"]
+    code: str
+    sentence: str
+    way_out: str
+    rows: list[int]
+    classes: list[str]
+
+
 class _StoredResult(_Stored):
     """The whole file. Fields with a default were added later: older files lack them."""
 
@@ -87,6 +96,7 @@ class _StoredResult(_Stored):
     calibration: float | None = None
     extra: dict[str, _Metric] | None = None
     validation: _MetricsAtStep | None = None
+    findings: list[_Finding] | None = None
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

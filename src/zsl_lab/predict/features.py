@@ -13,8 +13,8 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.equal_rows import twins
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.scaling import twins
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions

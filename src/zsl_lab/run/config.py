@@ -28,7 +28,15 @@ from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.run import stored_config
 from zsl_lab.run.old_names import current_target, with_current_targets
-from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
+from zsl_lab.run.schema import (
+    Among,
+    DataConfig,
+    PathsConfig,
+    RunKeys,
+    SelectionConfig,
+    cache_folder,
+    run_marks,
+)
 
 
 class RunConfig(BaseModel):
@@ -57,6 +65,7 @@ class RunConfig(BaseModel):
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
+    data: DataConfig
     dataset: DatasetConfig
     method: MethodConfig
     method_class: type[ZeroShotMethod]
@@ -121,6 +130,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,
+        data=top.data,
         dataset=dataset,
         method=method,
         method_class=method_class,

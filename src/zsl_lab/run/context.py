@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.loggers import Logger
 
 from zsl_lab.data.batches.base import PhaseDataModule
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
+from zsl_lab.data.check import check, unknown_finding
 from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.findings import Finding, refuse, warn, with_reader_findings
 from zsl_lab.data.splits import Split, redraw
+from zsl_lab.data.unknown import fill_unknown
 from zsl_lab.errors import ConfigError
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
@@ -38,6 +41,7 @@ class RunContext:
         folder: The run's folder.
         hardware: Devices and processes.
         loggers: Open loggers; none while a checkpoint is only tested.
+        findings: What the data check found.
     """
 
     config: RunConfig
@@ -45,6 +49,7 @@ class RunContext:
     folder: Path
     hardware: Hardware
     loggers: Sequence[Logger] = ()
+    findings: Sequence[Finding] = ()
 
     def data_module(self, split: Split) -> PhaseDataModule:
         """Batches of a split of the benchmark, scaled as the configuration says."""
@@ -146,18 +151,49 @@ def _cluster_environment(config: RunConfig, hardware: Hardware) -> list[Any]:
 # ------------------------------------------------------------------------------- the benchmark
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A benchmark as runs take it, and what is to be said about it.
+
+    Attributes:
+        benchmark: Marks of unknown values are filled in.
+        findings: What reading it and filling it in found.
+    """
+
+    benchmark: Benchmark
+    findings: tuple[Finding, ...]
+
+
 def load_benchmark(config: RunConfig) -> Benchmark:
-    """The benchmark of a configuration; read once for all runs of this process that share it.
+    """The benchmark of a configuration, without the data check; see :func:`load_checked`."""
+    return load_checked(config, checked=False)[0]
+
+
+def load_checked(
+    config: RunConfig, *, checked: bool = True
+) -> tuple[Benchmark, tuple[Finding, ...]]:
+    """The benchmark of a configuration, and what the data check finds in it.
+
+    It is read once for all runs of this process that share it. Marks of unknown values in class
+    semantics are replaced by the mean of their column over the seen classes.
+
+    Args:
+        config: The configuration.
+        checked: Whether the check is made.
 
     Returns:
-        Its arrays are read-only where they are shared.
+        The benchmark, whose arrays are read-only where they are shared, and the findings.
+
+    Raises:
+        DataError: A file is missing, damaged or inconsistent; or something was found and
+            ``data.check=strict``.
     """
     dataset = config.dataset
     paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
     load = dataset.load_images if config.method_class.takes == "images" else dataset.load
     sources = dataset.sources(paths)
     if sources is None:
-        benchmark: Benchmark = load(paths)
+        loaded = _prepared(lambda: load(paths))
     else:
         key = (
             type(dataset),
@@ -166,8 +202,29 @@ def load_benchmark(config: RunConfig) -> Benchmark:
             (paths.data_dir.absolute(), paths.cache_dir.absolute()),
             file_stamp(sources),
         )
-        benchmark = benchmarks.get(key, lambda: _read_only(load(paths)))
-    return redraw(benchmark, dataset.split_seed) if dataset.split == "random" else benchmark
+        loaded = benchmarks.get(key, lambda: _prepared(lambda: _read_only(load(paths))))
+    benchmark = loaded.benchmark
+    if dataset.split == "random":
+        benchmark = redraw(benchmark, dataset.split_seed)
+    if not checked:
+        return benchmark, loaded.findings
+    findings = tuple(check(benchmark, loaded.findings))
+    if config.data.check == "strict":
+        refuse(findings, benchmark.name)
+    if distributed.is_main():
+        warn(findings)
+    return benchmark, findings
+
+
+def _prepared(load: Callable[[], Benchmark]) -> Loaded:
+    """Load a benchmark; warnings of its reader become findings, unknown values means."""
+    benchmark, findings = with_reader_findings(load)
+    if not isinstance(benchmark, FeatureBenchmark):
+        return Loaded(benchmark, findings)
+    filled, marks = fill_unknown(benchmark)
+    if filled is benchmark:
+        return Loaded(benchmark, findings)
+    return Loaded(_read_only(filled), (*findings, unknown_finding(benchmark, marks)))
 
 
 def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
@@ -177,8 +234,9 @@ def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
     return [array for array in found if array is not None]
 
 
-def _size(benchmark: Benchmark) -> int:
-    return sum(array.nbytes for array in _arrays(benchmark) if not isinstance(array, np.memmap))
+def _size(loaded: Loaded) -> int:
+    arrays = _arrays(loaded.benchmark)
+    return sum(array.nbytes for array in arrays if not isinstance(array, np.memmap))
 
 
 def _read_only(benchmark: Benchmark) -> Benchmark:
@@ -188,6 +246,6 @@ def _read_only(benchmark: Benchmark) -> Benchmark:
 
 
 #: benchmarks for the next runs of this process, up to 1 GiB
-benchmarks: LRUCache[Benchmark] = LRUCache(2**30, _size)
+benchmarks: LRUCache[Loaded] = LRUCache(2**30, _size)
 #: keys of a dataset that are applied to a benchmark after it was read
 _APPLIED_LATER = {"split", "split_seed", "normalize", "normalize_semantics"}

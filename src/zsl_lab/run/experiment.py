@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.findings import Finding
 from zsl_lab.data.splits import test_split, validation_split
 from zsl_lab.errors import CheckpointError, ConfigError, InputError, output_error
 from zsl_lab.files.atomic import atomic_write, remove_leftovers
@@ -30,7 +31,7 @@ from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
-from zsl_lab.run.context import RunContext, load_benchmark
+from zsl_lab.run.context import RunContext, load_checked
 from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
@@ -60,7 +61,8 @@ def run(cfg: DictConfig) -> Result:
     try:
         with _held(config, folder) as claim:
             try:
-                context = RunContext(config, _load_data(config), folder, hardware)
+                benchmark, findings = _load_data(config)
+                context = RunContext(config, benchmark, folder, hardware, findings=findings)
                 if checkpoint is not None:
                     _check_same_benchmark(checkpoint, context.benchmark)
                 if config.task == "test" and checkpoint is not None:
@@ -197,14 +199,14 @@ def _hardware(config: RunConfig) -> Hardware:
     return hardware
 
 
-def _load_data(config: RunConfig) -> Benchmark:
-    """The benchmark; what is missing otherwise is reported before it is read."""
+def _load_data(config: RunConfig) -> tuple[Benchmark, tuple[Finding, ...]]:
+    """The benchmark and what its check found; what is missing is reported before it is read."""
     try:
         if config.method_class.takes == "images":
             config.dataset.image_view()
         if config.task == "fit":
             config.method.check_files()
-        return load_benchmark(config)
+        return load_checked(config)
     except InputError as error:
         methods = catalogue.methods_taking(error.holds).replace(",", ", ")
         raise ConfigError(f"{error} Methods that take {error.holds}: {methods}.") from error

@@ -68,6 +68,16 @@ class SelectionConfig(Section):
     calibrate: bool = False
 
 
+class DataConfig(Section):
+    """What is done about what the data check finds; see :mod:`zsl_lab.data.check`.
+
+    Attributes:
+        check: ``warn`` (errors and warnings are shown) or ``strict`` (they stop the run).
+    """
+
+    check: Literal["warn", "strict"] = "warn"
+
+
 class SweepConfig(Section):
     """How a sweep is made; see conf/sweep."""
 
@@ -102,6 +112,7 @@ class RunKeys(Section):
     paths: Annotated[PathsConfig, Irrelevant()]
     trainer: Annotated[TrainerConfig, FilledBy("hardware")]
     selection: Annotated[SelectionConfig, FixedByCheckpoint()]
+    data: Annotated[DataConfig, Irrelevant()] = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None

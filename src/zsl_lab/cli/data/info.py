@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from zsl_lab.cli.data.findings import check_content, show_findings
 from zsl_lab.console.messages import console
 from zsl_lab.console.parsers import Parser
 from zsl_lab.data.public.sources import (
@@ -117,6 +118,7 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
         _title(f"{benchmark.name} (dataset={name})")
         _say(f"from {benchmark.provenance.origin}")
         _show_benchmark(benchmark, ATTRIBUTES)
+        _show_check(benchmark)
 
 
 def _configured(name: str, keys: Mapping[str, str]) -> DatasetConfig:
@@ -190,6 +192,8 @@ def _show_file(path: Path, keys: Mapping[str, str]) -> None:
         else (content.train, content.val, "train and val")
     )
     _show_benchmark(benchmark, kind, tuning=tuning, others=others)
+    _say()
+    show_findings(check_content(content))
 
 
 def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
@@ -211,6 +215,7 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
     splits = read_splits(splits_file)
     if benchmark is not None:
         _show_benchmark(benchmark, config.semantics, published, _published_tuning(splits))
+        _show_check(benchmark)
         return
     _show_splits(config, splits, paths, published)
     _show_missing_features(name, config, folder, data_dir)
@@ -219,6 +224,7 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
 def _show_splits(
     config: XianDataset, splits: Splits, paths: DataPaths, published: Mapping[str, int]
 ) -> None:
+    from zsl_lab.data.check import check_semantics
     from zsl_lab.data.summary import summarize_splits
 
     names, semantics = config.read_classes(paths)
@@ -229,6 +235,9 @@ def _show_splits(
     if summary.tuning is not None:
         _show_leaks(summary.tuning)
     _show_classes(summary.examples, config.semantics)
+    _say()
+    where = f"{paths.data_dir / config.name}: dataset.semantics={config.semantics}"
+    show_findings(check_semantics(semantics, names, where))
 
 
 def _show_missing_features(name: str, config: XianDataset, folder: Path, data_dir: Path) -> None:
@@ -300,6 +309,13 @@ def _show_benchmark(
     _show_validation(summary)
     recipe = getattr(benchmark, "recipe", None)
     _show_classes(summary.examples, kind, recipe.attributes if recipe is not None else ())
+
+
+def _show_check(benchmark: Benchmark) -> None:
+    from zsl_lab.data.check import check
+
+    _say()
+    show_findings(check(benchmark))
 
 
 def _show_class_sizes(sizes: ClassSizes) -> None:

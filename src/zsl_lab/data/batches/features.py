@@ -21,7 +21,8 @@ from zsl_lab.data.batches.base import (
     Shard,
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
-from zsl_lab.data.scaling import Normalization, Scaler, twins
+from zsl_lab.data.equal_rows import twins
+from zsl_lab.data.scaling import Normalization, Scaler
 from zsl_lab.data.splits import Split
 
 

@@ -284,9 +284,9 @@ class MethodModule(pl.LightningModule, ABC):
         metrics = {**{name: float(value) for name, value in computed.items()}, **self.own_metrics()}
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
-        improved = self.step >= self.first_candidate and (
-            self.best is None or self._rank(check) > self._rank(self.best)
-        )
+        lowest = (-math.inf, -math.inf) if self.best is None else self._rank(self.best)
+        # a check without any metric to compare is no candidate
+        improved = self.step >= self.first_candidate and self._rank(check) > lowest
         if improved:
             self.best = check
         for logger in self.loggers:
@@ -319,7 +319,7 @@ class MethodModule(pl.LightningModule, ABC):
         scores = self._scores(batch)
         self.metrics.update(scores, batch.labels)
         gzsl, zsl = predict(scores, self.seen_mask)
-        if (zsl < 0).any():
+        if (gzsl < 0).any():
             raise TrainingError(
                 "the scores of some test samples are not numbers: training diverged. Lower "
                 "method.learning_rate."
@@ -343,8 +343,9 @@ class MethodModule(pl.LightningModule, ABC):
         of_all = [
             batch for predictions in distributed.gather(self._predictions) for batch in predictions
         ]
-        index, gzsl, zsl = zip(*of_all, strict=True)
-        return torch.cat(index), torch.cat(gzsl), torch.cat(zsl)
+        parts = zip(*of_all, strict=True) if of_all else [[torch.zeros(0, dtype=torch.int64)]] * 3
+        index, gzsl, zsl = (torch.cat(list(part)) for part in parts)
+        return index, gzsl, zsl
 
     # ------------------------------------------------------------------------------- checkpoints
 

@@ -31,15 +31,20 @@ def best_of_groups(
 
     Args:
         scores: Class scores, higher is likelier, any floating type, ``[B, C]``.
-        seen_ids: Ids of the seen classes, ascending, int64.
+        seen_ids: Ids of the seen classes, ascending, int64, at least one.
         unseen_ids: Ids of the unseen classes, ascending, int64.
 
     Returns:
         Class ids of the best seen and of the best unseen class, int64 ``[B]`` each, -1 where the
         scores hold a NaN; and the margin, best seen score minus best unseen score, float32 ``[B]``:
-        finite, 0 where the scores hold a NaN.
+        finite, 0 where the scores hold a NaN. Without unseen classes the best one is -1 and the
+        margin 0, with which the seen class wins.
     """
     seen_score, seen_at = scores.index_select(1, seen_ids).max(dim=1)
+    if not len(unseen_ids):
+        none = torch.full_like(seen_at, -1)
+        best = seen_ids[seen_at].masked_fill(seen_score.isnan(), -1)
+        return best, none, torch.zeros(len(scores), device=scores.device)
     unseen_score, unseen_at = scores.index_select(1, unseen_ids).max(dim=1)
     # subtracted in float32 or better: in bfloat16 many different margins would round to the same
     # one
@@ -147,8 +152,8 @@ class MarginMetric(Metric):
         seen_mask: True for the ids of seen classes, bool ``[C]``.
 
     Raises:
-        ValueError: If there is no seen or no unseen class, or if an update's scores have not one
-            column per class.
+        ValueError: If there is no seen class, or if an update's scores have not one column per
+            class.
     """
 
     is_differentiable = False
@@ -164,10 +169,10 @@ class MarginMetric(Metric):
     def __init__(self, seen_mask: Tensor) -> None:
         super().__init__()
         seen_mask = seen_mask.bool()
-        if seen_mask.ndim != 1 or not seen_mask.any() or seen_mask.all():
+        if seen_mask.ndim != 1 or not seen_mask.any():
             raise ValueError(
                 f"seen_mask: found {seen_mask.tolist()}; expected one bool per class, at least one "
-                "True and one False."
+                "of them True."
             )
         # known from the data, so no part of a checkpoint
         self.register_buffer("seen_mask", seen_mask, persistent=False)

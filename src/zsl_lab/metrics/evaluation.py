@@ -26,11 +26,11 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         scores: Class scores, higher is likelier, ``[B, C]``.
-        seen_mask: True for the ids of seen classes, bool ``[C]``, at least one of each kind.
+        seen_mask: True for the ids of seen classes, bool ``[C]``, at least one.
 
     Returns:
         ``(gzsl, zsl)``: best class of all and best unseen class, int64 ``[B]`` each; -1 where the
-        scores hold a NaN.
+        scores hold a NaN, or where there is no unseen class.
     """
     best_seen, best_unseen, margin = best_of_groups(
         scores, seen_mask.nonzero().squeeze(1), (~seen_mask).nonzero().squeeze(1)
@@ -41,11 +41,14 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
 class ZeroShotMetrics(MarginMetric):
     """The metrics of zero-shot and generalised zero-shot classification, per class, in percent.
 
-    - ``zsl_top1``: samples of unseen classes, prediction restricted to the unseen classes.
+    - ``zsl_top1``: samples of unseen classes, prediction restricted to the unseen classes; NaN with
+      a single unseen class, among which every prediction is right.
     - ``unseen``: samples of unseen classes, prediction among all classes (u).
     - ``seen``: samples of seen classes, prediction among all classes (s).
     - ``harmonic_mean``: 2us / (u + s), 0 where u + s = 0.
     - ``ausuc``: area under the seen-unseen curve, see :class:`~zsl_lab.metrics.ausuc.AUSUC`.
+
+    An unseen class without samples is a candidate of every prediction and of no mean.
 
     Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see
     :func:`predict`.
@@ -65,10 +68,13 @@ class ZeroShotMetrics(MarginMetric):
         recalls = self._recalls(margins, target, right)
         unseen_accuracy, seen_accuracy = recalls[~seen].nanmean(), recalls[seen].nanmean()
         zsl_recalls = _recalls(right, target, len(seen))
+        zsl_top1 = zsl_recalls[~seen].nanmean()
+        if int((~seen).sum()) == 1:
+            zsl_top1 = zsl_top1 * torch.nan
         _, unseen_curve, seen_curve = seen_unseen_curve(margins, target, right, seen)
         values = torch.stack(
             [
-                zsl_recalls[~seen].nanmean(),
+                zsl_top1,
                 unseen_accuracy,
                 seen_accuracy,
                 harmonic_mean(unseen_accuracy, seen_accuracy),

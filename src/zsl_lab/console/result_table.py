@@ -76,8 +76,9 @@ def class_counts(benchmark: Mapping[str, Any]) -> str:
 
 def undefined(result: Result) -> list[str]:
     """A sentence for each reason why metrics on test are undefined, which tables show as ``-``."""
-    metrics, unseen = result.metrics, result.benchmark["unseen"]
-    no_unseen, no_seen = math.isnan(metrics["unseen"]), math.isnan(metrics["seen"])
+    metrics, facts = result.metrics, result.benchmark
+    untested = facts.get("untested", 0)
+    no_seen, no_unseen = math.isnan(metrics["seen"]), untested == facts["unseen"]
     notes = []
     if no_unseen and no_seen:
         notes.append("-: the benchmark has no test sample, so nothing is measured.")
@@ -86,11 +87,16 @@ def undefined(result: Result) -> list[str]:
     elif no_seen:
         notes.append(
             "-: no test sample is of a seen class (conventional zero-shot learning), so only "
-            f"{'' if math.isnan(metrics['zsl_top1']) else 'zsl_top1 and '}'unseen' are measured."
+            "zsl_top1 is measured."
         )
-    if not no_unseen and unseen == 1:
+    if not no_unseen and facts["unseen"] - untested == 1:
         notes.append(
-            "zsl_top1 -: among a single unseen class every prediction is right, so it is no metric."
+            "zsl_top1 -: with test samples of a single unseen class every prediction is right."
+        )
+    elif not no_unseen and untested:
+        notes.append(
+            f"zsl_top1: among the {facts['unseen'] - untested} unseen classes with test samples; "
+            "the other metrics: among all classes."
         )
     return notes
 

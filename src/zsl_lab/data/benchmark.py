@@ -312,6 +312,15 @@ def _validate_split(b: Benchmark) -> None:
         raise _failure(
             b, "trainval", f"{len(b.seen_classes)} seen class", "at least 2 seen classes"
         )
+    if not len(b.unseen_classes):
+        raise _failure(
+            b,
+            "trainval",
+            f"samples of all {b.num_classes} classes, so that none is unseen",
+            "at least one class without training samples. A class that is to be recognised needs "
+            "semantics and no sample: add it to the classes, or take the samples of a class out of "
+            "trainval",
+        )
     if b.validation_classes is not None:
         outside = np.setdiff1d(b.validation_classes, b.seen_classes)
         if len(outside):

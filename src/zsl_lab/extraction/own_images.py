@@ -101,7 +101,7 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
 
 
 def choose_parts(
-    table: ClassTable, labels: IntArray, unseen: int | float | None, seed: int
+    table: ClassTable, unseen: int | float | None, seed: int, labels: IntArray | None = None
 ) -> Parts:
     """Choose the unseen classes: those that the table names, and others drawn from the undecided.
 
@@ -109,11 +109,11 @@ def choose_parts(
 
     Args:
         table: The classes; one that the backbone was trained on is never drawn.
-        labels: 0-based class id of each image, int64 ``[N]``.
         unseen: How many of the classes with images are unseen, or what share of these; None for
             :data:`UNSEEN_SHARE`. A share makes at least 2 if that leaves 2 seen ones. A single
             unseen class is warned of.
         seed: Draws them.
+        labels: 0-based class id of each image, int64 ``[N]``; None where every class has images.
 
     Raises:
         DataError: The table has an unseen class that the backbone was trained on, no unseen one, or
@@ -122,7 +122,8 @@ def choose_parts(
     """
     parts = table.parts or ("",) * len(table.names)
     pretrained = table.pretrained or (False,) * len(table.names)
-    pictured = np.isin(np.arange(len(table.names)), labels)
+    ids = np.arange(len(table.names))
+    pictured = np.isin(ids, ids if labels is None else labels)
     _check_pretrained(table, pictured)
     without = np.flatnonzero(~pictured)
     given = np.flatnonzero(pictured & [part == "unseen" for part in parts])
@@ -219,8 +220,8 @@ def _draw(
         trained = "" if table.pretrained is None else " and not pretrained"
         raise ConfigError(
             f"--unseen: {_counted(number, 'class')} {'is' if number == 1 else 'are'} to be drawn, "
-            f"but of {count} with images in {table.path} only {len(pool)} "
-            f"{'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a smaller --unseen, or let the table have more of them."
+            f"but of {count}{' with images' if count < len(table.names) else ''} in {table.path} "
+            f"only {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a smaller --unseen, or let the table have more of them."
         )
     return np.sort(rng.choice(pool, number, replace=False))
 

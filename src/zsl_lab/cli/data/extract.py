@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
 
     pictures = find_class_pictures(options.images, table, options.labels)
-    parts = choose_parts(table, pictures.labels, options.unseen, options.seed)
+    parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
     semantics = _semantics(table, parts, options)
     kept = options.out.with_name(f"{options.out.name}.part")
     extracted, recipe = _extract(pictures, kept, options)

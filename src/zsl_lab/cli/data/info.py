@@ -46,6 +46,8 @@ examples:
   {PROG} cub --data-dir DIR --semantics sent                other class semantics
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
+#: how many class names a line lists
+_SHOWN_NAMES = 5
 _WHERE_FROM = (
     "`python -m zsl_lab.data extract` makes one of images and a table of classes, "
     "`python -m zsl_lab.data convert` of .mat files"
@@ -328,7 +330,7 @@ def _show_untested(summary: BenchmarkSummary) -> None:
     if not counts["test_seen"]:
         _say(
             "no sample in test_seen (conventional zero-shot learning): a run measures zsl_top1 "
-            "and unseen only"
+            "only"
         )
 
 

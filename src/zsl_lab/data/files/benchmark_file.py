@@ -13,14 +13,14 @@ Required:
 - ``semantics/KIND`` (numbers ``[C, Q]``): class semantics, row ``c`` for class id ``c``; one
   dataset per kind (``att``, ``original_att``, ``sent``, ...), at least one
 - ``split/trainval`` (integers): indices of the samples of the seen classes for training
+- ``split/test_unseen`` (integers): indices of the samples of all other classes; may be empty. Every
+  class without training samples is unseen: one without any sample is a candidate by its semantics
+  alone, which no metric tests
 
 Optional:
 
 - ``split/test_seen`` (integers): indices of the test samples of the seen classes; default none, as
   in conventional zero-shot learning
-- ``split/test_unseen`` (integers): indices of the test samples of all other classes; default none.
-  Every class without training samples is unseen: one that has no sample either is a candidate by
-  its semantics alone
 
 - ``class_names`` (texts ``[C]``): unique names; default ``class 1``, ``class 2``, ...
 - ``split/train``, ``split/val`` (integers): the sample indices published for tuning, unchanged:
@@ -95,7 +95,6 @@ _USER_BLOCK = 512
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SEAL = re.compile(rb"zsl_lab benchmark, format (\d{1,9}), sha256 [0-9a-f]{64}\n\0*")
 _PARTS = ("trainval", "test_seen", "test_unseen")
-_TEST_PARTS = ("test_seen", "test_unseen")
 _PUBLISHED_PARTS = ("train", "val")
 _INDICES = (*_PARTS, *_PUBLISHED_PARTS)
 _KNOWN = {
@@ -511,7 +510,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
     num_classes = len(semantics[kinds[0]])
     labels = reader.integers("labels", 0, num_classes)
     index = {"trainval": reader.integers("split/trainval", 0, len(labels))}
-    index |= {name: reader.test_part(name, len(labels)) for name in _TEST_PARTS}
+    index |= {name: reader.test_part(name, len(labels)) for name in ("test_seen", "test_unseen")}
     index |= {
         name: reader.integers(f"split/{name}", 0, len(labels))
         for name in _PUBLISHED_PARTS
@@ -713,9 +712,11 @@ class _Reader:
         return array.astype(np.int64)
 
     def test_part(self, name: str, num_samples: int) -> IntArray:
-        """Sample indices of a part of the test, which may be absent or empty."""
+        """Sample indices of a part of the test, which may be empty; that of seen classes absent."""
         found = self.find(f"split/{name}")
         if found is None:
+            if name != "test_seen":
+                self.missing(f"split/{name}", self.group("split"))
             others = [other for other in self.group("split") if other not in _KNOWN_IN_SPLIT]
             for near in nearest(name, others):
                 self.fail(f"split/{near}", "a field that is not read", f"'split/{name}'")

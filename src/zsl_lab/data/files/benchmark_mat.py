@@ -3,8 +3,8 @@
 A folder holds ``<features>.mat`` (``features [D, N]``, ``labels [N, 1]``, ``image_files``),
 ``att_splits.mat`` (``att [Q, C]``, ``original_att``, ``allclasses_names`` and the sample numbers
 ``trainval_loc``, ``test_seen_loc``, ``test_unseen_loc``, ``train_loc`` and ``val_loc``, which count
-from 1; a missing or empty ``test_seen_loc`` or ``test_unseen_loc`` means that there are no such
-samples) and, for the semantics ``sent``, ``sent_splits.mat``.
+from 1; ``test_seen_loc`` may be missing or empty, ``test_unseen_loc`` empty, where there are no
+such samples) and, for the semantics ``sent``, ``sent_splits.mat``.
 
 Numbers keep the type that ``scipy.io.loadmat`` gives them, and 1-based sample numbers and labels
 the one they were published in. (In MATLAB the published sample numbers are ``double``, stored in 16
@@ -38,8 +38,6 @@ Fields = dict[str, Array]
 
 _SPLITS, _SENTENCES = Path(SPLITS).stem, Path(SENTENCES).stem
 _REQUIRED = ("trainval", "test_seen", "test_unseen")
-#: parts that a benchmark may lack: without them some metrics are undefined
-_TEST_LOC = ("test_seen_loc", "test_unseen_loc")
 _OPTIONAL = ("train", "val")
 _REQUIRED_LOC, _OPTIONAL_LOC = (
     [f"{part}_loc" for part in parts] for parts in (_REQUIRED, _OPTIONAL)
@@ -112,10 +110,14 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     Raises:
         DataError: The file is missing, damaged or lacks a field.
     """
-    fields = read_mat(path, [*required, "trainval_loc"], [*optional, *_TEST_LOC, *_OPTIONAL_LOC])
-    _check_test_fields(path, fields)
-    none = {part: np.zeros(0, dtype=np.int64) for part in _REQUIRED}
-    parts = none | _indices(fields, path)
+    fields = read_mat(
+        path,
+        [*required, "trainval_loc", "test_unseen_loc"],
+        [*optional, "test_seen_loc", *_OPTIONAL_LOC],
+    )
+    if "test_seen_loc" not in fields:
+        _check_misspelt(path, "test_seen_loc")
+    parts = {"test_seen": np.zeros(0, dtype=np.int64), **_indices(fields, path)}
     sources = {part: (str(path), f"{part}_loc") for part in (*_REQUIRED, *_OPTIONAL)}
     sentences = path.with_name(SENTENCES)
     if not set(_OPTIONAL) & parts.keys() and sentences.is_file():
@@ -128,19 +130,13 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     return Splits(path, fields, parts, sources)
 
 
-def _check_test_fields(path: Path, fields: Fields) -> None:
-    """Raise where a part of the test is missing, and a field has a similar name."""
-    absent = [name for name in _TEST_LOC if name not in fields]
-    if not absent:
-        return
-    others = field_names(path) - set(_SPLIT_FIELDS)
-    for name in absent:
-        for near in nearest(name, others):
-            raise DataError(
-                f"{path}: field '{name}' is missing, and found '{near}', which is not read; "
-                f"expected the test samples in '{name}'. Rename the field, or remove it: without "
-                f"'{name}' the benchmark has no such samples."
-            )
+def _check_misspelt(path: Path, field: str) -> None:
+    """Raise where an optional field is missing and another one has a similar name."""
+    for near in nearest(field, field_names(path) - set(_SPLIT_FIELDS)):
+        raise DataError(
+            f"{path}: field '{field}' is missing; found '{near}', which is not read. Rename it to "
+            f"'{field}', or remove it: without '{field}' the benchmark has no such samples."
+        )
 
 
 def read_semantics(path: Path, field: str, splits: Splits) -> Array:

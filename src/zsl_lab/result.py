@@ -47,7 +47,7 @@ class Result:
         seed: Seed of the run.
         selection: How the step was chosen: ``validation``, ``oracle`` (on test) or ``last``.
         metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc`` on test; NaN where there is no
-            sample to measure it on.
+            sample to measure it on, ``zsl_top1`` also where there is a single unseen class.
         oracle: The same metrics at the ``step`` that is best *on test*: comparable with papers that
             select this way, not an unbiased estimate. None if not measured.
         per_class: ``unseen`` and ``seen``: recall of each class by its name, predicted among all
@@ -56,8 +56,9 @@ class Result:
             ``steps`` may be None (unknown). Steps and seconds count training from scratch: a
             pre-training that was reused from another job of a sweep is included with the seconds
             it took there.
-        benchmark: ``classes, seen, unseen, samples`` (counts), ``splits_sha256, features_sha256``
-            and ``splits_version``, the name of the split files that the first hash identifies.
+        benchmark: ``classes, seen, unseen, untested, samples`` (counts; ``untested`` unseen classes
+            have no test sample), ``splits_sha256, features_sha256`` and ``splits_version``, the
+            name of the split files that the first hash identifies.
         checkpoint: File of the evaluated weights, or None if none was written.
         versions: Versions of the packages that the result depends on, see :func:`versions`.
         git_commit: Commit of the source checkout, see :func:`git_commit`.

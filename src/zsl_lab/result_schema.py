@@ -57,6 +57,7 @@ class _Benchmark(_Stored):
     classes: int
     seen: int
     unseen: int
+    untested: int = 0
     samples: int
     splits_sha256: str
     features_sha256: str

@@ -108,9 +108,8 @@ def _tell(content: BenchmarkFile, written: list[Path]) -> None:
     import numpy as np
 
     out = console()
-    seen, unseen = (
-        len(np.unique(content.labels[index])) for index in (content.trainval, content.test_unseen)
-    )
+    seen = len(np.unique(content.labels[content.trainval]))
+    unseen = content.num_classes - seen
     kinds = ", ".join(
         f"{kind} {list(table.shape)} {table.dtype}" for kind, table in content.semantics.items()
     )

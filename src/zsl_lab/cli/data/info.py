@@ -47,6 +47,8 @@ examples:
   {PROG} cub --data-dir DIR --semantics sent                other class semantics
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
+#: how many class names a line lists
+_SHOWN_NAMES = 5
 _WHERE_FROM = (
     "`python -m zsl_lab.data extract` makes one of images and a table of classes, "
     "`python -m zsl_lab.data convert` of .mat files"
@@ -294,6 +296,7 @@ def _show_benchmark(
     _show_counts(summary.counts, _comparable(published or {}, kind))
     if summary.class_sizes is not None:
         _show_class_sizes(summary.class_sizes)
+    _show_untested(summary)
     if summary.features is not None:
         _show_range("features", summary.features)
     if summary.semantics is not None:
@@ -326,6 +329,24 @@ def _show_class_sizes(sizes: ClassSizes) -> None:
         _say(
             f"samples per class: {least} ({smallest}) to {most} ({largest}), "
             f"median {sizes.median:g}"
+        )
+
+
+def _show_untested(summary: BenchmarkSummary) -> None:
+    """What no test sample measures."""
+    names, counts = summary.untested, summary.counts
+    if names:
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        _say(
+            f"without test samples: {len(names)} of the {counts['unseen']} unseen classes "
+            f"({', '.join(names[:_SHOWN_NAMES])}{more}), candidates that no metric tests"
+        )
+    if not counts["test_unseen"]:
+        _say("no sample in test_unseen: a run trains and predicts, and measures no unseen class")
+    if not counts["test_seen"]:
+        _say(
+            "no sample in test_seen (conventional zero-shot learning): a run measures zsl_top1 "
+            "only"
         )
 
 

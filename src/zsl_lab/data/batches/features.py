@@ -19,6 +19,7 @@ from zsl_lab.data.batches.base import (
     ClassSpace,
     PhaseDataModule,
     Shard,
+    tested_mask,
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
 from zsl_lab.data.equal_rows import twins
@@ -151,6 +152,7 @@ class FeatureDataModule(PhaseDataModule):
             ids=ids,
             semantics=semantics_scaler.apply(semantics).numpy(),
             seen_mask=np.isin(ids, split.seen_classes),
+            tested_mask=tested_mask(ids, benchmark, split),
             names=tuple(benchmark.class_names[i] for i in ids),
         )
         super().__init__(benchmark, split, classes)

@@ -54,8 +54,8 @@ class ImageFolderDataset(DatasetConfig):
         image_order: A ``.mat`` below ``paths.data_dir`` whose ``image_files`` list the samples in
             the order of ``split_file``; None where ``labels`` lists them so.
         unseen_classes: Ids (1-based) or names of the classes that are not trained on; a fifth of
-            each other class, always the same samples, is ``test_seen``. None where ``split_file``
-            says it.
+            each other class, always the same samples, is ``test_seen``. Described classes without
+            images are unseen whether they are listed or not. None where ``split_file`` says it.
         validation_classes: Ids or names of the seen classes that are held out for tuning; None lets
             the run's seed draw them.
     """
@@ -173,7 +173,7 @@ class ImageFolderDataset(DatasetConfig):
             files, labels = [files[i] for i in order], labels[order]
         published = read_splits(at["split_file"]) if "split_file" in at else None
         parts = (
-            self._own_parts(labels, names, at["labels"])
+            self._own_parts(labels, names)
             if published is None
             else self._published_parts(published, at, len(labels))
         )
@@ -229,18 +229,10 @@ class ImageFolderDataset(DatasetConfig):
             )
         return parts
 
-    def _own_parts(
-        self, labels: IntArray, names: tuple[str, ...], labels_file: Path
-    ) -> dict[str, IntArray]:
-        """The samples of each part, from ``unseen_classes``."""
+    def _own_parts(self, labels: IntArray, names: tuple[str, ...]) -> dict[str, IntArray]:
+        """The samples of each part, from ``unseen_classes``; classes without images have none."""
         assert self.unseen_classes is not None
         unseen = _class_ids("unseen_classes", self.unseen_classes, names)
-        empty = np.setdiff1d(unseen, labels)
-        if len(empty):
-            raise DataError(
-                f"{labels_file}: found no image of class '{names[empty[0]]}', which "
-                "dataset.unseen_classes lists; expected at least one."
-            )
         seen = np.setdiff1d(labels, unseen)
         if len(seen) < 2:
             raise ConfigError(

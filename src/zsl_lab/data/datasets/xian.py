@@ -210,7 +210,7 @@ class XianDataset(FeatureDatasetConfig):
             {self.semantics: semantics},
         )
         field = "original_att" if self.semantics == "original_att" else "att"
-        benchmark = content.benchmark(
+        return content.benchmark(
             self.semantics,
             provenance=Provenance(
                 origin=str(features_file.parent),
@@ -223,15 +223,6 @@ class XianDataset(FeatureDatasetConfig):
                 },
             ),
         )
-        absent = np.setdiff1d(np.arange(benchmark.num_classes), benchmark.labels)
-        if len(absent):
-            raise DataError(
-                f"{splits.path}: field 'att': found semantics of {benchmark.num_classes} classes; "
-                f"expected {benchmark.num_classes - len(absent)}, those that have samples in "
-                f"{features_file} (class {absent[0] + 1}, "
-                f"'{benchmark.class_names[absent[0]]}', has none)."
-            )
-        return benchmark
 
     def _read_classes(self, sources: dict[str, Path]) -> tuple[benchmark_mat.Splits, Array]:
         """The split file and the class semantics ``[C, Q]`` in its order."""

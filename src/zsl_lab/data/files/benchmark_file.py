@@ -13,10 +13,14 @@ Required:
 - ``semantics/KIND`` (numbers ``[C, Q]``): class semantics, row ``c`` for class id ``c``; one
   dataset per kind (``att``, ``original_att``, ``sent``, ...), at least one
 - ``split/trainval`` (integers): indices of the samples of the seen classes for training
-- ``split/test_seen`` (integers): indices of the test samples of the seen classes
-- ``split/test_unseen`` (integers): indices of the samples of all other classes
+- ``split/test_unseen`` (integers): indices of the samples of all other classes; may be empty. Every
+  class without training samples is unseen: one without any sample is a candidate by its semantics
+  alone, which no metric tests
 
 Optional:
+
+- ``split/test_seen`` (integers): indices of the test samples of the seen classes; default none, as
+  in conventional zero-shot learning
 
 - ``class_names`` (texts ``[C]``): unique names; default ``class 1``, ``class 2``, ...
 - ``split/train``, ``split/val`` (integers): the sample indices published for tuning, unchanged:
@@ -69,7 +73,7 @@ import numpy.typing as npt
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray, Provenance
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
-from zsl_lab.errors import DataError, OutputError
+from zsl_lab.errors import DataError, OutputError, nearest
 from zsl_lab.files.hashing import sha256_file
 
 if TYPE_CHECKING:
@@ -505,7 +509,8 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
     semantics = {kind: reader.numbers(f"semantics/{kind}", 2) for kind in kinds}
     num_classes = len(semantics[kinds[0]])
     labels = reader.integers("labels", 0, num_classes)
-    index = {name: reader.integers(f"split/{name}", 0, len(labels)) for name in _PARTS}
+    index = {"trainval": reader.integers("split/trainval", 0, len(labels))}
+    index |= {name: reader.test_part(name, len(labels)) for name in ("test_seen", "test_unseen")}
     index |= {
         name: reader.integers(f"split/{name}", 0, len(labels))
         for name in _PUBLISHED_PARTS
@@ -705,6 +710,21 @@ class _Reader:
                 f"numbers from {low} to {end - 1}: ids and indices count from 0",
             )
         return array.astype(np.int64)
+
+    def test_part(self, name: str, num_samples: int) -> IntArray:
+        """Sample indices of a part of the test, which may be empty; that of seen classes absent."""
+        found = self.find(f"split/{name}")
+        if found is None:
+            if name != "test_seen":
+                self.missing(f"split/{name}", self.group("split"))
+            others = [other for other in self.group("split") if other not in _KNOWN_IN_SPLIT]
+            for near in nearest(name, others):
+                self.fail(f"split/{near}", "a field that is not read", f"'split/{name}'")
+            return np.zeros(0, dtype=np.int64)
+        # h5py stores an empty list as floating point, or without a shape
+        if found.shape is None or 0 in found.shape:
+            return np.zeros(0, dtype=np.int64)
+        return self.integers(f"split/{name}", 0, num_samples)
 
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Texts, a single one too; None where they are absent."""

@@ -3,7 +3,8 @@
 A folder holds ``<features>.mat`` (``features [D, N]``, ``labels [N, 1]``, ``image_files``),
 ``att_splits.mat`` (``att [Q, C]``, ``original_att``, ``allclasses_names`` and the sample numbers
 ``trainval_loc``, ``test_seen_loc``, ``test_unseen_loc``, ``train_loc`` and ``val_loc``, which count
-from 1) and, for the semantics ``sent``, ``sent_splits.mat``.
+from 1; ``test_seen_loc`` may be missing or empty, ``test_unseen_loc`` empty, where there are no
+such samples) and, for the semantics ``sent``, ``sent_splits.mat``.
 
 Numbers keep the type that ``scipy.io.loadmat`` gives them, and 1-based sample numbers and labels
 the one they were published in. (In MATLAB the published sample numbers are ``double``, stored in 16
@@ -109,8 +110,14 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     Raises:
         DataError: The file is missing, damaged or lacks a field.
     """
-    fields = read_mat(path, [*required, *_REQUIRED_LOC], [*optional, *_OPTIONAL_LOC])
-    parts = _indices(fields, path)
+    fields = read_mat(
+        path,
+        [*required, "trainval_loc", "test_unseen_loc"],
+        [*optional, "test_seen_loc", *_OPTIONAL_LOC],
+    )
+    if "test_seen_loc" not in fields:
+        _check_misspelt(path, "test_seen_loc")
+    parts = {"test_seen": np.zeros(0, dtype=np.int64), **_indices(fields, path)}
     sources = {part: (str(path), f"{part}_loc") for part in (*_REQUIRED, *_OPTIONAL)}
     sentences = path.with_name(SENTENCES)
     if not set(_OPTIONAL) & parts.keys() and sentences.is_file():
@@ -121,6 +128,15 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
             parts |= {part: found[part] for part in _OPTIONAL}
             sources |= {part: (str(sentences), f"{part}_loc") for part in _OPTIONAL}
     return Splits(path, fields, parts, sources)
+
+
+def _check_misspelt(path: Path, field: str) -> None:
+    """Raise where an optional field is missing and another one has a similar name."""
+    for near in nearest(field, field_names(path) - set(_SPLIT_FIELDS)):
+        raise DataError(
+            f"{path}: field '{field}' is missing; found '{near}', which is not read. Rename it to "
+            f"'{field}', or remove it: without '{field}' the benchmark has no such samples."
+        )
 
 
 def read_semantics(path: Path, field: str, splits: Splits) -> Array:

@@ -127,7 +127,7 @@ class ImagePredictor(Predictor):
                 scores[part] = found.softmax(1).float().cpu().numpy()
         if broken:
             raise unreadable_images([str(problem) for problem in broken], len(samples))
-        return Predictions(candidates.names, candidates.kinds, scores)
+        return self._checked(Predictions(candidates.names, candidates.kinds, scores), "images")
 
     def _check(self, samples: Any) -> None:
         expected = "a list of files, or uint8 [images, height, width, channels]"

@@ -124,9 +124,7 @@ class RunningStatistics:
         )
 
 
-def _blocks(
-    table: npt.NDArray[Any], index: npt.NDArray[Any] | None
-) -> Iterator[Float64Array]:
+def _blocks(table: npt.NDArray[Any], index: npt.NDArray[Any] | None) -> Iterator[Float64Array]:
     count = len(table) if index is None else len(index)
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)

@@ -14,10 +14,16 @@ from torch import Tensor
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.data.scaling import twins
 from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.extraction.kept import Problem
 from zsl_lab.predict.classes import Candidates, Classes
-from zsl_lab.predict.input_checks import FeatureCheck, semantics_findings
+from zsl_lab.predict.input_checks import (
+    FeatureCheck,
+    recipe_differences,
+    semantics_findings,
+)
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
 from zsl_lab.run.checkpoints import Checkpoint
@@ -320,6 +326,18 @@ class FeaturePredictor(Predictor):
             warnings.warn(sentence, stacklevel=2)
         return self._checked(Predictions(candidates.names, candidates.kinds, scores), origin)
 
+    def compare_recipe(self, given: ImageRecipe, origin: str) -> None:
+        """Warn of features that were made by another recipe than those of training."""
+        training = self._recipe.images
+        differences = recipe_differences(training, given) if training is not None else []
+        if differences:
+            warnings.warn(
+                f"{origin}: these features were made by another recipe than those of training: "
+                f"{'; '.join(differences)}. Extract them as those of training were, give the "
+                "images themselves (images=FOLDER), or train on features like these.",
+                stacklevel=2,
+            )
+
     def extract(self, images: Sequence[Path], weights: Path | None = None) -> FloatArray:
         """Features of images, by the network that the benchmark's were extracted with.
 
@@ -335,6 +353,20 @@ class FeaturePredictor(Predictor):
                 are missing.
             DataError: A file cannot be read as an image.
         """
+        features, problems = self.extract_readable(images, weights)
+        if problems:
+            raise unreadable_images(problems, len(images))
+        return features
+
+    def extract_readable(
+        self, images: Sequence[Path], weights: Path | None = None
+    ) -> tuple[FloatArray, tuple[Problem, ...]]:
+        """As :meth:`extract`, of the images that can be read; and the others.
+
+        Raises:
+            ConfigError: As :meth:`extract` does.
+            DataError: No image can be read.
+        """
         recipe = self._recipe.images
         if recipe is None:
             raise ConfigError(
@@ -347,11 +379,9 @@ class FeaturePredictor(Predictor):
 
         backbone = load_backbone(recipe, str(weights) if weights else None).to(self.network.device)
         found = extract_features(images, backbone, recipe)
-        if found.problems:
-            raise unreadable_images(
-                [f"{problem.file}: {problem.reason}" for problem in found.problems], len(images)
-            )
-        return found.features
+        if not len(found.features):
+            raise unreadable_images(found.problems, len(images))
+        return found.features, found.problems
 
 
 def _check_finite(block: FloatArray, start: int, origin: str) -> None:

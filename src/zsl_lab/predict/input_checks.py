@@ -89,7 +89,14 @@ class FeatureCheck:
             origin: Begins each sentence.
         """
         given = self._given.result()
-        for check in (self._scale, self._signs, self._columns, self._profile, self._share):
+        for check in (
+            _equal_rows,
+            self._scale,
+            self._signs,
+            self._columns,
+            self._profile,
+            self._share,
+        ):
             found = check(given)
             if found:
                 return [f"{origin}: {found} {_FEATURES}"]
@@ -105,8 +112,10 @@ class FeatureCheck:
         other = middle < 0.6 * low or middle > 1.6 * high
         strange = not shortest <= ratio <= longest and (other or middle < low or middle > high)
         fixed = high - low <= 1e-3 * mean and abs(ratio - 1) > 0.01
-        unit = abs(small - 1) < 1e-4 and abs(large - 1) < 1e-4 and not (
-            abs(low - 1) < 0.02 and abs(high - 1) < 0.02
+        unit = (
+            abs(small - 1) < 1e-4
+            and abs(large - 1) < 1e-4
+            and not (abs(low - 1) < 0.02 and abs(high - 1) < 0.02)
         )
         cause = ""
         if unit or (large - small < 1e-4 * middle and given.rows >= 5 and high - low > 1e-2 * mean):
@@ -201,6 +210,15 @@ class FeatureCheck:
         )
 
 
+def _equal_rows(given: ColumnStatistics) -> str | None:
+    if given.rows < 2 or given.std.any():
+        return None
+    return (
+        f"all {given.rows:,} rows are equal, so all samples get the same class. The likely cause: "
+        "an extractor with wrong weights, or one image many times."
+    )
+
+
 def _standardised(table: ColumnStatistics) -> bool:
     """Whether nearly every column has mean 0 and standard deviation 1."""
     varied = table.std > 1e-6
@@ -238,7 +256,7 @@ def semantics_findings(
     """
     found = [
         *_without_information(training, given, classes),
-        *(_whole_table(training, given) or _units(training, given, classes, columns)),
+        *(_whole_table(training, given, columns) or _units(training, given, classes, columns)),
     ]
     return [f"{sentence} {_SEMANTICS}" for sentence in found]
 
@@ -256,7 +274,7 @@ def _without_information(
         )
 
 
-def _whole_table(training: Float64Array, given: Float64Array) -> list[str]:
+def _whole_table(training: Float64Array, given: Float64Array, columns: Sequence[str]) -> list[str]:
     ours, theirs = np.linalg.norm(training, axis=1), np.linalg.norm(given, axis=1)
     theirs = theirs[theirs > 0]
     if not len(theirs) or not ours.max():
@@ -272,11 +290,22 @@ def _whole_table(training: Float64Array, given: Float64Array) -> list[str]:
             cause += ", as percentages are against fractions"
     else:
         return []
+    column = int(np.argmax(np.abs(given).max(0) / np.maximum(np.abs(training).max(0), 1e-12)))
     return [
-        f"the numbers lie between {_number(given.min())} and {_number(given.max())}, those of "
-        f"training between {_number(training.min())} and {_number(training.max())}. The likely "
-        f"cause: {cause}."
+        f"the numbers lie between {_number(given.min())} and {_number(given.max())} "
+        f"({_range_of(column, given, columns)}), those of training between "
+        f"{_number(training.min())} and {_number(training.max())} "
+        f"({_range_of(column, training, columns)}). The likely cause: {cause}."
     ]
+
+
+def _range_of(column: int, table: Float64Array, columns: Sequence[str]) -> str:
+    low, high = table[:, column].min(), table[:, column].max()
+    return f"{_called(column, columns)}: {_number(low)} to {_number(high)}"
+
+
+def _called(column: int, columns: Sequence[str]) -> str:
+    return f"column '{columns[column]}'" if columns else f"column {column + 1}"
 
 
 def _units(
@@ -319,7 +348,6 @@ def _column(
     classes: Sequence[str],
     columns: Sequence[str],
 ) -> str:
-    name = f"'{columns[column]}'" if columns else f"number {column + 1}"
     low, high = training.min(), training.max()
     row = int(np.argmax(np.maximum(given - high, low - given)))
     ratio = float(np.median(np.abs(given))) / max(float(np.median(np.abs(training))), 1e-12)
@@ -337,8 +365,9 @@ def _column(
     else:
         cause = ""
     return (
-        f"column {name} lies between {_number(given.min())} and {_number(given.max())} "
-        f"('{classes[row]}'), in training between {_number(low)} and {_number(high)}{cause}"
+        f"{_called(column, columns)} lies between {_number(given.min())} and "
+        f"{_number(given.max())} ('{classes[row]}'), in training between {_number(low)} and "
+        f"{_number(high)}{cause}"
     )
 
 

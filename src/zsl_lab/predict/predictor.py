@@ -22,6 +22,7 @@ from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.statistics import ColumnStatistics
 from zsl_lab.errors import CheckpointError, DataError, nearest
+from zsl_lab.extraction.kept import Problem
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
@@ -42,7 +43,8 @@ from zsl_lab.run.schema import Among
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
-#: more than this share of at least so many samples, in one of at least so many classes, is warned of
+#: a warning is due where more than this share of at least so many samples is assigned to one of at
+#: least so many classes
 _COLLAPSED, _MANY_SAMPLES, _MANY_CLASSES = 0.8, 20, 3
 #: the name that a class without one has in messages
 _UNNAMED = "the class"
@@ -300,17 +302,17 @@ class Predictor(ABC):
     def _reads_texts(self) -> bool: ...
 
 
-def unreadable_images(problems: Sequence[str], images: int) -> DataError:
+def unreadable_images(problems: Sequence[Problem], images: int) -> DataError:
     """The error that names the first unreadable images.
 
     Args:
-        problems: A sentence for each unreadable image.
+        problems: The unreadable images.
         images: How many images were given.
     """
     hidden = len(problems) - _SHOWN_IMAGES
     more = f"\n{hidden} more cannot be read." if hidden > 0 else ""
     return DataError(
-        "\n".join(problems[:_SHOWN_IMAGES])
+        "\n".join(f"{problem.file}: {problem.reason}" for problem in problems[:_SHOWN_IMAGES])
         + f"{more}\n{len(problems)} of {images} images: repair them, or leave them out. "
         "Nothing was predicted."
     )

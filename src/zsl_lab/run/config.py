@@ -27,7 +27,15 @@ from zsl_lab.keys import (
 from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.run.old_names import current_target, with_current_targets
-from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
+from zsl_lab.run.schema import (
+    Among,
+    PathsConfig,
+    RunKeys,
+    Scores,
+    SelectionConfig,
+    cache_folder,
+    run_marks,
+)
 
 
 class RunConfig(BaseModel):
@@ -50,6 +58,7 @@ class RunConfig(BaseModel):
     classes: Path | None
     descriptions: Path | None
     among: Among | None
+    scores: Scores | None
     seed: int
     deterministic: bool
     paths: PathsConfig
@@ -113,6 +122,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         classes=_path(top.classes),
         descriptions=_path(top.descriptions),
         among=top.among,
+        scores=top.scores,
         seed=top.seed,
         deterministic=top.deterministic,
         paths=top.paths,

@@ -126,11 +126,14 @@ def test_large_files_are_not_read_whole(
         ),
         ("x.h5", None, r"x\.h5: there is no such file"),
         (
-            "x.csv",
+            "x.parquet",
             b"1,2",
-            r"x\.csv: found a file that ends in \.csv; expected \.npy, \.h5 or \.mat\. Rename it, "
-            r"or save it as one",
+            r"x\.parquet: found a file that ends in \.parquet; expected \.npy, \.h5, \.mat or "
+            r"\.csv\. Rename it, or save it as one",
         ),
+        ("x.csv", b"1,2\n", r"x\.csv: found 2 dimensions \(shape \[1, 2\]\); expected"),
+        ("x.csv", None, r"^features=.*x\.csv: cannot be read \(No such file"),
+        ("x.csv", b"", r"x\.csv: found an empty file; expected a row a sample"),
         ("x", b"1,2", "found a file without an ending"),
     ],
 )

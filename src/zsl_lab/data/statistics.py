@@ -1,4 +1,4 @@
-"""What the rows of a table look like, column by column: stored so that other rows are comparable."""
+"""Statistics of the rows of a table, column by column, to compare other rows with."""
 
 from __future__ import annotations
 

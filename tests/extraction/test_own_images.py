@@ -27,10 +27,37 @@ def test_files_that_are_no_pictures_are_ignored_with_a_warning(own: Path) -> Non
     (own / "images" / "empty").mkdir()
     with pytest.warns(
         UserWarning,
-        match=r"2 files are no image of a class and ignored \(the first: ant/notes\.doc\)",
+        match=r"images: 4 entries were left out: 2 hidden \(\.cache, ant/\._0\.png\); 1 \.doc "
+        r"\(ant/notes\.doc\); 1 \.txt \(readme\.txt\)\.",
     ):
         found = find_class_pictures(own / "images", table(own), None)
     assert len(found.names) == 20
+
+
+def test_linked_folders_and_files_count_once(own: Path) -> None:
+    store, ant = own / "store", own / "images" / "ant"
+    store.mkdir()
+    shutil.move(ant / "0.png", store / "0.png")
+    shutil.move(own / "images" / "bee", own / "bees")
+    (own / "images" / "bee").symlink_to(own / "bees")
+    for name, target in (
+        ("more", store),
+        ("again", store),
+        ("loop", ant),
+        ("gone.png", store / "9"),
+    ):
+        (ant / name).symlink_to(target)
+    with pytest.warns(
+        UserWarning,
+        match=r"images: 3 entries were left out: 2 link to a folder that is counted "
+        r"\(ant/loop, ant/more\); 1 link to nothing \(ant/gone\.png\)",
+    ):
+        found = find_class_pictures(own / "images", table(own), None)
+    assert len(found.names) == 20
+    assert "ant/again/0.png" in found.names
+    assert {name for name in found.names if name.startswith("bee/")} == {
+        f"bee/{number}.png" for number in range(4)
+    }
 
 
 def test_pictures_may_lie_deeper_and_names_in_another_normal_form(own: Path) -> None:

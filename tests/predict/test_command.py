@@ -797,13 +797,13 @@ def test_a_folder_without_images_is_named(
 ) -> None:
     refused(
         DataError,
-        r"^images=.*nowhere: there is no such folder; expected a folder of images",
+        r"^images=.*nowhere: there is no such folder or file\. Give a folder, a file or a pattern",
         None,
         images=tmp_path / "nowhere",
     )
     refused(
         DataError,
-        r"config\.yaml: this is a file; expected a folder",
+        r"config\.yaml: cannot be read as an image",
         None,
         images=trained / "config.yaml",
     )
@@ -815,23 +815,75 @@ def test_a_folder_without_images_is_named(
     )
 
 
-def test_broken_images_are_named_and_nothing_is_written(
+def test_broken_images_are_listed_and_the_others_are_predicted(
+    predicted: Callable[..., Prediction], images: Path
+) -> None:
+    whole = {row["file"]: row for row in rows(predicted(out="whole"))}
+    broken = sorted(images.iterdir())[3:6]
+    broken[0].write_text("no picture")
+    broken[1].write_bytes(broken[1].read_bytes()[:60])
+    broken[2].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
+    prediction = predicted()
+    assert {row["file"]: row for row in rows(prediction)} == {
+        name: row for name, row in whole.items() if name not in {file.name for file in broken}
+    }
+    assert prediction.problems is not None
+    with prediction.problems.open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [row["file"] for row in listed] == [file.name for file in broken]
+    assert "the bytes of no known format" in listed[0]["reason"]
+    assert "PostScript, which is not read" in listed[2]["reason"]
+    with pytest.raises(
+        DataError,
+        match=rf"^3 of 30 images cannot be read and were not predicted \(the first: "
+        rf"{broken[0].name}: .*unreadable\.csv lists them; the other 27 are predicted",
+    ):
+        prediction.check_complete()
+
+
+def test_where_no_image_can_be_read_nothing_is_written(
     refused: Callable[..., None], images: Path
 ) -> None:
-    files = sorted(images.iterdir())
-    files[3].write_text("no picture")
-    refused(
-        DataError,
-        rf"{files[3].name}: cannot be read as an image \(the bytes of no known format\)(?s:.*)1 of "
-        r"30 images: repair them, or leave",
-    )
-    for file in files[10:15]:
+    for file in images.iterdir():
         file.write_bytes(file.read_bytes()[:60])
     refused(
         DataError,
-        rf"(?s){files[10].name}.*{files[11].name}.*\n3 more cannot be read\.\n6 of 30 images.* "
+        r"(?s)cannot be read as an image.*\n27 more cannot be read\.\n30 of 30 images.* "
         r"Nothing was predicted",
     )
+
+
+def test_a_single_image_and_a_pattern_give_what_their_folder_gives(
+    predicted: Callable[..., Prediction], images: Path
+) -> None:
+    whole = {row["file"]: row for row in rows(predicted(out="whole"))}
+    (images / "._a.png").write_bytes(b"\0\5\26\7")
+    first, *_ = sorted(whole)
+    assert rows(predicted(out="one", images=images / first)) == [whole[first]]
+    some = rows(predicted(out="some", images=images / f"{first[:2]}*.png"))
+    assert some == [whole[name] for name in sorted(whole) if name.startswith(first[:2])]
+
+
+def test_the_scores_that_are_written_can_be_chosen(
+    predicted: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = predicted(out="all")
+    short = [{k: row[k] for k in ("file", "predicted", "probability")} for row in rows(every)]
+    samples = json.loads(every.summary.read_text())["samples"]
+    best = predicted(None, "scores=best", out="best")
+    assert rows(best) == short
+    assert json.loads(best.summary.read_text())["samples"] == samples
+    none = predicted(None, "scores=none", out="none")
+    assert rows(none) == short
+    assert "samples" not in json.loads(none.summary.read_text())
+    monkeypatch.setattr("zsl_lab.predict.predictions._MANY_SCORES", 10)
+    large = predicted(out="large")
+    assert rows(large) == short
+    assert large.archive is not None
+    with np.load(large.archive) as archive:
+        assert np.array_equal(archive["scores"], every.predictions.scores)
+        assert tuple(archive["classes"]) == every.predictions.names
+        assert tuple(archive["samples"]) == every.files
 
 
 def test_only_the_reported_state_of_a_finished_run_is_taken(

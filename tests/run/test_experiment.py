@@ -244,8 +244,10 @@ def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) 
     overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
     result = run(configure(*overrides, "selection=last", run_dir="sgal"))
     assert result.training["steps"] == 40
+    # a run's folder is its best checkpoint
+    of_folder = ("method=sgal", *SHORT_SGAL, f"method.init_from={tmp_path / 'mmvae'}")
     nothing = run(
-        configure(*overrides, "selection=last", "method.fine_tune_steps=0", run_dir="nothing")
+        configure(*of_folder, "selection=last", "method.fine_tune_steps=0", run_dir="nothing")
     )
     assert nothing.training["steps"] == 0
     assert_same_weights(start, tmp_path / "nothing" / "checkpoints" / "best.ckpt")

@@ -225,7 +225,9 @@ def _run_here(cfg: DictConfig, folder: Path) -> None:
     from zsl_lab.run.experiment import run
 
     if cfg.task == "predict":
-        print_prediction(predict(cfg))
+        prediction = predict(cfg)
+        print_prediction(prediction)
+        prediction.check_complete()
         return
     result = run(cfg)
     if distributed.is_main():

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.files.images import find_pictures
+from zsl_lab.data.files.images import FoundPictures, entry_kind, scan_pictures
 from zsl_lab.data.files.labels import check_files, read_labels
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.errors import ConfigError, DataError, nearest
@@ -187,8 +187,8 @@ def _check_counts(table: ClassTable, chosen: IntArray, validation: IntArray) -> 
     if len(chosen) < _LEAST:
         warnings.warn(
             f"{table.path}: '{table.names[chosen[0]]}' is the only unseen class: among unseen "
-            "classes every prediction is right, so zsl_top1 is undefined. Write unseen for another one in "
-            "column 'split', or give a larger --unseen.",
+            "classes every prediction is right, so zsl_top1 is undefined. Write unseen for "
+            "another one in column 'split', or give a larger --unseen.",
             stacklevel=3,
         )
 
@@ -221,7 +221,8 @@ def _draw(
         raise ConfigError(
             f"--unseen: {_counted(number, 'class')} {'is' if number == 1 else 'are'} to be drawn, "
             f"but of {count}{' with images' if count < len(table.names) else ''} in {table.path} "
-            f"only {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a smaller --unseen, or let the table have more of them."
+            f"only {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a "
+            "smaller --unseen, or let the table have more of them."
         )
     return np.sort(rng.choice(pool, number, replace=False))
 
@@ -233,25 +234,18 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
     }
     found: list[tuple[int, str]] = []
     strangers: list[str] = []
-    ignored: list[str] = []
+    ignored: list[tuple[Path, str]] = []
     for place in _inside(folder):
-        if place.name.startswith("."):
+        kind = entry_kind(place)
+        if kind != "folder":
+            ignored.append((Path(place.name), "beside the folders" if kind == "image" else kind))
             continue
-        pictures = (
-            [path.relative_to(folder) for path in find_pictures(place)] if place.is_dir() else []
-        )
-        visible = [
-            path.as_posix()
-            for path in pictures
-            if not any(part.startswith(".") for part in path.parts)
-        ]
+        inside = scan_pictures(place)
         class_id = class_of_name.get(unicodedata.normalize("NFC", place.name))
-        if not place.is_dir():
-            ignored.append(place.name)
-        elif class_id is not None:
-            found += [(class_id, name) for name in visible]
-            ignored += _others(folder, place, {str(path) for path in pictures})
-        elif visible:
+        if class_id is not None:
+            found += [(class_id, path.relative_to(folder).as_posix()) for path in inside.pictures]
+            ignored += [(Path(place.name) / path, what) for path, what in inside.left_out]
+        elif inside.pictures:
             strangers.append(place.name)
     if not found and not strangers:
         raise DataError(
@@ -266,12 +260,9 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
             f"{folder}: found {_named('folder', strangers)} with images, of which {table.path} has "
             f"no class.{hint} Add a line for each class, or move the folders away."
         )
-    if ignored:
-        warnings.warn(
-            f"{folder}: {len(ignored)} file{'s are' if len(ignored) > 1 else ' is'} no image of a "
-            f"class and ignored (the first: {ignored[0]}).",
-            stacklevel=4,
-        )
+    sentence = FoundPictures((), tuple(ignored)).sentence(folder)
+    if sentence is not None:
+        warnings.warn(sentence, stacklevel=4)
     found.sort()
     return [name for _, name in found], np.array(
         [class_id for class_id, _ in found], dtype=np.int64
@@ -286,16 +277,6 @@ def _inside(folder: Path) -> list[Path]:
             f"{folder}: cannot be read ({error.strerror}). Fix its permissions, or give another "
             "folder."
         ) from error
-
-
-def _others(folder: Path, place: Path, pictures: set[str]) -> list[str]:
-    """The visible files of a class's folder whose names are not those of images."""
-    files = [path.relative_to(folder) for path in sorted(place.rglob("*")) if path.is_file()]
-    return [
-        str(path)
-        for path in files
-        if str(path) not in pictures and not any(part.startswith(".") for part in path.parts)
-    ]
 
 
 def _expect_seen_classes(where: Path, table: ClassTable, labels: IntArray) -> None:

@@ -272,6 +272,11 @@ class ZeroShotMethod(MethodModule):
         """Whether :meth:`generate` is available with a configuration."""
         return cls.generate is not ZeroShotMethod.generate
 
+    @classmethod
+    def trains_on_generated(cls, config: MethodConfig) -> bool:
+        """Whether generated features of the unseen classes train it: it suits new classes less."""
+        return False
+
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
         """Sample features of any classes, seen, unseen or new, with networks in evaluation mode.
 

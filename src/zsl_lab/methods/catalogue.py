@@ -48,11 +48,20 @@ class MethodEntry:
         return takes
 
     @property
+    def trains_on_generated(self) -> bool:
+        """Whether it learns from generated features of the unseen classes."""
+        return self._says("trains_on_generated")
+
+    @property
     def generates(self) -> bool:
         """Whether it generates features."""
+        return self._says("generates")
+
+    def _says(self, question: str) -> bool:
+        """The answer of a class method of the method to its configuration."""
         cls = self.method_class
         keys = {k: v for k, v in without_examples(self.settings).items() if k != "_target_"}
-        return bool(cls.generates(cls.config_class.model_validate(keys)))
+        return bool(getattr(cls, question)(cls.config_class.model_validate(keys)))
 
     def overrides(self, block: str) -> tuple[str, ...]:
         """The overrides of a block of :data:`EXAMPLE_BLOCKS`; none where there is no such block."""

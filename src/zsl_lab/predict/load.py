@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
+from zsl_lab.data.statistics import ColumnStatistics
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
@@ -95,15 +96,17 @@ def _read_data(state: Mapping[str, Any], path: Path) -> CheckpointData:
             semantics_scaler = Scaler.from_state(known["semantics_scaler"])
             semantics = semantics_scaler.apply(known["semantics"]).numpy()
             space = ClassSpace(ids, semantics, seen, names, texts)
-            low, high = (float(value) for value in known["semantics"].aminmax())
+            found = state.get("feature_statistics")
+            dimensions = int(state["feature_dim"])
             stored = CheckpointData(
                 str(state["benchmark"]),
                 space,
                 Scaler.from_state(state["scaler"]),
                 semantics_scaler,
                 Recipe.from_plain(state["recipe"], f"ckpt={path}"),
-                int(state["feature_dim"]),
-                (low, high),
+                dimensions,
+                known["semantics"].numpy(),
+                None if found is None else ColumnStatistics.from_state(found, dimensions),
             )
         if not len(names) == len(ids) == len(seen) == len(space.semantics):
             raise ValueError(

@@ -33,6 +33,7 @@ from zsl_lab.run.schema import (
     DataConfig,
     PathsConfig,
     RunKeys,
+    Scores,
     SelectionConfig,
     cache_folder,
     run_marks,
@@ -59,6 +60,7 @@ class RunConfig(BaseModel):
     classes: Path | None
     descriptions: Path | None
     among: Among | None
+    scores: Scores | None
     seed: int
     deterministic: bool
     overwrite: bool = False
@@ -124,6 +126,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         classes=_path(top.classes),
         descriptions=_path(top.descriptions),
         among=top.among,
+        scores=top.scores,
         seed=top.seed,
         deterministic=top.deterministic,
         overwrite=top.overwrite,

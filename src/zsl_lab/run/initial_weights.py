@@ -30,7 +30,10 @@ def read(context: RunContext) -> Checkpoint | None:
             f"{KEY}={path}: it lies in the folder of this run, which would write over it. Give "
             "this run another hydra.run.dir, or move the checkpoint."
         )
-    checkpoint = checkpoints.read(Path(path), KEY)
+    file = Path(path).expanduser()
+    if file.is_dir():  # a run's folder, as ckpt takes it
+        file = file / "checkpoints" / "best.ckpt"
+    checkpoint = checkpoints.read(file, KEY)
     _check_same_data(checkpoint, context)
     _check_same_settings(checkpoint, context)
     return checkpoint

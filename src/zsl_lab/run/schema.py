@@ -30,6 +30,9 @@ from zsl_lab.keys import (
 #: which classes to predict among: the checkpoint's and those given, the unseen ones and those
 #: given, or only those given
 Among = Literal["all", "unseen", "new"]
+#: which scores of a prediction are written: of every class, of the best five, of the best one, or
+#: of every class in a NumPy archive
+Scores = Literal["all", "best", "none", "npz"]
 
 
 class PathsConfig(Section):
@@ -109,6 +112,7 @@ class RunKeys(Section):
     classes: Annotated[str | None, PredictOnly()] = None
     descriptions: Annotated[str | None, PredictOnly()] = None
     among: Annotated[Among | None, PredictOnly()] = None
+    scores: Annotated[Scores | None, PredictOnly()] = None
     paths: Annotated[PathsConfig, Irrelevant()]
     trainer: Annotated[TrainerConfig, FilledBy("hardware")]
     selection: Annotated[SelectionConfig, FixedByCheckpoint()]

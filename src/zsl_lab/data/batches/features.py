@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
 from zsl_lab.data.equal_rows import twins
 from zsl_lab.data.scaling import Normalization, Scaler
 from zsl_lab.data.splits import Split
+from zsl_lab.data.statistics import ColumnStatistics
 
 
 class TrainStream:
@@ -167,6 +168,11 @@ class FeatureDataModule(PhaseDataModule):
         """D."""
         return int(self._features.shape[1])
 
+    @cached_property
+    def statistics(self) -> ColumnStatistics:
+        """Statistics of the unscaled features of the training samples."""
+        return ColumnStatistics.of(self._features, self.split.train)
+
     def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
         """Scaled samples (0-based indices), with class positions as labels."""
         features = self.scaler.apply(torch.from_numpy(self._features[index]).to(device))
@@ -191,9 +197,10 @@ class FeatureDataModule(PhaseDataModule):
         return _Batches(self.samples(index, device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The base class's state and the scalers, with which prediction scales new data.
+        """The base class's state, the scalers, and statistics of the training samples.
 
-        On loading, the scalers are fitted again, on the same samples.
+        Prediction scales new data with the first and compares them with the second. On loading,
+        the scalers are fitted again, on the same samples.
         """
         state = super().state_dict()
         state["classes"] |= {
@@ -204,6 +211,7 @@ class FeatureDataModule(PhaseDataModule):
             **state,
             "scaler": self.scaler.state(),
             "feature_dim": self.feature_dim,
+            "feature_statistics": self.statistics.state(),
             "recipe": self._recipe.model_dump(),
         }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.keys import AfterPretraining, Place
-from zsl_lab.methods.base import Pretraining
+from zsl_lab.methods.base import MethodConfig, Pretraining
 from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
 
 
@@ -121,6 +121,12 @@ class SGAL(MMVAE):
         )
         self.descend(losses["total"], self.optimizers())
         return losses
+
+    @classmethod
+    def trains_on_generated(cls, config: MethodConfig) -> bool:
+        """In fine-tuning."""
+        assert isinstance(config, SGALConfig)
+        return config.fine_tune_steps > 0
 
     def _generate_unseen(self, draws: int) -> tuple[Tensor, Tensor]:
         """E-step: features of uniformly drawn unseen classes, with labels, ``([n, D], [n])``."""

@@ -119,7 +119,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     [
         ({"a": 1}, "a struct"),
         (np.array([[1j]]), "complex"),
-        (np.array([[1, "a"]], dtype=object), "a cell"),
+        (np.array([[np.ones(2), "a"]], dtype=object), "a cell"),
     ],
 )
 def test_what_is_neither_numbers_nor_strings_is_refused(

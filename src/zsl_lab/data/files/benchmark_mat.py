@@ -207,10 +207,29 @@ def assemble(
         if kind in semantics
     }
     sources |= dict.fromkeys(("class names", "class_names"), (splits_file, _NAMES))
+    features = matrix(samples["features"], file, "features").T
+    labels = integers(samples["labels"], file, "labels") - 1
+    for table, count, path, field, columns in (
+        (features, len(labels), file, "features", "samples ([dimensions, samples])"),
+        (
+            next(iter(semantics.values())),
+            # a class may be without samples: names, where they are, are counted in Splits.semantics
+            splits.num_classes if splits.class_names else len(np.unique(labels)),
+            splits.path,
+            next(iter(semantics)),
+            "classes ([attributes, classes])",
+        ),
+    ):
+        if is_transposed(table, count):
+            raise DataError(
+                f"{path}: field '{field}': found shape {list(table.T.shape)}, a transposed table; "
+                f"expected a column for each of the {count} {columns} of "
+                f"{file}. Transpose it."
+            )
     return BenchmarkFile(
         name=name,
-        features=matrix(samples["features"], file, "features").T,
-        labels=integers(samples["labels"], file, "labels") - 1,
+        features=features,
+        labels=labels,
         class_names=splits.class_names,
         semantics=semantics,
         trainval=splits.parts["trainval"],

@@ -195,19 +195,18 @@ def check_agreement(
         "they are not of the same attributes."
     )
     if relation.kind == "transposed":
-        found = f"'{_ATT}' agrees with '{_ORIGINAL}' only when one of them is transposed"
+        found = f"found '{_ATT}' to agree with '{_ORIGINAL}' only when one of them is transposed."
         ways = (
             "Transpose the wrong one ([attributes, classes] in a .mat file, [classes, attributes] "
             "elsewhere), or take it out."
         )
     elif relation.kind == "permuted":
-        moved = _moved(relation, names, len(att))
-        found = f"in '{_ATT}' {moved} those of other classes in '{_ORIGINAL}'"
+        found = _moved(relation, names, f" of '{_ATT}'", _ORIGINAL, source)
     else:
-        found = f"rows of '{_ATT}' that do not correlate with those of '{_ORIGINAL}'"
+        found = f"found rows of '{_ATT}' that do not correlate with those of '{_ORIGINAL}'."
     raise DataError(
-        f"{source}: fields '{_ATT}' and '{_ORIGINAL}' contradict each other: found {found}; "
-        f"expected the same classes in the same order, up to scaling. {ways}"
+        f"{source}: fields '{_ATT}' and '{_ORIGINAL}' contradict each other: {found} Expected the "
+        f"same classes in the same order, up to scaling. {ways}"
     )
 
 
@@ -295,26 +294,29 @@ def _check_order(
         if relation.kind == "permuted":
             _fail(
                 table,
-                f"found {_moved(relation, known.names, known.count)} those of other classes in "
-                f"'{kind}' of {known.source}; expected {expected}. Name the rows correctly (a CSV "
-                f"file with a column class, or {table.path.stem}.names.txt beside it with one name "
-                "a line), or put them in that order.",
+                f"{_moved(relation, known.names, '', kind, known.source)} Expected {expected}. "
+                f"Name the rows correctly (a CSV file with a column class, or "
+                f"{table.path.stem}.names.txt beside it with one name a line), or put them in that "
+                "order.",
             )
 
 
-def _moved(relation: Relation, names: Sequence[str] | None, count: int) -> str:
-    """``N of C rows, sorted by name, (row 1, of 'a', is that of 'b')``, before "those of"."""
+def _moved(
+    relation: Relation, names: Sequence[str] | None, table: str, kind: str, source: Path | str
+) -> str:
+    """How many rows are those of other classes, and the first one."""
+    assert relation.row is not None
     moved = relation.moved
     row = int(moved[0])
-    own, other = row, int(relation.row[row]) if relation.row is not None else row
 
     def called(class_id: int) -> str:
         return f"'{names[class_id]}'" if names is not None else f"class {class_id + 1}"
 
-    order = f" ({relation.order})" if relation.order else ""
+    order = f" It is {relation.order}." if relation.order else ""
     return (
-        f"{len(moved)} of {count} rows{order} (the first one: row {row + 1}, of {called(own)}, is "
-        f"that of {called(other)}),"
+        f"found another order of classes than in '{kind}' of {source}: {len(moved)} of "
+        f"{len(relation.row)} rows{table} are those of other classes (the first one: row "
+        f"{row + 1}, of {called(row)}, is that of {called(int(relation.row[row]))}).{order}"
     )
 
 
@@ -358,11 +360,11 @@ def _of_csv(path: Path) -> SemanticsTable:
             "give another table."
         )
     first = lines[0][1]
-    numeric = [not np.isnan(number(cell)) for cell in first]
+    numeric = [np.isfinite(number(cell)) for cell in first]
     if all(numeric) or (len(first) > 1 and not numeric[0] and all(numeric[1:])):
         return _without_header(path, lines, named=not numeric[0])
     header, body = first, lines[1:]
-    if "class" not in header and all(np.isnan(number(row[0])) for _, row in body if row):
+    if "class" not in header and not any(np.isfinite(number(row[0])) for _, row in body):
         # names in the first column, whatever its header is called
         header = ["class", *header[1:]]
     named = class_table(path, header, iter(body))

@@ -7,6 +7,7 @@ import errno
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Literal
 
 
 class ZslLabError(Exception):
@@ -15,6 +16,18 @@ class ZslLabError(Exception):
 
 class ConfigError(ZslLabError):
     """A configuration value is missing, misspelt, of the wrong type or out of range."""
+
+
+class InputError(ConfigError):
+    """A dataset does not hold what a method takes.
+
+    Attributes:
+        holds: What the dataset holds: ``features`` or ``images``.
+    """
+
+    def __init__(self, message: str, holds: Literal["features", "images"]) -> None:
+        super().__init__(message)
+        self.holds = holds
 
 
 class DataError(ZslLabError):

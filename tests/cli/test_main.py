@@ -233,8 +233,20 @@ def test_keys_of_its_method_and_dataset_are_locked(
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "best.ckpt"
     section = {"checkpoint": "of another method"}
-    stored = {"format": checkpoints.FORMAT, "config": OmegaConf.to_container(composed(path))}
-    torch.save({"zsl_lab": stored, "method_state": section, "state_dict": section}, path)
+    config = OmegaConf.to_container(composed(path))
+    assert isinstance(config, dict)
+    state = checkpoints.RunState(
+        {str(key): value for key, value in config.items()},
+        phase="refit",
+        selected=None,
+        calibration=0.0,
+        validation=None,
+        spent=checkpoints.Spent(0, 0.0),
+        splits_sha256="ab" * 32,
+        features_sha256="cd" * 32,
+    )
+    content = {"zsl_lab": state.to_plain(), "method_state": {"step": 1}, "state_dict": section}
+    torch.save(content, path)
     typed = override.lstrip("+")
     key = typed.partition("=")[0]
     found = refused("task=test", f"ckpt={path}", override)

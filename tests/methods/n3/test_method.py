@@ -392,10 +392,10 @@ def test_a_method_without_images_or_without_features_says_what_to_choose(
     configure: Configure, selection: str
 ) -> None:
     with pytest.raises(
-        ConfigError, match=r"dataset=synthetic .* dataset=flowers or dataset=digits"
+        ConfigError, match=r"dataset=synthetic .* dataset with images .* features: .*sgal"
     ):
         run(configure("method=n3", "dataset=synthetic", f"selection={selection}", *SHORT_FIT["n3"]))
-    with pytest.raises(ConfigError, match=r"dataset=flowers .* method=n3"):
+    with pytest.raises(ConfigError, match=r"dataset=flowers .* Methods that take images: n3"):
         run(configure("method=sgal", "dataset=flowers", f"selection={selection}"))
 
 

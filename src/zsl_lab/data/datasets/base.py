@@ -14,7 +14,7 @@ from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.scaling import Normalization
 from zsl_lab.data.splits import Split
-from zsl_lab.errors import ConfigError
+from zsl_lab.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ class DatasetConfig(BaseModel, ABC):
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read and validate the benchmark of feature vectors, with its own (proposed) split."""
-        raise ConfigError(
+        raise InputError(
             f"dataset={self.name} holds images and descriptions, and this method takes feature "
-            "vectors. Choose a method that takes images (method=...), or a dataset with features "
-            "(dataset=flo, dataset.features=FILE)."
+            "vectors. Choose a dataset with features (`python -m zsl_lab.data list`), or another "
+            "method.",
+            holds="images",
         )
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
@@ -86,11 +87,12 @@ class DatasetConfig(BaseModel, ABC):
         """How new images and texts are prepared as those of :meth:`load_images` are."""
         raise self._without_images()
 
-    def _without_images(self) -> ConfigError:
-        return ConfigError(
+    def _without_images(self) -> InputError:
+        return InputError(
             f"dataset={self.name} holds feature vectors, and this method takes images and a "
-            "description of each class. Choose dataset=flowers or dataset=digits, or a method "
-            "that takes features (method=...)."
+            "description of each class. Choose a dataset with images (`python -m zsl_lab.data "
+            "list`), or another method.",
+            holds="features",
         )
 
     @abstractmethod

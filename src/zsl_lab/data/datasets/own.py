@@ -11,7 +11,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import own_file
 from zsl_lab.data.files.class_semantics import is_semantics_file, names_file
-from zsl_lab.errors import ConfigError
+from zsl_lab.errors import ConfigError, InputError
 from zsl_lab.keys import Place
 
 
@@ -57,10 +57,10 @@ class OwnDataset(FeatureDatasetConfig):
             raise ConfigError(f"dataset.path=null: dataset=own takes a file. {own_file.MAKE}")
         return Path(self.path).expanduser().absolute()
 
-    def _without_images(self) -> ConfigError:
-        return ConfigError(
+    def _without_images(self) -> InputError:
+        return InputError(
             f"dataset.path={self.path}: such a file holds feature vectors, and this method takes "
-            "images and a description of each class. Give it the images themselves, with "
-            "dataset=flowers and the keys of that dataset (folder, labels, descriptions), or "
-            "choose a method that takes features (method=...)."
+            "images and a description of each class. Give it the images themselves "
+            "(conf/dataset/flowers.yaml is an example of their keys), or choose another method.",
+            holds="features",
         )

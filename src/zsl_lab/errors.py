@@ -34,6 +34,19 @@ class DataError(ZslLabError):
     """A data file is missing, damaged or inconsistent."""
 
 
+class DataWarning(UserWarning):
+    """A data file can be read, and metrics may be wrong all the same.
+
+    Attributes:
+        code: A short name of the kind, for programs.
+        level: ``warning``, or ``note`` where no metric is affected.
+    """
+
+    def __init__(self, text: str, code: str = "", level: str = "warning") -> None:
+        super().__init__(text)
+        self.code, self.level = code, level
+
+
 class CheckpointError(ZslLabError):
     """A file is not a checkpoint of this project, or does not fit what it is used with."""
 

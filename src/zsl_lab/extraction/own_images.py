@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import IntArray
+from zsl_lab.data.class_names import near_name
+from zsl_lab.data.file_classes import check_file_classes
 from zsl_lab.data.files.images import FoundPictures, entry_kind, scan_pictures
 from zsl_lab.data.files.labels import check_files, read_labels
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.errors import ConfigError, DataError, nearest
+from zsl_lab.errors import ConfigError, DataError
 
 #: the share of unseen classes by default
 UNSEEN_SHARE = 0.2
@@ -86,6 +88,7 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
     if labels is not None:
         names, ids = read_labels(labels, table.names, table.path)
         check_files(folder, names, labels)
+        check_file_classes(names, ids, table.names, (str(labels), "file", "class"))
     else:
         names, ids = _by_folders(folder, table)
     _expect_seen_classes(folder if labels is None else labels, table, ids)
@@ -254,8 +257,8 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
             "CSV file with the columns file and class."
         )
     if strangers:
-        near = nearest(strangers[0], table.names)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        near = near_name(strangers[0], table.names)
+        hint = f" Did you mean '{near}'?" if near else ""
         raise DataError(
             f"{folder}: found {_named('folder', strangers)} with images, of which {table.path} has "
             f"no class.{hint} Add a line for each class, or move the folders away."

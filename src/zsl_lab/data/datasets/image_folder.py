@@ -19,6 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, ImageView
+from zsl_lab.data.file_classes import check_file_classes
 from zsl_lab.data.files.benchmark_mat import Splits, read_splits
 from zsl_lab.data.files.descriptions import format_fields, read_descriptions
 from zsl_lab.data.files.images import cached_images, find_pictures, hash_files
@@ -168,6 +169,7 @@ class ImageFolderDataset(DatasetConfig):
         names, texts = read_descriptions(at["descriptions"], self.description_format)
         files, labels = read_labels(at["labels"], names, at["descriptions"])
         check_files(at["images"], files, at["labels"])
+        check_file_classes(files, labels, names, (str(at["labels"]), "file", "class"))
         if "image_order" in at:
             order = _read_order(at["image_order"], files, labels, at["labels"])
             files, labels = [files[i] for i in order], labels[order]

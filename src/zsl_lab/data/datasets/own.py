@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import own_file
+from zsl_lab.data.files.class_semantics import is_semantics_file, names_file
 from zsl_lab.errors import ConfigError, InputError
 from zsl_lab.keys import Place
 
@@ -20,7 +21,8 @@ class OwnDataset(FeatureDatasetConfig):
     Attributes:
         path: The file; a relative path starts at the working folder.
         name: The name in results; empty takes the file's.
-        semantics: Which of the file's class semantics; None takes the only one, or ``att``.
+        semantics: Which of the file's class semantics, or another file with a table of classes,
+            whose rows are joined by name; None takes the only one, or ``att``.
     """
 
     path: Annotated[str | None, Place()]
@@ -33,8 +35,13 @@ class OwnDataset(FeatureDatasetConfig):
         return "" if name is None else name
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The file."""
-        return (self._file(),) if self.path else ()
+        """The file, and that of the class semantics where it is another one."""
+        files = (self._file(),) if self.path else ()
+        if self.semantics is None or not is_semantics_file(self.semantics):
+            return files
+        table = own_file.semantics_file(self.semantics)
+        names = names_file(table)
+        return (*files, table) if names is None else (*files, table, names)
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the file (:func:`zsl_lab.data.files.own_file.load`).

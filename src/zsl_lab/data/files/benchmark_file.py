@@ -32,6 +32,8 @@ Optional:
 - attribute ``origin`` (text): where the numbers come from
 - attributes ``splits_sha256``, ``features_sha256`` (text): hashes of the source files
 - attribute ``splits_version`` (text): the name of the published splits
+- attribute ``notes`` (JSON text): what was warned of when the numbers were read from other files,
+  ``[[text, code, level]]``
 - attribute ``mat`` (JSON text): numeric types in published .mat files, ``{file: {field: type}}``
 
 Numbers are integers or floating point of at most 64 bits and keep their type in the file; training
@@ -71,9 +73,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray, Provenance
+from zsl_lab.data.file_classes import check_file_classes
+from zsl_lab.data.files.class_semantics import check_agreement, is_transposed
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
-from zsl_lab.errors import DataError, OutputError, nearest
+from zsl_lab.errors import DataError, DataWarning, OutputError, nearest
 from zsl_lab.files.hashing import sha256_file
 
 if TYPE_CHECKING:
@@ -131,6 +135,7 @@ class BenchmarkFile:
         descriptions: A text for each class; None likewise.
         recipe: How features and semantics were made.
         provenance: Where all this came from.
+        notes: What was warned of when these were read from other files.
         mat: Of .mat files that this was published in, by their names without ``.mat``: the numeric
             type of each field, ``""`` for texts. It only serves to write the same files again.
     """
@@ -150,6 +155,7 @@ class BenchmarkFile:
     descriptions: tuple[str, ...] | None = None
     recipe: Recipe = field(default_factory=Recipe)
     provenance: Provenance = field(default_factory=lambda: Provenance("memory"))
+    notes: tuple[DataWarning, ...] = ()
     mat: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -180,6 +186,7 @@ class BenchmarkFile:
         if kind not in self.semantics:
             self._fail("semantics", ", ".join(self.semantics), kind)
         self._check_names()
+        self._check_contradictions()
         if f"semantics/{kind}" in provenance.sources:
             provenance = replace(
                 provenance,
@@ -222,6 +229,7 @@ class BenchmarkFile:
                     f"semantics/{kind}", f"{table[~np.isfinite(table)][0]}", "finite numbers only"
                 )
         self._check_names()
+        self._check_contradictions()
         FeatureBenchmark(
             name=self.name,
             features=self.features,
@@ -254,6 +262,17 @@ class BenchmarkFile:
             value = getattr(self, texts)
             if value is not None and len(value) != count:
                 self._fail(texts, f"{len(value)} texts", f"{count}, one for each {each}")
+
+    def _check_contradictions(self) -> None:
+        """Compare tables with each other, and the folders of files with labels."""
+        source = self.provenance.sources.get("semantics/att", (self.name,))[0]
+        check_agreement(self.semantics, self.class_names, source)
+        if self.files is not None and self.class_names is not None:
+            source, files_field = self.provenance.sources.get("files", (source, "files"))
+            labels_field = self.provenance.sources.get("labels", ("", "labels"))[1]
+            check_file_classes(
+                self.files, self.labels, self.class_names, (source, files_field, labels_field)
+            )
 
     def _validation_classes(
         self, names: tuple[str, ...], provenance: Provenance
@@ -336,7 +355,7 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
     Args:
         path: The file.
         lean: Only what training needs: features as float32, without a second copy of them, and
-            neither ``files`` nor ``descriptions``. That numbers are finite and splits consistent is
+            no ``descriptions``. That numbers are finite and splits consistent is
             left to :meth:`BenchmarkFile.benchmark`.
         remedy: What the user can do about a file that cannot be used.
 
@@ -410,6 +429,12 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
             {"format": FORMAT, "format_version": FORMAT_VERSION, "name": content.name}
         )
         file.attrs.update({name: getattr(content.provenance, name) for name in _PROVENANCE})
+        if content.notes:
+            # attributes hold 64 KiB at most
+            file.attrs["notes"] = json.dumps(
+                [[str(note)[:2000], note.code, note.level] for note in content.notes[:20]],
+                ensure_ascii=False,
+            )
         if content.mat:
             file.attrs["mat"] = json.dumps(
                 {name: dict(types) for name, types in content.mat.items()}
@@ -520,6 +545,13 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
         index["validation_classes"] = reader.integers("split/validation_classes", 0, num_classes)
     names = reader.texts("class_names")
     if names is not None and len(names) != num_classes:
+        if is_transposed(semantics[kinds[0]], len(names)):
+            reader.fail(
+                f"semantics/{kinds[0]}",
+                f"shape {list(semantics[kinds[0]].shape)}, a transposed table",
+                f"[classes, attributes], a row for each of the {len(names)} class names; "
+                "transpose it",
+            )
         reader.fail(
             "class_names",
             f"{len(names)} names",
@@ -540,7 +572,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
         labels=labels,
         class_names=names,
         semantics=semantics,
-        files=None if lean else reader.texts("files"),
+        files=reader.texts("files"),
         descriptions=None if lean else reader.texts("descriptions"),
         recipe=reader.recipe(),
         provenance=Provenance(
@@ -550,6 +582,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
             splits_version=reader.attribute("splits_version") or "unknown",
             sources=sources,
         ),
+        notes=reader.notes(),
         mat=reader.mat(),
         **index,
     )
@@ -631,6 +664,20 @@ class _Reader:
             ):
                 self.fail("mat", f"{text[:40]!r}", "types by file and field")
         return value
+
+    def notes(self) -> tuple[DataWarning, ...]:
+        text = self.attribute("notes")
+        try:
+            value = json.loads(text) if text else []
+        except (ValueError, RecursionError):
+            value = None
+        is_list = isinstance(value, list)
+        if not is_list or not all(
+            isinstance(note, list) and len(note) == 3 and all(isinstance(t, str) for t in note)
+            for note in value
+        ):
+            self.fail("notes", f"{text[:40]!r}", "a JSON list of texts, codes and levels")
+        return tuple(DataWarning(*note) for note in value)
 
     def recipe(self) -> Recipe:
         text = self.texts("recipe")

@@ -28,6 +28,7 @@ examples:
   {_PROG} DIR/FLO flo.h5 --features resnet50   features of DIR/FLO/resnet50.mat
   {_PROG} flo.h5 DIR/FLO                          back
   {_PROG} my.h5 sealed.h5         of other programs: checked, a SHA-256 added
+  {_PROG} mine.h5 new.h5 --edited   a file that you changed: checked, sealed again
 
 The layout of the HDF5 file: python -m pydoc zsl_lab.data.files.benchmark_file
 """
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str]) -> int:
         help="the feature file's name without .mat; default: res101, or the only one",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument(
+        "--edited",
+        action="store_true",
+        help="SOURCE is an HDF5 file that was changed on purpose after it was sealed",
+    )
     options = parser.parse(arguments)
     source, target = Path(options.source).expanduser(), Path(options.target).expanduser()
 
@@ -57,7 +63,13 @@ def main(arguments: Sequence[str]) -> int:
             f"--features {options.features}: expected a feature file's name without .mat and "
             "without folders, such as res101."
         )
-    content = benchmark_mat.read(source, options.features) if source.is_dir() else hdf5.read(source)
+    if options.edited and source.is_dir():
+        raise ConfigError(f"--edited: {source} is a folder of .mat files, which have no seal.")
+    content = (
+        benchmark_mat.read(source, options.features)
+        if source.is_dir()
+        else hdf5.read(source, edited=options.edited)
+    )
     if hdf5.is_hdf5(target):
         hdf5.write(content, target, elsewhere="name another TARGET")
         written = [target]

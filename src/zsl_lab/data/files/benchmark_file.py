@@ -49,7 +49,8 @@ takes five lines::
 Files written here begin with a user block of 512 bytes: one line with the SHA-256 of all that
 follows, padded with zeros. It is verified before HDF5 opens the file, because a single wrong byte
 in its structures can make the HDF5 library loop forever. A file without a user block, or with one
-of zeros only, is read without that check; zero the block of a file that you change on purpose.
+of zeros only, is read without that check. A file that was edited on purpose is sealed again by
+``python -m zsl_lab.data convert EDITED.h5 NEW.h5 --edited``.
 Datasets of numbers are contiguous and in C order, so that they are read without a second copy.
 """
 
@@ -65,7 +66,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import h5py
@@ -79,6 +82,16 @@ from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.errors import DataError, DataWarning, OutputError, nearest
 from zsl_lab.files.hashing import sha256_file
+from zsl_lab.files.hdf5 import (
+    check_dataset,
+    check_inside,
+    check_not_written,
+    member,
+    names_in,
+    open_hdf5,
+    read_texts,
+)
+from zsl_lab.files.memory import out_of_memory
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -98,6 +111,8 @@ REMEDY = (
 _USER_BLOCK = 512
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SEAL = re.compile(rb"zsl_lab benchmark, format (\d{1,9}), sha256 [0-9a-f]{64}\n\0*")
+#: kinds of semantics, and unknown fields that are listed
+_MAX_NAMES = 1000
 _PARTS = ("trainval", "test_seen", "test_unseen")
 _PUBLISHED_PARTS = ("train", "val")
 _INDICES = (*_PARTS, *_PUBLISHED_PARTS)
@@ -349,7 +364,9 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
         _discard(temporary)
 
 
-def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFile:
+def read(
+    path: Path, *, lean: bool = False, edited: bool = False, remedy: str = REMEDY
+) -> BenchmarkFile:
     """Read a file in the documented layout, written by :func:`write` or otherwise.
 
     Args:
@@ -357,13 +374,14 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
         lean: Only what training needs: features as float32, without a second copy of them, and
             no ``descriptions``. That numbers are finite and splits consistent is
             left to :meth:`BenchmarkFile.benchmark`.
+        edited: Whether a file that was changed after it was sealed is read, without that check.
         remedy: What the user can do about a file that cannot be used.
 
     Raises:
         DataError: If the file is missing, damaged, of another layout or version, or inconsistent.
     """
     try:
-        sealed = _verify(path)
+        sealed = _verify(path, edited=edited)
         with _opened(path) as file:
             content = _read(_Reader(path, file), lean=lean)
         if not sealed:
@@ -373,9 +391,24 @@ def read(path: Path, *, lean: bool = False, remedy: str = REMEDY) -> BenchmarkFi
             )
         if not lean:
             content.check()
+    except _ChangedError as error:
+        raise DataError(f"{error} {_resealing(path)}" if remedy else str(error)) from error
     except DataError as error:
         raise DataError(f"{error} {remedy}".rstrip()) from error
     return content
+
+
+class _ChangedError(DataError):
+    """The content of a sealed file is not the one that was sealed."""
+
+
+def _resealing(path: Path) -> str:
+    new = quote(str(path.with_name(f"{path.stem}_sealed.h5")))
+    return (
+        "If you edited the file on purpose, this checks and seals it again: `python -m "
+        f"zsl_lab.data convert {quote(str(path))} {new} --edited`. If not, it is damaged: get an "
+        "intact copy, or make it again with `python -m zsl_lab.data extract` or `convert`."
+    )
 
 
 class _Output(io.FileIO):
@@ -465,8 +498,9 @@ def _seal(path: Path, version: int) -> bytes:
     return line.encode().ljust(_USER_BLOCK, b"\0")
 
 
-def _verify(path: Path) -> bool:
+def _verify(path: Path, *, edited: bool) -> bool:
     """Check a file against the hash in its user block; False where it has none."""
+    check_not_written(path)
     try:
         with path.open("rb") as file:
             head = file.read(_USER_BLOCK)
@@ -479,15 +513,20 @@ def _verify(path: Path) -> bool:
     if head.startswith(_SIGNATURE) or head == bytes(_USER_BLOCK):
         return False
     sealed = _SEAL.fullmatch(head)
-    version = int(sealed[1]) if sealed else FORMAT_VERSION
-    if head != _seal(path, version):
+    if sealed is None:
         raise DataError(
             f"{path}: found a damaged file or another format (it begins with {head[:40]!r}); "
             "expected an HDF5 file whose first 512 bytes,"
             " where it has such a block and they are not zeros, state the SHA-256 of the rest."
         )
+    version = int(sealed[1])
+    if not edited and head != _seal(path, version):
+        raise _ChangedError(
+            f"{path}: found a damaged or edited file: its content is not the one of which its "
+            f"first {_USER_BLOCK} bytes state the SHA-256; expected the content that was sealed."
+        )
     _check_version(path, version)
-    return True
+    return not edited
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -508,15 +547,12 @@ def _check_version(path: Path, version: int) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        # a finished file is never written again, and locks fail on some network file systems
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             yield file
     except DataError:
         raise
     except MemoryError as error:
-        raise DataError(
-            f"{path}: found more numbers than fit into memory; expected a benchmark that does."
-        ) from error
+        raise out_of_memory(str(path)) from error
     # damaged bytes surface as almost any exception
     except Exception as error:
         brief = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -599,9 +635,9 @@ class _Reader:
         raise _failure(str(self.path), name, found, expected)
 
     def missing(self, name: str, parent: Any) -> NoReturn:
-        names = ", ".join(sorted(parent)) or "nothing"
         raise DataError(
-            f"{self.path}: field '{name}' is missing; found {names}; expected the layout of format "
+            f"{self.path}: field '{name}' is missing; found {names_in(parent)}; expected the "
+            "layout of format "
             f"version {FORMAT_VERSION}."
         )
 
@@ -611,8 +647,7 @@ class _Reader:
             shown = (
                 f"'{found}'"
                 if found
-                else "no such attribute, in a file with "
-                f"{', '.join(sorted(self.file)) or 'nothing'}"
+                else f"no such attribute, in a file with {names_in(self.file)}"
             )
             self.fail("format", shown, f"an attribute '{FORMAT}'")
         version = self.file.attrs.get("format_version")
@@ -625,9 +660,11 @@ class _Reader:
         _check_version(self.path, int(version))
 
     def warn_of_strangers(self) -> None:
-        strangers = [name for name in self.file if name not in _KNOWN]
+        strangers = [name for name in islice(self.file, _MAX_NAMES) if name not in _KNOWN]
         strangers += [
-            f"split/{name}" for name in self.group("split") if name not in _KNOWN_IN_SPLIT
+            f"split/{name}"
+            for name in islice(self.group("split"), _MAX_NAMES)
+            if name not in _KNOWN_IN_SPLIT
         ]
         if strangers:
             warnings.warn(
@@ -637,6 +674,8 @@ class _Reader:
             )
 
     def attribute(self, name: str, *, required: bool = False) -> str:
+        if name in self.file.attrs and self.file.attrs.get_id(name).shape not in ((), (1,)):
+            self.fail(name, "an attribute of several values", "an attribute that is a text")
         value = self.file.attrs.get(name)
         if isinstance(value, bytes):
             value = value.decode()
@@ -692,8 +731,7 @@ class _Reader:
             return None
         if not isinstance(found, h5py.Dataset):
             self.fail(name, f"a {type(found).__name__.lower()}", "a dataset")
-        if found.external or found.is_virtual:
-            self.fail(name, "a dataset whose numbers lie in another file", "numbers in this file")
+        check_inside(found, self._where(name))
         return found
 
     def group(self, name: str) -> Any:
@@ -705,32 +743,35 @@ class _Reader:
         return found
 
     def member(self, group: Any, name: str, full_name: str) -> Any:
-        link = group.get(name, getlink=True)
-        if link is not None and not isinstance(link, h5py.HardLink):
-            self.fail(
-                full_name, "a link to something else", "the data themselves: links are not followed"
-            )
-        return None if link is None else group[name]
+        return member(group, name, self._where(full_name))
+
+    def _where(self, name: str) -> str:
+        return f"{self.path}: field '{name}'"
 
     def kinds(self) -> list[str]:
-        kinds = list(self.group("semantics"))
-        if not kinds:
-            self.fail("semantics", "an empty group", "at least one dataset, such as semantics/att")
-        return kinds
+        group = self.group("semantics")
+        if not 0 < len(group) <= _MAX_NAMES:
+            found = f"{len(group):,} datasets" if len(group) else "an empty group"
+            self.fail(
+                "semantics",
+                found,
+                f"at least one dataset, such as semantics/att, and at most {_MAX_NAMES:,}",
+            )
+        return list(group)
 
     def dataset(self, name: str) -> Any:
         found = self.find(name)
         if found is None:
             parent = name.rpartition("/")[0]
             self.missing(name, self.group(parent) if parent else self.file)
-        if found.shape is None or (found.size and not found.id.get_storage_size()):
-            self.fail(name, "a dataset that nothing was written to", "its numbers")
         return found
 
     def numbers(
         self, name: str, dimensions: int, dtype: type[np.float32] | None = None, kinds: str = "iuf"
     ) -> Array:
         dataset = self.dataset(name)
+        if dataset.shape is None:
+            self.fail(name, "a dataset that nothing was written to", "its numbers")
         if dataset.dtype.kind not in kinds or dataset.dtype.itemsize > 8:
             self.fail(
                 name,
@@ -740,7 +781,9 @@ class _Reader:
         if len(dataset.shape) != dimensions or (dimensions == 2 and 0 in dataset.shape):
             expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
             self.fail(name, f"shape {list(dataset.shape)}", expected)
-        array = np.empty(dataset.shape, dtype=dtype or dataset.dtype.newbyteorder("="))
+        wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
+        check_dataset(dataset, self._where(name), itemsize=wanted.itemsize)
+        array = np.empty(dataset.shape, dtype=wanted)
         if array.size:
             dataset.read_direct(array)
         return array
@@ -783,7 +826,7 @@ class _Reader:
         if dataset.shape is None or len(dataset.shape) > 1:
             self.fail(name, f"shape {dataset.shape}", "a list of texts")
         try:
-            return tuple(np.atleast_1d(dataset.asstr("utf-8")[()]).tolist())
+            return tuple(read_texts(dataset, self._where(name)))
         except UnicodeDecodeError as error:
             self.fail(name, f"{error.object[:40]!r}", "texts in UTF-8")
 

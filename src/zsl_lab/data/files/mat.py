@@ -8,21 +8,35 @@ Python objects from a file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-import scipy.io
 
+from zsl_lab.data.files import matlab5
 from zsl_lab.errors import DataError
+from zsl_lab.files.hdf5 import (
+    check_dataset,
+    check_inside,
+    check_not_written,
+    file_size,
+    member,
+    open_hdf5,
+)
+from zsl_lab.files.memory import ALWAYS_ALLOWED, out_of_memory
 
 Array = npt.NDArray[Any]
 
 #: cells within cells that are followed
 _DEPTH = 8
 _EXPECTED = "a MATLAB file (version 5 or 7.3), as the benchmark's authors published it"
+#: names of fields that are read, dimensions that an array may have
+_MAX_FIELDS, _MAX_DIMENSIONS = 10_000, 32
+#: characters of a string whose size need not be checked
+_MAX_UNCHECKED = 2**16
 
 
 def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
@@ -52,8 +66,12 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         )
     except _UnsupportedError as error:
         raise DataError(f"{path}: {error}; expected numbers or a cell array of strings.") from None
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise out_of_memory(str(path)) from error
     # damaged bytes surface as almost any exception: zlib.error, ValueError, TypeError,
-    # struct.error, MemoryError, ...
+    # struct.error, ...
     except Exception as error:
         raise _damaged(path, error) from error
     for field in required:
@@ -73,7 +91,11 @@ def field_names(path: Path) -> set[str]:
     """
     hdf5 = _is_hdf5(path)
     try:
-        return _read_hdf5(path, [])[0] if hdf5 else {name for name, _, _ in scipy.io.whosmat(path)}
+        if hdf5:
+            return _read_hdf5(path, [])[0]
+        return {variable.name for variable in matlab5.variables(path)}
+    except DataError:
+        raise
     except Exception as error:
         raise _damaged(path, error) from error
 
@@ -132,6 +154,7 @@ def _is_hdf5(path: Path) -> bool:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); expected {_EXPECTED}."
         ) from error
+    check_not_written(path)
     if h5py.is_hdf5(path):
         return True
     # bytes 124-127 of a version 5 header: the version, then the endian indicator
@@ -142,14 +165,20 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _read_matlab5(path: Path, names: list[str]) -> tuple[set[str], dict[str, Array]]:
-    loaded = scipy.io.loadmat(path, variable_names=names)
-    fields = {name: _plain(name, loaded[name]) for name in names if name in loaded}
-    found = (
-        set(fields)
-        if len(fields) == len(names)
-        else {name for name, _, _ in scipy.io.whosmat(path)}
-    )
-    return found, fields
+    fields: dict[str, Array] = {}
+    found = matlab5.variables(path)
+    for variable in found:
+        if variable.name in fields:
+            raise DataError(
+                f"{path}: found field '{variable.name}' twice; expected each field once. Save the "
+                "file again with one of the two."
+            )
+        if variable.name in names:
+            try:
+                fields[variable.name] = _plain(variable.name, matlab5.read(path, variable))
+            except matlab5.UnsupportedError as error:
+                raise _UnsupportedError(f"field '{variable.name}': found {error}") from error
+    return {variable.name for variable in found}, fields
 
 
 def _plain(name: str, value: Any) -> Array:
@@ -191,19 +220,22 @@ def _kind(value: Any) -> str:
 
 
 def _read_hdf5(path: Path, names: list[str]) -> tuple[set[str], dict[str, Array]]:
-    # data folders may be read-only or on a network file system, where locks fail
-    with h5py.File(path, "r", locking=False) as file:
-        found = {name for name in file if not name.startswith("#")}
-        return found, {name: _read_dataset(file, name) for name in names if name in file}
+    with open_hdf5(path) as file:
+        found = {name for name in islice(file, _MAX_FIELDS) if not name.startswith("#")}
+        fields = {}
+        for name in names:
+            dataset = member(file, name, f"{path}: field '{name}'")
+            if dataset is not None:
+                fields[name] = _read_dataset(file, dataset, name, f"{path}: field '{name}'")
+        return found, fields
 
 
-def _read_dataset(file: Any, name: str) -> Array:
-    dataset = file[name]
+def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
     if not isinstance(dataset, h5py.Dataset):
         raise _UnsupportedError(f"field '{name}': found a struct")
     if dataset.attrs.get("MATLAB_empty", 0):
-        # an empty array is stored as its dimensions
-        return np.empty(tuple(int(length) for length in dataset[()]))
+        return _empty(dataset, where)
+    check_dataset(dataset, where)
     if "MATLAB_object_decode" in dataset.attrs:
         raise _UnsupportedError(
             f"field '{name}': found an object, such as a string array, which only MATLAB reads "
@@ -219,11 +251,35 @@ def _read_dataset(file: Any, name: str) -> Array:
     if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference:
         raise _UnsupportedError(f"field '{name}': found type {dataset.dtype}")
     references = np.asarray(dataset[()])
-    strings = [_read_string(file, file[reference], name) for reference in references.flat]
+    # a file can refer to one long string many times
+    limit = max(file_size(dataset), ALWAYS_ALLOWED // 256)
+    strings: list[str] = []
+    for reference in references.flat:
+        strings.append(_read_string(file, file[reference], name, where))
+        limit -= len(strings[-1])
+        if limit < 0:
+            raise DataError(
+                f"{where}: found strings that are longer together than the whole file; expected "
+                "each string once. The file is damaged or made to exhaust the memory: give another."
+            )
     return np.array(strings, dtype=np.str_).reshape(references.shape).T
 
 
-def _read_string(file: Any, cell: Any, name: str) -> str:
+def _empty(dataset: Any, where: str) -> Array:
+    """An array without numbers, which is stored as its dimensions."""
+    check_inside(dataset, where)
+    if dataset.size is None or dataset.size > _MAX_DIMENSIONS:
+        raise DataError(f"{where}: found an empty array without dimensions; expected numbers.")
+    shape = tuple(int(length) for length in np.ravel(dataset[()]))
+    if 0 not in shape or min(shape) < 0:
+        raise DataError(
+            f"{where}: found an array marked as empty, of dimensions {list(shape)}; expected a "
+            "dimension of 0, or numbers. The file is damaged: save it again, or give another."
+        )
+    return np.empty(shape)
+
+
+def _read_string(file: Any, cell: Any, name: str, where: str) -> str:
     """The text of a cell: a string, a whole number, or a cell with one of them."""
     depth = 0
     while isinstance(cell, h5py.Dataset) and h5py.check_ref_dtype(cell.dtype) and cell.size == 1:
@@ -231,11 +287,13 @@ def _read_string(file: Any, cell: Any, name: str) -> str:
         depth += 1
         if depth > _DEPTH:
             break
+        check_inside(cell, where)
         cell = file[np.asarray(cell[()]).item()]
     if not isinstance(cell, h5py.Dataset):
         raise _UnsupportedError(f"field '{name}': found a cell array with structs")
     if cell.attrs.get("MATLAB_empty", 0):
         return ""
+    (check_dataset if cell.size > _MAX_UNCHECKED else check_inside)(cell, where)
     if cell.attrs.get("MATLAB_class") == b"char":
         return _decoded(cell[()], name)
     if cell.dtype.kind in "iuf" and cell.size == 1 and "MATLAB_object_decode" not in cell.attrs:

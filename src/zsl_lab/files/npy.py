@@ -1,0 +1,73 @@
+"""NumPy's ``.npy`` files: the header's size is checked before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from zsl_lab.errors import DataError
+from zsl_lab.files.memory import check_size, out_of_memory
+
+_START = b"\x93NUMPY"
+
+
+def load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    """Read an array; a pickle inside is refused, not executed.
+
+    Args:
+        path: The file.
+        mmap_mode: ``r`` maps the file into memory; None reads it.
+
+    Raises:
+        DataError: The header declares more numbers than the file has or than fit into memory.
+        OSError: The file cannot be read.
+        ValueError: It is no such file, or a damaged one.
+    """
+    _check_header(path, mapped=mmap_mode is not None)
+    try:
+        found = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except MemoryError as error:
+        raise out_of_memory(str(path)) from error
+    # of damaged headers
+    except (EOFError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    if not isinstance(found, np.ndarray):
+        raise ValueError("several arrays")
+    return found
+
+
+def _check_header(path: Path, *, mapped: bool) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_START)) != _START:
+            return  # NumPy says what it is
+        file.seek(0)
+        try:
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)
+            start = file.tell()
+        except Exception as error:  # the header is a text that NumPy evaluates
+            raise ValueError(str(error) or type(error).__name__) from error
+    if dtype.hasobject:
+        return  # NumPy refuses it
+    if any(length < 0 for length in shape):
+        raise ValueError(f"shape {list(shape)}")
+    declared = math.prod(shape) * dtype.itemsize
+    stored = path.stat().st_size - start
+    if declared > stored:
+        raise DataError(
+            f"{path}: found a header that declares {declared:,} bytes, shape {list(shape)} of "
+            f"{dtype}, before {stored:,} bytes of numbers; expected as many as it declares. The "
+            "file is damaged or was not written to its end: write it again with numpy.save, or "
+            "give another."
+        )
+    if not mapped:
+        check_size(declared, stored, str(path))

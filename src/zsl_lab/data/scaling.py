@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.normalization import Normalization
 
 #: rows are equal up to this squared distance, relative to their squared lengths
 _SAME = 1e-12
-
-Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
 
 
 @dataclass(frozen=True)

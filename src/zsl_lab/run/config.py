@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,10 +26,13 @@ from zsl_lab.keys import (
     with_absolute_places,
     without,
 )
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
 from zsl_lab.methods.catalogue import without_examples
+from zsl_lab.methods.config import MethodConfig
 from zsl_lab.run.old_names import current_target, with_current_targets
 from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
+
+if TYPE_CHECKING:
+    from zsl_lab.methods.base import ZeroShotMethod
 
 
 class RunConfig(BaseModel):
@@ -57,10 +62,14 @@ class RunConfig(BaseModel):
     selection: SelectionConfig
     dataset: DatasetConfig
     method: MethodConfig
-    method_class: type[ZeroShotMethod]
     loggers: dict[str, Any]
     callbacks: dict[str, Any]
     plain: dict[str, Any]
+
+    @cached_property
+    def method_class(self) -> type[ZeroShotMethod]:
+        """The method's class; importing it imports PyTorch, which takes seconds."""
+        return _method_class(self.plain["method"])
 
     @property
     def marks(self) -> Marks:
@@ -97,9 +106,9 @@ def parse(cfg: DictConfig) -> RunConfig:
                 f"{key}={getattr(top, key)}: this key belongs to task=predict. Set task=predict, "
                 f"or leave {key} out."
             )
-    method_class, dataset_class = _classes(plain)
+    method_config, dataset_class = _config_classes(plain)
     dataset = checked(dataset_class, _without_target(plain["dataset"]), "dataset")
-    method = checked(method_class.config_class, _without_target(plain["method"]), "method")
+    method = checked(method_config, _without_target(plain["method"]), "method")
     stored = without(plain, {*predict_only, *marked(RunKeys, NotStored)})
     stored = with_absolute_places(stored, RunKeys)
     stored["dataset"] = with_absolute_places(stored["dataset"], type(dataset))
@@ -120,7 +129,6 @@ def parse(cfg: DictConfig) -> RunConfig:
         selection=top.selection,
         dataset=dataset,
         method=method,
-        method_class=method_class,
         loggers=top.logger or {},
         callbacks=plain.get("callbacks") or {},
         plain=stored,
@@ -156,8 +164,8 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
     Raises:
         ConfigError: A class that it names cannot be imported.
     """
-    method, dataset = _classes(plain)
-    return marks_of(method.config_class, "method") | marks_of(dataset, "dataset")
+    method, dataset = _config_classes(plain)
+    return marks_of(method, "method") | marks_of(dataset, "dataset")
 
 
 def data_of(
@@ -174,7 +182,8 @@ def data_of(
     Raises:
         ConfigError: A class cannot be imported, or a value of the dataset is wrong.
     """
-    method_class, dataset_class = _classes(plain)
+    method_class = _method_class(plain["method"])
+    dataset_class = _target(plain["dataset"], DatasetConfig, "dataset")
     folders = plain["paths"]
     paths = DataPaths(
         Path(folders["data_dir"]).expanduser(), cache_folder(folders.get("cache_dir"))
@@ -183,9 +192,39 @@ def data_of(
     return method_class, dataset, paths
 
 
-def _classes(plain: Mapping[str, Any]) -> tuple[type[ZeroShotMethod], type[DatasetConfig]]:
-    method = _target(plain["method"], ZeroShotMethod, "method")
+def _config_classes(plain: Mapping[str, Any]) -> tuple[type[MethodConfig], type[DatasetConfig]]:
+    """The classes of the method's keys and of the dataset's; torch is imported only if needed."""
+    method = _light_config_class(plain["method"])
+    if method is None:
+        method = _method_class(plain["method"]).config_class
     return method, _target(plain["dataset"], DatasetConfig, "dataset")
+
+
+def _light_config_class(section: Mapping[str, Any]) -> type[MethodConfig] | None:
+    """The keys of a method from ``config.py`` beside it (:mod:`zsl_lab.methods.config`)."""
+    package, _, name = current_target(str(section.get("_target_"))).rpartition(".")
+    module = f"{package}.config"
+    try:
+        if find_spec(module) is None:
+            return None
+        found = getattr(import_module(module), f"{name}Config", None)
+    except Exception:  # whatever importing it raises, importing the class itself tells
+        return None
+    return found if isinstance(found, type) and issubclass(found, MethodConfig) else None
+
+
+def _method_class(section: Mapping[str, Any]) -> type[ZeroShotMethod]:
+    from zsl_lab.methods.base import ZeroShotMethod
+
+    found: type[ZeroShotMethod] = _target(section, ZeroShotMethod, "method")
+    light = _light_config_class(section)
+    if light not in (None, found.config_class):
+        raise ConfigError(
+            f"method._target_={section.get('_target_')}: its config_class is "
+            f"{found.config_class.__module__}.{found.config_class.__qualname__}; expected the "
+            f"{found.__name__}Config of config.py beside it. Give one of them another name."
+        )
+    return found
 
 
 def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:

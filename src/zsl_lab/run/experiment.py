@@ -26,6 +26,7 @@ from zsl_lab.methods import catalogue
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
+from zsl_lab.run.checks import check_task
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.loggers import base as loggers
@@ -160,8 +161,7 @@ def _check_task(config: RunConfig) -> None:
             "task=predict is not a run: the command line does it, or "
             "zsl_lab.predict.command.predict."
         )
-    if config.task == "test" and config.ckpt is None:
-        raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
+    check_task(config)
 
 
 def _silence_lightning() -> None:

@@ -36,6 +36,11 @@ class OwnDataset(FeatureDatasetConfig):
         """The file."""
         return (self._file(),) if self.path else ()
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that the file is there."""
+        if not self._file().is_file():
+            self.load(paths)
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the file (:func:`zsl_lab.data.files.own_file.load`).
 

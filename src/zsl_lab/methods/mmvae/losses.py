@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
+from zsl_lab.methods.mmvae.config import Pairs
 from zsl_lab.nn.gaussian import kl_to_unit_variance
-
-Pairs = Literal["different", "all", "classes"]
 
 
 def latent_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class _StoredResult(_Stored):
     calibration: float | None = None
     extra: dict[str, _Metric] | None = None
     validation: _MetricsAtStep | None = None
+    tuned: str | None = None
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.cli import overrides as command
+from zsl_lab.cli import tuned
 from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
 from zsl_lab.errors import (
@@ -113,6 +114,8 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     if cfg.ckpt and "ckpt" in command.parsed(overrides):
         _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
+    else:
+        tuned.record(cfg)
     OmegaConf.update(cfg, "paths.run_dir", str(folder))
     check_early(cfg)
     _say_starting(cfg)
@@ -246,7 +249,7 @@ def main() -> None:
         _sweep().forget()
     code = 0
     try:
-        sys.argv[1:] = command.prepare(arguments)
+        sys.argv[1:] = tuned.choose(command.prepare(arguments))
         _experiment()
     except KeyboardInterrupt as error:
         message = _sweep().interrupted(arguments)

@@ -29,7 +29,15 @@ from zsl_lab.keys import (
 from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.methods.config import MethodConfig
 from zsl_lab.run.old_names import current_target, with_current_targets
-from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
+from zsl_lab.run.schema import (
+    Among,
+    PathsConfig,
+    RunKeys,
+    SelectionConfig,
+    TunedConfig,
+    cache_folder,
+    run_marks,
+)
 
 if TYPE_CHECKING:
     from zsl_lab.methods.base import ZeroShotMethod
@@ -60,6 +68,7 @@ class RunConfig(BaseModel):
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
+    tuned: TunedConfig
     dataset: DatasetConfig
     method: MethodConfig
     loggers: dict[str, Any]
@@ -127,6 +136,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,
+        tuned=top.tuned,
         dataset=dataset,
         method=method,
         loggers=top.logger or {},

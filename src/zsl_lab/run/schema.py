@@ -67,6 +67,18 @@ class SelectionConfig(Section):
     calibrate: bool = False
 
 
+class TunedConfig(Section):
+    """Which settings of conf/tuned were taken.
+
+    Attributes:
+        name: The file; None where the command took none, or did not record it.
+        dataset: Keys of the dataset, with the values that the settings were found for.
+    """
+
+    name: str | None = None
+    dataset: dict[str, Any] = Field(default_factory=dict)
+
+
 class SweepConfig(Section):
     """How a sweep is made; see conf/sweep."""
 
@@ -102,6 +114,7 @@ class RunKeys(Section):
     selection: Annotated[SelectionConfig, FixedByCheckpoint()]
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
+    tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
     callbacks: CallbackKeys | None = None
 

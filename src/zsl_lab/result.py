@@ -68,6 +68,8 @@ class Result:
         extra: Metrics that only this method has, by name, in percent; None if there are none.
         validation: ``metrics`` on validation classes at the selected ``step``, for choosing
             between settings. None if the step was not selected on validation classes.
+        metric: Metric that steps were selected by, also the oracle's; None in results of older
+            versions.
         tuned: File of ``conf/tuned`` whose settings were taken; None for the method's published
             settings, and in results of older versions.
     """
@@ -88,6 +90,7 @@ class Result:
     calibration: float | None = None
     extra: dict[str, float] | None = None
     validation: dict[str, Any] | None = None
+    metric: str | None = None
     tuned: str | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

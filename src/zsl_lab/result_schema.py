@@ -87,6 +87,7 @@ class _StoredResult(_Stored):
     calibration: float | None = None
     extra: dict[str, _Metric] | None = None
     validation: _MetricsAtStep | None = None
+    metric: str | None = None
     tuned: str | None = None
 
 

@@ -39,7 +39,7 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     table.add_row(label, *_cells(result.metrics), style="bold")
     if result.oracle is not None:
         table.add_row(
-            f"oracle (best step on test, {result.oracle['step']})",
+            f"oracle (best {result.metric or 'step'} on test, step {result.oracle['step']})",
             *_cells(result.oracle),
             style="dim",
         )

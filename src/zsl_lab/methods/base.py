@@ -83,6 +83,17 @@ class ZeroShotMethod(MethodModule):
             ``[B, C]``. A row must not depend on the other rows.
         """
 
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores of every class, :meth:`class_scores`: for calls, ``torch.jit.trace`` and export.
+
+        Args:
+            features: ``[B, D]``, scaled as in training.
+
+        Returns:
+            ``[B, C]``.
+        """
+        return self.class_scores(features)
+
     def loss(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
         """The loss of a batch of training samples, which the default :meth:`train_on` minimises.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
@@ -53,6 +54,8 @@ STYLE: Any = {
     "figure.facecolor": "white",
     # text remains text, and the same figure gives the same file
     "svg.fonttype": "none",
+    # TrueType: publishers refuse Type 3
+    "pdf.fonttype": 42,
     "svg.hashsalt": "zsl_lab",
 }
 
@@ -81,8 +84,13 @@ def plain_text(name: str) -> str:
 
 
 def save_png(figure: Figure, path: PathLike) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, and beside it as PDF for print; atomically."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    pdf = Path(path).with_suffix(".pdf")
+    # without a date, the same figure gives the same file
+    atomic_write(
+        pdf, lambda file: figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    )
 
 
 def save_svg(figure: Figure, path: PathLike) -> None:

@@ -113,6 +113,7 @@ def _result(
         calibration=method.calibration if calibrated else None,
         extra=method.extra_metrics() or None,
         validation=checkpoint.state.validation,
+        metric=selection.metric,
         tuned=config.tuned.name,
     )
 

@@ -91,7 +91,7 @@ def test_a_finished_run_predicts_feature_vectors(
     np.save(tmp_path / "digits.npy", digits[:50])
     arguments = ("task=predict", f"ckpt={folder}", "features=digits.npy", "hydra.run.dir=found")
     assert command(*arguments) == 0
-    lines = (tmp_path / "found" / "predicted.csv").read_text().splitlines()
+    lines = (tmp_path / "found" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 51
     assert all(label in line for label, line in zip(predicted.predicted, lines[1:], strict=True))
 

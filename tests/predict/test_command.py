@@ -395,8 +395,8 @@ def test_every_method_writes_what_it_says_of_feature_vectors(
     assert [sample["sample"] for sample in summary["samples"]] == list(range(40))
     assert [sample["best"][0]["class"] for sample in summary["samples"]] == expected.predicted
     assert {path.name for path in prediction.table.parent.iterdir()} == {
-        "predicted.csv",
-        "predicted.json",
+        "predictions.csv",
+        "predictions.json",
     }
 
 
@@ -869,7 +869,7 @@ def test_weights_of_other_widths_are_refused(refused: Callable[..., None]) -> No
     )
 
 
-@pytest.mark.parametrize("name", ["predicted.csv", "predicted.json", "network.pth"])
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.json", "network.pth"])
 def test_where_one_file_cannot_be_written_none_is(
     predicted: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -929,14 +929,14 @@ def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
     (folder,) = tmp_path.glob("outputs/predict/*")
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",
-        "predicted.csv",
-        "predicted.json",
+        "predictions.csv",
+        "predictions.json",
         "network.pth",
     }
     lines = done.stdout.splitlines()
-    assert f"predictions: {folder / 'predicted.csv'}" in lines
+    assert f"predictions: {folder / 'predictions.csv'}" in lines
     assert any(line.startswith("30 images, ") for line in lines)
-    with (folder / "predicted.csv").open() as file:
+    with (folder / "predictions.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == sorted(
             path.name for path in images.iterdir()
         )
@@ -998,8 +998,8 @@ def test_the_command_predicts_feature_vectors_from_a_folder_that_was_moved(
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("50 samples, ") for line in lines)
     assert lines[-2:] == [
-        f"predictions: {folder / 'predicted.csv'}",
-        f"best five:   {folder / 'predicted.json'}",
+        f"predictions: {folder / 'predictions.csv'}",
+        f"best five:   {folder / 'predictions.json'}",
     ]
     assert command("task=predict", "ckpt='moved run'", "features=missing.npy") == 1
     assert capsys.readouterr().err.startswith("features=missing.npy: cannot be read")

@@ -32,8 +32,8 @@ _SHOWN_CLASSES = 20
 def predict(cfg: DictConfig) -> Prediction:
     """Classify samples among the classes of a checkpoint, or among new classes.
 
-    Writes ``predicted.csv`` (file or sample, predicted class, its score, then the score of each
-    class), ``predicted.json`` (the classes, and the best five of each sample) and
+    Writes ``predictions.csv`` (file or sample, predicted class, its score, then the score of each
+    class), ``predictions.json`` (the classes, and the best five of each sample) and
     ``network.pth`` where the method makes a network for the classes: all, or nothing.
 
     Args:

@@ -20,8 +20,8 @@ from zsl_lab.files.atomic import atomic_write_all
 from zsl_lab.methods.base import ExportedNetwork
 
 #: not those of a run, whose predictions.csv has other columns
-PREDICTIONS_FILE = "predicted.csv"
-SUMMARY_FILE = "predicted.json"
+PREDICTIONS_FILE = "predictions.csv"
+SUMMARY_FILE = "predictions.json"
 NETWORK_FILE = "network.pth"
 #: how many classes of a sample the summary lists
 _BEST = 5

@@ -50,7 +50,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """The embedded digits as a file."""
-    b = DigitsDataset.model_validate({**BASE, "name": "digits", "unseen": [2, 4, 5]}).load(PATHS)
+    keys = {**BASE, "name": "digits", "unseen": [2, 4, 5], "semantics": "strokes"}
+    b = DigitsDataset.model_validate(keys).load(PATHS)
     known = {
         name: getattr(b, name)
         for name in ("features", "labels", "class_names", "trainval", "test_seen", "test_unseen")

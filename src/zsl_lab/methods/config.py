@@ -8,12 +8,14 @@ takes seconds. A method without such a file works too; its class is then importe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from zsl_lab.keys import AfterPretraining
 
+#: what a sample is to a method
+Takes = Literal["features", "images"]
 #: the width of a layer, as a configuration key
 Width = Annotated[int, Field(ge=1)]
 
@@ -38,6 +40,9 @@ class MethodConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    #: what a sample is to the method; :attr:`ZeroShotMethod.takes` says the same
+    takes: ClassVar[Takes] = "features"
 
     name: Annotated[str, AfterPretraining()]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from zsl_lab.data.datasets.base import DataPaths
-from zsl_lab.errors import ConfigError
+from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
+from zsl_lab.errors import ConfigError, InputError
+from zsl_lab.methods import catalogue
 from zsl_lab.run.config import RunConfig, parse
 
 
@@ -23,8 +26,28 @@ def check_early(cfg: DictConfig) -> None:
     config = parse(cfg)
     check_task(config)
     if config.task != "predict":
-        folder = Path(config.paths.data_dir).expanduser()
-        config.dataset.check_files(DataPaths(folder, config.paths.cache_folder))
+        dataset, folder = config.dataset, Path(config.paths.data_dir).expanduser()
+        paths = DataPaths(folder, config.paths.cache_folder)
+        with naming_methods():
+            if config.takes == "images":
+                dataset.image_view()
+            elif type(dataset).load is DatasetConfig.load:
+                dataset.load(paths)  # says that it holds no features
+        dataset.check_files(paths)
+
+
+@contextmanager
+def naming_methods() -> Iterator[None]:
+    """Add to the error that a dataset does not hold what a method takes the methods that fit it.
+
+    Raises:
+        ConfigError: Instead of an :class:`InputError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        methods = catalogue.methods_taking(error.holds).replace(",", ", ")
+        raise ConfigError(f"{error} Methods that take {error.holds}: {methods}.") from error
 
 
 def check_task(config: RunConfig) -> None:

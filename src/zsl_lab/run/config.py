@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,8 +25,8 @@ from zsl_lab.keys import (
     with_absolute_places,
     without,
 )
-from zsl_lab.methods.catalogue import without_examples
-from zsl_lab.methods.config import MethodConfig
+from zsl_lab.methods.catalogue import config_class_of, without_examples
+from zsl_lab.methods.config import MethodConfig, Takes
 from zsl_lab.run.old_names import current_target, with_current_targets
 from zsl_lab.run.schema import (
     Among,
@@ -79,6 +78,12 @@ class RunConfig(BaseModel):
     def method_class(self) -> type[ZeroShotMethod]:
         """The method's class; importing it imports PyTorch, which takes seconds."""
         return _method_class(self.plain["method"])
+
+    @property
+    def takes(self) -> Takes:
+        """What a sample is to the method; without its class where its keys say so."""
+        light = config_class_of(_target_of(self.plain["method"]))
+        return self.method_class.takes if light is None else light.takes
 
     @property
     def marks(self) -> Marks:
@@ -204,30 +209,17 @@ def data_of(
 
 def _config_classes(plain: Mapping[str, Any]) -> tuple[type[MethodConfig], type[DatasetConfig]]:
     """The classes of the method's keys and of the dataset's; torch is imported only if needed."""
-    method = _light_config_class(plain["method"])
+    method = config_class_of(_target_of(plain["method"]))
     if method is None:
         method = _method_class(plain["method"]).config_class
     return method, _target(plain["dataset"], DatasetConfig, "dataset")
-
-
-def _light_config_class(section: Mapping[str, Any]) -> type[MethodConfig] | None:
-    """The keys of a method from ``config.py`` beside it (:mod:`zsl_lab.methods.config`)."""
-    package, _, name = current_target(str(section.get("_target_"))).rpartition(".")
-    module = f"{package}.config"
-    try:
-        if find_spec(module) is None:
-            return None
-        found = getattr(import_module(module), f"{name}Config", None)
-    except Exception:  # whatever importing it raises, importing the class itself tells
-        return None
-    return found if isinstance(found, type) and issubclass(found, MethodConfig) else None
 
 
 def _method_class(section: Mapping[str, Any]) -> type[ZeroShotMethod]:
     from zsl_lab.methods.base import ZeroShotMethod
 
     found: type[ZeroShotMethod] = _target(section, ZeroShotMethod, "method")
-    light = _light_config_class(section)
+    light = config_class_of(_target_of(section))
     if light not in (None, found.config_class):
         raise ConfigError(
             f"method._target_={section.get('_target_')}: its config_class is "
@@ -237,9 +229,13 @@ def _method_class(section: Mapping[str, Any]) -> type[ZeroShotMethod]:
     return found
 
 
+def _target_of(section: Mapping[str, Any]) -> str:
+    return current_target(str(section.get("_target_")))
+
+
 def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:
     path = section.get("_target_")
-    module, _, attribute = current_target(str(path)).rpartition(".")
+    module, _, attribute = _target_of(section).rpartition(".")
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.splits import test_split, validation_split
-from zsl_lab.errors import CheckpointError, ConfigError, InputError, output_error
+from zsl_lab.errors import CheckpointError, ConfigError, output_error
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.trainer import (
@@ -22,11 +22,10 @@ from zsl_lab.hardware.trainer import (
     device_name,
     find_hardware,
 )
-from zsl_lab.methods import catalogue
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
-from zsl_lab.run.checks import check_task
+from zsl_lab.run.checks import check_task, naming_methods
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.loggers import base as loggers
@@ -180,15 +179,12 @@ def _hardware(config: RunConfig) -> Hardware:
 
 def _load_data(config: RunConfig) -> Benchmark:
     """The benchmark; what is missing otherwise is reported before it is read."""
-    try:
-        if config.method_class.takes == "images":
+    with naming_methods():
+        if config.takes == "images":
             config.dataset.image_view()
         if config.task == "fit":
             config.method.check_files()
         return load_benchmark(config)
-    except InputError as error:
-        methods = catalogue.methods_taking(error.holds).replace(",", ", ")
-        raise ConfigError(f"{error} Methods that take {error.holds}: {methods}.") from error
 
 
 def _check_same_benchmark(checkpoint: Checkpoint, benchmark: Benchmark) -> None:

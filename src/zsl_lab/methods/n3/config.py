@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from zsl_lab.methods.config import GradientMethodConfig, Width
+from zsl_lab.methods.config import GradientMethodConfig, Takes, Width
 from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.text import TextConfig
 
 
 class N3Config(GradientMethodConfig):
     """The keys of N3; conf/method/n3.yaml says what each does and where its value comes from."""
+
+    takes: ClassVar[Takes] = "images"
 
     steps: int = Field(ge=1)
     classes_per_task: int = Field(ge=2)

@@ -68,7 +68,7 @@ class N3(ZeroShotMethod):
     """
 
     config_class: ClassVar[type[N3Config]] = N3Config
-    takes: ClassVar[Literal["features", "images"]] = "images"
+    takes: ClassVar[Literal["features", "images"]] = N3Config.takes
     config: N3Config
 
     def __init__(

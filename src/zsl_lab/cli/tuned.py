@@ -69,14 +69,15 @@ def _found_for(tuned: DictConfig) -> dict[str, Any]:
 
 
 def _mismatch(name: str, found_for: Mapping[str, Any], dataset: Any) -> str | None:
-    """A clause on the first key of the dataset with another value; None where all agree."""
+    """A clause on the first key of the dataset with another value; None where there is none.
+
+    A dataset without such a key (a file of one's own) may hold the same features: nothing is known.
+    """
     for key, value in found_for.items():
-        if dataset.get(key) != value:
+        if dataset.get(key, value) != value:
             return (
                 f"the settings of conf/tuned/{name}.yaml were found for dataset.{key}={value}, not "
                 f"for dataset.{key}={dataset[key]}"
-                if key in dataset
-                else f"the settings of conf/tuned/{name}.yaml were found for another dataset"
             )
     return None
 

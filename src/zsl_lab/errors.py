@@ -75,6 +75,39 @@ class TrainingError(ZslLabError):
     """Training cannot go on (a loss is not finite, say)."""
 
 
+#: names of keys in other projects, and what they are called here
+_SYNONYMS = {
+    "lr": ("learning_rate",),
+    "learningrate": ("learning_rate",),
+    "epoch": ("steps",),
+    "epochs": ("steps",),
+    "max_epochs": ("steps",),
+    "max_steps": ("steps",),
+    "iterations": ("steps",),
+    "bs": ("batch_size",),
+    "batch": ("batch_size",),
+    "wd": ("weight_decay",),
+    "hidden": ("hidden_dim", "encoder_hidden", "decoder_hidden"),
+    "hidden_size": ("hidden_dim", "encoder_hidden", "decoder_hidden"),
+    "z_dim": ("latent_dim",),
+    "latent": ("latent_dim",),
+    "gpus": ("devices",),
+    "gpu": ("devices", "accelerator"),
+    "workers": ("devices",),
+    "data": ("dataset", "data_dir"),
+    "data_path": ("data_dir",),
+    "data_root": ("data_dir",),
+    "output": ("output_dir",),
+    "model": ("method",),
+    "algorithm": ("method",),
+    "random_seed": ("seed",),
+    "checkpoint": ("ckpt",),
+    "checkpoint_path": ("ckpt",),
+    "ckpt_path": ("ckpt",),
+    "attributes": ("semantics",),
+}
+
+
 def exit_code(error: Exception) -> int:
     """The exit code of a command that ends with an error: 2 for a wrong value or key, else 1."""
     return 2 if isinstance(error, ConfigError) else 1
@@ -91,6 +124,9 @@ def nearest(key: str, keys: Iterable[str]) -> list[str]:
         At most three, the best first.
     """
     keys = sorted(set(keys))
+    known_as = _known_as(key, keys)
+    if known_as:
+        return known_as
     found = difflib.get_close_matches(key, keys, n=3, cutoff=0.75)
     tail = key.rsplit(".", 1)[-1]
     tails: dict[str, list[str]] = {}
@@ -99,6 +135,15 @@ def nearest(key: str, keys: Iterable[str]) -> list[str]:
     for match in difflib.get_close_matches(tail, tails, n=2, cutoff=0.7):
         found += [known for known in tails[match] if known not in found]
     return found[:3]
+
+
+def _known_as(key: str, keys: Iterable[str]) -> list[str]:
+    """The keys that other projects call this; those of the same section first, at most three."""
+    section, _, name = key.rpartition(".")
+    wanted = _SYNONYMS.get(name.lower(), ())
+    found = [known for known in keys if known.rpartition(".")[2] in wanted]
+    own = [known for known in found if known.rpartition(".")[0] == section]
+    return (own or found)[:3]
 
 
 def output_error(error: OSError, key: str) -> OutputError | None:

@@ -71,6 +71,10 @@ class Result:
             between settings. None if the step was not selected on validation classes.
         findings: What the data check found (:class:`zsl_lab.data.findings.Finding`, its fields);
             None in results of older versions.
+        metric: Metric that steps were selected by, also the oracle's; None in results of older
+            versions.
+        tuned: File of ``conf/tuned`` whose settings were taken; None for the method's published
+            settings, and in results of older versions.
     """
 
     method: str
@@ -90,6 +94,8 @@ class Result:
     extra: dict[str, float] | None = None
     validation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] | None = None
+    metric: str | None = None
+    tuned: str | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.

@@ -98,6 +98,8 @@ class _StoredResult(_Stored):
     extra: dict[str, _Metric] | None = None
     validation: _MetricsAtStep | None = None
     findings: list[_Finding] | None = None
+    metric: str | None = None
+    tuned: str | None = None
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from zsl_lab.run.records import run_figures
 Configure = Callable[..., DictConfig]
 NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
 
+COMMON_FIGURES = ("training_curves", "per_class_recall", "confusion_matrix_unseen")
+
 every_method = pytest.mark.parametrize("method", EVERY_METHOD)
 
 
@@ -94,12 +96,13 @@ def test_a_run_leaves_the_whole_run_folder(
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/training_curves.png"),
         *("figures/per_class_recall.png", "figures/confusion_matrix_unseen.png"),
         *(f"figures/{name}" for name in own),
+        *(f"figures/{Path(name).stem}.pdf" for name in {*own, *COMMON_FIGURES}),
     }
     stored = json.loads((folder / "result.json").read_text())
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training"),
         *("benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
-        "validation",
+        *("validation", "metric", "tuned"),
     ]
     assert (stored["method"], stored["metrics"]) == (method, result.metrics)
     assert stored["oracle"]["step"] > 0
@@ -230,3 +233,20 @@ def test_a_method_generates_features_in_the_units_of_the_benchmark_or_says_that_
     )
     _, _, told = digits("features")
     np.testing.assert_array_equal(asked.generate(told[2], 6, seed=3), found)
+
+
+@every_method
+def test_a_traced_method_of_features_gives_the_same_scores_for_any_number_of_samples(
+    predictor: Callable[[str], Any], method: str
+) -> None:
+    network = predictor(method).network
+    if network.takes != "features":
+        pytest.skip("takes images")
+    dimension = digits("features")[1].shape[1]
+    features = torch.rand(5, dimension, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        scores = network.class_scores(features)
+        assert torch.equal(network(features), scores)
+        traced = torch.jit.trace(network, features[:2])
+        torch.testing.assert_close(traced(features), scores)
+        assert torch.equal(traced(features).argmax(1), scores.argmax(1))

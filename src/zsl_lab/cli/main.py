@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.cli import overrides as command
+from zsl_lab.cli import tuned
 from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
 from zsl_lab.errors import (
@@ -32,6 +33,7 @@ from zsl_lab.errors import (
 )
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
+from zsl_lab.run.checks import check_early
 from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
@@ -118,14 +120,25 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
         )
     # a checkpoint that resume=auto found has the settings of this command
     if cfg.ckpt and "ckpt" in command.parsed(overrides):
+        _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
+    else:
+        tuned.record(cfg)
     OmegaConf.update(cfg, "paths.run_dir", str(folder))
+    check_early(cfg)
+    _say_starting(cfg)
     _check_folder_is_shared(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.paths.pretrained_dir is None:
         shared = Path(HydraConfig.get().sweep.dir).absolute() / PRETRAINED
         OmegaConf.update(cfg, "paths.pretrained_dir", str(shared))
     if not _run_in_processes(cfg, overrides, folder):
         _run_here(cfg, folder)
+
+
+def _say_starting(cfg: DictConfig) -> None:
+    """On a terminal, say what the seconds before the first progress are spent on."""
+    if sys.stderr.isatty() and "torch" not in sys.modules and REPORT not in os.environ:
+        say(f"Starting task={cfg.task}: importing PyTorch takes a few seconds.")
 
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -245,6 +258,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _on_sigterm)
     # Hydra then raises errors instead of printing its own summary
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # that of a notebook, which its shells inherit, cannot always be imported
+    os.environ["MPLBACKEND"] = "Agg"
     warnings.formatwarning = format_warning
     if "zsl_lab.sweep.sweep" in sys.modules:  # an earlier command of this process
         _sweep().forget()
@@ -259,7 +274,7 @@ def main() -> None:
 def _main(arguments: list[str]) -> int:
     code = 0
     try:
-        sys.argv[1:] = command.prepare(arguments)
+        sys.argv[1:] = tuned.choose(command.prepare(arguments))
         _experiment()
     except NotPreparedError as error:
         say(told(error.error, arguments, debug="debug=true" in arguments))

@@ -40,7 +40,7 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     table.add_row(label, *_cells(result.metrics), style="bold")
     if result.oracle is not None:
         table.add_row(
-            f"oracle (best step on test, {result.oracle['step']})",
+            f"oracle (best {result.metric or 'step'} on test, step {result.oracle['step']})",
             *_cells(result.oracle),
             style="dim",
         )
@@ -62,6 +62,12 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
         screen.print(values, style="dim", soft_wrap=True)
     screen.print()
+    if result.tuned is not None:
+        screen.print(
+            f"settings:       tuned={result.tuned} (found on validation classes; tuned=none: the "
+            "published ones)",
+            soft_wrap=True,
+        )
     # a path or a command must survive copying: on one line, however narrow the terminal
     screen.print(f"run folder:     {run_folder}", soft_wrap=True)
     screen.print(f"evaluate again: {command}", soft_wrap=True)

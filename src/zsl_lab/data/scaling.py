@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.normalization import Normalization
 
 #: float32 holds sums of squares of numbers between these without loss
 _LARGE, _SMALL = 1e15, 1e-10
 #: below every length that float32 numbers have, but 0
 _TINY = 1e-100
-
-Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.findings import Finding
 from zsl_lab.data.splits import test_split, validation_split
-from zsl_lab.errors import CheckpointError, ConfigError, InputError, output_error
+from zsl_lab.errors import CheckpointError, ConfigError, output_error
 from zsl_lab.files.atomic import atomic_write, remove_leftovers
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import REPORT
@@ -26,10 +26,10 @@ from zsl_lab.hardware.trainer import (
     device_name,
     find_hardware,
 )
-from zsl_lab.methods import catalogue
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
+from zsl_lab.run.checks import check_task, naming_methods
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.context import RunContext, load_checked
 from zsl_lab.run.folder import Claim, held
@@ -171,8 +171,7 @@ def _check_task(config: RunConfig) -> None:
             "task=predict is not a run: the command line does it, or "
             "zsl_lab.predict.command.predict."
         )
-    if config.task == "test" and config.ckpt is None:
-        raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
+    check_task(config)
 
 
 def _checkpoint(config: RunConfig) -> Checkpoint | None:
@@ -201,15 +200,12 @@ def _hardware(config: RunConfig) -> Hardware:
 
 def _load_data(config: RunConfig) -> tuple[Benchmark, tuple[Finding, ...]]:
     """The benchmark and what its check found; what is missing is reported before it is read."""
-    try:
-        if config.method_class.takes == "images":
+    with naming_methods():
+        if config.takes == "images":
             config.dataset.image_view()
         if config.task == "fit":
             config.method.check_files()
         return load_checked(config)
-    except InputError as error:
-        methods = catalogue.methods_taking(error.holds).replace(",", ", ")
-        raise ConfigError(f"{error} Methods that take {error.holds}: {methods}.") from error
 
 
 def _check_same_benchmark(checkpoint: Checkpoint, benchmark: Benchmark) -> None:

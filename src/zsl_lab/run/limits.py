@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from zsl_lab.errors import ConfigError, TrainingError
-from zsl_lab.methods.base import MethodConfig
+from zsl_lab.methods.config import MethodConfig
 
 #: training steps and checks that a phase may have
 MAX_STEPS, MAX_CHECKS = 10**10, 10**6

@@ -81,6 +81,18 @@ class DataConfig(Section):
     check: Literal["warn", "strict"] = "warn"
 
 
+class TunedConfig(Section):
+    """Which settings of conf/tuned were taken.
+
+    Attributes:
+        name: The file; None where the command took none, or did not record it.
+        dataset: Keys of the dataset, with the values that the settings were found for.
+    """
+
+    name: str | None = None
+    dataset: dict[str, Any] = Field(default_factory=dict)
+
+
 class SweepConfig(Section):
     """How a sweep is made; see conf/sweep."""
 
@@ -119,6 +131,7 @@ class RunKeys(Section):
     data: Annotated[DataConfig, Irrelevant()] = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
+    tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
     callbacks: CallbackKeys | None = None
 

@@ -122,6 +122,8 @@ def _result(
         extra=method.extra_metrics() or None,
         validation=checkpoint.state.validation,
         findings=[finding.plain() for finding in context.findings],
+        metric=selection.metric,
+        tuned=config.tuned.name,
     )
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, ZeroShotMethod
+from zsl_lab.methods.config import GradientMethodConfig, MethodConfig
+from zsl_lab.methods.base import ZeroShotMethod
 
 
 class Prototypes(ZeroShotMethod):

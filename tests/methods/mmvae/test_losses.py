@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
+from zsl_lab.methods.mmvae.config import Pairs
+from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.nn.gaussian import kl_to_unit_variance, reparameterize, squared_distances
 from zsl_lab.nn.losses import squared_error
 

@@ -23,7 +23,8 @@ from zsl_lab.data.batches.base import (
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
 from zsl_lab.data.equal_rows import twins
-from zsl_lab.data.scaling import Normalization, Scaler
+from zsl_lab.data.normalization import Normalization
+from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import Split
 from zsl_lab.data.statistics import ColumnStatistics
 

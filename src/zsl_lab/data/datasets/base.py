@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zsl_lab.data.batches.base import PhaseDataModule
-from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
-from zsl_lab.data.scaling import Normalization
+from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.splits import Split
 from zsl_lab.errors import InputError
+
+if TYPE_CHECKING:
+    from zsl_lab.data.batches.base import PhaseDataModule
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class DatasetConfig(BaseModel, ABC):
         """
         return None
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Raise the error of loading if a file is missing; quick, for a check before a run."""
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read and validate the benchmark of feature vectors, with its own (proposed) split."""
         raise InputError(
@@ -114,5 +118,7 @@ class FeatureDatasetConfig(DatasetConfig):
 
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
         """Scaled features on the training device."""
+        from zsl_lab.data.batches.features import FeatureDataModule  # it needs torch
+
         assert isinstance(benchmark, FeatureBenchmark)
         return FeatureDataModule(benchmark, split, self.normalize, self.normalize_semantics)

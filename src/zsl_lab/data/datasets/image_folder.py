@@ -12,11 +12,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, ImageView
 from zsl_lab.data.file_classes import check_file_classes
@@ -29,6 +29,9 @@ from zsl_lab.data.public.sources import split_version
 from zsl_lab.data.splits import Split, hold_out
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
+
+if TYPE_CHECKING:
+    from zsl_lab.data.batches.images import ImageDataModule
 
 _TEST_SEEN_FRACTION = 0.2
 _HOLD_OUT_SEED = 0
@@ -115,6 +118,10 @@ class ImageFolderDataset(DatasetConfig):
         at = self._places(paths.data_dir.absolute())
         return (*at.values(), *find_pictures(at["images"]))
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that every file and the folder of pictures are there."""
+        self._locate(paths.data_dir.absolute())
+
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
         """Read labels, texts and split; the decoded images are a memory map of the cache.
 
@@ -142,6 +149,8 @@ class ImageFolderDataset(DatasetConfig):
     def data_module(self, benchmark: Benchmark, split: Split) -> ImageDataModule:
         """Squares cut from the pictures."""
         assert isinstance(benchmark, ImageBenchmark)
+        from zsl_lab.data.batches.images import ImageDataModule  # it needs torch
+
         return ImageDataModule(benchmark, split, self.image_size, self.flip)
 
     def _places(self, data_dir: Path) -> dict[str, Path]:

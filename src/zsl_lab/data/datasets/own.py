@@ -43,6 +43,11 @@ class OwnDataset(FeatureDatasetConfig):
         names = names_file(table)
         return (*files, table) if names is None else (*files, table, names)
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that the file is there."""
+        if not self._file().is_file():
+            self.load(paths)
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the file (:func:`zsl_lab.data.files.own_file.load`).
 

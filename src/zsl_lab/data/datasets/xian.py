@@ -111,6 +111,13 @@ class XianDataset(FeatureDatasetConfig):
             return sources if names is None else {**sources, "names": names}
         return sources
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that features, splits and semantics are there."""
+        sources = self._sources(paths)
+        for role in ("features", "splits", "semantics"):
+            if not sources[role].is_file():
+                raise self._missing(role, sources[role], paths.data_dir.absolute())
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.
 
@@ -139,10 +146,8 @@ class XianDataset(FeatureDatasetConfig):
         return names, float32(semantics)
 
     def _load(self, paths: DataPaths, *, cache: bool) -> FeatureBenchmark:
+        self.check_files(paths)
         sources = self._sources(paths)
-        for role in ("features", "splits", "semantics"):
-            if not sources[role].is_file():
-                raise self._missing(role, sources[role], paths.data_dir.absolute())
         try:
             hashes = {
                 role: sha256_file(path) if path.is_file() else "" for role, path in sources.items()

@@ -2,78 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.data.scaling import Normalization, Scaler
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.exem.config import EXEMConfig
 from zsl_lab.methods.exem.regression import ClassRegression
 from zsl_lab.methods.exem.selection import (
     Choice,
-    Constants,
-    Distance,
-    Settings,
     choose,
     compare,
     kernel_of,
 )
-from zsl_lab.methods.exem.whitening import Scatter, Whitening, class_means
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Shrinkage = Annotated[float, Field(gt=0, le=1)]
-
-
-class EXEMConfig(MethodConfig):
-    """The keys of EXEM; conf/method/exem.yaml says what each does and its source."""
-
-    normalize: Normalization
-    normalize_semantics: Normalization
-    pca: int | None = Field(ge=1)
-    whitening: Whitening
-    distance: Distance
-    kernel: Literal["linear", "rbf"]
-    shrinkages: list[Shrinkage] = Field(min_length=1)
-    ridges: list[Positive] = Field(min_length=1)
-    mixtures: list[Share] = Field(min_length=1)
-    widths: list[Positive] = Field(min_length=1)
-    folds: int = Field(ge=3)
-    partitions: int = Field(ge=1)
-    calibrate: bool
-
-    @property
-    def candidates(self) -> list[Constants]:
-        """Every combination, the stronger regularisation first: the first of equals is chosen."""
-        lists = (
-            self.shrinkages if self.whitening != "none" else [1.0],
-            self.widths if self.kernel == "rbf" else [1.0],
-            self.ridges,
-            self.mixtures,
-        )
-        return [
-            Constants(*values)
-            for values in itertools.product(*(sorted(set(v), reverse=True) for v in lists))
-        ]
-
-    @property
-    def settings(self) -> Settings:
-        """What is not chosen on classes that are left out."""
-        return Settings(
-            self.normalize_semantics,
-            self.kernel,
-            self.whitening,
-            self.distance,
-            self.folds,
-            self.partitions,
-        )
+from zsl_lab.methods.exem.whitening import Scatter, class_means
 
 
 class EXEM(ZeroShotMethod):

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zsl_lab.data.scaling import Normalization, Scaler
+from zsl_lab.data.scaling import Scaler
+from zsl_lab.methods.exem.config import Constants, Distance, Settings, Whitening
 from zsl_lab.methods.exem.regression import ClassRegression, Kernel, mean_squared_distance, rbf
-from zsl_lab.methods.exem.whitening import Scatter, Whitening, class_means
+from zsl_lab.methods.exem.whitening import Scatter, class_means
 from zsl_lab.metrics import harmonic_mean
 from zsl_lab.metrics.ausuc import area_under, best_of_groups, seen_unseen_curve
 
-Distance = Literal["cosine", "euclidean"]
 #: constants, unseen and seen accuracies, as :func:`seen_unseen_curve` gives them
 _Curve = tuple[Tensor, Tensor, Tensor]
 
@@ -25,23 +24,6 @@ _Curve = tuple[Tensor, Tensor, Tensor]
 _HELD_OUT = 5
 #: points that two accuracies are compared at, to find the constant that suits all folds
 _CONSTANTS = 512
-
-
-@dataclass(frozen=True)
-class Constants:
-    """What is chosen.
-
-    Attributes:
-        shrinkage: r of the within-class covariance.
-        width: Of the RBF kernel, in units of the mean squared distance of two classes.
-        ridge: In units of the mean eigenvalue of the classes' kernel matrix.
-        mixture: Weight of a seen class's own mean in its exemplar; the rest is the regression's.
-    """
-
-    shrinkage: float
-    width: float
-    ridge: float
-    mixture: float
 
 
 @dataclass(frozen=True)
@@ -59,27 +41,6 @@ class Choice:
     offset: float
     ausuc: float
     harmonic_mean: float
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is not chosen here.
-
-    Attributes:
-        normalize_semantics: How semantics are scaled, fitted on the classes that are not left out.
-        kernel: ``linear`` or ``rbf``.
-        whitening: Which part of the within-class covariance counts.
-        distance: How a sample and an exemplar are compared.
-        folds: Parts that the classes are divided into, each left out once.
-        partitions: How often they are divided.
-    """
-
-    normalize_semantics: Normalization
-    kernel: Literal["linear", "rbf"]
-    whitening: Whitening
-    distance: Distance
-    folds: int
-    partitions: int
 
 
 @dataclass(frozen=True)

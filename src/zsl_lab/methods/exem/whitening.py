@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Whitening = Literal["full", "diagonal", "none"]
+from zsl_lab.methods.exem.config import Whitening
 
 #: samples that are subtracted from their class's mean at once
 ROWS = 8192

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
+from zsl_lab.methods.mmvae.config import Pairs
 from zsl_lab.nn.gaussian import kl_to_unit_variance
 
-Pairs = Literal["different", "all", "classes"]
 #: pairs of samples in memory at a time
 _MAX_PAIRS = 2**22
 

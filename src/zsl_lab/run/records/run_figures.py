@@ -1,4 +1,4 @@
-"""Figures of a finished run: ``figures/*.png`` in its folder."""
+"""Figures of a finished run: ``figures/*.png`` and ``*.pdf`` in its folder."""
 
 from __future__ import annotations
 

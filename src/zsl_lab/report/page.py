@@ -221,9 +221,8 @@ def _commit(result: Result) -> str:
 
 
 def _sweeps(runs: Sequence[Run]) -> list[Sweep]:
-    from zsl_lab.sweep.job import read_jobs
+    from zsl_lab.sweep.job import SWEEP_FILE, read_jobs
     from zsl_lab.sweep.report import compare
-    from zsl_lab.sweep.job import SWEEP_FILE
 
     by_folder: dict[Path, list[Run]] = {}
     for run in runs:

@@ -13,8 +13,7 @@ from torch.nn.functional import mse_loss
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.errors import ConfigError
 from zsl_lab.keys import Place
-from zsl_lab.methods.config import GradientMethodConfig, MethodConfig
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, ZeroShotMethod
 
 
 class GivenMapConfig(GradientMethodConfig):

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.config import GradientMethodConfig
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, ZeroShotMethod
 
 
 class LinearMapConfig(GradientMethodConfig):

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.config import GradientMethodConfig, MethodConfig
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, ZeroShotMethod
 
 
 class Prototypes(ZeroShotMethod):

@@ -20,8 +20,8 @@ from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run

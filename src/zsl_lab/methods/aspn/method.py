@@ -20,8 +20,8 @@ from zsl_lab.methods.aspn.losses import (
     prototype_cross_entropy,
 )
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
-from zsl_lab.methods.config import MethodConfig
 from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.config import MethodConfig
 from zsl_lab.nn.losses import squared_error
 from zsl_lab.nn.whitening import within_class_whitening
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.config import MethodConfig
 from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.config import MethodConfig
 from zsl_lab.methods.vzsl.config import VZSLConfig
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior

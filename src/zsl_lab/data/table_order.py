@@ -83,13 +83,9 @@ def relate(
     orders = usual_orders(names) if names is not None else {}
     if table.shape[1] == known.shape[1]:
         relation = _relate_rows(table, known, orders)
-        if relation.kind != "different" or table.shape[0] != table.shape[1]:
-            return relation
-        return (
-            Relation("transposed")
-            if _relate_rows(table.T, known, orders).kind == "same"
-            else relation
-        )
+        is_open = relation.kind in ("different", "unknown")
+        square = table.shape[0] == table.shape[1]
+        return Relation("transposed") if is_open and square and _alike(table.T, known) else relation
     return _relate_similarities(table, known, orders) if by_similarity else Relation("unknown")
 
 
@@ -144,6 +140,15 @@ def _relate_rows(table: Array, known: Array, orders: dict[str, IntArray]) -> Rel
     if max(float(np.median(found[0])) for found in results) > 0.5:
         return Relation("same")
     return _relate_similarities(table, known, orders, Relation("unknown" if small else "different"))
+
+
+def _alike(table: Array, known: Array) -> bool:
+    """Whether most rows agree with those of the same class."""
+    enough = _ALIKE_IN_SMALL if min(table.shape) < _SMALL else _ALIKE
+    return any(
+        float(np.median(_best_rows(_unit(view(table)), _unit(view(known)))[0])) >= enough
+        for view in _VIEWS[:2]
+    )
 
 
 def _single_moves(own: Array, best: Array, row: IntArray, enough: float) -> npt.NDArray[np.bool_]:

@@ -472,7 +472,7 @@ def with_more_classes(splits: Fields, recorded: Fields) -> None:
     recorded["image_files"] = cells(
         [
             f"/x/{names[int(label) - 1].upper()}/{i}.jpg"
-            for i, label in enumerate(recorded["labels"])
+            for i, label in enumerate(recorded["labels"].ravel())
         ]
     )
 

@@ -707,11 +707,10 @@ class _Reader:
     def notes(self) -> tuple[DataWarning, ...]:
         text = self.attribute("notes")
         try:
-            value = json.loads(text) if text else []
+            value: Any = json.loads(text) if text else []
         except (ValueError, RecursionError):
-            value = None
-        is_list = isinstance(value, list)
-        if not is_list or not all(
+            value = ""
+        if not isinstance(value, list) or not all(
             isinstance(note, list) and len(note) == 3 and all(isinstance(t, str) for t in note)
             for note in value
         ):

@@ -31,8 +31,8 @@ PARTS = ("trainval", "test_seen", "test_unseen")
 _SHOWN = 3
 #: how many rows and classes a finding lists
 _LISTED = 100
-#: float32 holds squares of numbers between these
-_LARGE, _SMALL = 1e18, 1e-18
+#: float32 holds squares of numbers between these, and sums of many
+_LARGE, _SMALL = 1e15, 1e-15
 #: shares of constant columns of features from which on they are a note, and a warning
 _CONSTANT, _MOSTLY_CONSTANT = 0.5, 0.9
 #: spread of a column over its largest number, below which float32 keeps no more than two digits
@@ -155,9 +155,7 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
 
 def _check_copies(benchmark: Benchmark, first: IntArray, copies: IntArray) -> Iterator[Finding]:
     """Findings of equal rows, by the parts of the split and by the classes."""
-    where = _place(
-        benchmark, "features" if isinstance(benchmark, FeatureBenchmark) else "images"
-    )
+    where = _place(benchmark, "features" if isinstance(benchmark, FeatureBenchmark) else "images")
     part = np.full(len(first), -1)
     for number, name in enumerate(PARTS):
         part[getattr(benchmark, name)] = number
@@ -420,9 +418,9 @@ def _unknown(
         "warning",
         "semantics_unknown",
         f"{where}: found {_count(int(marks.sum()), 'number')} that seem to mark unknown values "
-        f"({listed}): of {', '.join(shown)}{more}{others}. Runs take the mean of the column over "
-        "the seen classes in their place.",
-        "Write the true numbers into the table, or leave those columns out "
+        f"({listed}): of {', '.join(shown)}{more}{others}.",
+        "A run takes the mean of the column over the seen classes in their place; a prediction "
+        "takes them as numbers. Write the true numbers into the table, or leave those columns out "
         "(dataset.semantics=FILE takes another table).",
         classes=tuple(class_names[row] for row in rows[:_LISTED]),
     )
@@ -496,10 +494,7 @@ def _check_cells(
     second = others.max(axis=0)
     common = np.count_nonzero(size, axis=0) >= max(3, len(size) // 2)
     off = np.flatnonzero(
-        common
-        & (largest > _CELL_ABOVE * second)
-        & (largest > middle / 10)
-        & ~np.isin(top, rows)
+        common & (largest > _CELL_ABOVE * second) & (largest > middle / 10) & ~np.isin(top, rows)
     )
     if len(off):
         names = [class_names[i] for i in dict.fromkeys(top[off].tolist())]
@@ -575,9 +570,7 @@ def check_rounding(
     if vanished:
         problems.append(f"{_count(vanished, 'number')} that become 0")
     if len(merged):
-        problems.append(
-            f"{_columns(merged, ())} with numbers that differ and become equal"
-        )
+        problems.append(f"{_columns(merged, ())} with numbers that differ and become equal")
     return [
         Finding(
             "warning",

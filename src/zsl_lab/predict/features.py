@@ -13,8 +13,10 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
-from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.check import check_features, check_semantics
 from zsl_lab.data.equal_rows import twins
+from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.findings import warn
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
@@ -39,6 +41,11 @@ _TEXT_TERMS = Terms(
 )
 #: how many names of attributes a message lists
 _SHOWN_NAMES = 5
+#: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
+_CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
+_SAMPLE_FAULTS = ("features_all_equal", "features_zero")
+#: fewer samples than these may well be equal
+_SEVERAL = 5
 
 
 class FeaturePredictor(Predictor):
@@ -92,6 +99,7 @@ class FeaturePredictor(Predictor):
                 f"expected {self.semantic_dim}, as when the checkpoint was trained. Train anew "
                 "with the encoder as it is now, or give vectors."
             )
+        _warn_of_classes(names, semantics, origin, ())
         return self._scaled(names, semantics)
 
     def _classes_from_vectors(
@@ -145,7 +153,8 @@ class FeaturePredictor(Predictor):
         return [found.index(name) for name in expected] if expected else list(range(len(found)))
 
     def _warn(self, names: Sequence[str], semantics: FloatArray, origin: str) -> None:
-        """Warn of semantics that seem to have other units than those of training."""
+        """Warn of faulty semantics, and of those with other units than training's."""
+        _warn_of_classes(names, semantics, origin, self._attributes)
         low, high = self._range
         strange = np.argwhere((semantics < 2 * low - high) | (semantics > 2 * high - low))
         if len(strange):
@@ -291,6 +300,7 @@ class FeaturePredictor(Predictor):
             with np.errstate(over="ignore"):
                 block = np.array(rows[part], dtype=np.float32)
             _check_finite(block, start, origin)
+            _warn_of_samples(block, start, origin)
             with torch.no_grad():
                 scaled = self._scaler.apply(torch.from_numpy(block).to(device))
                 found = self.network.class_scores(scaled) + constant
@@ -347,6 +357,20 @@ def _check_finite(block: FloatArray, start: int, origin: str) -> None:
         "(0-based); expected numbers that are finite in single precision. Correct these rows, or "
         "leave them out."
     )
+
+
+def _warn_of_classes(
+    names: Sequence[str], semantics: FloatArray, origin: str, attributes: Sequence[str]
+) -> None:
+    found = check_semantics(semantics, names, origin, attributes)
+    warn(finding for finding in found if finding.code in _CLASS_FAULTS)
+
+
+def _warn_of_samples(block: FloatArray, start: int, origin: str) -> None:
+    if len(block) >= _SEVERAL:
+        where = f"{origin}, from row {start} on" if start else origin
+        found = check_features(block, where)
+        warn(finding for finding in found if finding.code in _SAMPLE_FAULTS)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -31,8 +31,8 @@ PARTS = ("trainval", "test_seen", "test_unseen")
 _SHOWN = 3
 #: how many rows and classes a finding lists
 _LISTED = 100
-#: float32 holds squares of numbers between these
-_LARGE, _SMALL = 1e18, 1e-18
+#: float32 holds squares of numbers between these, and sums of many
+_LARGE, _SMALL = 1e15, 1e-15
 #: shares of constant columns of features from which on they are a note, and a warning
 _CONSTANT, _MOSTLY_CONSTANT = 0.5, 0.9
 #: spread of a column over its largest number, below which float32 keeps no more than two digits
@@ -418,9 +418,9 @@ def _unknown(
         "warning",
         "semantics_unknown",
         f"{where}: found {_count(int(marks.sum()), 'number')} that seem to mark unknown values "
-        f"({listed}): of {', '.join(shown)}{more}{others}. Runs take the mean of the column over "
-        "the seen classes in their place.",
-        "Write the true numbers into the table, or leave those columns out "
+        f"({listed}): of {', '.join(shown)}{more}{others}.",
+        "A run takes the mean of the column over the seen classes in their place; a prediction "
+        "takes them as numbers. Write the true numbers into the table, or leave those columns out "
         "(dataset.semantics=FILE takes another table).",
         classes=tuple(class_names[row] for row in rows[:_LISTED]),
     )

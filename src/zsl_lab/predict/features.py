@@ -13,8 +13,10 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.check import check_features, check_semantics
 from zsl_lab.data.equal_rows import twins
 from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.findings import warn
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept import Problem
@@ -46,6 +48,11 @@ _TEXT_TERMS = Terms(
 )
 #: how many names of attributes a message lists
 _SHOWN_NAMES = 5
+#: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
+_CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
+_SAMPLE_FAULTS = ("features_all_equal", "features_zero")
+#: fewer samples than these may well be equal
+_SEVERAL = 5
 
 
 class FeaturePredictor(Predictor):
@@ -100,15 +107,7 @@ class FeaturePredictor(Predictor):
                 f"expected {self.semantic_dim}, as when the checkpoint was trained. Train anew "
                 "with the encoder as it is now, or give vectors."
             )
-        empty = [name for name, row in zip(names, semantics, strict=True) if not np.ptp(row)]
-        if empty:
-            warnings.warn(
-                f"{origin}: {recipe.encoder} makes of the text for '{empty[0]}' "
-                f"{'' if len(empty) == 1 else f'and {len(empty) - 1} others '}nothing but equal "
-                "numbers: it knows none of its words. Describe the class in words that the texts "
-                "of training have, or leave it out.",
-                stacklevel=2,
-            )
+        _warn_of_classes(names, semantics, origin, ())
         return self._scaled(names, semantics)
 
     def _classes_from_vectors(
@@ -162,7 +161,8 @@ class FeaturePredictor(Predictor):
         return [found.index(name) for name in expected] if expected else list(range(len(found)))
 
     def _warn(self, names: Sequence[str], semantics: FloatArray, origin: str) -> None:
-        """Warn of semantics that seem to have other units than those of training."""
+        """Warn of faulty semantics, and of those with other units than training's."""
+        _warn_of_classes(names, semantics, origin, self._attributes)
         for sentence in semantics_findings(
             self._semantics.astype(np.float64),
             semantics.astype(np.float64),
@@ -311,6 +311,7 @@ class FeaturePredictor(Predictor):
             _check_finite(block, start, origin)
             if check is not None:
                 check.add(block.astype(np.float64))
+            _warn_of_samples(block, start, origin)
             with torch.no_grad():
                 scaled = self._scaler.apply(torch.from_numpy(block).to(device))
                 found = self.network.class_scores(scaled) + constant
@@ -393,6 +394,20 @@ def _check_finite(block: FloatArray, start: int, origin: str) -> None:
         "(0-based); expected numbers that are finite in single precision. Correct these rows, or "
         "leave them out."
     )
+
+
+def _warn_of_classes(
+    names: Sequence[str], semantics: FloatArray, origin: str, attributes: Sequence[str]
+) -> None:
+    found = check_semantics(semantics, names, origin, attributes)
+    warn(finding for finding in found if finding.code in _CLASS_FAULTS)
+
+
+def _warn_of_samples(block: FloatArray, start: int, origin: str) -> None:
+    if len(block) >= _SEVERAL:
+        where = f"{origin}, from row {start} on" if start else origin
+        found = check_features(block, where)
+        warn(finding for finding in found if finding.code in _SAMPLE_FAULTS)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -26,6 +26,8 @@ MAX_COLUMNS = 24
 MAX_OPEN = 12
 #: number of run folders that a sentence lists
 _MAX_FOLDERS = 3
+#: number of findings of the data check that are listed
+_MAX_FINDINGS = 5
 #: digits of a hash that are shown
 _HASH = 8
 _SELECTION = {"validation": "validation", "oracle": "test (oracle)", "last": "last step"}
@@ -209,6 +211,19 @@ class _Benchmark:
         )
         return ", ".join(shown_value(value) for value in values if value is not None)
 
+    def findings(self) -> str:
+        """Errors and warnings of the data check, each once; empty if there are none."""
+        found = dict.fromkeys(
+            f"⚠ {finding['level']}: {finding['sentence']}"
+            for group in self.groups
+            for run in group.runs
+            for finding in run.result.findings or ()
+            if finding["level"] != "note"
+        )
+        shown = list(found)[:_MAX_FINDINGS]
+        more = len(found) - len(shown)
+        return " ".join(shown) + (f" And {more} more." if more else "")
+
     def facts(self) -> list[Fact]:
         facts = self.groups[0].first.benchmark
         features = self.features or "the dataset’s own"
@@ -219,6 +234,7 @@ class _Benchmark:
             ("features", f"{features} (sha256 {facts['features_sha256'][:_HASH]})"),
             ("semantics", self.setting("dataset.semantics")),
             ("base network", self.setting("method.base.name")),
+            ("data check", self.findings()),
         ]
         return [(name, value) for name, value in pairs if value]
 

@@ -688,7 +688,7 @@ def refused(predicted: Callable[..., Prediction], tmp_path: Path) -> Callable[..
         (["images"], r"^task=predict needs samples: images=DIR, a folder of images\.$"),
         (
             ["ckpt", "images"],
-            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5 or \.mat\), or "
+            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5, \.mat or \.csv\), or "
             r"images=DIR, a folder",
         ),
     ],
@@ -819,14 +819,14 @@ def test_a_folder_without_images_is_named(
 def test_broken_images_are_listed_and_the_others_are_predicted(
     predicted: Callable[..., Prediction], images: Path
 ) -> None:
-    whole = {row["file"]: row for row in rows(predicted(out="whole"))}
+    whole = {row["file"]: row["predicted"] for row in rows(predicted(out="whole"))}
     broken = sorted(images.iterdir())[3:6]
     broken[0].write_text("no picture")
     broken[1].write_bytes(broken[1].read_bytes()[:60])
     broken[2].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
     prediction = predicted()
-    assert {row["file"]: row for row in rows(prediction)} == {
-        name: row for name, row in whole.items() if name not in {file.name for file in broken}
+    assert {row["file"]: row["predicted"] for row in rows(prediction)} == {
+        name: found for name, found in whole.items() if name not in {file.name for file in broken}
     }
     assert prediction.problems is not None
     with prediction.problems.open(newline="") as file:
@@ -857,12 +857,12 @@ def test_where_no_image_can_be_read_nothing_is_written(
 def test_a_single_image_and_a_pattern_give_what_their_folder_gives(
     predicted: Callable[..., Prediction], images: Path
 ) -> None:
-    whole = {row["file"]: row for row in rows(predicted(out="whole"))}
+    whole = {row["file"]: row["predicted"] for row in rows(predicted(out="whole"))}
     (images / "._a.png").write_bytes(b"\0\5\26\7")
     first, *_ = sorted(whole)
-    assert rows(predicted(out="one", images=images / first)) == [whole[first]]
-    some = rows(predicted(out="some", images=images / f"{first[:2]}*.png"))
-    assert some == [whole[name] for name in sorted(whole) if name.startswith(first[:2])]
+    for given, names in ((first, [first]), ("00*.png", [n for n in whole if n.startswith("00")])):
+        found = {row["file"]: row["predicted"] for row in rows(predicted(images=images / given))}
+        assert found == {name: whole[name] for name in names}
 
 
 def test_the_scores_that_are_written_can_be_chosen(

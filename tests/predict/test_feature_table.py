@@ -53,8 +53,8 @@ def test_a_first_column_of_text_holds_the_samples_names(tmp_path: Path, header: 
         (b"1,2\n4,5,6\n", "line 1: found 2 cells; expected 3"),
         (b"a,b,c\n", "found a first line of names and no row"),
         (b"\n\n", "found an empty file"),
-        (b"1,2\0,3", "no text in UTF-8"),
-        (b"1,2,\xff", "no text in UTF-8"),
+        (b"1,2\0,3", "found a file that is no text in UTF-8"),
+        (b"1,2,\xff", "found a file that is no text in UTF-8"),
     ],
 )
 def test_what_is_no_table_of_numbers_is_named(

@@ -107,7 +107,11 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
 
 
 def test_no_classes_of_a_benchmark_are_warned_of(benchmark: FeatureBenchmark) -> None:
-    table, rng = benchmark.semantics.astype(np.float64), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+    # AWA1 holds -1 for unknown values, which a warning is due for
+    unknown = benchmark.name == "AWA1"
+    table = benchmark.semantics.astype(np.float64)
+    table = np.maximum(table, 0) if unknown else table
     names = [str(name) for name in benchmark.class_names]
     for count in (2, 3, 5) * 10:
         new = rng.choice(len(table), min(count, len(table) // 3), replace=False)

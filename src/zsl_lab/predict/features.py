@@ -133,7 +133,7 @@ class FeaturePredictor(Predictor):
                 "Add them, or give another table."
             )
         semantics = table.attributes[:, self._columns(table)]
-        self._warn(table.names, semantics, f"classes={table.path}")
+        self._warn(table.names, semantics, f"classes={table.path}", table.attribute_names)
         return self._scaled(table.names, semantics)
 
     def _columns(self, table: ClassTable) -> list[int]:
@@ -160,14 +160,20 @@ class FeaturePredictor(Predictor):
             )
         return [found.index(name) for name in expected] if expected else list(range(len(found)))
 
-    def _warn(self, names: Sequence[str], semantics: FloatArray, origin: str) -> None:
+    def _warn(
+        self,
+        names: Sequence[str],
+        semantics: FloatArray,
+        origin: str,
+        columns: Sequence[str] = (),
+    ) -> None:
         """Warn of faulty semantics, and of those with other units than training's."""
-        _warn_of_classes(names, semantics, origin, self._attributes)
+        _warn_of_classes(names, semantics, origin, columns or self._attributes)
         for sentence in semantics_findings(
             self._semantics.astype(np.float64),
             semantics.astype(np.float64),
             names,
-            self._attributes,
+            self._attributes or columns,
         ):
             warnings.warn(f"{origin}: {sentence}", stacklevel=2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -164,6 +165,12 @@ class ImagePredictor(Predictor):
             )
         if len(samples) == 0:
             raise DataError(f"images: found none; expected {expected}. Give at least one.")
+        if isinstance(samples, np.ndarray) and samples.max() == 1:
+            warnings.warn(
+                "images: found only the values 0 and 1; in training images have values from 0 to "
+                "255. The likely cause: they were scaled to [0, 1] before. Multiply them by 255.",
+                stacklevel=3,
+            )
 
     def _read(self, sample: Any) -> ImageArray | Problem:
         side, channels = self._view.resize, self._view.channels

@@ -22,6 +22,8 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
+#: common marks for unknown values
+_MARKS = (-9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0)
 
 _FEATURES = (
     "Give features as the extractor made them for training, unscaled (the method scales them "
@@ -319,13 +321,18 @@ def _units(
     beyond = np.maximum(given - high, low - given)
     # a single value far away; rare attributes reach 10 such units in published tables
     cells = beyond > 12 * np.maximum(own, 0.1 * whole)
+    sizes = np.abs(training)
+    # in a column that most classes have, a value lies rarely far outside
+    dense = np.median(sizes, axis=0) > 0.1 * sizes.max(0)
+    cells |= dense & (beyond > 5 * own)
+    cells |= np.isin(given, _MARKS) & (beyond > own)
     found = cells.any(0)
     if (training >= 0).all():
         found |= (given < -1e-6 * whole).any(0)
     if len(given) > 1:
         # most classes beyond the range at once, or all far below it
         found |= np.quantile(beyond / own, 0.25, axis=0, method="lower") > 3
-        sizes, largest = np.abs(training), np.abs(given).max(0)
+        largest = np.abs(given).max(0)
         kept_away = (sizes.min(0) > 0.1 * np.median(sizes, axis=0)) & (
             np.median(sizes, axis=0) > 0.02 * whole
         )
@@ -355,12 +362,12 @@ def _column(
         mark = float(given.min())
         cause = (
             f"; {_number(mark)} is a common mark for an unknown value"
-            if mark in (-1, -9, -99, -999, -9999)
+            if mark in (-1.0, *_MARKS)
             else "; training has no negative number there"
         )
     elif 1.5 < ratio < 1e6 or 1e-6 < ratio < 0.7:
         cause = f"; about {_number(ratio)} times those of training" + (
-            ", as percentages are against fractions" if 60 < max(ratio, 1 / ratio) < 160 else ""
+            ", as percentages are against fractions" if 30 < max(ratio, 1 / ratio) < 300 else ""
         )
     else:
         cause = ""

@@ -187,8 +187,8 @@ def _check_counts(table: ClassTable, chosen: IntArray, validation: IntArray) -> 
     if len(chosen) < _LEAST:
         warnings.warn(
             f"{table.path}: '{table.names[chosen[0]]}' is the only unseen class: among unseen "
-            "classes every prediction is right, so zsl_top1 is undefined. Write unseen for another one in "
-            "column 'split', or give a larger --unseen.",
+            "classes every prediction is right, so zsl_top1 is undefined. Write unseen for another "
+            "one in column 'split', or give a larger --unseen.",
             stacklevel=3,
         )
 
@@ -221,7 +221,8 @@ def _draw(
         raise ConfigError(
             f"--unseen: {_counted(number, 'class')} {'is' if number == 1 else 'are'} to be drawn, "
             f"but of {count}{' with images' if count < len(table.names) else ''} in {table.path} "
-            f"only {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a smaller --unseen, or let the table have more of them."
+            f"only {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a "
+            "smaller --unseen, or let the table have more of them."
         )
     return np.sort(rng.choice(pool, number, replace=False))
 

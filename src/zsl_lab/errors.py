@@ -71,6 +71,10 @@ class TerminationError(InterruptionError):
     exit_code = 143
 
 
+class OutOfMemoryError(ZslLabError):
+    """More memory is needed than there is."""
+
+
 class TrainingError(ZslLabError):
     """Training cannot go on (a loss is not finite, say)."""
 
@@ -174,6 +178,14 @@ def output_error(error: OSError, key: str) -> OutputError | None:
             "a folder that can be written."
         )
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory could not be allocated, by Python, NumPy or PyTorch."""
+    texts = ("out of memory", "can't allocate memory", "not enough memory", "size calculation over")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error).lower() for text in texts)
+    )
 
 
 def quoted(key: str, value: str) -> str:

@@ -69,16 +69,36 @@ def test_pictures_may_lie_deeper_and_names_in_another_normal_form(own: Path) -> 
     assert found.labels.tolist() == np.repeat(range(5), 4).tolist()
 
 
-def test_a_class_without_images_is_named_with_both_ways_out(own: Path) -> None:
+def test_undecided_classes_without_images_are_unseen_and_said(own: Path) -> None:
     for name in ("bee", "eel"):
         without(own, name)
-    with pytest.raises(DataError) as caught:
-        find_class_pictures(own / "images", table(own), None)
-    assert str(caught.value) == (
-        f"{own / 'images'}: found no image of 2 classes ('bee', 'eel') of {own / 'table.csv'}; "
-        "expected at least one of each. Add images, or take the classes out of the table: a class "
-        "without images can be given when the trained model predicts (task=predict classes=FILE)."
-    )
+    classes = table(own)
+    with pytest.warns(UserWarning, match=r"found no image of 2 classes \('bee', 'eel'\)"):
+        found = find_class_pictures(own / "images", classes, None)
+    parts = choose_parts(classes, 1, 0, found.labels)
+    assert set(parts.unseen) == {1, 4, *parts.drawn}
+    assert len(parts.drawn) == 1
+    assert parts.drawn[0] in (0, 2, 3)
+
+
+@pytest.mark.parametrize("part", ["seen", "validation"])
+def test_a_class_that_trains_needs_images(part: str, tmp_path: Path) -> None:
+    classes = table(tmp_path, plain(4, split=["unseen", part, "seen", "seen"]))
+    images = tmp_path / "images"
+    for name in ("c0", "c2", "c3"):
+        (images / name).mkdir(parents=True)
+        (images / name / "0.png").touch()
+    with pytest.raises(DataError, match=r"no image of the class 'c1', which column 'split' .* or "):
+        find_class_pictures(images, classes, None)
+
+
+def test_a_class_without_images_may_be_known_to_the_backbone(tmp_path: Path) -> None:
+    columns = {"split": ["unseen", *["seen"] * 3], "pretrained": ["yes", *["no"] * 3]}
+    classes = table(tmp_path, plain(4, **columns))
+    with pytest.warns(UserWarning, match="only unseen class"):
+        assert choose_parts(classes, None, 0, np.array([1, 2, 3])).unseen.tolist() == [0]
+    with pytest.raises(DataError, match="found unseen in column 'split' and yes in column"):
+        choose_parts(classes, None, 0, np.arange(4))
 
 
 def test_a_folder_without_a_class_is_named_with_the_near_one(own: Path) -> None:
@@ -190,8 +210,8 @@ def test_a_single_unseen_class_is_said(
     classes = table(tmp_path, plain(count, **columns))
     with pytest.warns(
         UserWarning,
-        match=r"table\.csv: 'c\d' is the only unseen class: .* \(zsl_top1 is 100\)\. Write unseen "
-        r"for another",
+        match=r"table\.csv: 'c\d' is the only unseen class: .* zsl_top1 is undefined\. "
+        r"Write unseen for another",
     ):
         assert len(choose_parts(classes, unseen, 0).unseen) == 1
 

@@ -15,7 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.findings import Finding
 from zsl_lab.data.splits import test_split, validation_split
-from zsl_lab.errors import CheckpointError, ConfigError, output_error
+from zsl_lab.errors import (
+    CheckpointError,
+    ConfigError,
+    OutOfMemoryError,
+    ZslLabError,
+    is_out_of_memory,
+    output_error,
+)
 from zsl_lab.files.atomic import atomic_write, remove_leftovers
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import REPORT
@@ -72,8 +79,12 @@ def run(cfg: DictConfig) -> Result:
                 if config.task == "test" or checkpoint is None:
                     _remove_traces(folder, claim.earlier if claim else set())
                 raise
-    except OSError as error:
-        found = output_error(error, "paths.output_dir")
+    except Exception as error:
+        found: ZslLabError | None = None
+        if isinstance(error, OSError):
+            found = output_error(error, "paths.output_dir")
+        elif is_out_of_memory(error):
+            found = _memory_error(config, hardware, error)
         if found is None:
             raise
         raise found from error
@@ -160,6 +171,19 @@ def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
         unknown = ("seconds", "steps_per_second", "device", "precision", "world_size")
         record = TrainingRecord({"steps": checkpoint.step, **dict.fromkeys(unknown)}, None)
     return test(context, checkpoint.path, record)
+
+
+def _memory_error(config: RunConfig, hardware: Hardware, error: Exception) -> OutOfMemoryError:
+    """The sentence for memory that could not be allocated: what to lower."""
+    values = config.method.model_dump()
+    sizes = [f"method.{key} (now {values[key]})" for key in values if key.endswith("batch_size")]
+    where = "the memory" if hardware.accelerator == "cpu" else "the memory of the GPU"
+    brief = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return OutOfMemoryError(
+        f"{where} is too small for method={config.method.name} on dataset={config.dataset.name} "
+        f"({brief[:200]}). Lower {', '.join([*sizes, 'the widths of the networks'])}, use fewer "
+        "samples, or a machine with more memory."
+    )
 
 
 # ------------------------------------------------------------------------------- before the phases

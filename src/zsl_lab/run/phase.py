@@ -138,6 +138,8 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
 def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOutcome:
     config = context.config
     method = _build(context, phase, data)
+    if phase.name == "refit" and config.selection.name == "oracle":
+        _check_oracle(context, phase.split)
     schedule = _schedule(method, config.selection, phase)
     features = getattr(context.benchmark, "features", None)
     if features is not None:
@@ -192,9 +194,30 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
     return method
 
 
+def _check_oracle(context: RunContext, split: Split) -> None:
+    """Raise where the metric that selects on test is undefined."""
+    metric = context.config.selection.metric
+    lacking = [
+        part
+        for part, index, needed in (
+            ("test_seen", split.eval_seen, metric != "zsl_top1"),
+            ("test_unseen", split.eval_unseen, metric != "seen"),
+        )
+        if needed and not len(index)
+    ]
+    if lacking:
+        raise ConfigError(
+            f"selection=oracle selects by {metric} on test samples, and {context.benchmark.name} "
+            f"has none in {' and '.join(lacking)}. Give selection=validation or selection=last, or "
+            "a selection.metric that its test samples measure."
+        )
+
+
 def _schedule(method: ZeroShotMethod, selection: SelectionConfig, phase: Phase) -> _Schedule:
     selected, first = phase.selected.step, method.step
     evaluates = phase.name == "select" or selection.report_oracle or selection.name == "oracle"
+    # Lightning calls no hook without a sample to evaluate
+    evaluates = evaluates and len(phase.split.eval_seen) + len(phase.split.eval_unseen) > 0
     last = method.total_steps if evaluates or selected is None else selected
     limits.check_steps(last, selection.check_every)
     if selected is not None and selected > method.total_steps:

@@ -689,14 +689,15 @@ def test_classes_that_keys_list_must_be_there(
         own(**keys).load_images(paths)
 
 
-def test_an_unseen_class_needs_images(own: Configure, toy: Path, paths: DataPaths) -> None:
+def test_a_described_class_without_images_is_unseen(
+    own: Configure, toy: Path, paths: DataPaths
+) -> None:
     describe(toy, [*described(), {"class_id": 6, "name": "fox", "description": "red"}])
-    assert own().load_images(paths).num_classes == 6
-    with pytest.raises(
-        DataError,
-        match=r"labels\.csv: found no image of class 'fox', which dataset\.unseen_classes lists",
-    ):
-        own(unseen_classes=["fox"]).load_images(paths)
+    assert 5 in own().load_images(paths).unseen_classes
+    alone = own(unseen_classes=["fox"]).load_images(paths)
+    assert (alone.unseen_classes.tolist(), len(alone.test_unseen)) == ([5], 0)
+    data = own().data_module(alone, splits.test_split(alone))
+    assert data.classes.names[-1] == "fox"
 
 
 @pytest.mark.parametrize(

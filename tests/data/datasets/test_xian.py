@@ -156,7 +156,7 @@ def overlap_unseen(s: Fields, r: Fields) -> None:
 
 
 def empty_split(s: Fields, r: Fields) -> None:
-    s["test_unseen_loc"] = np.zeros((0, 1), dtype=np.uint16)
+    s["trainval_loc"] = np.zeros((0, 1), dtype=np.uint16)
 
 
 def nan_feature(s: Fields, r: Fields) -> None:
@@ -173,11 +173,6 @@ def huge_feature(s: Fields, r: Fields) -> None:
 
 def nan_semantics(s: Fields, r: Fields) -> None:
     s["att"][2, 4] = np.nan
-
-
-def too_many_classes(s: Fields, r: Fields) -> None:
-    s["att"] = np.ones((3, 6))
-    del s["allclasses_names"]
 
 
 def too_few_classes(s: Fields, r: Fields) -> None:
@@ -228,12 +223,11 @@ def drop_loc(s: Fields, r: Fields) -> None:
             "1 samples in both",
             "no sample in two parts",
         ),
-        (empty_split, "att_splits.mat", "test_unseen_loc", "no sample", "at least one"),
+        (empty_split, "att_splits.mat", "trainval_loc", "no sample", "at least one"),
         (nan_feature, "res101.mat", "features", "nan in row 7, column 2", "finite"),
         (infinite_feature, "res101.mat", "features", "-inf in row 7, column 2", "finite"),
         (huge_feature, "res101.mat", "features", "inf in row 7, column 2", "finite"),
         (nan_semantics, "att_splits.mat", "att", "nan in row 4, column 2", "finite"),
-        (too_many_classes, "att_splits.mat", "att", "semantics of 6 classes", "expected 5"),
         (
             too_few_classes,
             "res101.mat",
@@ -559,3 +553,23 @@ def test_a_folder_of_another_spelling_and_missing_sentences_are_hinted_at(
         config.load(paths)
     with pytest.raises(DataError, match=r"No published archive has a sent_splits\.mat for TOY"):
         make(splits, recorded, semantics="sent").load(paths)
+
+
+def test_a_class_without_samples_is_an_unseen_candidate(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, version: str
+) -> None:
+    splits["att"] = np.random.default_rng(0).random((splits["att"].shape[0], 6))
+    del splits["allclasses_names"]
+    benchmark = make(splits, recorded, version).load(paths)
+    assert benchmark.untested_classes.tolist() == [5]
+    assert 5 in benchmark.unseen_classes
+
+
+@pytest.mark.parametrize("part", ["test_seen_loc", "test_unseen_loc"])
+def test_a_part_of_the_test_may_be_empty(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, version: str, part: str
+) -> None:
+    splits[part] = np.zeros((0, 1))
+    benchmark = make(splits, recorded, version).load(paths)
+    assert len(getattr(benchmark, part.removesuffix("_loc"))) == 0
+    assert len(benchmark.unseen_classes) > 0

@@ -202,11 +202,13 @@ def test_a_process_that_is_stopped_ends_the_run_within_the_timeout(
     assert not alive(tmp_path, 1)
 
 
-def test_a_process_that_takes_long_is_not_taken_for_a_stopped_one(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_is_busy_is_not_taken_for_a_stopped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch_module, "START", 0.0)
-    start(BEATING + "time.sleep(4)")
+    script = tmp_path / "process.py"
+    script.write_text(f"import time\n{BEATING}time.sleep(8)\n")
+    monkeypatch.setattr(launch_module, "COMMAND", (sys.executable, str(script)))
+    launch([], tmp_path / "run", 1, timeout=5.0)
 
 
 def test_a_process_that_sigterm_ended_ends_the_run_as_sigterm_does(

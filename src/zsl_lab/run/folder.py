@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from zsl_lab.errors import ConfigError, OutputError, quoted
+from zsl_lab.errors import ConfigError, OutputError, output_error, quoted
 from zsl_lab.files.atomic import reason
 from zsl_lab.keys import Marks
 from zsl_lab.result import RESULT_FILE
@@ -114,7 +114,9 @@ def claim(folder: Path, *, overwrite: bool = False, goes_on: bool = False) -> Cl
         for path in made:
             with suppress(OSError):
                 path.rmdir()
-        raise OutputError(f"{folder}: cannot be made: {reason(error)}.") from error
+        raise output_error(error, "paths.output_dir") or OutputError(
+            f"{folder}: cannot be made: {reason(error)}."
+        ) from error
     names = (*BEGUN, RECORD, *(f"{RECORD}/{name}" for name in RECORD_FILES))
     earlier = {name for name in names if (key / name).exists()}
     found = Claim(key, made, earlier)

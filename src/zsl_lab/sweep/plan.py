@@ -152,10 +152,13 @@ def _everything(cfg: DictConfig) -> None:
         return
     from zsl_lab.data.datasets.base import DataPaths
     from zsl_lab.hardware.trainer import find_hardware
+    from zsl_lab.run import checkpoints, initial_weights
     from zsl_lab.run.context import load_benchmark
 
     find_hardware(config.trainer)
     config.method.check_files()
+    if config.method.initial_weights is not None:
+        checkpoints.read(Path(config.method.initial_weights), initial_weights.KEY)
     paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
     sources = config.dataset.sources(paths)
     if sources is not None and not all(Path(source).exists() for source in sources):

@@ -288,6 +288,13 @@ class Checkpoint:
         for name in ("checks", "best", "random", "extra"):
             if name not in state:
                 raise _damaged(f"ckpt={self.path}", f"field 'method_state.{name}' is missing")
+        for part in self.content.values():  # of which one is the data module's
+            stream = part.get("stream", {"step": 0}) if isinstance(part, Mapping) else {"step": 0}
+            if not isinstance(stream, Mapping) or "step" not in stream:
+                raise _damaged(
+                    f"ckpt={self.path}",
+                    f"field 'stream' is {_shown(stream)}; expected the position in the samples",
+                )
 
     def data_state(self) -> Mapping[str, Any]:
         """The state of the data module: its classes, and how features and semantics were scaled.

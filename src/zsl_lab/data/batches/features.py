@@ -105,10 +105,20 @@ class TrainStream:
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore a position from :meth:`state_after`."""
+        """Restore a position from :meth:`state_after`.
+
+        Raises:
+            ValueError: The position lies outside a pass over these samples.
+        """
+        position = state["position"]
+        if type(position) is not int or not 0 <= position <= len(self._order):
+            raise ValueError(
+                f"the position in the training samples is {position!r:.60}; expected 0 to "
+                f"{len(self._order)}"
+            )
         self._generator.set_state(state["pass_state"])
         self._begin_pass()
-        self.step, self._position = state["step"], state["position"]
+        self.step, self._position = state["step"], position
 
 
 def _rows_of(samples: Batch, rows: Tensor) -> Batch:

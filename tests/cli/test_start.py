@@ -15,8 +15,9 @@ from zsl_lab import __main__ as entry
 from zsl_lab.cli import tuned
 from zsl_lab.errors import ConfigError, nearest
 
-#: CPU seconds in which a wrong value must be answered; importing torch alone takes two
-MOST_SECONDS = 2.0
+#: CPU seconds in which a wrong value must be answered, on a busy machine too; with torch, Lightning
+#: and transformers imported it takes nine
+MOST_SECONDS = 4.0
 
 
 @pytest.fixture
@@ -118,6 +119,7 @@ def test_the_backend_of_a_notebook_is_not_imported(
     done = zsl_lab(
         tmp_path,
         *("method=eszsl", "method.gammas=[1.0]", "method.lambdas=[1.0]", "selection=last"),
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("training_curves.pdf"))

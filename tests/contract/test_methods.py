@@ -233,20 +233,3 @@ def test_a_method_generates_features_in_the_units_of_the_benchmark_or_says_that_
     )
     _, _, told = digits("features")
     np.testing.assert_array_equal(asked.generate(told[2], 6, seed=3), found)
-
-
-@every_method
-def test_a_traced_method_of_features_gives_the_same_scores_for_any_number_of_samples(
-    predictor: Callable[[str], Any], method: str
-) -> None:
-    network = predictor(method).network
-    if network.takes != "features":
-        pytest.skip("takes images")
-    dimension = digits("features")[1].shape[1]
-    features = torch.rand(5, dimension, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        scores = network.class_scores(features)
-        assert torch.equal(network(features), scores)
-        traced = torch.jit.trace(network, features[:2])
-        torch.testing.assert_close(traced(features), scores)
-        assert torch.equal(traced(features).argmax(1), scores.argmax(1))

@@ -7,6 +7,7 @@ figures are done for it by :class:`zsl_lab.methods.module.MethodModule`.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,15 @@ class ZeroShotMethod(MethodModule):
     #: what a sample is: a feature vector, or an image (a text then describes each class)
     takes: ClassVar[Literal["features", "images"]] = "features"
     config: MethodConfig
+
+    def __dir__(self) -> list[str]:
+        """Attributes without properties: torch.jit reads all, and some exist only in training."""
+        cls = type(self)
+        return [
+            name
+            for name in super().__dir__()
+            if not isinstance(inspect.getattr_static(cls, name, None), property)
+        ]
 
     def __init__(self, config: MethodConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(classes)

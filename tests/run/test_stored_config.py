@@ -111,7 +111,7 @@ def test_a_class_of_another_package_is_allowed_where_the_program_has_imported_it
     config = content["zsl_lab"]["config"]
     mine = {**config, "method": {**config["method"], "_target_": f"{__name__}.Mine"}}
     stored_config.check_classes(mine, "ckpt=x")
-    del module.Mine  # type: ignore[attr-defined]
+    del module.Mine
     with pytest.raises(CheckpointError, match=r"^ckpt=x: .*no method of this.*--config-dir"):
         stored_config.check_classes(mine, "ckpt=x")
 

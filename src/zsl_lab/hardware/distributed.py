@@ -82,7 +82,7 @@ def _store(rank: int, size: int) -> dist.Store:
         # the store closes the socket
         listening = socket.create_server((address, port), backlog=size) if rank == 0 else None
         _stores.append(
-            dist.TCPStore(
+            dist.TCPStore(  # type: ignore[attr-defined]
                 address,
                 port,
                 size,
@@ -93,7 +93,7 @@ def _store(rank: int, size: int) -> dist.Store:
             )
         )
     # keys of its own for each connection: a process may make several runs
-    store = dist.PrefixStore(f"zsl_lab/{len(_stores)}", _stores[0])
+    store = dist.PrefixStore(f"zsl_lab/{len(_stores)}", _stores[0])  # type: ignore[attr-defined]
     _stores.append(store)
     store.set(f"here/{rank}", "")
     store.wait([f"here/{other}" for other in range(size)], _RENDEZVOUS)

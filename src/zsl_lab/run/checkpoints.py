@@ -204,7 +204,7 @@ def _checked(kind: type[Schema], plain: Any, origin: str, prefix: str = "") -> S
     Raises:
         CheckpointError: A field is missing or wrong.
     """
-    schema = _schema(kind)
+    schema = _schema(kind)  # type: ignore[arg-type]
     try:
         return cast("Schema", schema.validate_python(plain))
     except ValidationError as error:

@@ -71,7 +71,7 @@ def planned(config: DictConfig, *, listed: bool) -> Plan:
     sweeper = config.hydra.sweeper
     params = OmegaConf.to_container(sweeper.get("params") or OmegaConf.create({}), resolve=True)
     assert isinstance(params, dict)
-    typed = [f"{key}={value}" for key, value in params.items()]
+    typed = [f"{key!s}={value}" for key, value in params.items()]
     typed += [str(override) for override in config.hydra.overrides.task]
     values: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(typed):

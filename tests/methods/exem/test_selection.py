@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.methods.exem import selection
-from zsl_lab.methods.exem.config import Constants, Settings
+from zsl_lab.methods.exem.config import Constants, Distance, Settings
 from zsl_lab.methods.exem.regression import ClassRegression
 from zsl_lab.methods.exem.selection import choose, class_folds, held_out
 from zsl_lab.methods.exem.whitening import Scatter, class_means
@@ -152,7 +152,7 @@ def test_nothing_is_drawn_from_the_random_numbers_of_the_run() -> None:
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
-def test_scores_are_cosines_or_negative_squared_distances(distance: selection.Distance) -> None:
+def test_scores_are_cosines_or_negative_squared_distances(distance: Distance) -> None:
     generator = torch.Generator().manual_seed(0)
     x, e = torch.randn(5, 3, generator=generator), torch.randn(4, 3, generator=generator)
     found = selection.compare(x @ e.T, x.square().sum(1), e.square().sum(1), distance)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.methods.exem import whitening
+from zsl_lab.methods.exem.config import Whitening
 from zsl_lab.methods.exem.whitening import Scatter, class_means
 
 
@@ -25,7 +26,7 @@ def by_loops(features: Tensor, labels: Tensor) -> Tensor:
     return total
 
 
-def measured(features: Tensor, labels: Tensor, kind: whitening.Whitening = "full") -> Scatter:
+def measured(features: Tensor, labels: Tensor, kind: Whitening = "full") -> Scatter:
     means = class_means(features, labels, int(labels.max()) + 1)
     return Scatter.measure(features, labels, means, kind)
 
@@ -45,7 +46,7 @@ def test_diagonal_whitening_keeps_the_variances_alone() -> None:
 @pytest.mark.parametrize("shrinkage", [1e-6, 0.3, 1.0])
 @pytest.mark.parametrize("kind", ["full", "diagonal", "none"])
 def test_the_whitening_is_a_root_of_the_inverse_of_the_shrunk_scatter(
-    kind: whitening.Whitening, shrinkage: float
+    kind: Whitening, shrinkage: float
 ) -> None:
     scatter = measured(*samples(), kind)
     s = scatter.matrix

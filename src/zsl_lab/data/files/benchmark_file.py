@@ -709,13 +709,14 @@ class _Reader:
         try:
             value: Any = json.loads(text) if text else []
         except (ValueError, RecursionError):
-            value = ""
-        if not isinstance(value, list) or not all(
+            value = None
+        notes = value if isinstance(value, list) else [None]
+        if not all(
             isinstance(note, list) and len(note) == 3 and all(isinstance(t, str) for t in note)
-            for note in value
+            for note in notes
         ):
             self.fail("notes", f"{text[:40]!r}", "a JSON list of texts, codes and levels")
-        return tuple(DataWarning(*note) for note in value)
+        return tuple(DataWarning(*note) for note in notes)
 
     def recipe(self) -> Recipe:
         text = self.texts("recipe")

@@ -259,7 +259,8 @@ def _constant_columns(features: FloatArray) -> IntArray:
     suspects = np.flatnonzero(np.ptp(probe, axis=0) == 0)
     if len(suspects) < _CONSTANT * features.shape[1]:
         return suspects[:0]
-    return suspects[np.ptp(features[:, suspects], axis=0) == 0]
+    constant: IntArray = suspects[np.ptp(features[:, suspects], axis=0) == 0]
+    return constant
 
 
 def _zero_rows(features: FloatArray) -> IntArray:
@@ -327,7 +328,7 @@ def check_semantics(
     size = np.abs(semantics).max(axis=1)
     zero = np.flatnonzero(size == 0)
     if len(zero):
-        names = [class_names[i] for i in zero]
+        names = [class_names[int(i)] for i in zero]
         found.append(
             Finding(
                 "warning",
@@ -340,8 +341,9 @@ def check_semantics(
             )
         )
     constant = np.flatnonzero((np.ptp(semantics, axis=1) <= 1e-6 * size) & (size > 0))
-    if len(constant) and semantics.shape[1] > 1:
-        names = [class_names[i] for i in constant]
+    coded = len(np.unique(semantics[:, : _SHOWN * 8])) <= 2  # yes and no: a class may have all
+    if len(constant) and semantics.shape[1] > 1 and not coded:
+        names = [class_names[int(i)] for i in constant]
         found.append(
             Finding(
                 "warning",
@@ -454,7 +456,7 @@ def _check_units(
         (lengths > _ROW_ABOVE * typical) | ((lengths > 0) & (lengths * _ROW_ABOVE < typical))
     )
     if len(rows) and len(rows) <= len(lengths) // 4:
-        names = [class_names[row] for row in rows]
+        names = [class_names[int(row)] for row in rows]
         yield Finding(
             "warning",
             "semantics_unit_class",

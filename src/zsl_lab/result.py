@@ -106,7 +106,10 @@ class Result:
         Raises:
             OutputError: If it cannot be written.
         """
-        text = json.dumps(_without_nan(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
+        fields = asdict(self)
+        if fields["findings"] is None:  # of an older version, which is written as it was
+            del fields["findings"]
+        text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
 
     @classmethod

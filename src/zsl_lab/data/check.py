@@ -341,7 +341,8 @@ def check_semantics(
             )
         )
     constant = np.flatnonzero((np.ptp(semantics, axis=1) <= 1e-6 * size) & (size > 0))
-    if len(constant) and semantics.shape[1] > 1:
+    coded = len(np.unique(semantics[:, : _SHOWN * 8])) <= 2  # yes and no: a class may have all
+    if len(constant) and semantics.shape[1] > 1 and not coded:
         names = [class_names[int(i)] for i in constant]
         found.append(
             Finding(

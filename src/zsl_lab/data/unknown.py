@@ -59,8 +59,8 @@ def _far(table: npt.NDArray[np.float64]) -> Mask:
     largest[~columns] = others.max()  # nothing else in the column: compared with the table
     found = hits & (size >= _DISTANCE * largest)
     # two digits may well be a value where other columns have such
-    result: npt.NDArray[np.bool_] = found & ((size > 100) | (size >= _DISTANCE * others.max()))
-    return result
+    sure: Mask = (size > 100) | (size >= _DISTANCE * others.max())
+    return found & sure
 
 
 def _among(table: npt.NDArray[np.float64], values: Sequence[float]) -> Mask:

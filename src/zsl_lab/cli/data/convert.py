@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsl_lab.cli.data.findings import check_content, show_findings
+from zsl_lab.cli.data.findings import check_content, warn_of_findings
 from zsl_lab.console.messages import console
 from zsl_lab.console.parsers import Parser
 from zsl_lab.errors import ConfigError, DataError, OutputError, quoted
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
             content, target, options.features, overwrite=options.overwrite
         )
     _tell(content, written)
-    show_findings(check_content(content))
+    warn_of_findings(check_content(content))
     return 0
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsl_lab.cli.data.findings import check_content, show_findings
+from zsl_lab.cli.data.findings import check_content, warn_of_findings
 from zsl_lab.console.messages import console, say
 from zsl_lab.console.parsers import Parser
 from zsl_lab.data.files.tables import ClassTable, read_class_table
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     hdf5.write(content, options.out)
     shutil.rmtree(kept, ignore_errors=True)
     _print_summary(content, parts, options, time.monotonic() - started)
-    show_findings(check_content(content))
+    warn_of_findings(check_content(content))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zsl_lab.console.messages import console
+from zsl_lab.console.messages import console, say
 
 if TYPE_CHECKING:
     from zsl_lab.data.files.benchmark_file import BenchmarkFile
@@ -37,6 +37,14 @@ def check_content(content: BenchmarkFile) -> list[Finding]:
     file, field = sources.get("features", (origin, "features"))
     found += check_rounding(content.features, f"{file}: field '{field}'", "features")
     return by_level(found)
+
+
+def warn_of_findings(findings: Sequence[Finding]) -> None:
+    """Print findings with their levels to standard error."""
+    from zsl_lab.data.findings import lines
+
+    for line in lines(findings):
+        say(f"data check, {line}")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

@@ -329,8 +329,7 @@ def _show_untested(summary: BenchmarkSummary) -> None:
         _say("no sample in test_unseen: a run trains and predicts, and measures no unseen class")
     if not counts["test_seen"]:
         _say(
-            "no sample in test_seen (conventional zero-shot learning): a run measures zsl_top1 "
-            "only"
+            "no sample in test_seen (conventional zero-shot learning): a run measures zsl_top1 only"
         )
 
 

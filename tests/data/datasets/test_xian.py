@@ -157,6 +157,7 @@ def overlap_unseen(s: Fields, r: Fields) -> None:
 
 def empty_split(s: Fields, r: Fields) -> None:
     s["trainval_loc"] = np.zeros((0, 1), dtype=np.uint16)
+    del s["train_loc"], s["val_loc"]
 
 
 def nan_feature(s: Fields, r: Fields) -> None:

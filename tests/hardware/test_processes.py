@@ -239,7 +239,7 @@ def test_time_in_which_the_launcher_did_not_run_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(launch_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("zsl_lab.hardware.processes.time.monotonic", lambda: now[0])
     (tmp_path / "0.alive").touch()
     silence = launch_module._Silence(tmp_path, 1)
     silence.longest([True])

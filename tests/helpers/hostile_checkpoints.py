@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from zsl_lab.run import seal
+from zsl_lab.files import seal
 
 #: what a hostile file may do here: it only writes or makes this file
 CANARY = "canary"

@@ -19,9 +19,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from zsl_lab.errors import CheckpointError
+from zsl_lab.files import seal
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.hardware import distributed
-from zsl_lab.run import seal
 from zsl_lab.run.stored_config import check_literal, shown
 
 #: version of the section that a run adds to a Lightning checkpoint
@@ -620,8 +620,8 @@ def _check_data_state(content: Mapping[str, Any], step: int, origin: str) -> Non
     ids = known["ids"]
     if bool((ids < 0).any()) or bool((ids.diff() <= 0).any()):
         raise _damaged(origin, f"field '{at}.ids' does not increase from class to class")
-    if "semantics" in known:
-        width = _width(known["semantics"])
+    if "semantics" in known or "feature_dim" in state:  # samples are no images
+        width = _width(known.get("semantics"))
         _expect(known, f"{at}.semantics", origin, (len(names), width), torch.float32)
         _check_scaler(known.get("semantics_scaler"), width, f"{at}.semantics_scaler", origin)
         dim = _checked(_Features, dict(state), origin).feature_dim

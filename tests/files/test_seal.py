@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from zsl_lab.errors import CheckpointError
-from zsl_lab.run import checkpoints, seal
+from zsl_lab.files import seal
+from zsl_lab.run import checkpoints
 
 
 def archive() -> bytes:

@@ -69,7 +69,8 @@ class Result:
         extra: Metrics that only this method has, by name, in percent; None if there are none.
         validation: ``metrics`` on validation classes at the selected ``step``, for choosing
             between settings. None if the step was not selected on validation classes.
-        findings: What the data check found (:class:`zsl_lab.data.findings.Finding`, its fields);
+        findings: What the data check found: the fields of each
+            :class:`zsl_lab.data.checks.findings.Finding`;
             None in results of older versions.
         metric: Metric that steps were selected by, also the oracle's; None in results of older
             versions.

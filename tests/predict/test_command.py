@@ -39,9 +39,9 @@ from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictions import Prediction, Predictions
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
+from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records import run_figures
-from zsl_lab.run.schema import run_marks
 
 UNSEEN = ("2", "4", "5")
 COLOURS = {
@@ -688,8 +688,8 @@ def refused(predicted: Callable[..., Prediction], tmp_path: Path) -> Callable[..
         (["images"], r"^task=predict needs samples: images=DIR, a folder of images\.$"),
         (
             ["ckpt", "images"],
-            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5, \.mat or \.csv\), or "
-            r"images=DIR, a folder",
+            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5, \.mat or \.csv\), "
+            r"or images=DIR, a folder",
         ),
     ],
 )

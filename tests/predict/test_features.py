@@ -14,13 +14,7 @@ from PIL import Image
 
 import zsl_lab
 from tests.conftest import SHORT_FIT, composed
-from tests.helpers.predict import (
-    UNSEEN,
-    Load,
-    ShortRun,
-    altered,
-    table,
-)
+from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, table
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import Recipe, TextRecipe
 from zsl_lab.errors import CheckpointError, ConfigError, DataError

@@ -11,12 +11,7 @@ import torch
 from PIL import Image
 
 import zsl_lab
-from tests.helpers.predict import (
-    Load,
-    ShortRun,
-    altered,
-    table,
-)
+from tests.helpers.predict import Load, ShortRun, altered, table
 from zsl_lab.data.benchmark import ImageBenchmark
 from zsl_lab.errors import DataError
 from zsl_lab.predict.predictions import Predictions

@@ -13,9 +13,9 @@ import pytest
 
 from tests.conftest import REPOSITORY, composed
 from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.recipe import ImageRecipe
-from zsl_lab.data.statistics import ColumnStatistics
 from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
 from zsl_lab.run.config import parse
 

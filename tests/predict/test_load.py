@@ -16,12 +16,7 @@ import torch
 
 import zsl_lab
 from tests.conftest import SHORT_FIT, composed
-from tests.helpers.predict import (
-    UNSEEN,
-    Load,
-    ShortRun,
-    altered,
-)
+from tests.helpers.predict import UNSEEN, Load, ShortRun, altered
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.errors import CheckpointError
 from zsl_lab.predict.classes import KnownClass

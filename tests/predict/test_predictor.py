@@ -11,16 +11,10 @@ import pytest
 import torch
 
 import zsl_lab
-from tests.helpers.predict import (
-    UNSEEN,
-    Load,
-    ShortRun,
-    altered,
-    described,
-)
+from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, described
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 
 @pytest.mark.filterwarnings("ignore:classes. found the same numbers")

@@ -24,16 +24,10 @@ from zsl_lab.cli import overrides as command
 from zsl_lab.cli import tuned
 from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
-from zsl_lab.errors import (
-    ConfigError,
-    InterruptionError,
-    TerminationError,
-    exit_code,
-    quoted,
-)
+from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code, quoted
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
-from zsl_lab.run.checks import check_early
+from zsl_lab.run.configuration.checks import check_early
 from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
@@ -143,7 +137,8 @@ def _say_starting(cfg: DictConfig) -> None:
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, with what the command line sets."""
-    from zsl_lab.run import checkpoints, stored_config
+    from zsl_lab.run import checkpoints
+    from zsl_lab.run.configuration import stored_config
 
     trains = cfg.task not in ("test", "predict")
     if not trains:
@@ -171,7 +166,7 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
 def _check_values(stored: DictConfig, origin: str) -> None:
     from zsl_lab.run.config import parse
-    from zsl_lab.run.stored_config import refused
+    from zsl_lab.run.configuration.stored_config import refused
 
     try:
         parse(stored)

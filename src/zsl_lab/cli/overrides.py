@@ -202,7 +202,7 @@ def allow_places(arguments: list[str]) -> list[str]:
     if not has_checkpoint(given):
         return arguments
     from zsl_lab.keys import Place, is_below, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     # sections whose keys are declared by a class that the checkpoint names
     open_sections = [
@@ -287,7 +287,7 @@ def _is_fixed(name: str) -> bool:
     from importlib.resources import files
 
     from zsl_lab.keys import FixedByCheckpoint, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     if name in RunKeys.model_fields:
         return name in marked(RunKeys, FixedByCheckpoint)
@@ -298,7 +298,7 @@ def _is_fixed(name: str) -> bool:
 def sections_of_groups() -> dict[str, str]:
     """The groups that fill a section of another name, and that section."""
     from zsl_lab.keys import FilledBy, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     return {mark.group: section for section, mark in marked(RunKeys, FilledBy).items()}
 
@@ -327,7 +327,7 @@ def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str])
     """
     from zsl_lab.keys import Place, marked
     from zsl_lab.run.config import class_marks, plain_config
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     given = parsed(overrides)
     places = set(marked(RunKeys, Place))

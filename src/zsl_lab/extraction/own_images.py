@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.class_names import near_name
-from zsl_lab.data.file_classes import check_file_classes
+from zsl_lab.data.checks.class_names import near_name
+from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.files.images import FoundPictures, entry_kind, scan_pictures
 from zsl_lab.data.files.labels import check_files, read_labels
 from zsl_lab.data.files.tables import ClassTable

@@ -13,24 +13,20 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
-from zsl_lab.data.check import check_features, check_semantics
-from zsl_lab.data.equal_rows import twins
+from zsl_lab.data.checks.check import check_features, check_semantics
+from zsl_lab.data.checks.equal_rows import twins
+from zsl_lab.data.checks.findings import warn
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.findings import warn
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.predict.classes import Candidates, Classes
-from zsl_lab.predict.input_checks import (
-    FeatureCheck,
-    recipe_differences,
-    semantics_findings,
-)
+from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 from zsl_lab.text import Terms
 
 #: for messages: encoder and model were chosen when the benchmark was made

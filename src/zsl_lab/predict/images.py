@@ -25,7 +25,7 @@ from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 
 class ImagePredictor(Predictor):

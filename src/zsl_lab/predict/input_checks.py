@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from zsl_lab.data.checks.statistics import ColumnStatistics, Float64Array, RunningStatistics
 from zsl_lab.data.recipe import ImageRecipe
-from zsl_lab.data.statistics import ColumnStatistics, Float64Array, RunningStatistics
 
 #: how many columns or classes a warning names
 _SHOWN = 3

@@ -11,16 +11,17 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.data.statistics import ColumnStatistics
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.predict.predictor import CheckpointData, Predictor
-from zsl_lab.run import checkpoints, stored_config
+from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.configuration import stored_config
 
 
 def load(ckpt: str | os.PathLike[str]) -> Predictor:

@@ -18,7 +18,7 @@ from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.atomic import atomic_write_all
 from zsl_lab.methods.base import ExportedNetwork
-from zsl_lab.run.schema import Scores
+from zsl_lab.run.configuration.schema import Scores
 
 #: not those of a run, whose predictions.csv has other columns
 PREDICTIONS_FILE = "predictions.csv"

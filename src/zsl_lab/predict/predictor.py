@@ -17,10 +17,10 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.data.statistics import ColumnStatistics
 from zsl_lab.errors import CheckpointError, DataError, nearest
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.hardware.trainer import TrainerConfig
@@ -39,7 +39,7 @@ from zsl_lab.predict.classes import (
 from zsl_lab.predict.predictions import Predictions, check_whole
 from zsl_lab.run.checkpoints import Checkpoint, misfit
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3

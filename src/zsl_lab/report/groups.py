@@ -14,7 +14,7 @@ from typing import Any
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
-from zsl_lab.run.settings import (
+from zsl_lab.run.configuration.settings import (
     CONFIG_FILE,
     Configuration,
     Settings,

@@ -17,8 +17,8 @@ from zsl_lab.report.charts import Line, Mark
 from zsl_lab.report.groups import Group, Run
 from zsl_lab.report.published import Published, published
 from zsl_lab.report.tables import Cell, Row, recall_sheets, result_sheet
+from zsl_lab.run.configuration.settings import shown_value
 from zsl_lab.run.records.tradeoff_csv import Point
-from zsl_lab.run.settings import shown_value
 
 #: number of groups in a table of recalls
 MAX_COLUMNS = 24

@@ -22,7 +22,7 @@ from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.hardware import distributed
-from zsl_lab.run.stored_config import check_literal, shown
+from zsl_lab.run.configuration.stored_config import check_literal, shown
 
 #: version of the section that a run adds to a Lightning checkpoint
 FORMAT = 1

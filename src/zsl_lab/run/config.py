@@ -27,9 +27,9 @@ from zsl_lab.keys import (
 )
 from zsl_lab.methods.catalogue import config_class_of, without_examples
 from zsl_lab.methods.config import MethodConfig, Takes
-from zsl_lab.run import stored_config
-from zsl_lab.run.old_names import current_target, with_current_targets
-from zsl_lab.run.schema import (
+from zsl_lab.run.configuration import stored_config
+from zsl_lab.run.configuration.old_names import current_target, with_current_targets
+from zsl_lab.run.configuration.schema import (
     Among,
     DataConfig,
     PathsConfig,

@@ -18,11 +18,11 @@ from pytorch_lightning.loggers import Logger
 
 from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
-from zsl_lab.data.check import check, unknown_finding
+from zsl_lab.data.checks.check import check, unknown_finding
+from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
-from zsl_lab.data.findings import Finding, refuse, warn, with_reader_findings
 from zsl_lab.data.splits import Split, redraw
-from zsl_lab.data.unknown import fill_unknown
 from zsl_lab.errors import ConfigError
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed

@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.data.benchmark import Benchmark
-from zsl_lab.data.findings import Finding
+from zsl_lab.data.checks.findings import Finding
 from zsl_lab.data.splits import test_split, validation_split
 from zsl_lab.errors import (
     CheckpointError,
@@ -36,8 +36,8 @@ from zsl_lab.hardware.trainer import (
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
-from zsl_lab.run.checks import check_task, naming_methods
 from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.configuration.checks import check_task, naming_methods
 from zsl_lab.run.context import RunContext, load_checked
 from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers

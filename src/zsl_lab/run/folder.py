@@ -20,7 +20,7 @@ from zsl_lab.errors import ConfigError, OutputError, output_error, quoted
 from zsl_lab.files.atomic import reason
 from zsl_lab.keys import Marks
 from zsl_lab.result import RESULT_FILE
-from zsl_lab.run.settings import CONFIG_FILE
+from zsl_lab.run.configuration.settings import CONFIG_FILE
 
 #: in a claimed folder: the lock, with the process that holds it
 LOCK_FILE = ".lock"

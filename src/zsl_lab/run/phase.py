@@ -22,22 +22,17 @@ from zsl_lab.errors import (
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.module import Check
-from zsl_lab.run import initial_weights, limits
+from zsl_lab.run import initial_weights
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
-from zsl_lab.run.checkpoints import (
-    NOTHING_SPENT,
-    AtomicCheckpointIO,
-    Checkpoint,
-    RunState,
-    Spent,
-)
+from zsl_lab.run.checkpoints import NOTHING_SPENT, AtomicCheckpointIO, Checkpoint, RunState, Spent
 from zsl_lab.run.checkpoints import Phase as PhaseName
+from zsl_lab.run.configuration import limits
+from zsl_lab.run.configuration.schema import SelectionConfig
 from zsl_lab.run.context import RunContext, make_trainer
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.pretraining import facts as pretraining_facts
-from zsl_lab.run.schema import SelectionConfig
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from zsl_lab.result import versions
 from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
+from zsl_lab.run.configuration.schema import RunKeys
 from zsl_lab.run.records.metrics_csv import Row
-from zsl_lab.run.schema import RunKeys
 
 #: seconds after which a waiting run prints a message
 PATIENCE = 1.0

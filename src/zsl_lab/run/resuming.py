@@ -31,9 +31,14 @@ from zsl_lab.keys import checked
 from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import folder as run_folder
-from zsl_lab.run.old_names import with_current_targets
-from zsl_lab.run.schema import RunKeys, run_groups, run_marks
-from zsl_lab.run.settings import CONFIG_FILE, Configuration, read_configuration, shown_value
+from zsl_lab.run.configuration.old_names import with_current_targets
+from zsl_lab.run.configuration.schema import RunKeys, run_groups, run_marks
+from zsl_lab.run.configuration.settings import (
+    CONFIG_FILE,
+    Configuration,
+    read_configuration,
+    shown_value,
+)
 
 if TYPE_CHECKING:
     from zsl_lab.data.benchmark import Benchmark

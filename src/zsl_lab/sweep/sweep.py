@@ -24,15 +24,8 @@ from zsl_lab.errors import ConfigError, TrainingError
 from zsl_lab.keys import is_below
 from zsl_lab.result import Result
 from zsl_lab.run import folder as run_folder
-from zsl_lab.run.resuming import (
-    Earlier,
-    call,
-    check_composed,
-    check_same,
-    configuration_of,
-    look,
-)
-from zsl_lab.run.schema import run_marks
+from zsl_lab.run.configuration.schema import run_marks
+from zsl_lab.run.resuming import Earlier, call, check_composed, check_same, configuration_of, look
 from zsl_lab.sweep.job import JOB_FILE, SWEEP_FILE, Job, read_jobs, read_json, write_json
 from zsl_lab.sweep.plan import check, planned, short_keys
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from zsl_lab.console.messages import console, say
 
 if TYPE_CHECKING:
+    from zsl_lab.data.checks.findings import Finding
     from zsl_lab.data.files.benchmark_file import BenchmarkFile
-    from zsl_lab.data.findings import Finding
 
 
 def check_content(content: BenchmarkFile) -> list[Finding]:
@@ -18,9 +18,9 @@ def check_content(content: BenchmarkFile) -> list[Finding]:
     Raises:
         DataError: Any of it is inconsistent.
     """
-    from zsl_lab.data.check import check, check_rounding, check_semantics
+    from zsl_lab.data.checks.check import check, check_rounding, check_semantics
+    from zsl_lab.data.checks.findings import by_level
     from zsl_lab.data.files.benchmark_file import float32
-    from zsl_lab.data.findings import by_level
 
     first, *others = content.semantics
     benchmark = content.benchmark(first)
@@ -41,7 +41,7 @@ def check_content(content: BenchmarkFile) -> list[Finding]:
 
 def warn_of_findings(findings: Sequence[Finding]) -> None:
     """Print findings with their levels to standard error."""
-    from zsl_lab.data.findings import lines
+    from zsl_lab.data.checks.findings import lines
 
     for line in lines(findings):
         say(f"data check, {line}")
@@ -49,7 +49,7 @@ def warn_of_findings(findings: Sequence[Finding]) -> None:
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """Print findings with their levels, or that there are none."""
-    from zsl_lab.data.findings import lines
+    from zsl_lab.data.checks.findings import lines
 
     out = console()
     out.print("data check:" if findings else "data check: nothing found", soft_wrap=True)

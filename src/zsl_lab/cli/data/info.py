@@ -226,7 +226,7 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
 def _show_splits(
     config: XianDataset, splits: Splits, paths: DataPaths, published: Mapping[str, int]
 ) -> None:
-    from zsl_lab.data.check import check_semantics
+    from zsl_lab.data.checks.check import check_semantics
     from zsl_lab.data.summary import summarize_splits
 
     names, semantics = config.read_classes(paths)
@@ -315,7 +315,7 @@ def _show_benchmark(
 
 
 def _show_check(benchmark: Benchmark) -> None:
-    from zsl_lab.data.check import check
+    from zsl_lab.data.checks.check import check
 
     _say()
     show_findings(check(benchmark))

@@ -22,11 +22,11 @@ from zsl_lab.data.batches.base import (
     tested_mask,
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
-from zsl_lab.data.equal_rows import twins
+from zsl_lab.data.checks.equal_rows import twins
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import Split
-from zsl_lab.data.statistics import ColumnStatistics
 
 
 class TrainStream:

@@ -18,8 +18,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
+from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, ImageView
-from zsl_lab.data.file_classes import check_file_classes
 from zsl_lab.data.files.benchmark_mat import Splits, read_splits
 from zsl_lab.data.files.descriptions import format_fields, read_descriptions
 from zsl_lab.data.files.images import cached_images, find_pictures, hash_files

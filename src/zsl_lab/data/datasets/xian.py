@@ -16,20 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
-from zsl_lab.data.class_names import normalized
+from zsl_lab.data.checks.class_names import normalized
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.files.benchmark_file import default_names, float32
 from zsl_lab.data.files.class_semantics import SUFFIXES, is_semantics_file, names_file
 from zsl_lab.data.files.mat import read_mat
-from zsl_lab.data.public.sources import (
-    FEATURES,
-    PUBLIC,
-    SENTENCES,
-    SPLITS,
-    origin,
-    split_version,
-)
+from zsl_lab.data.public.sources import FEATURES, PUBLIC, SENTENCES, SPLITS, origin, split_version
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
 

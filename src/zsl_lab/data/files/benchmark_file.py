@@ -76,7 +76,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray, Provenance
-from zsl_lab.data.file_classes import check_file_classes
+from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.files.class_semantics import check_agreement, is_transposed
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes

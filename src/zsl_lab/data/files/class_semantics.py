@@ -19,16 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.class_names import listed, match, near_name
+from zsl_lab.data.checks.class_names import listed, match, near_name
+from zsl_lab.data.checks.table_order import Relation, relate
 from zsl_lab.data.files.mat import matrix, read_mat, texts
-from zsl_lab.data.files.tables import (
-    class_table,
-    number,
-    read_class_table,
-    table_lines,
-    table_text,
-)
-from zsl_lab.data.table_order import Relation, relate
+from zsl_lab.data.files.tables import class_table, number, read_class_table, table_lines, table_text
 from zsl_lab.errors import DataError, DataWarning
 
 Array = npt.NDArray[Any]

@@ -15,12 +15,7 @@ from zsl_lab.data.scaling import Scaler
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.exem.config import EXEMConfig
 from zsl_lab.methods.exem.regression import ClassRegression
-from zsl_lab.methods.exem.selection import (
-    Choice,
-    choose,
-    compare,
-    kernel_of,
-)
+from zsl_lab.methods.exem.selection import Choice, choose, compare, kernel_of
 from zsl_lab.methods.exem.whitening import Scatter, class_means
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
-from zsl_lab.data.check import check, check_features, check_rounding, check_semantics
-from zsl_lab.data.equal_rows import equal_classes, equal_rows, twins
-from zsl_lab.data.findings import Finding, refuse, warn, with_reader_findings
-from zsl_lab.data.unknown import fill_unknown, unknown_marks
+from zsl_lab.data.checks.check import check, check_features, check_rounding, check_semantics
+from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, twins
+from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.unknown import fill_unknown, unknown_marks
 from zsl_lab.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zsl_lab.data.class_names import match, near_name, normalized
+from zsl_lab.data.checks.class_names import match, near_name, normalized
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.class_names import by_normalized, normalized
+from zsl_lab.data.checks.class_names import by_normalized, normalized
 from zsl_lab.errors import DataError, DataWarning
 
 #: the share of contradicting samples from which on they are an error

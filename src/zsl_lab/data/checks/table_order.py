@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.class_names import normalized
+from zsl_lab.data.checks.class_names import normalized
 
 Array = npt.NDArray[Any]
 Kind = Literal["same", "permuted", "transposed", "different", "unknown"]

@@ -16,9 +16,9 @@ from tests.conftest import Command, composed
 from tests.helpers.hostile_checkpoints import CANARY, configurations, sealed
 from zsl_lab.errors import CheckpointError, ConfigError, ZslLabError
 from zsl_lab.report.command import main as report
-from zsl_lab.run import stored_config
 from zsl_lab.run.checkpoints import read
 from zsl_lab.run.config import class_marks
+from zsl_lab.run.configuration import stored_config
 
 SECRET = "do-not-print-me"
 #: of the hostile configurations, those that the whole command is tried with; every one is loaded

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from zsl_lab.data.file_classes import check_file_classes, classes_of_files
+from zsl_lab.data.checks.file_classes import check_file_classes, classes_of_files
 from zsl_lab.errors import DataError, DataWarning
 
 NAMES = ["002.Laysan_Albatross", "001.Black_footed_Albatross", "grizzly+bear", "bar_outdoor"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.statistics import ColumnStatistics, RunningStatistics
+from zsl_lab.data.checks.statistics import ColumnStatistics, RunningStatistics
 
 
 def test_blocks_give_the_statistics_of_the_whole_table() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zsl_lab.data.checks.table_order import Array, relate
 from zsl_lab.data.files.mat import read_mat
-from zsl_lab.data.table_order import Array, relate
 
 RNG = np.random.default_rng(0)
 NAMES = [f"class {c}" for c in RNG.permutation(30)]

@@ -72,7 +72,7 @@ class SelectionConfig(Section):
 
 
 class DataConfig(Section):
-    """What is done about what the data check finds; see :mod:`zsl_lab.data.check`.
+    """What is done about what the data check finds; see :mod:`zsl_lab.data.checks.check`.
 
     Attributes:
         check: ``warn`` (errors and warnings are shown) or ``strict`` (they stop the run).

@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from zsl_lab.errors import CheckpointError, ConfigError
-from zsl_lab.run.old_names import current_target
+from zsl_lab.run.configuration.old_names import current_target
 
 #: the groups whose sections name a class, and the base of such classes where this package has one
 _CLASSES = ("method", "dataset")
@@ -208,7 +208,7 @@ def of_checkpoint(
         CheckpointError: A section is missing, or a class is not allowed.
     """
     from zsl_lab.keys import NotStored, PredictOnly, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     for section in ("method", "dataset", "paths", "selection", "trainer"):
         if not isinstance(config.get(section), dict):

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, ImageBenchmark, IntArray
-from zsl_lab.data.equal_rows import equal_classes, equal_rows
-from zsl_lab.data.findings import Finding, by_level
-from zsl_lab.data.unknown import Mask, unknown_marks
+from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows
+from zsl_lab.data.checks.findings import Finding, by_level
+from zsl_lab.data.checks.unknown import Mask, unknown_marks
 
 PARTS = ("trainval", "test_seen", "test_unseen")
 
@@ -388,7 +388,7 @@ def unknown_finding(benchmark: FeatureBenchmark, marks: Mask) -> Finding:
     Args:
         benchmark: The benchmark with the marks.
         marks: Which numbers are marks, bool ``[C, Q]``
-            (:func:`zsl_lab.data.unknown.unknown_marks`).
+            (:func:`zsl_lab.data.checks.unknown.unknown_marks`).
     """
     return _unknown(
         benchmark.semantics,

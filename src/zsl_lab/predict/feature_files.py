@@ -83,9 +83,9 @@ def open_features(path: Path, feature_dim: int) -> Iterator[FeatureFile]:
     elif path.suffix.lower() == ".npz":
         raise DataError(f"{origin}: {_ARCHIVE}")
     else:
-        found = f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending"
+        ending = f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending"
         raise DataError(
-            f"{origin}: found {found}; expected .npy, .h5, .mat or .csv. Rename it, or save it as "
+            f"{origin}: found {ending}; expected .npy, .h5, .mat or .csv. Rename it, or save it as "
             "one of these."
         )
 

@@ -687,8 +687,8 @@ def refused(predicted: Callable[..., Prediction], tmp_path: Path) -> Callable[..
         (["images"], r"^task=predict needs samples: images=DIR, a folder of images\.$"),
         (
             ["ckpt", "images"],
-            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5, \.mat or \.csv\), or "
-            r"images=DIR, a folder",
+            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5, \.mat or \.csv\), "
+            r"or images=DIR, a folder",
         ),
     ],
 )

@@ -325,8 +325,8 @@ def test_other_units_and_equal_classes_are_reported(
     percent = {name: [100 * value for value in column] for name, column in attributes.items()}
     with pytest.warns(
         UserWarning,
-        match=r"new\.csv: the numbers lie between 0 and 100 \(column 'top_centre': 50 to 100\), those "
-        r"of training between 0 and 1 \(column 'top_centre': 0.5 to 1\)\. .* as percentages",
+        match=r"new\.csv: the numbers lie between 0 and 100 \(column 'top_centre': 50 to 100\), "
+        r"those of training between 0 and 1 \(column 'top_centre': 0.5 to 1\)\. .* as percentages",
     ):
         load("sgal").predict(x, table(tmp_path / "new.csv", percent))
     with pytest.warns(

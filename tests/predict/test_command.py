@@ -860,7 +860,8 @@ def test_a_single_image_and_a_pattern_give_what_their_folder_gives(
     whole = {row["file"]: row["predicted"] for row in rows(predicted(out="whole"))}
     (images / "._a.png").write_bytes(b"\0\5\26\7")
     first, *_ = sorted(whole)
-    for given, names in ((first, [first]), ("00*.png", [n for n in whole if n.startswith("00")])):
+    some = [name for name in whole if name.startswith("00")]
+    for given, names in ((first, [first]), ("00*.png", some)):
         found = {row["file"]: row["predicted"] for row in rows(predicted(images=images / given))}
         assert found == {name: whole[name] for name in names}
 

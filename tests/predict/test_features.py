@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -255,7 +256,7 @@ def test_texts_are_read_by_the_encoder_that_read_those_of_training(
     np.testing.assert_allclose(predictor.predict(x, texts).scores, expected, rtol=1e-5)
     given = table(tmp_path / "new.csv", {"description": list(texts.values())}, tuple(texts))
     np.testing.assert_allclose(predictor.predict(x, given).scores, expected, rtol=1e-5)
-    (tmp_path / "new.json").write_text('{"a": "one two two", "b": "nine eight five"}')
+    (tmp_path / "new.json").write_text(json.dumps(texts))
     np.testing.assert_allclose(
         predictor.predict(x, tmp_path / "new.json").scores, expected, rtol=1e-5
     )
@@ -318,8 +319,8 @@ def test_other_units_and_equal_classes_are_reported(
     percent = {name: [100 * value for value in column] for name, column in attributes.items()}
     with pytest.warns(
         UserWarning,
-        match=r"new\.csv: the numbers lie between 0 and 100 \(column 'top': 0 to 100\), those of "
-        r"training between 0 and 1 \(column 'top': 0 to 1\)\. The likely cause: .* as percentages",
+        match=r"new\.csv: the numbers lie between 0 and 100 \(column 'top_centre': 50 to 100\), "
+        r"those of training between 0 and 1 \(column 'top_centre': 0.5 to 1\)\. .* as percentages",
     ):
         load("sgal").predict(x, table(tmp_path / "new.csv", percent))
     with pytest.warns(

@@ -168,5 +168,5 @@ def test_an_older_checkpoint_without_statistics_predicts_the_same_without_a_chec
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = older.predict(x).scores
-    with pytest.warns(UserWarning, match="scaled, by about 25"):
+    with pytest.warns(UserWarning, match="scaled, by about 2"):
         assert np.array_equal(found, load("eszsl").predict(x).scores)

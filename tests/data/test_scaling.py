@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.scaling import Normalization, Scaler
+from zsl_lab.data.normalization import Normalization
+from zsl_lab.data.scaling import Scaler
 
 ROWS = np.random.default_rng(0).gamma(1.0, 2.0, size=(40, 5)).astype(np.float32)
 NEW = np.random.default_rng(1).gamma(1.0, 3.0, size=(7, 5)).astype(np.float32)

@@ -32,7 +32,8 @@ from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.predict.command import predict, print_prediction
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictions import Prediction, Predictions

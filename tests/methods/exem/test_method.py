@@ -16,7 +16,7 @@ from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.exem import EXEM
-from zsl_lab.methods.exem.method import EXEMConfig
+from zsl_lab.methods.exem.config import EXEMConfig
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run

@@ -9,8 +9,9 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.methods.exem import selection
+from zsl_lab.methods.exem.config import Constants, Settings
 from zsl_lab.methods.exem.regression import ClassRegression
-from zsl_lab.methods.exem.selection import Constants, Settings, choose, class_folds, held_out
+from zsl_lab.methods.exem.selection import choose, class_folds, held_out
 from zsl_lab.methods.exem.whitening import Scatter, class_means
 from zsl_lab.metrics import ZeroShotMetrics
 

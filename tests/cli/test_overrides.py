@@ -19,7 +19,8 @@ METHOD = """
 from typing import Annotated
 
 from zsl_lab.keys import Irrelevant, Place
-from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
+from zsl_lab.methods.mmvae.config import MMVAEConfig
+from zsl_lab.methods.mmvae.method import MMVAE
 
 
 class MineConfig(MMVAEConfig):

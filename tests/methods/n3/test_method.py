@@ -441,8 +441,9 @@ import numpy as np
 import zsl_lab
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
-from zsl_lab.methods.n3.method import N3Config
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
+from zsl_lab.methods.n3.config import N3Config
 from zsl_lab.text import TokenStates
 
 config = N3Config.model_validate(json.loads(sys.argv[1]))

@@ -138,7 +138,7 @@ def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOut
     schedule = _schedule(method, config.selection, phase)
     features = getattr(context.benchmark, "features", None)
     batch_size = method.batch_size_at(schedule.first)
-    if features is not None and batch_size is not None:
+    if features is not None and batch_size is not None:  # None: all samples at once
         limits.check_batch(batch_size, features.shape[1])
     data.plan_training(
         method.batch_size_at, schedule.checks or [schedule.last], config.seed, schedule.first

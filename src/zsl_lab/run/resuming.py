@@ -224,6 +224,8 @@ def check_keys(config: DictConfig) -> None:
 def check_sections(config: DictConfig) -> None:
     """Raise ConfigError where a section of a composed configuration is no mapping."""
     for name, info in RunKeys.model_fields.items():
+        if name not in config and not info.is_required():
+            continue
         kind = info.annotation
         needed = kind == dict[str, Any] or (isinstance(kind, type) and issubclass(kind, BaseModel))
         value = OmegaConf.select(config, name)

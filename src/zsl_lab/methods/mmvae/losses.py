@@ -45,7 +45,7 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs)
     if len(prior_mean) ** 2 <= _MAX_PAIRS:
         total = _penalty(prior_mean, prior_mean, labels, labels, threshold, of_all)
     else:
-        total = _BlockwisePenalty.apply(prior_mean, labels, threshold, of_all)
+        total = _BlockwisePenalty.apply(prior_mean, labels, threshold, of_all)  # type: ignore[no-untyped-call]
     return total / len(prior_mean)
 
 
@@ -78,7 +78,7 @@ class _BlockwisePenalty(torch.autograd.Function):
                 block = slice(start, start + size)
                 part = _penalty(means[block], means, labels[block], labels, threshold, all_)
                 if part.requires_grad:
-                    part.backward()
+                    part.backward()  # type: ignore[no-untyped-call]
                 total += part.detach()
         ctx.save_for_backward(means.grad)
         return total

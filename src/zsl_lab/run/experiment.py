@@ -168,8 +168,9 @@ def _memory_error(config: RunConfig, hardware: Hardware, error: Exception) -> Ou
     where = "Memory" if hardware.accelerator == "cpu" else "The memory of the GPU"
     brief = (str(error).splitlines() or [""])[0] or type(error).__name__
     return OutOfMemoryError(
-        f"{where} is too small for method={config.method.name} ({brief[:200]}). Lower {', '.join([*sizes, 'the widths of the networks'])}, use fewer "
-        "samples, or a machine with more memory."
+        f"{where} is too small for method={config.method.name} ({brief[:200]}). "
+        f"Lower {', '.join([*sizes, 'the widths of the networks'])}, use fewer samples, or a "
+        "machine with more memory."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -272,7 +273,7 @@ def test_jobs_say_which_of_how_many_they_are_what_was_swept_and_the_time_left(
         "[3/4] g=0.9 seed=0",
         "[4/4] g=0.9 seed=1",
     ]
-    assert all(line.endswith(" s left") for line in announced[1:])
+    assert all(re.search(r", \S+ (s|min) left$", line) for line in announced[1:])
     assert label(sweeps()[0] / "2_sgal_digits") == "[3/4] g=0.9 seed=0"
 
 

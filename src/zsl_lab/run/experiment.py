@@ -177,12 +177,12 @@ def _memory_error(config: RunConfig, hardware: Hardware, error: Exception) -> Ou
     """The sentence for memory that could not be allocated: what to lower."""
     values = config.method.model_dump()
     sizes = [f"method.{key} (now {values[key]})" for key in values if key.endswith("batch_size")]
-    where = "the memory" if hardware.accelerator == "cpu" else "the memory of the GPU"
+    where = "Memory" if hardware.accelerator == "cpu" else "The memory of the GPU"
     brief = (str(error).splitlines() or [""])[0] or type(error).__name__
     return OutOfMemoryError(
-        f"{where} is too small for method={config.method.name} on dataset={config.dataset.name} "
-        f"({brief[:200]}). Lower {', '.join([*sizes, 'the widths of the networks'])}, use fewer "
-        "samples, or a machine with more memory."
+        f"{where} is too small for method={config.method.name} ({brief[:200]}). "
+        f"Lower {', '.join([*sizes, 'the widths of the networks'])}, use fewer samples, or a "
+        "machine with more memory."
     )
 
 

@@ -31,7 +31,7 @@ def test_a_call_and_a_trace_give_the_scores_of_every_class(
         scores = network.class_scores(features)
         assert torch.equal(network(features), scores)
         # with another number of samples than it was traced with
-        traced = torch.jit.trace(network, features[:2])
+        traced = torch.jit.trace(network, features[:2])  # type: ignore[no-untyped-call]
         torch.testing.assert_close(traced(features), scores)
 
 

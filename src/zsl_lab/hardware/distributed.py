@@ -25,7 +25,7 @@ _BUSY = 1800.0
 #: for the processes to read their data and meet
 _RENDEZVOUS = timedelta(minutes=30)
 #: the store of this process, then its part for each connection
-_stores: list[dist.Store] = []
+_stores: list[Any] = []
 
 
 class GradientAveraging(DDPStrategy):
@@ -71,7 +71,7 @@ class GradientAveraging(DDPStrategy):
             dist.broadcast(tensor.data, src=0)
 
 
-def _store(rank: int, size: int) -> dist.Store:
+def _store(rank: int, size: int) -> Any:
     """A store of the processes of one machine, which listens on the loopback address.
 
     The store of torch's own rendezvous listens on every network interface. It is given once every

@@ -72,7 +72,7 @@ class ZeroShotMethod(MethodModule):
         cls = type(self)
         return [
             name
-            for name in super().__dir__()
+            for name in super().__dir__()  # type: ignore[no-untyped-call]
             if not isinstance(inspect.getattr_static(cls, name, None), property)
         ]
 

@@ -60,7 +60,8 @@ def _far(table: npt.NDArray[np.float64]) -> Mask:
     found = hits & (size >= _DISTANCE * largest)
     # two digits may well be a value where other columns have such
     sure: Mask = (size > 100) | (size >= _DISTANCE * others.max())
-    return found & sure
+    result: Mask = found & sure
+    return result
 
 
 def _among(table: npt.NDArray[np.float64], values: Sequence[float]) -> Mask:

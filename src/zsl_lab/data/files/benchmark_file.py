@@ -710,7 +710,7 @@ class _Reader:
             value: Any = json.loads(text) if text else []
         except (ValueError, RecursionError):
             value = None
-        notes = value if isinstance(value, list) else [None]
+        notes: list[Any] = value if isinstance(value, list) else [None]
         if not all(
             isinstance(note, list) and len(note) == 3 and all(isinstance(t, str) for t in note)
             for note in notes

@@ -23,7 +23,7 @@ LAYERS = (
     {"text", "metrics", "nn"},
     {"data"},
     {"plots", "console", "hardware"},
-    {"result", "keys", "files"},
+    {"result", "result_schema", "keys", "files"},
     {"errors"},
 )
 #: modules that users start or import from, which pass on what lies deeper

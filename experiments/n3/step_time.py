@@ -25,7 +25,8 @@ from torch.nn.functional import cross_entropy
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.extraction.backbones import BaseNetwork
 from zsl_lab.methods.n3.adapted_network import build_base_network
-from zsl_lab.methods.n3.method import N3, N3Config
+from zsl_lab.methods.n3.config import N3Config
+from zsl_lab.methods.n3.method import N3
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.text import TokenStates
 

@@ -3,7 +3,7 @@
 In percent of each class, averaged over the classes; samples of classes that are no candidates are
 left out.
 
-    python experiments/own_images/score.py PREDICTION/predicted.csv [FILE.h5]
+    python experiments/own_images/score.py PREDICTION/predictions.csv [FILE.h5]
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import errno
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Literal
 
 
 class ZslLabError(Exception):
@@ -17,8 +18,33 @@ class ConfigError(ZslLabError):
     """A configuration value is missing, misspelt, of the wrong type or out of range."""
 
 
+class InputError(ConfigError):
+    """A dataset does not hold what a method takes.
+
+    Attributes:
+        holds: What the dataset holds: ``features`` or ``images``.
+    """
+
+    def __init__(self, message: str, holds: Literal["features", "images"]) -> None:
+        super().__init__(message)
+        self.holds = holds
+
+
 class DataError(ZslLabError):
     """A data file is missing, damaged or inconsistent."""
+
+
+class DataWarning(UserWarning):
+    """A data file can be read, and metrics may be wrong all the same.
+
+    Attributes:
+        code: A short name of the kind, for programs.
+        level: ``warning``, or ``note`` where no metric is affected.
+    """
+
+    def __init__(self, text: str, code: str = "", level: str = "warning") -> None:
+        super().__init__(text)
+        self.code, self.level = code, level
 
 
 class CheckpointError(ZslLabError):
@@ -45,8 +71,45 @@ class TerminationError(InterruptionError):
     exit_code = 143
 
 
+class OutOfMemoryError(ZslLabError):
+    """More memory is needed than there is."""
+
+
 class TrainingError(ZslLabError):
     """Training cannot go on (a loss is not finite, say)."""
+
+
+#: names of keys in other projects, and what they are called here
+_SYNONYMS = {
+    "lr": ("learning_rate",),
+    "learningrate": ("learning_rate",),
+    "epoch": ("steps",),
+    "epochs": ("steps",),
+    "max_epochs": ("steps",),
+    "max_steps": ("steps",),
+    "iterations": ("steps",),
+    "bs": ("batch_size",),
+    "batch": ("batch_size",),
+    "wd": ("weight_decay",),
+    "hidden": ("hidden_dim", "encoder_hidden", "decoder_hidden"),
+    "hidden_size": ("hidden_dim", "encoder_hidden", "decoder_hidden"),
+    "z_dim": ("latent_dim",),
+    "latent": ("latent_dim",),
+    "gpus": ("devices",),
+    "gpu": ("devices", "accelerator"),
+    "workers": ("devices",),
+    "data": ("dataset", "data_dir"),
+    "data_path": ("data_dir",),
+    "data_root": ("data_dir",),
+    "output": ("output_dir",),
+    "model": ("method",),
+    "algorithm": ("method",),
+    "random_seed": ("seed",),
+    "checkpoint": ("ckpt",),
+    "checkpoint_path": ("ckpt",),
+    "ckpt_path": ("ckpt",),
+    "attributes": ("semantics",),
+}
 
 
 def exit_code(error: Exception) -> int:
@@ -65,6 +128,9 @@ def nearest(key: str, keys: Iterable[str]) -> list[str]:
         At most three, the best first.
     """
     keys = sorted(set(keys))
+    known_as = _known_as(key, keys)
+    if known_as:
+        return known_as
     found = difflib.get_close_matches(key, keys, n=3, cutoff=0.75)
     tail = key.rsplit(".", 1)[-1]
     tails: dict[str, list[str]] = {}
@@ -73,6 +139,15 @@ def nearest(key: str, keys: Iterable[str]) -> list[str]:
     for match in difflib.get_close_matches(tail, tails, n=2, cutoff=0.7):
         found += [known for known in tails[match] if known not in found]
     return found[:3]
+
+
+def _known_as(key: str, keys: Iterable[str]) -> list[str]:
+    """The keys that other projects call this; those of the same section first, at most three."""
+    section, _, name = key.rpartition(".")
+    wanted = _SYNONYMS.get(name.lower(), ())
+    found = [known for known in keys if known.rpartition(".")[2] in wanted]
+    own = [known for known in found if known.rpartition(".")[0] == section]
+    return (own or found)[:3]
 
 
 def output_error(error: OSError, key: str) -> OutputError | None:
@@ -103,6 +178,14 @@ def output_error(error: OSError, key: str) -> OutputError | None:
             "a folder that can be written."
         )
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory could not be allocated, by Python, NumPy or PyTorch."""
+    texts = ("out of memory", "can't allocate memory", "not enough memory", "size calculation over")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error).lower() for text in texts)
+    )
 
 
 def quoted(key: str, value: str) -> str:

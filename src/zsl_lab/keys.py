@@ -266,8 +266,17 @@ def checked(model: type[Model], values: Mapping[str, Any], section: str) -> Mode
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_sentence(model, section, problem) for problem in error.errors()]
-        raise ConfigError("\n".join(problems)) from None
+        # by key: a value that fits none of several alternatives is one problem
+        problems: dict[str, list[str]] = {}
+        for problem in error.errors():
+            key, _, what = _sentence(model, section, problem).partition(": ")
+            problems.setdefault(key, []).append(what)
+        raise ConfigError(
+            "\n".join(
+                f"{key}: {', or '.join([*(w.rstrip('.') for w in whats[:-1]), whats[-1]])}"
+                for key, whats in problems.items()
+            )
+        ) from None
 
 
 def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:

@@ -50,7 +50,7 @@ class Result:
         seed: Seed of the run.
         selection: How the step was chosen: ``validation``, ``oracle`` (on test) or ``last``.
         metrics: ``zsl_top1, unseen, seen, harmonic_mean, ausuc`` on test; NaN where there is no
-            sample to measure it on.
+            sample to measure it on, ``zsl_top1`` also where there is a single unseen class.
         oracle: The same metrics at the ``step`` that is best *on test*: comparable with papers that
             select this way, not an unbiased estimate. None if not measured.
         per_class: ``unseen`` and ``seen``: recall of each class by its name, predicted among all
@@ -59,8 +59,9 @@ class Result:
             ``steps`` may be None (unknown). Steps and seconds count training from scratch: a
             pre-training that was reused from another job of a sweep is included with the seconds
             it took there.
-        benchmark: ``classes, seen, unseen, samples`` (counts), ``splits_sha256, features_sha256``
-            and ``splits_version``, the name of the split files that the first hash identifies.
+        benchmark: ``classes, seen, unseen, untested, samples`` (counts; ``untested`` unseen classes
+            have no test sample), ``splits_sha256, features_sha256`` and ``splits_version``, the
+            name of the split files that the first hash identifies.
         checkpoint: File of the evaluated weights, or None if none was written.
         versions: Versions of the packages that the result depends on, see :func:`versions`.
         git_commit: Commit of the source checkout, see :func:`git_commit`.
@@ -71,6 +72,13 @@ class Result:
         extra: Metrics that only this method has, by name, in percent; None if there are none.
         validation: ``metrics`` on validation classes at the selected ``step``, for choosing
             between settings. None if the step was not selected on validation classes.
+        findings: What the data check found: the fields of each
+            :class:`zsl_lab.data.checks.findings.Finding`;
+            None in results of older versions.
+        metric: Metric that steps were selected by, also the oracle's; None in results of older
+            versions.
+        tuned: File of ``conf/tuned`` whose settings were taken; None for the method's published
+            settings, and in results of older versions.
     """
 
     method: str
@@ -89,6 +97,9 @@ class Result:
     calibration: float | None = None
     extra: dict[str, float] | None = None
     validation: dict[str, Any] | None = None
+    findings: list[dict[str, Any]] | None = None
+    metric: str | None = None
+    tuned: str | None = None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.
@@ -99,7 +110,10 @@ class Result:
         Raises:
             OutputError: If it cannot be written.
         """
-        text = json.dumps(_without_nan(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
+        fields = asdict(self)
+        if fields["findings"] is None:  # of an older version, which is written as it was
+            del fields["findings"]
+        text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
 
     @classmethod

@@ -64,6 +64,7 @@ class _Benchmark(_Stored):
     classes: _Integer
     seen: _Integer
     unseen: _Integer
+    untested: _Integer = 0
     samples: _Integer
     splits_sha256: str
     features_sha256: str
@@ -73,6 +74,15 @@ class _Benchmark(_Stored):
 class _Model(_Stored):
     parameters: _Integer
     flops: _Integer
+
+
+class _Finding(_Stored):
+    level: Literal["error", "warning", "note"]
+    code: str
+    sentence: str
+    way_out: str
+    rows: list[int]
+    classes: list[str]
 
 
 class _StoredResult(_Stored):
@@ -94,6 +104,9 @@ class _StoredResult(_Stored):
     calibration: float | None = None
     extra: dict[str, _OwnMetric] | None = None
     validation: _MetricsAtStep | None = None
+    findings: list[_Finding] | None = None
+    metric: str | None = None
+    tuned: str | None = None
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from zsl_lab.cli.overrides import parsed, prepare, update_stored, value
+from zsl_lab.cli.overrides import explain, parsed, prepare, update_stored, value
 from zsl_lab.errors import ConfigError
 from zsl_lab.run.config import parse
 
@@ -18,7 +19,8 @@ METHOD = """
 from typing import Annotated
 
 from zsl_lab.keys import Irrelevant, Place
-from zsl_lab.methods.mmvae.method import MMVAE, MMVAEConfig
+from zsl_lab.methods.mmvae.config import MMVAEConfig
+from zsl_lab.methods.mmvae.method import MMVAE
 
 
 class MineConfig(MMVAEConfig):
@@ -90,3 +92,111 @@ def test_a_group_changes_the_section_that_it_fills(stored: DictConfig) -> None:
 def test_values_are_read_in_hydras_grammar(argument: str, expected: str | None) -> None:
     assert value(parsed([argument])["ckpt"]) == expected
     assert value(parsed([argument]).get("seed")) is None
+
+
+# --------------------------------------------------------------------------- the same again
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "method=mmvae",
+        "dataset=digits",
+        "seed=0",
+        "selection=validation",
+        "method.gamma=0.25",
+        "method.steps=7",
+        "method.encoder_hidden=[5]",
+        "++method.steps=7",
+        "selection.report_oracle=true",
+    ],
+)
+def test_a_setting_of_the_checkpoint_may_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.ckpt").touch()
+    own = ("method=mmvae", "method.gamma=0.25", "method.steps=7", "method.encoder_hidden=[5]")
+    stored = composed(*own)
+    before = OmegaConf.to_yaml(stored)
+    stored = changed(stored, typed)
+    stored.update(task="fit", ckpt=None)
+    assert OmegaConf.to_yaml(stored) == before
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "method=sgal",
+        "dataset=synthetic",
+        "seed=1",
+        "seed=false",
+        "selection=last",
+        "method.gamma=0.5",
+        "~method.gamma",
+        "method.encoder_hidden=[5,5]",
+        "tuned=none",
+    ],
+)
+def test_another_setting_than_the_checkpoints_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(ConfigError, match="a checkpoint brings the settings it was trained with"):
+        changed(composed("method=mmvae", "method.encoder_hidden=[5]"), typed)
+
+
+# --------------------------------------------------------------------------- how it is written
+
+
+def message(*arguments: str) -> str:
+    """What the user is told about a command line that Hydra cannot compose."""
+    with (
+        initialize_config_module("zsl_lab.conf", version_base="1.3"),
+        pytest.raises(HydraException) as caught,
+    ):
+        compose("config", list(arguments))
+    found = explain(caught.value, arguments)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted"),
+    [
+        ("seed=0,1,2", "seed=0,1,2"),
+        ("method=sgal,mmvae", "method=sgal,mmvae"),
+        ("method.g=choice(0.1,0.5)", "'method.g=choice(0.1,0.5)'"),
+        ("method.g=range(1,3)", "'method.g=range(1,3)'"),
+        ("dataset=digits,synthetic", "dataset=digits,synthetic"),
+        ("selection.metric=seen,unseen", "selection.metric=seen,unseen"),
+    ],
+)
+def test_several_values_without_m_are_answered_with_m(typed: str, quoted: str) -> None:
+    found = message("trainer.accelerator=cpu", typed)
+    assert found.startswith(f"{typed}: several values need -m")
+    assert f"python -m zsl_lab -m trainer.accelerator=cpu {quoted}." in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["dataset=own", "dataset.path=a", "b=c/x.h5"], """'dataset.path="a b=c/x.h5"'"""),
+        (["dataset=own", "dataset.path=my", "data/x.h5"], """'dataset.path="my data/x.h5"'"""),
+        (["ckpt=my/old", "runs/best.ckpt"], """'ckpt="my/old runs/best.ckpt"'"""),
+        (["ckpt=a b=c/x.ckpt"], """'ckpt="a b=c/x.ckpt"'"""),
+        (["dataset=own", "dataset.path=x (1).h5"], """'dataset.path="x (1).h5"'"""),
+        (["paths.output_dir=it's"], "paths.output_dir="),
+        (["dataset=own", "dataset.path=a{b.h5"], """'dataset.path="a{b.h5"'"""),
+    ],
+)
+def test_a_value_that_needs_quotes_is_shown_with_them(arguments: list[str], expected: str) -> None:
+    found = message(*arguments)
+    assert "needs quotes" in found
+    assert expected in found
+
+
+def test_a_misspelt_key_after_a_path_is_no_cut_value() -> None:
+    found = message("dataset=own", "dataset.path=data/x.h5", "sede=1")
+    assert found == "sede: there is no such key. Did you mean seed?"

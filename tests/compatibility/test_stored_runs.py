@@ -23,7 +23,7 @@ from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.result import Result
 from zsl_lab.run import checkpoints
-from zsl_lab.run.old_names import current_target
+from zsl_lab.run.configuration.old_names import current_target
 from zsl_lab.run.records import metrics_csv, run_figures
 
 DATA = Path(__file__).parent / "data"

@@ -33,6 +33,8 @@ from zsl_lab.run.records import run_figures
 Configure = Callable[..., DictConfig]
 NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
 
+COMMON_FIGURES = ("training_curves", "per_class_recall", "confusion_matrix_unseen")
+
 every_method = pytest.mark.parametrize("method", EVERY_METHOD)
 
 
@@ -94,12 +96,13 @@ def test_a_run_leaves_the_whole_run_folder(
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/training_curves.png"),
         *("figures/per_class_recall.png", "figures/confusion_matrix_unseen.png"),
         *(f"figures/{name}" for name in own),
+        *(f"figures/{Path(name).stem}.pdf" for name in {*own, *COMMON_FIGURES}),
     }
     stored = json.loads((folder / "result.json").read_text())
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training"),
         *("benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
-        "validation",
+        *("validation", "metric", "tuned"),
     ]
     assert (stored["method"], stored["metrics"]) == (method, result.metrics)
     assert stored["oracle"]["step"] > 0

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.scaling import Normalization, Scaler
+from zsl_lab.data.normalization import Normalization
+from zsl_lab.data.scaling import Scaler
 
 ROWS = np.random.default_rng(0).gamma(1.0, 2.0, size=(40, 5)).astype(np.float32)
 NEW = np.random.default_rng(1).gamma(1.0, 3.0, size=(7, 5)).astype(np.float32)
@@ -91,3 +92,45 @@ def test_a_scaler_of_a_checkpoint_scales_as_it_did(kind: Normalization, tmp_path
 def test_what_is_no_scaler_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the kind of scaling is"):
         Scaler.from_state(state)
+
+
+def in_float64(kind: Normalization, rows: Any) -> Any:
+    exact = rows.astype(np.float64)
+    if kind in ("minmax", "minmax_sqrt"):
+        scaled = (exact - exact.min(0)) / (exact.max(0) - exact.min(0))
+        return np.sqrt(scaled) if kind == "minmax_sqrt" else scaled
+    if kind == "standard":
+        return (exact - exact.mean(0)) / exact.std(0)
+    if kind == "scale":
+        return exact / exact.std()
+    if kind == "none":
+        return exact
+    centred = exact - exact.mean(0) if kind == "centered_l2" else exact
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("exponent", [-30, -25, -20, -15, -12, -8, 0, 8, 15, 18, 24, 30])
+@pytest.mark.parametrize(
+    "kind", ["none", "minmax", "minmax_sqrt", "standard", "scale", "l2", "centered_l2"]
+)
+def test_scaling_is_right_at_every_magnitude(kind: Normalization, exponent: int) -> None:
+    rows = (ROWS.astype(np.float64) * 10.0**exponent).astype(np.float32)
+    found = Scaler.fit(kind, rows).apply(torch.from_numpy(rows)).numpy().astype(np.float64)
+    np.testing.assert_allclose(found, in_float64(kind, rows), rtol=2e-5, atol=1e-6 * np.ptp(found))
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax", "centered_l2"])
+def test_a_column_of_another_magnitude_is_scaled_as_by_itself(kind: Normalization) -> None:
+    rows = ROWS.copy()
+    rows[:, 1] *= 1e-30
+    rows[:, 2] *= 1e25
+    found = Scaler.fit(kind, rows).apply(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(found, in_float64(kind, rows), rtol=2e-5, atol=1e-6)
+
+
+def test_rows_of_any_length_get_length_1_and_a_row_of_zeros_stays() -> None:
+    rows = ROWS * (10.0 ** np.linspace(-30, 30, len(ROWS)))[:, None].astype(np.float32)
+    scaler = Scaler("l2", torch.zeros(5), torch.ones(5))
+    found = scaler.apply(torch.from_numpy(np.concatenate([rows, np.zeros((1, 5), np.float32)])))
+    torch.testing.assert_close(found[:-1].norm(dim=1), torch.ones(len(ROWS)))
+    assert (found[-1] == 0).all()

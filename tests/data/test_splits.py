@@ -151,3 +151,56 @@ def test_redrawn_splits_are_told_apart_by_their_hash(benchmark: FeatureBenchmark
     hashes = [splits.redraw(benchmark, seed).provenance.splits_sha256 for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
     assert benchmark.provenance.splits_sha256 not in hashes
+
+
+def with_more_classes(benchmark: FeatureBenchmark, count: int) -> FeatureBenchmark:
+    """The benchmark with further classes that have semantics and no sample."""
+    extra = np.random.default_rng(1).random((count, benchmark.semantics.shape[1]))
+    return replace(
+        benchmark,
+        semantics=np.concatenate([benchmark.semantics, extra.astype(np.float32)]),
+        class_names=(*benchmark.class_names, *(f"new {i}" for i in range(count))),
+    )
+
+
+def test_classes_without_samples_are_unseen_in_the_test_and_absent_from_validation(
+    benchmark: FeatureBenchmark,
+) -> None:
+    more = with_more_classes(benchmark, 3)
+    assert splits.test_split(more).unseen_classes.tolist() == [
+        *benchmark.unseen_classes,
+        20,
+        21,
+        22,
+    ]
+    assert more.untested_classes.tolist() == [20, 21, 22]
+    v = splits.validation_split(more, 0)
+    assert not np.isin([20, 21, 22], [*v.seen_classes, *v.unseen_classes]).any()
+
+
+def test_many_classes_without_samples_leave_half_of_the_seen_ones_to_train_on(
+    benchmark: FeatureBenchmark,
+) -> None:
+    v = splits.validation_split(with_more_classes(benchmark, 500), 0)
+    assert len(v.unseen_classes) == round(len(benchmark.seen_classes) / 2 + 0.25)
+
+
+def test_a_redrawn_split_trains_no_class_without_samples(benchmark: FeatureBenchmark) -> None:
+    more = with_more_classes(benchmark, 3)
+    for seed in range(5):
+        drawn = splits.redraw(more, seed)
+        assert drawn.untested_classes.tolist() == [20, 21, 22]
+        assert len(drawn.unseen_classes) == len(benchmark.unseen_classes) + 3
+        np.testing.assert_array_equal(drawn.trainval, splits.redraw(benchmark, seed).trainval)
+
+
+def test_a_redrawn_split_without_test_seen_has_none(benchmark: FeatureBenchmark) -> None:
+    without = replace(benchmark, test_seen=np.zeros(0, dtype=np.int64))
+    assert len(splits.redraw(without, 0).test_seen) == 0
+
+
+def test_a_benchmark_without_an_unseen_class_is_refused(benchmark: FeatureBenchmark) -> None:
+    everything = np.arange(benchmark.num_samples)
+    none = np.zeros(0, dtype=np.int64)
+    with pytest.raises(DataError, match="so that none is unseen; expected at least one class"):
+        replace(benchmark, trainval=everything, test_seen=none, test_unseen=none)

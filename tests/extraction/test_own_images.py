@@ -27,10 +27,37 @@ def test_files_that_are_no_pictures_are_ignored_with_a_warning(own: Path) -> Non
     (own / "images" / "empty").mkdir()
     with pytest.warns(
         UserWarning,
-        match=r"2 files are no image of a class and ignored \(the first: ant/notes\.doc\)",
+        match=r"images: 4 entries were left out: 2 hidden \(\.cache, ant/\._0\.png\); 1 \.doc "
+        r"\(ant/notes\.doc\); 1 \.txt \(readme\.txt\)\.",
     ):
         found = find_class_pictures(own / "images", table(own), None)
     assert len(found.names) == 20
+
+
+def test_linked_folders_and_files_count_once(own: Path) -> None:
+    store, ant = own / "store", own / "images" / "ant"
+    store.mkdir()
+    shutil.move(ant / "0.png", store / "0.png")
+    shutil.move(own / "images" / "bee", own / "bees")
+    (own / "images" / "bee").symlink_to(own / "bees")
+    for name, target in (
+        ("more", store),
+        ("again", store),
+        ("loop", ant),
+        ("gone.png", store / "9"),
+    ):
+        (ant / name).symlink_to(target)
+    with pytest.warns(
+        UserWarning,
+        match=r"images: 3 entries were left out: 1 link to nothing \(ant/gone\.png\); 2 link to a "
+        r"folder that is counted \(ant/loop, ant/more\)\.",
+    ):
+        found = find_class_pictures(own / "images", table(own), None)
+    assert len(found.names) == 20
+    assert "ant/again/0.png" in found.names
+    assert {name for name in found.names if name.startswith("bee/")} == {
+        f"bee/{number}.png" for number in range(4)
+    }
 
 
 def test_pictures_may_lie_deeper_and_names_in_another_normal_form(own: Path) -> None:
@@ -42,16 +69,38 @@ def test_pictures_may_lie_deeper_and_names_in_another_normal_form(own: Path) -> 
     assert found.labels.tolist() == np.repeat(range(5), 4).tolist()
 
 
-def test_a_class_without_images_is_named_with_both_ways_out(own: Path) -> None:
+def test_undecided_classes_without_images_are_unseen_and_said(own: Path) -> None:
     for name in ("bee", "eel"):
         without(own, name)
-    with pytest.raises(DataError) as caught:
-        find_class_pictures(own / "images", table(own), None)
-    assert str(caught.value) == (
-        f"{own / 'images'}: found no image of 2 classes ('bee', 'eel') of {own / 'table.csv'}; "
-        "expected at least one of each. Add images, or take the classes out of the table: a class "
-        "without images can be given when the trained model predicts (task=predict classes=FILE)."
-    )
+    names = sorted({"bee", "eel", *(path.name for path in (own / "images").iterdir())})
+    classes = table(own, "\n".join(["class,size", *(f"{n},{i}" for i, n in enumerate(names))]))
+    with pytest.warns(UserWarning, match=r"found no image of 2 classes \('bee', 'eel'\)"):
+        found = find_class_pictures(own / "images", classes, None)
+    parts = choose_parts(classes, 1, 0, found.labels)
+    without_images = {names.index("bee"), names.index("eel")}
+    assert set(parts.unseen) == {*without_images, *parts.drawn}
+    assert len(parts.drawn) == 1
+    assert not without_images & set(parts.drawn)
+
+
+@pytest.mark.parametrize("part", ["seen", "validation"])
+def test_a_class_that_trains_needs_images(part: str, tmp_path: Path) -> None:
+    classes = table(tmp_path, plain(4, split=["unseen", part, "seen", "seen"]))
+    images = tmp_path / "images"
+    for name in ("c0", "c2", "c3"):
+        (images / name).mkdir(parents=True)
+        (images / name / "0.png").touch()
+    with pytest.raises(DataError, match=r"no image of the class 'c1', which column 'split' .* or "):
+        find_class_pictures(images, classes, None)
+
+
+def test_a_class_without_images_may_be_known_to_the_backbone(tmp_path: Path) -> None:
+    columns = {"split": ["unseen", *["seen"] * 3], "pretrained": ["yes", *["no"] * 3]}
+    classes = table(tmp_path, plain(4, **columns))
+    with pytest.warns(UserWarning, match="only unseen class"):
+        assert choose_parts(classes, None, 0, np.array([1, 2, 3])).unseen.tolist() == [0]
+    with pytest.raises(DataError, match="found unseen in column 'split' and yes in column"):
+        choose_parts(classes, None, 0, np.arange(4))
 
 
 def test_a_folder_without_a_class_is_named_with_the_near_one(own: Path) -> None:
@@ -163,8 +212,8 @@ def test_a_single_unseen_class_is_said(
     classes = table(tmp_path, plain(count, **columns))
     with pytest.warns(
         UserWarning,
-        match=r"table\.csv: 'c\d' is the only unseen class: .* \(zsl_top1 is 100\)\. Write unseen "
-        r"for another",
+        match=r"table\.csv: 'c\d' is the only unseen class: .* zsl_top1 is undefined\. "
+        r"Write unseen for another",
     ):
         assert len(choose_parts(classes, unseen, 0).unseen) == 1
 

@@ -22,18 +22,20 @@ pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-l
 def test_the_network_of_a_recipe_is_found_again_where_it_lies_now(
     weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, recipe = backbone(weights)
-    assert recipe.weights == weights.name
+    kept = Path(shutil.copy(weights, tmp_path / "squeezenet_kept.pth"))
+    network, recipe = backbone(kept)
+    assert (recipe.weights, recipe.weights_path) == (kept.name, str(kept))
     files = [pictures / "ant" / "0.png"]
     expected = extract_features(files, network, recipe).features
-    moved = shutil.copy(weights, tmp_path / "moved.pth")
+    assert np.array_equal(extract_features(files, load_backbone(recipe), recipe).features, expected)
+    moved = kept.rename(tmp_path / "moved.pth")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         load_backbone(recipe)
     assert str(caught.value) == (
-        f"squeezenet.pth: there is no such file in the working folder {tmp_path}; expected the "
-        "weights of squeezenet1_1 that the features were made with. Put it there, or give its "
-        "path: weights=FILE."
+        f"squeezenet_kept.pth: there is no such file in the working folder {tmp_path} nor at "
+        f"{kept}, where it lay; expected the weights of squeezenet1_1 that the features were made "
+        "with. Put it there, or give its path: weights=FILE."
     )
     with pytest.raises(
         CheckpointError, match=r"^gone\.pth: there is no such file; expected .* path: weights=FILE"
@@ -42,7 +44,9 @@ def test_the_network_of_a_recipe_is_found_again_where_it_lies_now(
     assert np.array_equal(
         extract_features(files, load_backbone(recipe, str(moved)), recipe).features, expected
     )
-    monkeypatch.chdir(weights.parent)
+    (tmp_path / "here").mkdir()
+    shutil.copy(weights, tmp_path / "here" / kept.name)
+    monkeypatch.chdir(tmp_path / "here")
     assert np.array_equal(extract_features(files, load_backbone(recipe), recipe).features, expected)
 
 

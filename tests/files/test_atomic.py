@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from zsl_lab.errors import OutputError
-from zsl_lab.files.atomic import atomic_write, atomic_write_all
+from zsl_lab.files.atomic import atomic_write, atomic_write_all, remove_leftovers
 
 
 def test_writes_bytes_and_makes_the_folder(tmp_path: Path) -> None:
@@ -123,3 +123,14 @@ def test_a_file_that_cannot_take_its_place_leaves_those_before_it_in_theirs(tmp_
         atomic_write_all({tmp_path / name: b"new" for name in "abc"})
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "c").read_bytes()) == (b"new", b"old")
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = ["last.ckpt", ".last.ckpt.tmp", "a.tmp", f".x.{'g' * 32}.tmp", f"x.{'a' * 32}.tmp"]
+    for name in (*others, f".last.ckpt.{'0f' * 16}.tmp", f".metrics.csv.{'a' * 32}.tmp"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "last.ckpt")
+    assert f".metrics.csv.{'a' * 32}.tmp" in {path.name for path in tmp_path.iterdir()}
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
+    remove_leftovers(tmp_path / "absent")

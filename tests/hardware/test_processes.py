@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from zsl_lab.errors import ConfigError, InterruptionError, TrainingError
+from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, TrainingError
 from zsl_lab.hardware import processes as launch_module
 from zsl_lab.hardware.processes import launch
 
@@ -177,3 +177,79 @@ def test_an_interruption_ends_all_processes_and_says_how_to_go_on(
     assert signal.getsignal(signal.SIGTERM) == before
     assert not alive(tmp_path, 0)
     assert not alive(tmp_path, 1)
+
+
+# --------------------------------------------------------------------------- a process that stops
+
+BEATING = "from zsl_lab.hardware.processes import follow_launcher\nfollow_launcher()\n"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_stopped_ends_the_run_within_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    script = tmp_path / "process.py"
+    stop = f"if int(os.environ['RANK']) == {rank}: time.sleep(2); os.kill(os.getpid(), 19)\n"
+    name = "Path(sys.argv[1], 'pid' + os.environ['RANK']).write_text(str(os.getpid()))\n"
+    head = "import os, sys, time\nfrom pathlib import Path\n"
+    script.write_text(head + name + BEATING + stop + "time.sleep(120)\n")
+    monkeypatch.setattr(launch_module, "COMMAND", (sys.executable, str(script), str(tmp_path)))
+    began = time.monotonic()
+    with pytest.raises(TrainingError, match=rf"^Process {rank} .* gave no sign of life for \d+ s"):
+        launch([], tmp_path / "run", 2, timeout=4.0)
+    assert time.monotonic() - began < 60
+    assert not alive(tmp_path, 0)
+    assert not alive(tmp_path, 1)
+
+
+def test_a_process_that_is_busy_is_not_taken_for_a_stopped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(f"import time\n{BEATING}time.sleep(8)\n")
+    monkeypatch.setattr(launch_module, "COMMAND", (sys.executable, str(script)))
+    launch([], tmp_path / "run", 1, timeout=5.0)
+
+
+def test_a_process_that_sigterm_ended_ends_the_run_as_sigterm_does(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch_module, "PATIENCE", 0.5)
+    with pytest.raises(TerminationError) as caught:
+        start("if rank == 1: os.kill(os.getpid(), 15)\ntime.sleep(60)")
+    assert caught.value.exit_code == 143
+    assert not alive(tmp_path, 0)
+
+
+def test_the_error_that_caused_the_others_is_reported(start: Start) -> None:
+    with pytest.raises(TrainingError, match=r"^Process 1 of the run was ended by SIGKILL"):
+        start(
+            """
+            if rank == 1:
+                time.sleep(1)
+                os.kill(os.getpid(), 9)
+            time.sleep(1)
+            Path(os.environ["ZSL_LAB_REPORT"]).write_text("Connection closed by peer.")
+            sys.exit(1)
+            """
+        )
+
+
+def test_time_in_which_the_launcher_did_not_run_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("zsl_lab.hardware.processes.time.monotonic", lambda: now[0])
+    (tmp_path / "0.alive").touch()
+    silence = launch_module._Silence(tmp_path, 1)
+    silence.longest([True])
+    now[0] = 1000.0  # suspended
+    found = silence.longest([True])
+    assert found is not None
+    assert found.silent <= 1.0
+    for _ in range(100):
+        now[0] += 0.1
+        found = silence.longest([True])
+    assert found is not None
+    assert found.silent == pytest.approx(11.0)
+    assert silence.longest([False]) is None

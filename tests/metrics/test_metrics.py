@@ -452,3 +452,23 @@ def test_cuda_equals_cpu() -> None:
     for name, value in there.compute().items():
         assert value.device.type == "cuda"
         same(value.cpu(), here.compute()[name].item())
+
+
+def test_an_unseen_class_without_samples_competes_with_all_but_in_zsl_top1() -> None:
+    seen = torch.tensor([True, False, False, False])
+    tested = torch.tensor([True, True, True, False])
+    scores = torch.tensor(
+        [[0.9, 0.1, 0.0, 0.2], [0.1, 0.8, 0.2, 0.3], [0.1, 0.2, 0.5, 0.9], [0.0, 0.6, 0.4, 0.9]]
+    )
+    target = torch.tensor([0, 1, 2, 2])
+    metric = ZeroShotMetrics(seen, tested)
+    metric.update(scores, target)
+    found = {name: float(value) for name, value in metric.compute().items()}
+    # class 3 takes both samples of class 2; among classes 1 and 2 one of them is right
+    assert found["unseen"] == 50.0
+    assert found["zsl_top1"] == 75.0
+    assert found["seen"] == 100.0
+    assert metric.recalls().tolist()[:3] == [100.0, 100.0, 0.0]
+    assert metric.recalls()[3].isnan()
+    gzsl, zsl = predict(scores, seen, metric.zsl_ids)
+    assert (gzsl.tolist(), zsl.tolist()) == ([0, 1, 3, 3], [1, 1, 2, 1])

@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 import zsl_lab
-from tests.helpers.predict import (
-    UNSEEN,
-    Load,
-    ShortRun,
-    altered,
-    described,
-)
+from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, described
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
 

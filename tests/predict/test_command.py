@@ -32,15 +32,16 @@ from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.predict.command import predict, print_prediction
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictions import Prediction, Predictions
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
+from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records import run_figures
-from zsl_lab.run.schema import run_marks
 
 UNSEEN = ("2", "4", "5")
 COLOURS = {
@@ -395,8 +396,8 @@ def test_every_method_writes_what_it_says_of_feature_vectors(
     assert [sample["sample"] for sample in summary["samples"]] == list(range(40))
     assert [sample["best"][0]["class"] for sample in summary["samples"]] == expected.predicted
     assert {path.name for path in prediction.table.parent.iterdir()} == {
-        "predicted.csv",
-        "predicted.json",
+        "predictions.csv",
+        "predictions.json",
     }
 
 
@@ -687,8 +688,8 @@ def refused(predicted: Callable[..., Prediction], tmp_path: Path) -> Callable[..
         (["images"], r"^task=predict needs samples: images=DIR, a folder of images\.$"),
         (
             ["ckpt", "images"],
-            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5 or \.mat\), or "
-            r"images=DIR, a folder",
+            r"(?s)a trained method.*\n.* samples: features=FILE \(\.npy, \.h5, \.mat or \.csv\), "
+            r"or images=DIR, a folder",
         ),
     ],
 )
@@ -797,13 +798,13 @@ def test_a_folder_without_images_is_named(
 ) -> None:
     refused(
         DataError,
-        r"^images=.*nowhere: there is no such folder; expected a folder of images",
+        r"^images=.*nowhere: there is no such folder or file\. Give a folder, a file or a pattern",
         None,
         images=tmp_path / "nowhere",
     )
     refused(
         DataError,
-        r"config\.yaml: this is a file; expected a folder",
+        r"config\.yaml: cannot be read as an image",
         None,
         images=trained / "config.yaml",
     )
@@ -815,23 +816,76 @@ def test_a_folder_without_images_is_named(
     )
 
 
-def test_broken_images_are_named_and_nothing_is_written(
+def test_broken_images_are_listed_and_the_others_are_predicted(
+    predicted: Callable[..., Prediction], images: Path
+) -> None:
+    whole = {row["file"]: row["predicted"] for row in rows(predicted(out="whole"))}
+    broken = sorted(images.iterdir())[3:6]
+    broken[0].write_text("no picture")
+    broken[1].write_bytes(broken[1].read_bytes()[:60])
+    broken[2].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
+    prediction = predicted()
+    assert {row["file"]: row["predicted"] for row in rows(prediction)} == {
+        name: found for name, found in whole.items() if name not in {file.name for file in broken}
+    }
+    assert prediction.problems is not None
+    with prediction.problems.open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [row["file"] for row in listed] == [file.name for file in broken]
+    assert "the bytes of no known format" in listed[0]["reason"]
+    assert "PostScript, which is not read" in listed[2]["reason"]
+    with pytest.raises(
+        DataError,
+        match=rf"^3 of 30 images cannot be read and were not predicted \(the first: "
+        rf"{broken[0].name}: .*unreadable\.csv lists them; the other 27 are predicted",
+    ):
+        prediction.check_complete()
+
+
+def test_where_no_image_can_be_read_nothing_is_written(
     refused: Callable[..., None], images: Path
 ) -> None:
-    files = sorted(images.iterdir())
-    files[3].write_text("no picture")
-    refused(
-        DataError,
-        rf"{files[3].name}: cannot be read as an image \(the bytes of no known format\)(?s:.*)1 of "
-        r"30 images: repair them, or leave",
-    )
-    for file in files[10:15]:
+    for file in images.iterdir():
         file.write_bytes(file.read_bytes()[:60])
     refused(
         DataError,
-        rf"(?s){files[10].name}.*{files[11].name}.*\n3 more cannot be read\.\n6 of 30 images.* "
+        r"(?s)cannot be read as an image.*\n27 more cannot be read\.\n30 of 30 images.* "
         r"Nothing was predicted",
     )
+
+
+def test_a_single_image_and_a_pattern_give_what_their_folder_gives(
+    predicted: Callable[..., Prediction], images: Path
+) -> None:
+    whole = {row["file"]: row["predicted"] for row in rows(predicted(out="whole"))}
+    (images / "._a.png").write_bytes(b"\0\5\26\7")
+    first, *_ = sorted(whole)
+    some = [name for name in whole if name.startswith("00")]
+    for given, names in ((first, [first]), ("00*.png", some)):
+        found = {row["file"]: row["predicted"] for row in rows(predicted(images=images / given))}
+        assert found == {name: whole[name] for name in names}
+
+
+def test_the_scores_that_are_written_can_be_chosen(
+    predicted: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = predicted(out="all")
+    short = [{k: row[k] for k in ("file", "predicted", "probability")} for row in rows(every)]
+    samples = json.loads(every.summary.read_text())["samples"]
+    best = predicted(None, "scores=best", out="best")
+    assert rows(best) == short
+    assert json.loads(best.summary.read_text())["samples"] == samples
+    none = predicted(None, "scores=none", out="none")
+    assert rows(none) == short
+    assert "samples" not in json.loads(none.summary.read_text())
+    monkeypatch.setattr("zsl_lab.predict.predictions._MANY_SCORES", 10)
+    large = predicted(out="large")
+    assert rows(large) == short
+    assert large.archive is not None
+    with np.load(large.archive) as archive:
+        assert np.array_equal(archive["scores"], every.predictions.scores)
+        assert tuple(archive["classes"]) == every.predictions.names
+        assert tuple(archive["samples"]) == every.files
 
 
 def test_only_the_reported_state_of_a_finished_run_is_taken(
@@ -869,7 +923,7 @@ def test_weights_of_other_widths_are_refused(refused: Callable[..., None]) -> No
     )
 
 
-@pytest.mark.parametrize("name", ["predicted.csv", "predicted.json", "network.pth"])
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.json", "network.pth"])
 def test_where_one_file_cannot_be_written_none_is(
     predicted: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -929,14 +983,14 @@ def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
     (folder,) = tmp_path.glob("outputs/predict/*")
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",
-        "predicted.csv",
-        "predicted.json",
+        "predictions.csv",
+        "predictions.json",
         "network.pth",
     }
     lines = done.stdout.splitlines()
-    assert f"predictions: {folder / 'predicted.csv'}" in lines
+    assert f"predictions: {folder / 'predictions.csv'}" in lines
     assert any(line.startswith("30 images, ") for line in lines)
-    with (folder / "predicted.csv").open() as file:
+    with (folder / "predictions.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == sorted(
             path.name for path in images.iterdir()
         )
@@ -998,8 +1052,8 @@ def test_the_command_predicts_feature_vectors_from_a_folder_that_was_moved(
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("50 samples, ") for line in lines)
     assert lines[-2:] == [
-        f"predictions: {folder / 'predicted.csv'}",
-        f"best five:   {folder / 'predicted.json'}",
+        f"predictions: {folder / 'predictions.csv'}",
+        f"best five:   {folder / 'predictions.json'}",
     ]
     assert command("task=predict", "ckpt='moved run'", "features=missing.npy") == 1
     assert capsys.readouterr().err.startswith("features=missing.npy: cannot be read")

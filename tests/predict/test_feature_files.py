@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers.predict import saved
 from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import DataError
 from zsl_lab.predict import features
 from zsl_lab.predict.features import FeaturePredictor
@@ -126,11 +127,14 @@ def test_large_files_are_not_read_whole(
         ),
         ("x.h5", None, r"x\.h5: there is no such file"),
         (
-            "x.csv",
+            "x.parquet",
             b"1,2",
-            r"x\.csv: found a file that ends in \.csv; expected \.npy, \.h5 or \.mat\. Rename it, "
-            r"or save it as one",
+            r"x\.parquet: found a file that ends in \.parquet; expected \.npy, \.h5, \.mat or "
+            r"\.csv\. Rename it, or save it as one",
         ),
+        ("x.csv", b"1,2\n", r"x\.csv: found 2 dimensions \(shape \[1, 2\]\); expected"),
+        ("x.csv", None, r"^features=.*x\.csv: cannot be read \(No such file"),
+        ("x.csv", b"", r"x\.csv: found an empty file; expected a row a sample"),
         ("x", b"1,2", "found a file without an ending"),
     ],
 )
@@ -218,3 +222,44 @@ def test_a_file_of_other_datasets_is_refused(
         DataError, match=r"x\.npy: found an archive of arrays; expected a single one"
     ):
         of_features(tmp_path / "x.npy")
+
+
+def test_a_table_of_text_gives_what_the_array_gives(
+    of_features: Callable[..., Prediction], vectors: FeatureBenchmark, tmp_path: Path
+) -> None:
+    x = vectors.features[vectors.test_unseen[:40]].astype(np.float64)
+    lines = [",".join([f"s{i}", *map(repr, row.tolist())]) for i, row in enumerate(x)]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(lines))
+    prediction, plain = of_features(path), of_features(out="npy")
+    assert prediction.files == tuple(f"s{i}" for i in range(40))
+    assert prediction.noun == "sample"
+    assert np.array_equal(prediction.predictions.scores, plain.predictions.scores)
+
+
+def test_a_file_of_another_recipe_is_reported(
+    of_features: Callable[..., Prediction],
+    vectors: FeatureBenchmark,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    recipe = ImageRecipe(
+        backbone="resnet50", weights="a.pth", weights_sha256="12" * 32, resize=256, image_size=224
+    )
+    path = saved(tmp_path / "x.h5", vectors.features[vectors.test_unseen[:40]])
+    with h5py.File(path, "a") as file:
+        file["recipe"] = Recipe(images=recipe).model_dump_json()
+    known = recipe.model_copy(update={"backbone": "resnet101"})
+    compare = FeaturePredictor.compare_recipe
+
+    def with_recipe(self: FeaturePredictor, given: ImageRecipe, origin: str) -> None:
+        self._recipe = Recipe(images=known)
+        compare(self, given, origin)
+
+    monkeypatch.setattr(FeaturePredictor, "compare_recipe", with_recipe)
+    with pytest.warns(
+        UserWarning,
+        match=r"x\.h5: these features were made by another recipe than those of training: backbone "
+        r"resnet50 \(training: resnet101\)\.",
+    ):
+        of_features(path)

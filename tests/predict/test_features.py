@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,7 @@ from PIL import Image
 
 import zsl_lab
 from tests.conftest import SHORT_FIT, composed
-from tests.helpers.predict import (
-    UNSEEN,
-    Load,
-    ShortRun,
-    altered,
-    table,
-)
+from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, table
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import Recipe, TextRecipe
 from zsl_lab.errors import CheckpointError, ConfigError, DataError
@@ -241,11 +236,12 @@ def test_texts_are_read_by_the_encoder_that_read_those_of_training(
     short_run: ShortRun, load: Load, digits: FeatureBenchmark, tmp_path: Path
 ) -> None:
     # a vocabulary of as many words as the digits have attributes
+    words = [f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyzäöü"]
     recipe = TextRecipe(
         encoder="tfidf",
         model=None,
         max_tokens=20,
-        fitted_on=["one two three four five", "six seven eight nine one two"],
+        fitted_on=[" ".join(words[:15]), " ".join([*words[15:], *words[:2]])],
     )
     stored = Recipe(texts=recipe).model_dump()
     path = altered(
@@ -254,13 +250,13 @@ def test_texts_are_read_by_the_encoder_that_read_those_of_training(
         lambda c: c["FeatureDataModule"].update(recipe=stored),
     )
     predictor, x = zsl_lab.load(path), digits.features[:10]
-    texts = {"a": "one two two", "b": "nine eight five"}
+    texts = {"a": "worda wordb wordb", "b": "wordx wordy worde"}
     vectors = dict(zip(texts, embed_texts(list(texts.values()), recipe), strict=True))
     expected = load("sgal").predict(x, vectors).scores
     np.testing.assert_allclose(predictor.predict(x, texts).scores, expected, rtol=1e-5)
     given = table(tmp_path / "new.csv", {"description": list(texts.values())}, tuple(texts))
     np.testing.assert_allclose(predictor.predict(x, given).scores, expected, rtol=1e-5)
-    (tmp_path / "new.json").write_text('{"a": "one two two", "b": "nine eight five"}')
+    (tmp_path / "new.json").write_text(json.dumps(texts))
     np.testing.assert_allclose(
         predictor.predict(x, tmp_path / "new.json").scores, expected, rtol=1e-5
     )
@@ -323,8 +319,8 @@ def test_other_units_and_equal_classes_are_reported(
     percent = {name: [100 * value for value in column] for name, column in attributes.items()}
     with pytest.warns(
         UserWarning,
-        match=r"new\.csv: found 100 for 'two', number 1 \(top\); the semantics of training lie "
-        r"between 0 and 1\. Give",
+        match=r"new\.csv: the numbers lie between 0 and 100 \(column 'top_centre': 50 to 100\), "
+        r"those of training between 0 and 1 \(column 'top_centre': 0.5 to 1\)\. .* as percentages",
     ):
         load("sgal").predict(x, table(tmp_path / "new.csv", percent))
     with pytest.warns(

@@ -11,12 +11,7 @@ import torch
 from PIL import Image
 
 import zsl_lab
-from tests.helpers.predict import (
-    Load,
-    ShortRun,
-    altered,
-    table,
-)
+from tests.helpers.predict import Load, ShortRun, altered, table
 from zsl_lab.data.benchmark import ImageBenchmark
 from zsl_lab.errors import DataError
 from zsl_lab.predict.predictions import Predictions
@@ -99,3 +94,9 @@ def test_a_method_that_reads_texts_takes_no_vectors(
         r"Add the",
     ):
         load("n3").predict(x, table(tmp_path / "new.csv", attributes))
+
+
+def test_pixels_that_were_scaled_to_1_are_reported(load: Load, pictures: ImageBenchmark) -> None:
+    ones = (pictures.images[:2] > 100).astype(np.uint8)
+    with pytest.warns(UserWarning, match="found only the values 0 and 1; in training"):
+        load("n3").predict(ones)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.helpers.predict import (
-    Load,
-)
+from tests.helpers.predict import Load
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.errors import ConfigError
 from zsl_lab.predict.predictions import Predictions

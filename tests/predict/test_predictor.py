@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,10 @@ import pytest
 import torch
 
 import zsl_lab
-from tests.helpers.predict import (
-    UNSEEN,
-    Load,
-    ShortRun,
-    altered,
-    described,
-)
+from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, described
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 
 @pytest.mark.filterwarnings("ignore:classes. found the same numbers")
@@ -125,3 +120,53 @@ def test_what_cannot_be_generated_is_refused(load: Load) -> None:
     with pytest.raises(ConfigError, match=r"^seed=0\.5: expected a whole number of at least 0\.$"):
         load("sgal").generate("2", 1, seed=0.5)
     assert len(load("sgal").generate("2", np.int64(3))) == 3
+
+
+def test_predictions_that_are_nearly_all_one_class_are_reported(
+    load: Load, digits: FeatureBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = load("eszsl")
+    x = digits.features[np.resize(digits.test_unseen, 25)]
+    scores = torch.zeros(25, 10)
+    monkeypatch.setattr(predictor.network, "class_scores", lambda rows: scores[: len(rows)])
+    scores[:, 3] = 1
+    scores[:4, 1] = 2
+    with pytest.warns(UserWarning, match=r"^features: 21 of 25 samples were assigned to '3', one"):
+        predictor.predict(x)
+    scores[4, 1] = 2  # 80 % are not more than 80 %
+    for given in (x, x[:19]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            predictor.predict(given)
+
+
+def test_methods_that_learned_generated_features_say_that_they_know_no_new_classes(
+    load: Load, digits: FeatureBenchmark, pictures: ImageBenchmark
+) -> None:
+    x = digits.features[:2]
+    with pytest.warns(
+        UserWarning,
+        match=r"method=sgal was trained on features that it generated .* or take a checkpoint of "
+        r"aspn, eszsl, mmvae, vzsl\.$",
+    ):
+        load("sgal").predict(x, described("sgal", digits, pictures))
+    for method, classes in (("sgal", None), ("mmvae", described("mmvae", digits, pictures))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load(method).predict(x, classes)
+
+
+def test_an_older_checkpoint_without_statistics_predicts_the_same_without_a_check(
+    load: Load, short_run: ShortRun, digits: FeatureBenchmark, tmp_path: Path
+) -> None:
+    path = altered(
+        short_run("eszsl"),
+        tmp_path / "older.ckpt",
+        lambda c: c["FeatureDataModule"].pop("feature_statistics"),
+    )
+    older, x = zsl_lab.load(path), 255 * digits.features[:5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = older.predict(x).scores
+    with pytest.warns(UserWarning, match="scaled, by about 2"):
+        assert np.array_equal(found, load("eszsl").predict(x).scores)

@@ -244,8 +244,10 @@ def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) 
     overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
     result = run(configure(*overrides, "selection=last", run_dir="sgal"))
     assert result.training["steps"] == 40
+    # a run's folder is its best checkpoint
+    of_folder = ("method=sgal", *SHORT_SGAL, f"method.init_from={tmp_path / 'mmvae'}")
     nothing = run(
-        configure(*overrides, "selection=last", "method.fine_tune_steps=0", run_dir="nothing")
+        configure(*of_folder, "selection=last", "method.fine_tune_steps=0", run_dir="nothing")
     )
     assert nothing.training["steps"] == 0
     assert_same_weights(start, tmp_path / "nothing" / "checkpoints" / "best.ckpt")
@@ -493,23 +495,31 @@ def test_what_another_run_left_in_the_folder_is_not_taken_for_this_one(
     with pytest.raises(DataError):
         run(
             configure(
-                "method=mmvae", *SHORT, "dataset=awa2", f"paths.data_dir={tmp_path}", "tuned=none"
+                *("method=mmvae", *SHORT, "dataset=awa2", f"paths.data_dir={tmp_path}"),
+                *("tuned=none", "overwrite=true"),
             )
         )
+    # nor does a run that nobody said may replace it
+    with pytest.raises(ConfigError, match="this folder holds a finished run"):
+        run(configure("method=mmvae", *SHORT, "seed=1"))
     assert OmegaConf.load(folder / "config.yaml").dataset.name == "digits"
     assert (folder / "result.json").exists()
     # nor does a test write over what it reads
-    again = configure("method=mmvae", *SHORT, "task=test")
+    again = configure("method=mmvae", *SHORT, "task=test", "overwrite=true")
     again.ckpt = str(folder / "checkpoints" / "best.ckpt")
     assert run(again) == trained
     assert (folder / "metrics.csv").exists()
     with pytest.raises(
         ConfigError, match="it lies in the folder of this run, which would write over it"
     ):
-        run(configure("method=sgal", *SHORT_SGAL, f"method.init_from={again.ckpt}"))
+        run(
+            configure(
+                "method=sgal", *SHORT_SGAL, f"method.init_from={again.ckpt}", "overwrite=true"
+            )
+        )
     assert (folder / "checkpoints" / "best.ckpt").exists()
     with power_cut(MMVAE, 10):
-        run(configure("method=mmvae", *SHORT, "seed=1"))
+        run(configure("method=mmvae", *SHORT, "seed=1", "overwrite=true"))
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert left <= {"config.yaml", "metrics.csv"}
     assert OmegaConf.load(folder / "config.yaml").seed == 1

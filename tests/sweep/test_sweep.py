@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT
@@ -24,6 +26,7 @@ from zsl_lab.cli import main as cli
 from zsl_lab.errors import InterruptionError, TrainingError
 from zsl_lab.run.config import parse
 from zsl_lab.run.records import run_figures
+from zsl_lab.run.records.job_file import label
 from zsl_lab.sweep import figures as sweep_figures
 
 G = "method.g=0.5,0.9"
@@ -197,26 +200,105 @@ def test_a_job_that_fails_leaves_the_others_running_and_is_named_at_the_end(
     command: Command,
 ) -> None:
     command.events[0] = TrainingError("the loss is not finite.")
-    code, out, err = command("-m", "method.g=0.5,0.9,7")
+    code, out, err = command("-m", "method.g=0.5,0.9,0.7")
     assert code == 1
     assert [overrides[-1] for overrides in command.begun] == [
         "method.g=0.5",
         "method.g=0.9",
-        "method.g=7",
+        "method.g=0.7",
     ]
-    assert column(out, "method.g") == ["0.9"]
-    assert "2 of 3 jobs without a result:" in err
+    assert column(out, "method.g") == ["0.9", "0.7"]
+    assert "1 of 3 jobs without a result:" in err
     assert "0_sgal_digits (method.g=0.5): the loss is not finite." in err
-    assert "2_sgal_digits (method.g=7): method.g=7: input should be less than or equal to 1." in err
-    assert "Run what is missing:  python -m zsl_lab -m method.g=0.5,0.9,7 sweep.resume=true" in err
-    assert [row["outcome"] for row in rows_of(sweeps()[0])] == ["failed", "finished", "failed"]
+    assert (
+        "Run what is missing:  python -m zsl_lab -m method.g=0.5,0.9,0.7 sweep.resume=true" in err
+    )
+    assert [row["outcome"] for row in rows_of(sweeps()[0])] == ["failed", "finished", "finished"]
 
 
 def test_a_sweep_whose_jobs_all_fail_says_so(command: Command) -> None:
-    code, out, err = command("-m", "method.g=7,8")
-    assert code == 2
+    command.events.update(dict.fromkeys(range(2), TrainingError("the loss is not finite.")))
+    code, out, err = command("-m", G)
+    assert code == 1
     assert "2 of 2 jobs without a result:" in err
     assert "Sweep of" not in out
+
+
+# --------------------------------------------------------------------------- before the first job
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["method.g=0.5,7"], "job 1 (method.g=7): method.g=7: input should be less than"),
+        (["method.g=0.5,0.9,abc"], "job 2 (method.g=abc): method.g=abc: input should be a valid"),
+        (["seed=0,1,-1"], "job 2 (seed=-1): seed=-1: input should be greater than or equal to 0."),
+        (["method=sgal,sgla"], "method=sgla: there is no such choice. Did you mean method=sgal?"),
+        (["method=sgal,mmvae", "method.g=0.5"], "one of the choices swept over has no such key"),
+        (["trainer.devices=1,1000"], "job 1 (trainer.devices=1000): trainer.devices=1000: more"),
+        (["dataset=digits,awa2"], "job 1 (dataset=awa2): "),
+        (["method.init_from=null,nowhere.ckpt"], "job 1 (method.init_from=nowhere.ckpt): "),
+        (["method.steps=5,0", "seed=0,1"], "job 3 (method.steps=0 seed=1): method: "),
+        (
+            ["hydra/sweeper=optuna", "method.g=interval(0.5,1.5)", "hydra.sweeper.n_trials=3"],
+            "a job (method.g=1.5): method.g=1.5: input should be less than or equal to 1.",
+        ),
+    ],
+)
+def test_a_wrong_value_of_any_job_is_found_before_the_first_starts(
+    command: Command, arguments: list[str], expected: str
+) -> None:
+    code, _, err = command("-m", *arguments)
+    assert code == 2
+    assert expected in err
+    assert "Traceback" not in err
+    assert command.begun == []
+    assert not Path("outputs").exists()
+
+
+def test_every_wrong_job_is_named(command: Command) -> None:
+    _, _, err = command("-m", "method.g=7,8", "method.p=0.5,3")
+    assert err.count("input should be") == 6
+    assert err.endswith("No job was started.\n")
+
+
+def test_jobs_say_which_of_how_many_they_are_what_was_swept_and_the_time_left(
+    command: Command,
+) -> None:
+    _, out, _ = command("-m", "method.g=0.5,0.9", "seed=0,1", "method.p=0.3")
+    announced = [line for line in out.splitlines() if line.startswith("[")]
+    assert announced[0] == "[1/4] g=0.5 seed=0"
+    assert [line.partition(",")[0] for line in announced[1:]] == [
+        "[2/4] g=0.5 seed=1",
+        "[3/4] g=0.9 seed=0",
+        "[4/4] g=0.9 seed=1",
+    ]
+    assert all(re.search(r", \S+ (s|min) left$", line) for line in announced[1:])
+    assert label(sweeps()[0] / "2_sgal_digits") == "[3/4] g=0.9 seed=0"
+
+
+def test_a_folder_with_runs_is_refused_unless_its_runs_may_be_replaced(command: Command) -> None:
+    place = "hydra.sweep.dir=mine"
+    command("-m", G, place)
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    code, _, err = command("-m", "method.g=0.1,0.2", place)
+    assert code == 2
+    assert "hydra.sweep.dir=mine: this folder holds runs (found mine/0_sgal_digits/result.js" in err
+    assert "overwrite=true" in err
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+    code, _, _ = command("-m", "method.g=0.1,0.2", place, "overwrite=true")
+    assert code == 0
+    assert len(command.begun) == 2
+
+
+def test_two_sweeps_in_one_folder_exclude_each_other(command: Command) -> None:
+    Path("mine").mkdir()
+    lock = FileLock("mine/.lock")
+    with lock:
+        code, _, err = command("-m", G, "hydra.sweep.dir=mine")
+    assert code == 2
+    assert "another process is using this folder" in err
+    assert command.begun == []
 
 
 def test_ctrl_c_ends_the_whole_sweep_and_says_how_to_go_on(command: Command) -> None:

@@ -21,16 +21,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.cli import overrides as command
+from zsl_lab.cli import tuned
 from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
-from zsl_lab.errors import (
-    ConfigError,
-    InterruptionError,
-    TerminationError,
-    exit_code,
-    quoted,
-)
+from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code, quoted
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
+from zsl_lab.run import folder as run_folder
+from zsl_lab.run.configuration.checks import check_early
+from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
 INTERRUPTED = 130
@@ -55,7 +53,9 @@ def _experiment(cfg: DictConfig) -> float | None:
         message = told(error, overrides, debug=cfg.debug)
         if not report(message):
             say(message)
-            _discard_record(folder)
+            claim = run_folder.claimed(folder)
+            if claim is not None:
+                claim.discard()
         if isinstance(error, InterruptionError):
             sys.exit(error.exit_code)
         _failures.append(exit_code(error))
@@ -83,7 +83,11 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
             result, outcome = earlier.result, "skipped"
         else:
             cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
-            _run(cfg, overrides, folder)
+            said = record.announcement(job, Path(hydra_cfg.sweep.dir))
+            if said:
+                say(said, error=False)
+            with run_folder.held(folder, goes_on=True):
+                _run(cfg, overrides, folder)
             if cfg.task == "predict":
                 record.end(job, "finished")
                 return None
@@ -110,8 +114,13 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
         )
     # a checkpoint that resume=auto found has the settings of this command
     if cfg.ckpt and "ckpt" in command.parsed(overrides):
+        _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
+    else:
+        tuned.record(cfg)
     OmegaConf.update(cfg, "paths.run_dir", str(folder))
+    check_early(cfg)
+    _say_starting(cfg)
     _check_folder_is_shared(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.paths.pretrained_dir is None:
         shared = Path(HydraConfig.get().sweep.dir).absolute() / PRETRAINED
@@ -120,15 +129,31 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
         _run_here(cfg, folder)
 
 
+def _say_starting(cfg: DictConfig) -> None:
+    """On a terminal, say what the seconds before the first progress are spent on."""
+    if sys.stderr.isatty() and "torch" not in sys.modules and REPORT not in os.environ:
+        say(f"Starting task={cfg.task}: importing PyTorch takes a few seconds.")
+
+
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, with what the command line sets."""
     from zsl_lab.run import checkpoints
+    from zsl_lab.run.configuration import stored_config
 
-    if cfg.task in ("test", "predict"):
+    trains = cfg.task not in ("test", "predict")
+    if not trains:
         cfg.ckpt = str(checkpoints.reported(Path(cfg.ckpt)))
-    stored = OmegaConf.create(checkpoints.read(Path(cfg.ckpt), "ckpt").state.config)
+    read = checkpoints.read_to_resume if trains else checkpoints.read
+    found, origin = read(Path(cfg.ckpt), "ckpt"), f"ckpt={cfg.ckpt}"
+    plain = stored_config.of_checkpoint(
+        command.without_chosen(found.state.config, overrides),
+        origin,
+        OmegaConf.to_container(cfg, resolve=False),
+        trains=trains,
+    )
+    stored = OmegaConf.create({**plain, "task": "fit"})
     assert isinstance(stored, DictConfig)
-    stored.task = "fit"
+    _check_values(stored, origin)
     # the sweep that made it may have been moved
     if not Path(stored.paths.get("pretrained_dir") or "").exists():
         OmegaConf.update(stored, "paths.pretrained_dir", cfg.paths.pretrained_dir, force_add=True)
@@ -137,6 +162,16 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             stored.paths[name] = cfg.paths[name]
     command.update_stored(stored, cfg, overrides)
     return stored
+
+
+def _check_values(stored: DictConfig, origin: str) -> None:
+    from zsl_lab.run.config import parse
+    from zsl_lab.run.configuration.stored_config import refused
+
+    try:
+        parse(stored)
+    except ConfigError as error:
+        raise refused(origin, error) from error
 
 
 def _check_folder_is_shared(cfg: DictConfig) -> None:
@@ -178,7 +213,8 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
     from zsl_lab.hardware.trainer import TrainerConfig, processes_to_start
 
     try:
-        processes = processes_to_start(TrainerConfig.model_validate(wanted))
+        trainer = TrainerConfig.model_validate(wanted)
+        processes = processes_to_start(trainer)
     except ValidationError:
         return False  # the run itself reports it, with all other wrong values
     if not processes:
@@ -186,7 +222,7 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
     if cfg.paths.pretrained_dir:  # the processes do not know of a sweep
         escaped = cfg.paths.pretrained_dir.replace("\\", "\\\\").replace("'", "\\'")
         overrides = [*overrides, f"paths.pretrained_dir='{escaped}'"]
-    launch(overrides, folder, processes)
+    launch(overrides, folder, processes, trainer.seconds_to_answer)
     return True
 
 
@@ -197,26 +233,14 @@ def _run_here(cfg: DictConfig, folder: Path) -> None:
     from zsl_lab.run.experiment import run
 
     if cfg.task == "predict":
-        print_prediction(predict(cfg))
+        prediction = predict(cfg)
+        print_prediction(prediction)
+        prediction.check_complete()
         return
     result = run(cfg)
     if distributed.is_main():
         again = f"python -m zsl_lab task=test {quoted('ckpt', str(result.checkpoint))}"
         print_result(result, folder, again)
-
-
-def _discard_record(folder: Path) -> None:
-    """Remove Hydra's record of a run that failed at once, and empty folders; no other file."""
-    record = folder / ".hydra"
-    if {path.name for path in folder.iterdir()} != {".hydra"}:
-        return
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        (record / name).unlink(missing_ok=True)
-    here = Path.cwd()
-    for empty in (record, folder, *folder.parents):
-        if empty == here or empty in here.parents or any(empty.iterdir()):
-            break
-        empty.rmdir()
 
 
 def main() -> None:
@@ -229,18 +253,34 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _on_sigterm)
     # Hydra then raises errors instead of printing its own summary
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # that of a notebook, which its shells inherit, cannot always be imported
+    os.environ["MPLBACKEND"] = "Agg"
     warnings.formatwarning = format_warning
     if "zsl_lab.sweep.sweep" in sys.modules:  # an earlier command of this process
         _sweep().forget()
+    try:
+        code = _main(arguments)
+    finally:
+        run_folder.release_all()
+    if code:
+        sys.exit(code)
+
+
+def _main(arguments: list[str]) -> int:
     code = 0
     try:
-        sys.argv[1:] = command.prepare(arguments)
+        sys.argv[1:] = tuned.choose(command.prepare(arguments))
         _experiment()
+    except NotPreparedError as error:
+        say(told(error.error, arguments, debug="debug=true" in arguments))
+        return 2
     except KeyboardInterrupt as error:
         message = _sweep().interrupted(arguments)
         if message is not None:
             command.cancel_jobs(error.__traceback__)
-        say(message or "Interrupted.")
+        ended = "Terminated." if error.args == (TerminationError.exit_code,) else "Interrupted."
+        if REPORT not in os.environ:  # else the launcher says it
+            say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
         message = sentence(error, arguments)
@@ -252,9 +292,8 @@ def main() -> None:
             raise
         code = 2
     code = code or next(iter(_failures), 0)
-    reported = _sweep().finish(arguments)
-    if code or reported:
-        sys.exit(code or reported)
+    reported: int = _sweep().finish(arguments)
+    return code or reported
 
 
 def _sweep() -> ModuleType:

@@ -7,6 +7,7 @@ makes it faster, the grammar of overrides, the texts of its errors, the variable
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zsl_lab.errors import ConfigError, nearest, quoted
@@ -173,7 +174,8 @@ def set_run_dir(arguments: list[str]) -> list[str]:
         now = "${now:%Y-%m-%d_%H-%M-%S-%f}"
         return insert(arguments, f"hydra.run.dir=${{paths.output_dir}}/{task}/{now}")
     path = Path(str(value(given["ckpt"]))).absolute()
-    if not path.is_file():
+    # of a lost last.ckpt, the one before is read
+    if not path.is_file() and not path.with_name("last-previous.ckpt").is_file():
         return arguments
     if path.parent.name != "checkpoints":
         raise ConfigError(
@@ -200,7 +202,7 @@ def allow_places(arguments: list[str]) -> list[str]:
     if not has_checkpoint(given):
         return arguments
     from zsl_lab.keys import Place, is_below, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     # sections whose keys are declared by a class that the checkpoint names
     open_sections = [
@@ -211,12 +213,52 @@ def allow_places(arguments: list[str]) -> list[str]:
         for key, override in given.items()
         if is_below(key, open_sections) and key not in open_sections and not override.is_delete()
     }
-    check_not_fixed(given.values(), {*marked(RunKeys, Place), *below})
+    unread = None if _may_be_read(given["ckpt"]) else given.values()
+    check_not_fixed(unread or _never_equal(given), {*marked(RunKeys, Place), *below})
     forced = {str(given[key].input_line): key for key in below}
     # ++ also sets a key that the default method lacks
     return [
         f"++{argument.lstrip('+')}" if argument in forced else argument for argument in arguments
     ]
+
+
+def _may_be_read(ckpt: Override) -> bool:
+    """Whether ``ckpt`` names one file or folder that exists, so that its settings are compared."""
+    return not ckpt.is_sweep_override() and Path(str(value(ckpt))).expanduser().exists()
+
+
+def _never_equal(given: Mapping[str, Override]) -> list[Override]:
+    """Overrides that cannot repeat what a checkpoint brings: deletions and several values."""
+    return [
+        override
+        for override in given.values()
+        if override.is_delete() or override.is_sweep_override()
+    ]
+
+
+def _repeats(override: Override, stored: DictConfig, cfg: DictConfig) -> bool:
+    """Whether an override gives a checkpoint's own setting again.
+
+    Args:
+        override: One of the command's own.
+        stored: The checkpoint's configuration.
+        cfg: The command's, as Hydra composed it.
+    """
+    if override.is_delete() or override.is_sweep_override():
+        return False
+    key = str(override.key_or_group)
+    if key in stored and isinstance(stored[key], DictConfig):  # a group: its choice has a name
+        here = OmegaConf.select(cfg, f"{key}.name", default=None)
+        return here is not None and here == OmegaConf.select(stored, f"{key}.name", default=None)
+    if key.split(".")[0] not in stored:  # a group that sets keys of several sections
+        return False
+    missing = object()
+    there = OmegaConf.select(stored, key, default=missing)
+    here = override.value()
+    if isinstance(there, DictConfig | ListConfig):
+        there = OmegaConf.to_container(there, resolve=True)
+    same_kind = isinstance(here, bool) == isinstance(there, bool)
+    return there is not missing and same_kind and bool(here == there)
 
 
 def check_not_fixed(overrides: Iterable[Override], places: Collection[str]) -> None:
@@ -245,7 +287,7 @@ def _is_fixed(name: str) -> bool:
     from importlib.resources import files
 
     from zsl_lab.keys import FixedByCheckpoint, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     if name in RunKeys.model_fields:
         return name in marked(RunKeys, FixedByCheckpoint)
@@ -256,9 +298,20 @@ def _is_fixed(name: str) -> bool:
 def sections_of_groups() -> dict[str, str]:
     """The groups that fill a section of another name, and that section."""
     from zsl_lab.keys import FilledBy, marked
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     return {mark.group: section for section, mark in marked(RunKeys, FilledBy).items()}
+
+
+def without_chosen(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A checkpoint's configuration without the callbacks and loggers that the command chooses.
+
+    Args:
+        stored: The checkpoint's configuration.
+        overrides: The command's overrides.
+    """
+    chosen = {"callbacks", "logger"} & set(parsed(overrides))
+    return {key: value for key, value in stored.items() if key not in chosen}
 
 
 def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -274,15 +327,18 @@ def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str])
     """
     from zsl_lab.keys import Place, marked
     from zsl_lab.run.config import class_marks, plain_config
-    from zsl_lab.run.schema import RunKeys
+    from zsl_lab.run.configuration.schema import RunKeys
 
     given = parsed(overrides)
     places = set(marked(RunKeys, Place))
     if any(_is_fixed(key.split(".")[0]) for key in given):
         places |= class_marks(plain_config(stored)).places
-    check_not_fixed(given.values(), places)
+    repeated = {key for key, override in given.items() if _repeats(override, stored, cfg)}
+    check_not_fixed((given[key] for key in given if key not in repeated), places)
     sections = sections_of_groups()
     for key, override in given.items():
+        if key in repeated and _is_fixed(key.split(".")[0]):
+            continue
         section = sections.get(key, key)
         if override.is_delete():
             parent, _, name = section.rpartition(".")
@@ -300,9 +356,9 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(str(error.missing_cfg_file), error.options)
     if isinstance(error, ConfigCompositionException):
-        return _unknown_key(error, arguments)
+        return _needs_multirun(error, arguments) or _unknown_key(error, arguments)
     if isinstance(error, OverrideParseException):
-        return f"{str(error).splitlines()[0]}: expected KEY=VALUE or GROUP=CHOICE."
+        return f"{str(error).splitlines()[0]}: {_how_to_write(str(error.override), arguments)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).splitlines()[0]
     if isinstance(error, ValueError) and "No trials are completed" in str(error):
@@ -313,6 +369,48 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
             "leave it out for none."
         )
     return None
+
+
+def _needs_multirun(error: ConfigCompositionException, arguments: Sequence[str]) -> str | None:
+    """The answer to several values of a key in a single run; None for another error."""
+    found = re.search(
+        r"(?:Sweep parameters?|Ambiguous value for argument) '(.*?)'(?: requires --multirun|\n|$)",
+        str(error),
+    )
+    if found is None:
+        return None
+    key, _, typed = found[1].partition("=")
+    command = shlex.join(["python", "-m", "zsl_lab", "-m", *arguments])
+    hint = ""
+    if typed.split("(")[0] not in ("range", "choice", "interval", "glob"):
+        one, several = quoted(key, typed), shlex.quote(f"{key}=[{typed}]")
+        hint = f" One value that contains a comma: {one}; a list: {several}."
+    return f"{found[1]}: several values need -m, which makes a run of each: {command}.{hint}"
+
+
+def _how_to_write(argument: str, arguments: Sequence[str]) -> str:
+    """How to write an argument that Hydra cannot parse."""
+    key, equals, typed = argument.partition("=")
+    if equals and re.fullmatch(r"[+~]*[\w./@]+", key):
+        bare = typed.strip("\"'")
+        return f"a value with such characters needs quotes: {quoted(key, bare)}."
+    joined = _cut_at_space(argument, arguments)
+    return f"expected KEY=VALUE or GROUP=CHOICE.{joined or ''}"
+
+
+def _cut_at_space(argument: str, arguments: Sequence[str]) -> str | None:
+    """A hint where an argument seems to be the rest of the one before, cut at a space."""
+    place = next((i for i, given in enumerate(arguments) if given == argument), 0)
+    start = place
+    while start > 0 and not is_override(arguments[start - 1]):
+        start -= 1
+    if start == 0:
+        return None
+    key, _, first = arguments[start - 1].partition("=")
+    whole = " ".join([first, *arguments[start : place + 1]])
+    if not first or ("/" not in whole and not Path(whole).expanduser().exists()):
+        return None
+    return f" A value with a space needs quotes: {quoted(key, whole)}."
 
 
 def _unknown_choice(missing: str, options: Sequence[str]) -> str:
@@ -340,6 +438,10 @@ def _unknown_key(error: ConfigCompositionException, arguments: Sequence[str]) ->
             "it, and run the others separately."
         )
     near = nearest(key, [*groups, *keys])
+    typed = next((given for given in arguments if given.lstrip("+~").startswith(f"{key}=")), "")
+    cut = _cut_at_space(typed, arguments) if "/" in typed else None
+    if cut is not None and not near:
+        return f"{key}: there is no such key.{cut}"
     hint = (
         f"Did you mean {' or '.join(near)}?"
         if near

@@ -22,6 +22,16 @@ def say(sentence: str, *, error: bool = True) -> None:
     print(text, file=stream, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """A duration in the largest unit that it fills: ``45 s``, ``4 min``, ``2.5 h``."""
+    seconds = max(0.0, seconds)
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 59.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console of rich that prints names and paths as text: "[" begins no markup.
 

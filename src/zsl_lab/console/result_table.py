@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from zsl_lab.console.messages import console
 from zsl_lab.files.escaping import one_line
@@ -40,20 +41,21 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     table.add_row(label, *_cells(result.metrics), style="bold")
     if result.oracle is not None:
         table.add_row(
-            f"oracle (best step on test, {result.oracle['step']})",
+            f"oracle (best {result.metric or 'step'} on test, step {result.oracle['step']})",
             *_cells(result.oracle),
             style="dim",
         )
-    benchmark = result.benchmark
     screen.print()
     screen.print(
         f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
-        f"(per class, %; {benchmark['seen']} seen + {benchmark['unseen']} unseen classes)",
+        f"(per class, %; {class_counts(result.benchmark)})",
         style="bold",
         soft_wrap=True,
     )
     screen.print()
     screen.print(table)
+    for note in undefined(result):
+        screen.print(note, style="dim", soft_wrap=True)
     if result.extra is not None:
         values = ", ".join(
             f"{name} {'-' if math.isnan(value) else f'{value:.1f}'}"
@@ -61,9 +63,49 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
         screen.print(values, style="dim", soft_wrap=True)
     screen.print()
+    if result.tuned is not None:
+        screen.print(
+            f"settings:       tuned={result.tuned} (found on validation classes; tuned=none: the "
+            "published ones)",
+            soft_wrap=True,
+        )
     # a path or a command must survive copying: on one line, however narrow the terminal
     screen.print(f"run folder:     {run_folder}", soft_wrap=True)
     screen.print(f"evaluate again: {command}", soft_wrap=True)
+
+
+def class_counts(benchmark: Mapping[str, Any]) -> str:
+    """The numbers of classes in words, from the facts that ``result.json`` holds."""
+    untested = benchmark.get("untested", 0)
+    which = f" ({untested} of them without test samples)" if untested else ""
+    return f"{benchmark['seen']} seen + {benchmark['unseen']} unseen classes{which}"
+
+
+def undefined(result: Result) -> list[str]:
+    """A sentence for each reason why metrics on test are undefined, which tables show as ``-``."""
+    metrics, facts = result.metrics, result.benchmark
+    untested = facts.get("untested", 0)
+    no_seen, no_unseen = math.isnan(metrics["seen"]), untested == facts["unseen"]
+    notes = []
+    if no_unseen and no_seen:
+        notes.append("-: the benchmark has no test sample, so nothing is measured.")
+    elif no_unseen:
+        notes.append("-: no test sample is of an unseen class, so only 'seen' is measured.")
+    elif no_seen:
+        notes.append(
+            "-: no test sample is of a seen class (conventional zero-shot learning), so only "
+            "zsl_top1 is measured."
+        )
+    if not no_unseen and facts["unseen"] - untested == 1:
+        notes.append(
+            "zsl_top1 -: with test samples of a single unseen class every prediction is right."
+        )
+    elif not no_unseen and untested:
+        notes.append(
+            f"zsl_top1: among the {facts['unseen'] - untested} unseen classes with test samples; "
+            "the other metrics: among all classes."
+        )
+    return notes
 
 
 def _cells(metrics: Mapping[str, float]) -> list[str]:

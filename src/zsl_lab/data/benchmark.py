@@ -56,8 +56,10 @@ class Benchmark:
         labels: Class id of each sample, 0-based, int64 ``[N]``.
         class_names: ``C`` names; row ``c`` names class id ``c``.
         trainval: 0-based sample indices of the seen classes that may be trained on, int64.
-        test_seen: 0-based sample indices of the seen classes that are only tested on, int64.
-        test_unseen: 0-based sample indices of the unseen classes, int64.
+        test_seen: 0-based sample indices of the seen classes that are only tested on, int64; empty
+            in conventional zero-shot learning.
+        test_unseen: 0-based sample indices of the unseen classes, int64. An unseen class need not
+            have any: it is a candidate by its description alone, and no metric measures it.
         validation_classes: Ids of the seen classes that the benchmark's authors hold out for
             tuning, or None where the files name none. Samples of validation are always drawn from
             ``trainval``: the published ``train_loc`` and ``val_loc`` contain the images of
@@ -98,8 +100,13 @@ class Benchmark:
 
     @cached_property
     def unseen_classes(self) -> IntArray:
-        """Sorted ids of the classes that are only tested."""
-        return np.unique(self.labels[self.test_unseen])
+        """Sorted ids of all classes that do not train, with or without samples."""
+        return np.setdiff1d(np.arange(self.num_classes), self.seen_classes)
+
+    @cached_property
+    def untested_classes(self) -> IntArray:
+        """Sorted ids of the unseen classes without a sample in ``test_unseen``."""
+        return np.setdiff1d(self.unseen_classes, self.labels[self.test_unseen])
 
     def with_split(
         self: B,
@@ -254,13 +261,15 @@ def _validate_labels(b: Benchmark, classes: str) -> None:
 def _validate_split(b: Benchmark) -> None:
     parts = {"trainval": b.trainval, "test_seen": b.test_seen, "test_unseen": b.test_unseen}
     for name, index in parts.items():
-        if index.ndim != 1 or len(index) == 0:
+        if index.ndim != 1 or (name == "trainval" and len(index) == 0):
             raise _failure(
                 b,
                 name,
                 "no sample" if index.size == 0 else f"shape {list(index.shape)}",
-                "a list of at least one sample index",
+                f"a list of {'at least one sample index' if name == 'trainval' else 'indices'}",
             )
+        if not len(index):
+            continue
         if index.min() < 0 or index.max() >= b.num_samples:
             worst = int(index.min()) if index.min() < 0 else int(index.max())
             raise _failure(
@@ -283,7 +292,7 @@ def _validate_split(b: Benchmark) -> None:
                     "no sample in two parts: one that is trained on cannot be tested on",
                     other=second,
                 )
-    both = np.intersect1d(b.seen_classes, b.unseen_classes)
+    both = np.intersect1d(b.seen_classes, b.labels[b.test_unseen])
     if len(both):
         raise _failure(
             b,
@@ -302,6 +311,15 @@ def _validate_split(b: Benchmark) -> None:
     if len(b.seen_classes) < 2:
         raise _failure(
             b, "trainval", f"{len(b.seen_classes)} seen class", "at least 2 seen classes"
+        )
+    if not len(b.unseen_classes):
+        raise _failure(
+            b,
+            "trainval",
+            f"samples of all {b.num_classes} classes, so that none is unseen",
+            "at least one class without training samples. A class that is to be recognised needs "
+            "semantics and no sample: add it to the classes, or take the samples of a class out of "
+            "trainval",
         )
     if b.validation_classes is not None:
         outside = np.setdiff1d(b.validation_classes, b.seen_classes)

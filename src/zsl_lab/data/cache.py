@@ -14,17 +14,18 @@ from pathlib import Path
 
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.files import benchmark_file as hdf5
-from zsl_lab.errors import DataError
+from zsl_lab.errors import DataError, DataWarning
 
 _KIND = "chosen"
 
 
-def save(benchmark: FeatureBenchmark, path: Path) -> None:
+def save(benchmark: FeatureBenchmark, path: Path, notes: tuple[DataWarning, ...] = ()) -> None:
     """Write a benchmark, completely or not at all.
 
     Args:
         benchmark: What to write.
         path: The file, which is replaced if it exists; its folder is made if it doesn't.
+        notes: What was warned of when it was read; :func:`load` repeats it.
 
     Raises:
         OutputError: If the folder cannot be written or the disk is full; nothing half-written
@@ -42,6 +43,7 @@ def save(benchmark: FeatureBenchmark, path: Path) -> None:
         validation_classes=benchmark.validation_classes,
         recipe=benchmark.recipe,
         provenance=benchmark.provenance,
+        notes=notes,
     )
     hdf5.write(content, path, elsewhere="choose another folder with paths.cache_dir")
 
@@ -49,11 +51,16 @@ def save(benchmark: FeatureBenchmark, path: Path) -> None:
 def load(path: Path) -> FeatureBenchmark:
     """Read a benchmark that :func:`save` wrote; peak memory is the arrays' own size and a few MiB.
 
+    What was warned of when its sources were read is warned of again.
+
     Raises:
         DataError: If the file is missing, of another format version, damaged or inconsistent.
     """
     content = hdf5.read(path, lean=True, remedy="")
-    return content.benchmark(_KIND, provenance=replace(content.provenance, sources={}))
+    benchmark = content.benchmark(_KIND, provenance=replace(content.provenance, sources={}))
+    for note in content.notes:
+        warnings.warn(note, stacklevel=3)
+    return benchmark
 
 
 def cached(
@@ -77,6 +84,11 @@ def cached(
             return load(path)
         except DataError as error:
             warnings.warn(f"The cache is rebuilt from its sources: {error}", stacklevel=2)
-    benchmark = build()
-    save(benchmark, path)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        benchmark = build()
+    for warning in raised:
+        warnings.warn(warning.message, stacklevel=2)
+    notes = tuple(w.message for w in raised if isinstance(w.message, DataWarning))
+    save(benchmark, path, notes)
     return benchmark

@@ -42,6 +42,8 @@ class ImageRecipe(BaseModel):
         weights: ``imagenet`` (torchvision or timm downloads them), or the name of the file of its
             state dict, without a folder.
         weights_sha256: SHA-256 of that file, downloaded or not.
+        weights_path: Where that file lay; None where it was downloaded. The hash identifies it, so
+            this is only the first place that is looked at.
         resize: Side of the square that an image is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.
         preparation: How images are scaled and normalised; None for the preparation of torchvision's
@@ -56,10 +58,16 @@ class ImageRecipe(BaseModel):
     resize: int = Field(ge=1)
     image_size: int = Field(ge=1)
     preparation: Preparation | None = None
+    weights_path: str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides on the features: every field but the place of the weights."""
+        return self.model_dump(exclude={"weights_path"})
 
     @model_serializer(mode="wrap")
     def _without_none(self, handler: Handler) -> dict[str, Any]:
-        """Leave out ``preparation`` where it is None, as files from before it existed do."""
+        """Leave out fields that are None, as files from before they existed do."""
         fields: dict[str, Any] = handler(self)
         return {name: value for name, value in fields.items() if value is not None}
 

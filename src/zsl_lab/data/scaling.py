@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.normalization import Normalization
 
-#: rows are equal up to this squared distance, relative to their squared lengths
-_SAME = 1e-12
-
-Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]
+#: float32 holds sums of squares of numbers between these without loss
+_LARGE, _SMALL = 1e15, 1e-10
+#: below every length that float32 numbers have, but 0
+_TINY = 1e-100
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Scaler:
             shift = table.amin(0)
             scale = table.amax(0) - shift
         elif kind == "standard":
-            scale, shift = torch.std_mean(table, dim=0, correction=0)
+            scale, shift = _std_mean(table)
         elif kind == "scale":
-            scale = table.std(correction=0).expand_as(scale)
+            scale = _std(table).expand_as(scale)
         elif kind == "centered_l2":
-            shift = table.mean(0)
+            shift = _mean(table)
         # a constant dimension carries nothing; dividing it by 1 leaves it at 0
         return cls(kind, shift, torch.where(scale > 0, scale, torch.ones_like(scale)))
 
@@ -62,7 +62,7 @@ class Scaler:
         rows = (rows - self.shift.to(rows.device)) / self.scale.to(rows.device)
         if self.kind == "minmax_sqrt":
             return rows.clamp(min=0).sqrt()
-        return torch.nn.functional.normalize(rows, dim=1) if self.kind.endswith("l2") else rows
+        return _unit_rows(rows) if self.kind.endswith("l2") else rows
 
     def invert(self, rows: Tensor) -> Tensor:
         """Rows ``[N, D]`` that :meth:`apply` makes of these; the argument is left as it is.
@@ -101,10 +101,46 @@ class Scaler:
         raise ValueError(f"the kind of scaling is {kind!r}, or its statistics are missing")
 
 
-def twins(rows: FloatArray) -> tuple[int, int] | None:
-    """Indices of the first two equal rows of ``[C, Q]``, up to rounding; None where all differ."""
-    exact = rows.astype(np.float64)
-    squares = (exact**2).sum(1)
-    lengths = squares[:, None] + squares
-    same = np.argwhere(np.triu(lengths - 2 * exact @ exact.T <= _SAME * lengths, k=1))
-    return (int(same[0, 0]), int(same[0, 1])) if len(same) else None
+def _extreme_columns(table: Tensor) -> Tensor:
+    """Indices of the columns whose statistics float32 would lose."""
+    largest = table.abs().amax(0)
+    return ((largest > _LARGE) | (largest < _SMALL)).nonzero().flatten()
+
+
+def _std_mean(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean of each column."""
+    scale, shift = torch.std_mean(table, dim=0, correction=0)
+    extreme = _extreme_columns(table)
+    if len(extreme):
+        exact, mean = torch.std_mean(table[:, extreme].double(), dim=0, correction=0)
+        scale[extreme], shift[extreme] = exact.float(), mean.float()
+    return scale, shift
+
+
+def _mean(table: Tensor) -> Tensor:
+    """Mean of each column."""
+    shift, extreme = table.mean(0), _extreme_columns(table)
+    shift[extreme] = table[:, extreme].double().mean(0).float()
+    return shift
+
+
+def _std(table: Tensor) -> Tensor:
+    """Standard deviation of all numbers."""
+    largest = float(table.abs().max())
+    if _SMALL <= largest <= _LARGE:
+        return table.std(correction=0)
+    return table.double().std(correction=0).float()
+
+
+def _unit_rows(rows: Tensor) -> Tensor:
+    """Rows divided by their length; a row of length 0 stays as it is.
+
+    Lengths are computed in float64 where float32 would lose them.
+    """
+    lengths = torch.linalg.vector_norm(rows, dim=1)
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    extreme = (~((lengths >= _SMALL) & (lengths <= _LARGE))).nonzero().flatten()
+    if len(extreme):
+        exact = rows[extreme].double()
+        unit = unit.index_copy(0, extreme, torch.nn.functional.normalize(exact, eps=_TINY).to(unit))
+    return unit

@@ -17,6 +17,8 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_arrays
 
 _VALIDATION_FRACTION = 0.2
+#: share of seen classes that unseen classes without test samples may turn into validation classes
+_MOST_UNTESTED_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +28,11 @@ class Split:
     Attributes:
         name: ``"validation"`` or ``"test"``.
         train: 0-based indices of the samples to train on, int64.
-        eval_seen: 0-based indices of held-out samples of the seen classes, int64.
-        eval_unseen: 0-based indices of the samples of the unseen classes, int64.
+        eval_seen: 0-based indices of held-out samples of the seen classes, int64; may be empty.
+        eval_unseen: 0-based indices of the samples of the unseen classes, int64; may be empty.
         seen_classes: Sorted ids of the classes that train.
-        unseen_classes: Sorted ids of the classes that act as unseen in this phase.
+        unseen_classes: Sorted ids of the classes that act as unseen in this phase, with or without
+            samples.
     """
 
     name: str
@@ -57,7 +60,8 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
 
     The classes that act as unseen are the benchmark's own validation classes. Where it names none,
     they are drawn by the seed: the same share of the seen classes as the unseen classes are of all,
-    rounded, at least 1, leaving at least 2.
+    rounded, at least 1, leaving at least 2. Unseen classes without test samples raise that share
+    to at most a half.
 
     Args:
         benchmark: The benchmark; only samples of its ``trainval`` are used.
@@ -76,8 +80,7 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
                 "3, to hold one out for validation and train on two. Use a benchmark with more "
                 "classes, or selection=last, which needs no validation."
             )
-        share = len(benchmark.unseen_classes) / (len(seen) + len(benchmark.unseen_classes))
-        count = min(max(_round(share * len(seen)), 1), len(seen) - 2)
+        count = min(max(_round(_unseen_share(benchmark) * len(seen)), 1), len(seen) - 2)
         unseen = np.sort(rng.choice(seen, count, replace=False))
     else:
         unseen = np.unique(benchmark.validation_classes)
@@ -104,25 +107,36 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
     )
 
 
-def redraw(benchmark: B, seed: int) -> B:
-    """The same benchmark with as many unseen classes, drawn by the seed.
+def _unseen_share(benchmark: Benchmark) -> float:
+    seen, unseen = len(benchmark.seen_classes), len(benchmark.unseen_classes)
+    tested = unseen - len(benchmark.untested_classes)
+    return max(tested / (seen + tested), min(unseen / (seen + unseen), _MOST_UNTESTED_SHARE))
 
-    Of each seen class the share of samples that ``test_seen`` has of the proposed split's seen
-    samples is held out, rounded, at least one; a class with a single sample keeps it for training.
+
+def redraw(benchmark: B, seed: int) -> B:
+    """The same benchmark with as many tested unseen classes, drawn by the seed.
+
+    Classes without samples in the split stay unseen: they cannot train. Of each seen class the
+    share of samples that ``test_seen`` has of the proposed split's seen samples is held out,
+    rounded, at least one; a class with a single sample keeps it for training. Where ``test_seen``
+    is empty none is held out.
 
     Args:
         benchmark: A benchmark with its proposed split.
         seed: Draws the unseen classes and the held-out samples.
     """
     rng = np.random.default_rng(seed)
-    classes = np.union1d(benchmark.seen_classes, benchmark.unseen_classes)
-    unseen = rng.choice(classes, len(benchmark.unseen_classes), replace=False)
+    tested = np.setdiff1d(benchmark.unseen_classes, benchmark.untested_classes)
+    classes = np.union1d(benchmark.seen_classes, tested)
+    unseen = rng.choice(classes, len(tested), replace=False)
     samples = np.sort(
         np.concatenate([benchmark.trainval, benchmark.test_seen, benchmark.test_unseen])
     )
     is_unseen = np.isin(benchmark.labels[samples], unseen)
     fraction = len(benchmark.test_seen) / (len(benchmark.trainval) + len(benchmark.test_seen))
-    trainval, test_seen = hold_out(samples[~is_unseen], benchmark.labels, fraction, rng)
+    trainval, test_seen = samples[~is_unseen], benchmark.test_seen
+    if len(test_seen):
+        trainval, test_seen = hold_out(trainval, benchmark.labels, fraction, rng)
     test_unseen = samples[is_unseen]
     provenance = replace(
         benchmark.provenance,

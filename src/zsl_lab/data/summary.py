@@ -136,6 +136,7 @@ class BenchmarkSummary:
         images: Shape of the images ``[N, height, width, channels]``; None without images.
         words: Smallest, largest and median number of words of the descriptions; None without them.
         validation_classes: Number of published validation classes; None where none are published.
+        untested: Names of the unseen classes without a sample in ``test_unseen``.
         tuning: None where no samples for tuning are published.
     """
 
@@ -147,6 +148,7 @@ class BenchmarkSummary:
     images: tuple[int, ...] | None = None
     words: tuple[int, int, float] | None = None
     validation_classes: int | None = None
+    untested: tuple[str, ...] = ()
     tuning: TuningOverlap | None = None
 
 
@@ -186,6 +188,7 @@ def summarize(
         images=images,
         words=words,
         validation_classes=None if validation is None else len(validation),
+        untested=tuple(benchmark.class_names[i] for i in benchmark.untested_classes),
         tuning=None if tuning is None else TuningOverlap.of(parts, *tuning),
     )
 
@@ -230,6 +233,8 @@ def _examples(benchmark: Benchmark) -> tuple[ClassExample, ...]:
         ("seen", benchmark.seen_classes, 3),
         ("unseen", benchmark.unseen_classes, 2),
     ):
+        if not len(ids):
+            continue
         for i in ids[np.unique(np.linspace(0, len(ids) - 1, count).round().astype(int))]:
             highest: tuple[tuple[int, float], ...] = ()
             text = ""

@@ -76,7 +76,7 @@ def prepare_kept(folder: Path, files: Sequence[Path], recipe: ImageRecipe) -> st
     """
     key = {
         "format_version": _FORMAT_VERSION,
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.identity,
         "files": _stamp(files),
     }
     path = folder / _KEY_FILE

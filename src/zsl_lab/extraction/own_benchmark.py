@@ -95,7 +95,7 @@ def assemble(
 def _expect_each_class(
     table: ClassTable, pictures: Pictures, labels: IntArray, problems_file: Path
 ) -> None:
-    lost = np.setdiff1d(np.arange(len(table.names)), labels)
+    lost = np.setdiff1d(pictures.labels, labels)
     if len(lost):
         raise DataError(
             f"{pictures.folder}: class '{table.names[lost[0]]}': none of its "

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.files.images import find_pictures
+from zsl_lab.data.checks.class_names import near_name
+from zsl_lab.data.checks.file_classes import check_file_classes
+from zsl_lab.data.files.images import FoundPictures, entry_kind, scan_pictures
 from zsl_lab.data.files.labels import check_files, read_labels
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.errors import ConfigError, DataError, nearest
+from zsl_lab.errors import ConfigError, DataError
 
 #: the share of unseen classes by default
 UNSEEN_SHARE = 0.2
@@ -31,8 +34,8 @@ class Pictures:
     Attributes:
         folder: The folder of all images.
         names: N file names below ``folder``, with ``/`` between folders.
-        labels: 0-based class ids in the table's order, int64 ``[N]``; each class has at least one
-            picture.
+        labels: 0-based class ids in the table's order, int64 ``[N]``; a class without any picture
+            is unseen.
     """
 
     folder: Path
@@ -51,12 +54,14 @@ class Parts:
 
     Attributes:
         unseen: Sorted 0-based class ids.
+        drawn: Those of them that were drawn by the seed, sorted.
         validation: Sorted ids of the seen classes that are held out for tuning; None for classes
             drawn by a run's seed.
         version: How the unseen classes were chosen, in words.
     """
 
     unseen: IntArray
+    drawn: IntArray
     validation: IntArray | None
     version: str
 
@@ -71,7 +76,8 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
             folders.
 
     Raises:
-        DataError: A class has no image, a folder no class, or a labelled file is missing.
+        DataError: A class that trains has no image, a folder no class, or a labelled file is
+            missing.
     """
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "there is no such folder"
@@ -82,9 +88,10 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
     if labels is not None:
         names, ids = read_labels(labels, table.names, table.path)
         check_files(folder, names, labels)
+        check_file_classes(names, ids, table.names, (str(labels), "file", "class"))
     else:
         names, ids = _by_folders(folder, table)
-    _expect_each_class(folder if labels is None else labels, table, ids)
+    _expect_seen_classes(folder if labels is None else labels, table, ids)
     for name in names:
         try:
             name.encode()
@@ -96,14 +103,20 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
     return Pictures(folder, tuple(names), ids)
 
 
-def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Parts:
+def choose_parts(
+    table: ClassTable, unseen: int | float | None, seed: int, labels: IntArray | None = None
+) -> Parts:
     """Choose the unseen classes: those that the table names, and others drawn from the undecided.
+
+    Undecided classes without images are unseen too, beside those that ``unseen`` counts.
 
     Args:
         table: The classes; one that the backbone was trained on is never drawn.
-        unseen: How many classes are unseen, or what share of all; None for :data:`UNSEEN_SHARE`. A
-            share makes at least 2 if that leaves 2 seen ones. A single unseen class is warned of.
+        unseen: How many of the classes with images are unseen, or what share of these; None for
+            :data:`UNSEEN_SHARE`. A share makes at least 2 if that leaves 2 seen ones. A single
+            unseen class is warned of.
         seed: Draws them.
+        labels: 0-based class id of each image, int64 ``[N]``; None where every class has images.
 
     Raises:
         DataError: The table has an unseen class that the backbone was trained on, no unseen one, or
@@ -112,33 +125,41 @@ def choose_parts(table: ClassTable, unseen: int | float | None, seed: int) -> Pa
     """
     parts = table.parts or ("",) * len(table.names)
     pretrained = table.pretrained or (False,) * len(table.names)
-    _check_pretrained(table)
-    given = np.flatnonzero([part == "unseen" for part in parts])
+    ids = np.arange(len(table.names))
+    pictured = np.isin(ids, ids if labels is None else labels)
+    _check_pretrained(table, pictured)
+    without = np.flatnonzero(~pictured)
+    given = np.flatnonzero(pictured & [part == "unseen" for part in parts])
     validation = np.flatnonzero([part == "validation" for part in parts])
-    free = np.flatnonzero([part == "" for part in parts])
+    free = np.flatnonzero(pictured & [part == "" for part in parts])
     drawn = np.zeros(0, dtype=np.int64)
     if len(free):
         pool = free[~np.array(pretrained)[free]]
-        drawn = _draw(table, len(given), pool, unseen, np.random.default_rng(seed))
+        drawn = _draw(
+            table, int(pictured.sum()), len(given), pool, unseen, np.random.default_rng(seed)
+        )
     elif unseen is not None:
         raise ConfigError(
             f"--unseen {unseen}: column 'split' of {table.path} says of every class what it is. "
             "Leave --unseen out, or leave cells empty."
         )
-    chosen = np.union1d(given, drawn)
+    chosen = np.union1d(np.union1d(given, drawn), without)
     _check_counts(table, chosen, validation)
     if not len(given):
         how = "drawn"
     else:
         how = f"{'partly ' if len(drawn) else ''}given in {table.path.name}"
-    return Parts(chosen, validation if len(validation) else None, f"{how}, seed={seed}")
+    return Parts(chosen, drawn, validation if len(validation) else None, f"{how}, seed={seed}")
 
 
-def _check_pretrained(table: ClassTable) -> None:
+def _check_pretrained(table: ClassTable, pictured: npt.NDArray[np.bool_]) -> None:
+    """Raise where a class that is tested as unseen is known to the backbone."""
     if table.parts is None or table.pretrained is None:
         return
-    for name, part, known in zip(table.names, table.parts, table.pretrained, strict=True):
-        if part == "unseen" and known:
+    for name, part, known, tested in zip(
+        table.names, table.parts, table.pretrained, pictured, strict=True
+    ):
+        if part == "unseen" and known and tested:
             raise DataError(
                 f"{table.path}: class '{name}': found unseen in column 'split' and yes in column "
                 "'pretrained'; expected a class that the backbone was not trained on, or it is "
@@ -169,20 +190,21 @@ def _check_counts(table: ClassTable, chosen: IntArray, validation: IntArray) -> 
     if len(chosen) < _LEAST:
         warnings.warn(
             f"{table.path}: '{table.names[chosen[0]]}' is the only unseen class: among unseen "
-            "classes every prediction is right (zsl_top1 is 100). Write unseen for another one in "
-            "column 'split', or give a larger --unseen.",
+            "classes every prediction is right, so zsl_top1 is undefined. Write unseen for "
+            "another one in column 'split', or give a larger --unseen.",
             stacklevel=3,
         )
 
 
 def _draw(
     table: ClassTable,
+    count: int,
     given: int,
     pool: IntArray,
     unseen: int | float | None,
     rng: np.random.Generator,
 ) -> IntArray:
-    count = len(table.names)
+    """Undecided classes, of ``count`` with images, of which ``given`` are unseen already."""
     wanted = UNSEEN_SHARE if unseen is None else unseen
     if isinstance(wanted, float):
         least = max(min(_LEAST, count - _LEAST, given + len(pool)), 1)
@@ -201,8 +223,9 @@ def _draw(
         trained = "" if table.pretrained is None else " and not pretrained"
         raise ConfigError(
             f"--unseen: {_counted(number, 'class')} {'is' if number == 1 else 'are'} to be drawn, "
-            f"but of {count} in {table.path} only {len(pool)} {'is' if len(pool) == 1 else 'are'} "
-            f"undecided{trained}. Give a smaller --unseen, or let the table have more of them."
+            f"but of {count}{' with images' if count < len(table.names) else ''} in {table.path} "
+            f"only {len(pool)} {'is' if len(pool) == 1 else 'are'} undecided{trained}. Give a "
+            "smaller --unseen, or let the table have more of them."
         )
     return np.sort(rng.choice(pool, number, replace=False))
 
@@ -214,25 +237,18 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
     }
     found: list[tuple[int, str]] = []
     strangers: list[str] = []
-    ignored: list[str] = []
+    ignored: list[tuple[Path, str]] = []
     for place in _inside(folder):
-        if place.name.startswith("."):
+        kind = entry_kind(place)
+        if kind != "folder":
+            ignored.append((Path(place.name), "beside the folders" if kind == "image" else kind))
             continue
-        pictures = (
-            [path.relative_to(folder) for path in find_pictures(place)] if place.is_dir() else []
-        )
-        visible = [
-            path.as_posix()
-            for path in pictures
-            if not any(part.startswith(".") for part in path.parts)
-        ]
+        inside = scan_pictures(place)
         class_id = class_of_name.get(unicodedata.normalize("NFC", place.name))
-        if not place.is_dir():
-            ignored.append(place.name)
-        elif class_id is not None:
-            found += [(class_id, name) for name in visible]
-            ignored += _others(folder, place, {str(path) for path in pictures})
-        elif visible:
+        if class_id is not None:
+            found += [(class_id, path.relative_to(folder).as_posix()) for path in inside.pictures]
+            ignored += [(Path(place.name) / path, what) for path, what in inside.left_out]
+        elif inside.pictures:
             strangers.append(place.name)
     if not found and not strangers:
         raise DataError(
@@ -241,18 +257,15 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
             "CSV file with the columns file and class."
         )
     if strangers:
-        near = nearest(strangers[0], table.names)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        near = near_name(strangers[0], table.names)
+        hint = f" Did you mean '{near}'?" if near else ""
         raise DataError(
             f"{folder}: found {_named('folder', strangers)} with images, of which {table.path} has "
             f"no class.{hint} Add a line for each class, or move the folders away."
         )
-    if ignored:
-        warnings.warn(
-            f"{folder}: {len(ignored)} file{'s are' if len(ignored) > 1 else ' is'} no image of a "
-            f"class and ignored (the first: {ignored[0]}).",
-            stacklevel=4,
-        )
+    sentence = FoundPictures((), tuple(ignored)).sentence(folder)
+    if sentence is not None:
+        warnings.warn(sentence, stacklevel=4)
     found.sort()
     return [name for _, name in found], np.array(
         [class_id for class_id, _ in found], dtype=np.int64
@@ -269,25 +282,24 @@ def _inside(folder: Path) -> list[Path]:
         ) from error
 
 
-def _others(folder: Path, place: Path, pictures: set[str]) -> list[str]:
-    """The visible files of a class's folder whose names are not those of images."""
-    files = [path.relative_to(folder) for path in sorted(place.rglob("*")) if path.is_file()]
-    return [
-        str(path)
-        for path in files
-        if str(path) not in pictures and not any(part.startswith(".") for part in path.parts)
-    ]
-
-
-def _expect_each_class(where: Path, table: ClassTable, labels: IntArray) -> None:
-    empty = [
-        table.names[class_id] for class_id in np.setdiff1d(np.arange(len(table.names)), labels)
-    ]
-    if empty:
+def _expect_seen_classes(where: Path, table: ClassTable, labels: IntArray) -> None:
+    """Raise where a class that the table wants to train has no image; warn of the others."""
+    parts = table.parts or ("",) * len(table.names)
+    empty = np.setdiff1d(np.arange(len(table.names)), labels)
+    wanted = [table.names[i] for i in empty if parts[i] in ("seen", "validation")]
+    if wanted:
         raise DataError(
-            f"{where}: found no image of {_named('class', empty)} of {table.path}; expected at "
-            "least one of each. Add images, or take the classes out of the table: a class without "
-            "images can be given when the trained model predicts (task=predict classes=FILE)."
+            f"{where}: found no image of {_named('class', wanted)}, which column 'split' of "
+            f"{table.path} calls seen or validation; expected at least one of each. Add images, "
+            "or write unseen: a class without images is then a candidate that is not tested."
+        )
+    if len(empty):
+        names = [table.names[i] for i in empty]
+        warnings.warn(
+            f"{where}: found no image of {_named('class', names)} of {table.path}. Without images "
+            "a class is unseen, a candidate by its semantics alone, and no metric tests it. If "
+            "there are images, compare the names of their folders or labels with the table.",
+            stacklevel=4,
         )
 
 

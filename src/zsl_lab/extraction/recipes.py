@@ -73,12 +73,13 @@ def build_backbone(
     path = network.weights_file.absolute()
     recipe = ImageRecipe(
         backbone=name,
-        # without the folder: the recipe travels to other machines, and the hash identifies the file
+        # the recipe travels to other machines: the hash identifies the file, wherever it lies
         weights=weights if weights == IMAGENET else path.name,
         weights_sha256=sha256_file(path),
         resize=resize,
         image_size=image_size,
         preparation=preparation,
+        weights_path=None if weights == IMAGENET else str(path),
     )
     return network, recipe
 
@@ -90,19 +91,24 @@ def load_backbone(
 
     Args:
         recipe: The recipe of the benchmark's features.
-        weights: The file of its weights; None looks for the recipe's file in the working folder.
+        weights: The file of its weights; None looks for the recipe's file where it lay when the
+            features were made, then in the working folder.
         key: What precedes this file in messages.
 
     Raises:
         ConfigError: torchvision or timm is missing, or the weights cannot be downloaded.
         CheckpointError: The file is missing, damaged, or holds other weights.
     """
-    given = weights or recipe.weights
+    kept = recipe.weights_path
+    there = kept is not None and Path(kept).is_file()
+    given = weights or (kept if kept is not None and there else recipe.weights)
     what = f"the weights of {recipe.backbone} that the features were made with"
     if given != IMAGENET and not Path(given).expanduser().is_file():
         where = (
             "" if weights or Path(given).is_absolute() else f" in the working folder {Path.cwd()}"
         )
+        if kept is not None and not weights:
+            where += f" nor at {kept}, where it lay"
         raise CheckpointError(
             f"{given}: there is no such file{where}; expected {what}. Put it there, or give "
             f"its path: {key}FILE."

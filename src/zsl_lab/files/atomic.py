@@ -71,6 +71,21 @@ def atomic_write_all(contents: Mapping[Path, Content]) -> None:
         raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
 
 
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove temporary files that killed processes left in a folder.
+
+    Only while no other process writes these files.
+
+    Args:
+        folder: The folder, which need not exist.
+        name: The file that was written; by default any.
+    """
+    hexadecimal = "[0-9a-f]" * 32
+    for path in folder.glob(f".{name}.{hexadecimal}.tmp"):
+        with suppress(OSError):
+            path.unlink()
+
+
 def reason(error: OSError) -> str:
     """Why a file cannot be written, and what to do: the end of a sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterable
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +16,16 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from zsl_lab.errors import TrainingError
+from zsl_lab.hardware.processes import LAUNCHER
 
 T = TypeVar("T")
+
+#: seconds for which a process may be busy while the others wait for it
+_BUSY = 1800.0
+#: for the processes to read their data and meet
+_RENDEZVOUS = timedelta(minutes=30)
+#: the store of this process, then its part for each connection
+_stores: list[Any] = []
 
 
 class GradientAveraging(DDPStrategy):
@@ -24,7 +35,31 @@ class GradientAveraging(DDPStrategy):
     backward pass of the module's forward. Methods here take several backward passes per step,
     through parts of the module and with other parts frozen, so gradients are averaged between the
     backward pass and the optimiser's step (:meth:`ZeroShotMethod.descend`).
+
+    Args:
+        timeout: Seconds to wait for the other processes in an exchange.
     """
+
+    def __init__(self, timeout: float) -> None:
+        # what zsl_lab.hardware.processes started, it also watches: a process that is busy is not
+        # silent
+        patience = max(timeout, _BUSY) if LAUNCHER in os.environ else timeout
+        super().__init__(timeout=timedelta(seconds=patience))
+
+    def setup_distributed(self) -> None:
+        """Connect the processes; those of :mod:`zsl_lab.hardware.processes` on loopback only."""
+        if LAUNCHER in os.environ and not dist.is_initialized():
+            self.set_world_ranks()
+            on_cpu = self.root_device.type == "cpu"
+            dist.init_process_group(
+                self._get_process_group_backend(),
+                store=_store(self.global_rank, self.world_size),
+                rank=self.global_rank,
+                world_size=self.world_size,
+                timeout=self._timeout,
+                device_id=None if on_cpu else self.root_device,
+            )
+        super().setup_distributed()
 
     def _configure_launcher(self) -> None:
         """No launcher: zsl_lab.hardware.processes, srun or torchrun has started the processes."""
@@ -34,6 +69,35 @@ class GradientAveraging(DDPStrategy):
         assert self.model is not None
         for tensor in (*self.model.parameters(), *self.model.buffers()):
             dist.broadcast(tensor.data, src=0)
+
+
+def _store(rank: int, size: int) -> Any:
+    """A store of the processes of one machine, which listens on the loopback address.
+
+    The store of torch's own rendezvous listens on every network interface. It is given once every
+    process has asked for it.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if not _stores:
+        # the store closes the socket
+        listening = socket.create_server((address, port), backlog=size) if rank == 0 else None
+        _stores.append(
+            dist.TCPStore(  # type: ignore[attr-defined]
+                address,
+                port,
+                size,
+                is_master=rank == 0,
+                timeout=_RENDEZVOUS,
+                wait_for_workers=False,
+                master_listen_fd=None if listening is None else listening.detach(),
+            )
+        )
+    # keys of its own for each connection: a process may make several runs
+    store = dist.PrefixStore(f"zsl_lab/{len(_stores)}", _stores[0])  # type: ignore[attr-defined]
+    _stores.append(store)
+    store.set(f"here/{rank}", "")
+    store.wait([f"here/{other}" for other in range(size)], _RENDEZVOUS)
+    return store
 
 
 def is_main() -> bool:

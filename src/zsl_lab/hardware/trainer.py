@@ -18,6 +18,11 @@ from zsl_lab.keys import Irrelevant, Section
 #: environment variable with a process's rank: of zsl_lab.hardware.processes and torchrun, of srun
 RANK_VARIABLES = {"local": "RANK", "slurm": "SLURM_PROCID"}
 
+#: values of ``trainer.timeout`` for null, on one machine and on several
+_TIMEOUT, _TIMEOUT_OF_NODES = 60.0, 1800.0
+#: processes that any machine may start on its CPU
+_MIN_PROCESSES = 8
+
 
 class TrainerConfig(Section):
     """Hardware of a run; set by conf/hardware, overridden by an explicit ``trainer.x=``."""
@@ -29,6 +34,13 @@ class TrainerConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     log_every_n_steps: Annotated[int, Irrelevant()] = Field(ge=1)
     save_every_n_steps: Annotated[int | None, Irrelevant()] = Field(default=None, ge=1)
+    timeout: Annotated[float | None, Irrelevant()] = Field(default=None, gt=0, le=1e6)
+    max_processes: Annotated[int | None, Irrelevant()] = Field(default=None, ge=1)
+
+    @property
+    def seconds_to_answer(self) -> float:
+        """Seconds after which a process that does not answer ends the run."""
+        return self.timeout or (_TIMEOUT if self.num_nodes == 1 else _TIMEOUT_OF_NODES)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,13 @@ def find_hardware(trainer: TrainerConfig) -> Hardware:
             f"trainer.devices={gpus}, or use processes on the CPU: hardware=cpu_ddp "
             f"trainer.devices={devices}."
         )
+    most = trainer.max_processes or max(os.cpu_count() or 1, _MIN_PROCESSES)
+    if accelerator == "cpu" and devices > most:
+        raise ConfigError(
+            f"trainer.devices={devices}: more processes than the {os.cpu_count()} cores of this "
+            f"machine can run; expected at most {most}. Set trainer.devices={most} or less, or "
+            "allow more: trainer.max_processes=N."
+        )
     if accelerator == "cpu" and trainer.precision == "16-mixed":
         raise ConfigError(
             "trainer.precision=16-mixed: half precision needs a GPU, and this run is on the CPU. "
@@ -113,6 +132,17 @@ def _gpus() -> int:
 def is_one_of_several(trainer: TrainerConfig) -> bool:
     """Whether this process was started as one of several of a run."""
     return RANK_VARIABLES[trainer.launch] in os.environ
+
+
+def rank_from_outside(launch: object) -> int:
+    """The rank of this process where srun or torchrun started it; else 0.
+
+    Args:
+        launch: ``trainer.launch``.
+    """
+    variable = RANK_VARIABLES["slurm" if launch == "slurm" else "local"]
+    value = os.environ.get(variable, "0")
+    return int(value) if value.isdecimal() else 0
 
 
 def processes_to_start(trainer: TrainerConfig) -> int:

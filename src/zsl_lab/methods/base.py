@@ -7,37 +7,31 @@ figures are done for it by :class:`zsl_lab.methods.module.MethodModule`.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import ConfigError
-from zsl_lab.keys import AfterPretraining
 from zsl_lab.methods import catalogue
+from zsl_lab.methods.config import GradientMethodConfig, MethodConfig, Pretraining, Width
 from zsl_lab.methods.module import MethodModule, class_tensors
 
-#: the width of a layer, as a configuration key
-Width = Annotated[int, Field(ge=1)]
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """A first part of training that runs share if they differ only in what follows it.
-
-    Attributes:
-        steps: Its last step, which is also a milestone (:attr:`ZeroShotMethod.milestones`). Keys
-            without effect before it carry the mark :class:`zsl_lab.keys.AfterPretraining`.
-    """
-
-    steps: int
+__all__ = [
+    "ExportedNetwork",
+    "GradientMethodConfig",
+    "MethodConfig",
+    "Pretraining",
+    "Width",
+    "ZeroShotMethod",
+]
 
 
 @dataclass(frozen=True)
@@ -51,45 +45,6 @@ class ExportedNetwork:
 
     state: Mapping[str, Tensor]
     description: str
-
-
-class MethodConfig(BaseModel):
-    """The keys of every method; a method's configuration is a subclass with its own keys.
-
-    Attributes:
-        name: The method's name, as in ``method=...`` and in ``result.json``.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    name: Annotated[str, AfterPretraining()]
-
-    @property
-    def initial_weights(self) -> str | None:
-        """A checkpoint to start from instead of pre-training; None trains from scratch."""
-        return None
-
-    @property
-    def pretraining(self) -> Pretraining | None:
-        """The part of training that runs may share, if there is one."""
-        return None
-
-    def check_files(self) -> None:
-        """Raise an error if a file that training needs beside the data is missing or damaged."""
-
-
-class GradientMethodConfig(MethodConfig):
-    """The keys of a method that is trained on mini-batches by gradient descent.
-
-    Attributes:
-        steps: Training steps; a step is one mini-batch.
-        batch_size: Training samples a step.
-        learning_rate: Adam's.
-    """
-
-    steps: int = Field(ge=0)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
 
 
 class ZeroShotMethod(MethodModule):
@@ -112,6 +67,15 @@ class ZeroShotMethod(MethodModule):
     takes: ClassVar[Literal["features", "images"]] = "features"
     config: MethodConfig
 
+    def __dir__(self) -> list[str]:
+        """Attributes without properties: torch.jit reads all, and some exist only in training."""
+        cls = type(self)
+        return [
+            name
+            for name in super().__dir__()  # type: ignore[no-untyped-call]
+            if not isinstance(inspect.getattr_static(cls, name, None), property)
+        ]
+
     def __init__(self, config: MethodConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(classes)
         self.config = config
@@ -128,6 +92,17 @@ class ZeroShotMethod(MethodModule):
         Returns:
             ``[B, C]``. A row must not depend on the other rows.
         """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores of every class, :meth:`class_scores`: for calls, ``torch.jit.trace`` and export.
+
+        Args:
+            features: ``[B, D]``, scaled as in training.
+
+        Returns:
+            ``[B, C]``.
+        """
+        return self.class_scores(features)
 
     def loss(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
         """The loss of a batch of training samples, which the default :meth:`train_on` minimises.
@@ -271,6 +246,11 @@ class ZeroShotMethod(MethodModule):
     def generates(cls, config: MethodConfig) -> bool:
         """Whether :meth:`generate` is available with a configuration."""
         return cls.generate is not ZeroShotMethod.generate
+
+    @classmethod
+    def trains_on_generated(cls, config: MethodConfig) -> bool:
+        """Whether generated features of the unseen classes train it: it suits new classes less."""
+        return False
 
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
         """Sample features of any classes, seen, unseen or new, with networks in evaluation mode.

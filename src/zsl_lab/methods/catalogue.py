@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from zsl_lab.methods.config import MethodConfig, Takes
+
 #: blocks of a method's yaml that are not keys of the method: ``short``, the overrides of a run of a
 #: second or two for tests, and ``bench``, those of a measurement of speed
 EXAMPLE_BLOCKS = ("short", "bench")
-
-Takes = Literal["features", "images"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,25 @@ class MethodEntry:
     @property
     def takes(self) -> Takes:
         """What a sample is to the method."""
-        takes: Takes = self.method_class.takes
+        light = config_class_of(str(self.settings["_target_"]))
+        takes: Takes = self.method_class.takes if light is None else light.takes
         return takes
+
+    @property
+    def trains_on_generated(self) -> bool:
+        """Whether it learns from generated features of the unseen classes."""
+        return self._says("trains_on_generated")
 
     @property
     def generates(self) -> bool:
         """Whether it generates features."""
+        return self._says("generates")
+
+    def _says(self, question: str) -> bool:
+        """The answer of a class method of the method to its configuration."""
         cls = self.method_class
         keys = {k: v for k, v in without_examples(self.settings).items() if k != "_target_"}
-        return bool(cls.generates(cls.config_class.model_validate(keys)))
+        return bool(getattr(cls, question)(cls.config_class.model_validate(keys)))
 
     def overrides(self, block: str) -> tuple[str, ...]:
         """The overrides of a block of :data:`EXAMPLE_BLOCKS`; none where there is no such block."""
@@ -84,6 +96,26 @@ def names(
 def methods_taking(takes: Takes) -> str:
     """The methods that take features, or images, without variants; separated by commas."""
     return ",".join(names(lambda entry: entry.takes == takes, variants=False))
+
+
+def config_class_of(target: str) -> type[MethodConfig] | None:
+    """The class of a method's keys, from ``config.py`` beside it (:mod:`zsl_lab.methods.config`).
+
+    Args:
+        target: The dotted name of the method's class, which is not imported.
+
+    Returns:
+        None where the method has no such file.
+    """
+    package, _, name = target.rpartition(".")
+    module = f"{package}.config"
+    try:
+        if find_spec(module) is None:
+            return None
+        found = getattr(import_module(module), f"{name}Config", None)
+    except Exception:  # whatever importing it raises, importing the class itself tells
+        return None
+    return found if isinstance(found, type) and issubclass(found, MethodConfig) else None
 
 
 def without_examples(method: Mapping[str, Any]) -> dict[str, Any]:

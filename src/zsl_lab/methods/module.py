@@ -74,7 +74,8 @@ class MethodModule(pl.LightningModule, ABC):
         # not part of the weights: other classes may be set later
         for name, tensor in class_tensors(classes).items():
             self.register_buffer(name, tensor, persistent=False)
-        self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask))
+        tested = None if classes.tested_mask is None else torch.as_tensor(classes.tested_mask)
+        self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask), tested)
         self.step = 0
         self.checks: list[Check] = []
         self.best: Check | None = None
@@ -281,12 +282,12 @@ class MethodModule(pl.LightningModule, ABC):
             if self.calibration is None
             else (self.calibration, self.metrics.compute())
         )
-        metrics = {**{name: float(value) for name, value in computed.items()}, **self.own_metrics()}
+        metrics = self._with_own(computed)
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
-        improved = self.step >= self.first_candidate and (
-            self.best is None or self._rank(check) > self._rank(self.best)
-        )
+        lowest = (-math.inf, -math.inf) if self.best is None else self._rank(self.best)
+        # a check without any metric to compare is no candidate
+        improved = self.step >= self.first_candidate and self._rank(check) > lowest
         if improved:
             self.best = check
         for logger in self.loggers:
@@ -318,8 +319,8 @@ class MethodModule(pl.LightningModule, ABC):
         """Score a batch of test samples and keep the predictions."""
         scores = self._scores(batch)
         self.metrics.update(scores, batch.labels)
-        gzsl, zsl = predict(scores, self.seen_mask)
-        if (zsl < 0).any():
+        gzsl, zsl = predict(scores, self.seen_mask, self.metrics.zsl_ids)
+        if (gzsl < 0).any():
             raise TrainingError(
                 "the scores of some test samples are not numbers: training diverged. Lower "
                 "method.learning_rate."
@@ -327,11 +328,17 @@ class MethodModule(pl.LightningModule, ABC):
         self._predictions.append((batch.rows.cpu(), gzsl.cpu(), zsl.cpu()))
 
     def test_metrics(self) -> dict[str, float]:
-        """The five metrics of the last test, in percent."""
-        return {
-            **{name: float(value) for name, value in self.metrics.compute().items()},
-            **self.own_metrics(),
-        }
+        """The five metrics of the last test, in percent; NaN where no sample measures one."""
+        return self._with_own(self.metrics.compute())
+
+    def _with_own(self, computed: Mapping[str, Tensor]) -> dict[str, float]:
+        """Metrics with the method's own; NaN where one says nothing."""
+        metrics = {**{name: float(value) for name, value in computed.items()}, **self.own_metrics()}
+        if len(self.metrics.zsl_ids) == 1:  # every prediction among a single class is right
+            metrics["zsl_top1"] = math.nan
+        if math.isnan(metrics["seen"]):  # conventional: a bias towards unseen classes costs nothing
+            metrics["unseen"] = math.nan
+        return metrics
 
     def test_predictions(self) -> tuple[Tensor, Tensor, Tensor]:
         """The predictions of the last test, gathered from all processes; each must call it.
@@ -343,8 +350,9 @@ class MethodModule(pl.LightningModule, ABC):
         of_all = [
             batch for predictions in distributed.gather(self._predictions) for batch in predictions
         ]
-        index, gzsl, zsl = zip(*of_all, strict=True)
-        return torch.cat(index), torch.cat(gzsl), torch.cat(zsl)
+        parts = zip(*of_all, strict=True) if of_all else [[torch.zeros(0, dtype=torch.int64)]] * 3
+        index, gzsl, zsl = (torch.cat(list(part)) for part in parts)
+        return index, gzsl, zsl
 
     # ------------------------------------------------------------------------------- checkpoints
 

@@ -31,7 +31,7 @@ def best_of_groups(
 
     Args:
         scores: Class scores, higher is likelier, any floating type, ``[B, C]``.
-        seen_ids: Ids of the seen classes, ascending, int64.
+        seen_ids: Ids of the seen classes, ascending, int64, at least one.
         unseen_ids: Ids of the unseen classes, ascending, int64.
 
     Returns:
@@ -52,6 +52,22 @@ def best_of_groups(
         unseen_ids[unseen_at].masked_fill(broken, -1),
         margin.nan_to_num(),
     )
+
+
+def best_among(scores: Tensor, ids: Tensor) -> Tensor:
+    """The class of the highest score among some, the lowest id of equal scores.
+
+    Args:
+        scores: Class scores, ``[B, C]``.
+        ids: Class ids, ascending, int64; may be empty.
+
+    Returns:
+        Class ids, int64 ``[B]``; -1 where the scores hold a NaN, or where ``ids`` is empty.
+    """
+    if not len(ids):
+        return torch.full((len(scores),), -1, device=scores.device)
+    score, at = scores.index_select(1, ids).max(dim=1)
+    return ids[at].masked_fill(score.isnan(), -1)
 
 
 def seen_unseen_curve(
@@ -143,8 +159,12 @@ def thinned(unseen: Tensor, seen: Tensor, most: int) -> Tensor:
 class MarginMetric(Metric):
     """A metric whose state is each sample's class, margin and rightness (see the module's text).
 
+    An unseen class without samples is a candidate wherever seen and unseen classes compete. Only
+    zero-shot classification among unseen classes leaves it out: its candidates are the tested ones.
+
     Args:
         seen_mask: True for the ids of seen classes, bool ``[C]``.
+        tested_mask: True for the ids of classes with samples, bool ``[C]``; None for all.
 
     Raises:
         ValueError: If there is no seen or no unseen class, or if an update's scores have not one
@@ -159,9 +179,10 @@ class MarginMetric(Metric):
     seen_ids: Tensor
     unseen_ids: Tensor
     margins: list[Tensor]
+    zsl_ids: Tensor
     outcomes: list[Tensor]
 
-    def __init__(self, seen_mask: Tensor) -> None:
+    def __init__(self, seen_mask: Tensor, tested_mask: Tensor | None = None) -> None:
         super().__init__()
         seen_mask = seen_mask.bool()
         if seen_mask.ndim != 1 or not seen_mask.any() or seen_mask.all():
@@ -173,6 +194,8 @@ class MarginMetric(Metric):
         self.register_buffer("seen_mask", seen_mask, persistent=False)
         self.register_buffer("seen_ids", seen_mask.nonzero().squeeze(1), persistent=False)
         self.register_buffer("unseen_ids", (~seen_mask).nonzero().squeeze(1), persistent=False)
+        tested = ~seen_mask if tested_mask is None else ~seen_mask & tested_mask.bool()
+        self.register_buffer("zsl_ids", tested.nonzero().squeeze(1), persistent=False)
         self.add_state("margins", [], dist_reduce_fx="cat")
         self.add_state("outcomes", [], dist_reduce_fx="cat")
 
@@ -194,10 +217,15 @@ class MarginMetric(Metric):
             scores.detach(), self.seen_ids, self.unseen_ids
         )
         right = torch.where(self.seen_mask[target], best_seen, best_unseen) == target
+        zsl_right = right
+        if len(self.zsl_ids) < len(self.unseen_ids):
+            best_tested = best_among(scores.detach(), self.zsl_ids)
+            zsl_right = torch.where(self.seen_mask[target], best_seen, best_tested) == target
         self.margins.append(margin)
-        # class and rightness in one number, one tensor less to gather: the id itself where right,
-        # its complement where wrong
-        self.outcomes.append(torch.where(right, target, ~target))
+        # class and rightness in one number, one tensor less to gather: the id where right, C more
+        # where right among the tested classes, the complement of that where wrong
+        code = target + len(self.seen_mask) * zsl_right
+        self.outcomes.append(torch.where(right, code, ~code))
 
     def sync(
         self,
@@ -224,7 +252,14 @@ class MarginMetric(Metric):
             )
         margins, outcomes = dim_zero_cat(self.margins).cpu(), dim_zero_cat(self.outcomes).cpu()
         right = outcomes >= 0
-        return margins, torch.where(right, outcomes, ~outcomes), right
+        return margins, torch.where(right, outcomes, ~outcomes) % len(self.seen_mask), right
+
+    def zsl_right(self) -> Tensor:
+        """Whether the best *tested* class of each sample's group is right, on the CPU, ``[N]``."""
+        if not len(self.outcomes):
+            return torch.zeros(0, dtype=torch.bool)
+        outcomes = dim_zero_cat(self.outcomes).cpu()
+        return torch.where(outcomes >= 0, outcomes, ~outcomes) >= len(self.seen_mask)
 
 
 class AUSUC(MarginMetric):

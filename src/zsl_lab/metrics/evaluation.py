@@ -8,6 +8,7 @@ from torch import Tensor
 from zsl_lab.metrics.ausuc import (
     MarginMetric,
     area_under,
+    best_among,
     best_of_groups,
     seen_unseen_curve,
     thinned,
@@ -18,7 +19,9 @@ from zsl_lab.metrics.per_class import class_recalls, on_device
 METRIC_NAMES = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
 
 
-def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
+def predict(
+    scores: Tensor, seen_mask: Tensor, zsl_ids: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Predicted classes, generalised and restricted to the unseen classes.
 
     Of equal scores the seen class wins, and within the seen or the unseen classes the lowest id,
@@ -27,31 +30,38 @@ def predict(scores: Tensor, seen_mask: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         scores: Class scores, higher is likelier, ``[B, C]``.
         seen_mask: True for the ids of seen classes, bool ``[C]``, at least one of each kind.
+        zsl_ids: Ids of the unseen classes with samples, ascending; None for all unseen classes.
 
     Returns:
-        ``(gzsl, zsl)``: best class of all and best unseen class, int64 ``[B]`` each; -1 where the
-        scores hold a NaN.
+        ``(gzsl, zsl)``: best class of all and best of ``zsl_ids``, int64 ``[B]`` each; -1 where the
+        scores hold a NaN, or where there is no such class.
     """
-    best_seen, best_unseen, margin = best_of_groups(
-        scores, seen_mask.nonzero().squeeze(1), (~seen_mask).nonzero().squeeze(1)
-    )
-    return torch.where(margin < 0, best_unseen, best_seen), best_unseen
+    seen_ids, unseen_ids = seen_mask.nonzero().squeeze(1), (~seen_mask).nonzero().squeeze(1)
+    best_seen, best_unseen, margin = best_of_groups(scores, seen_ids, unseen_ids)
+    gzsl = torch.where(margin < 0, best_unseen, best_seen)
+    if zsl_ids is None or len(zsl_ids) == len(unseen_ids):
+        return gzsl, best_unseen
+    return gzsl, best_among(scores, zsl_ids)
 
 
 class ZeroShotMetrics(MarginMetric):
     """The metrics of zero-shot and generalised zero-shot classification, per class, in percent.
 
-    - ``zsl_top1``: samples of unseen classes, prediction restricted to the unseen classes.
+    - ``zsl_top1``: samples of unseen classes, prediction restricted to the unseen classes that have
+      samples.
     - ``unseen``: samples of unseen classes, prediction among all classes (u).
     - ``seen``: samples of seen classes, prediction among all classes (s).
     - ``harmonic_mean``: 2us / (u + s), 0 where u + s = 0.
     - ``ausuc``: area under the seen-unseen curve, see :class:`~zsl_lab.metrics.ausuc.AUSUC`.
+
+    Except for ``zsl_top1``, an unseen class without samples is a candidate; it enters no mean.
 
     Definitions: Xian, Schiele and Akata (CVPR 2017), Chao et al. (ECCV 2016). Equal scores: see
     :func:`predict`.
 
     Args:
         seen_mask: True for the ids of seen classes, bool ``[C]``.
+        tested_mask: True for the ids of classes with samples, bool ``[C]``; None for all.
     """
 
     def compute(self) -> dict[str, Tensor]:
@@ -64,7 +74,7 @@ class ZeroShotMetrics(MarginMetric):
         seen = self.seen_mask.cpu()
         recalls = self._recalls(margins, target, right)
         unseen_accuracy, seen_accuracy = recalls[~seen].nanmean(), recalls[seen].nanmean()
-        zsl_recalls = _recalls(right, target, len(seen))
+        zsl_recalls = _recalls(self.zsl_right(), target, len(seen))
         _, unseen_curve, seen_curve = seen_unseen_curve(margins, target, right, seen)
         values = torch.stack(
             [

@@ -1,6 +1,7 @@
 """Figures of a run, drawn without pyplot, so that no global state changes.
 
-Each function writes one PNG atomically, and raises ``OutputError`` if it cannot be written.
+Each function writes a PNG and, beside it, a PDF, both atomically; it raises ``OutputError`` if one
+cannot be written.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def training_curves(
         rows: Rows of ``metrics.csv``: ``phase`` (``select`` or ``refit``), ``step``, and any of
             ``loss/<term>``, ``check/zsl_top1``, ``check/seen``, ``check/unseen`` and
             ``check/harmonic_mean`` (percent). Missing values are skipped.
-        path: The PNG.
+        path: The PNG; the PDF has the same name.
         selected: Step of the selected check by phase, marked in the panels of the phase.
     """
     phases = [phase for phase in PHASES if any(row["phase"] == phase for row in rows)]
@@ -83,7 +84,7 @@ def training_curves(
         title, data = PHASES[phase]
         own = [row for row in rows if row["phase"] == phase]
         _plot_losses(losses, own)
-        losses.set(title=f"{title}: losses", ylabel="loss, mean over the batch")
+        losses.set(title=f"{title}: losses", ylabel="loss of single batches")
         _plot_accuracies(accuracies, own)
         accuracies.set(
             title=f"{title}: accuracy on {data}", ylabel="per-class accuracy (%)", ylim=(0, 100)
@@ -203,7 +204,7 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
 
     Args:
         per_class: ``unseen`` and ``seen``: recall in percent by class name, as in ``result.json``.
-        path: The PNG.
+        path: The PNG; the PDF has the same name.
     """
     bars = []
     for group, colour in (("unseen", UNSEEN), ("seen", SEEN)):
@@ -261,7 +262,7 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     Args:
         names: Names of the K classes.
         matrix: Counts ``[K, K]``; rows are true classes, columns predicted classes.
-        path: The PNG.
+        path: The PNG; the PDF has the same name.
     """
     count = len(names)
     sums = matrix.sum(axis=1, keepdims=True)
@@ -324,7 +325,7 @@ def latent_projection(
         labels: Class of each sample as a row of ``prototypes``, ``[M]``.
         prototypes: Positions of the K classes (e.g. means of priors), ``[K, Z]``.
         names: Names of the K classes.
-        path: The PNG.
+        path: The PNG; the PDF has the same name.
     """
     if len(latents) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(latents), MAX_POINTS, replace=False))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,6 +27,28 @@ SEEN = PALETTE[0]
 UNSEEN = PALETTE[1]
 HARMONIC = PALETTE[2]
 MUTED = "#6B6B6B"
+#: fonts that are asked for the characters that the usual one lacks
+_OTHER_SCRIPTS = (
+    "Noto Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "IPAGothic",
+    "Unifont",
+    "Arial Unicode MS",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+)
 #: resolution of PNG files, dots per inch
 DPI = 150
 
@@ -53,17 +78,43 @@ STYLE: Any = {
     "figure.facecolor": "white",
     # text remains text, and the same figure gives the same file
     "svg.fonttype": "none",
+    # TrueType: publishers refuse Type 3
+    "pdf.fonttype": 42,
     "svg.hashsalt": "zsl_lab",
 }
 
 
+@functools.cache
+def _families() -> tuple[str, ...]:
+    """The usual font, then the installed ones that have the characters of other scripts."""
+    installed = set(font_manager.get_font_names())
+    return ("sans-serif", *(name for name in _OTHER_SCRIPTS if name in installed))
+
+
 def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
-    """Decorator: draw in this style, and restore matplotlib's settings afterwards."""
+    """Decorator: draw in this style, and restore matplotlib's settings afterwards.
+
+    Characters that no installed font has are named in one warning, rather than one for each.
+    """
 
     @functools.wraps(draw)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        with matplotlib.rc_context(STYLE):
+        settings = {**STYLE, "font.family": list(_families())}
+        with matplotlib.rc_context(settings), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             draw(*args, **kwargs)
+        missing = {str(w.message) for w in caught if "missing from" in str(w.message)}
+        for warning in caught:
+            if str(warning.message) not in missing:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
+        if missing:
+            warnings.warn(
+                "Figures: no installed font has some characters of the names of classes; boxes "
+                "stand for them. Install a font that has them, such as Noto Sans CJK.",
+                stacklevel=1,  # once for all figures of a run
+            )
 
     return wrapper
 
@@ -81,8 +132,13 @@ def plain_text(name: str) -> str:
 
 
 def save_png(figure: Figure, path: PathLike) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, and beside it as PDF for print; atomically."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    pdf = Path(path).with_suffix(".pdf")
+    # without a date, the same figure gives the same file
+    atomic_write(
+        pdf, lambda file: figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    )
 
 
 def save_svg(figure: Figure, path: PathLike) -> None:

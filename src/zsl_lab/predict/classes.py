@@ -15,7 +15,7 @@ from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.predict.predictions import Kind
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 #: how a class is described: a vector in the units of the training semantics, or a text
 Description = npt.ArrayLike | Tensor | str

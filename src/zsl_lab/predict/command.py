@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,12 +12,12 @@ from rich.table import Table
 from zsl_lab.console.messages import console
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.files.descriptions import read_descriptions
-from zsl_lab.data.files.images import find_pictures
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.escaping import one_line
 from zsl_lab.predict.classes import Candidates
 from zsl_lab.predict.feature_files import EXAMPLES, open_features
 from zsl_lab.predict.features import FeaturePredictor
+from zsl_lab.predict.image_sources import ImageSource, find_images
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.predict.load import restore
 from zsl_lab.predict.predictions import PREDICTIONS_FILE, Prediction, Predictions
@@ -33,8 +34,8 @@ _SHOWN_CLASSES = 20
 def predict(cfg: DictConfig) -> Prediction:
     """Classify samples among the classes of a checkpoint, or among new classes.
 
-    Writes ``predicted.csv`` (file or sample, predicted class, its score, then the score of each
-    class), ``predicted.json`` (the classes, and the best five of each sample) and
+    Writes ``predictions.csv`` (file or sample, predicted class, its score, then the score of each
+    class), ``predictions.json`` (the classes, and the best five of each sample) and
     ``network.pth`` where the method makes a network for the classes: all, or nothing.
 
     Args:
@@ -46,43 +47,68 @@ def predict(cfg: DictConfig) -> Prediction:
     """
     config = parse(cfg)
     _check_keys(config)
-    files = _find_images(config.images) if config.images else None
+    images = find_images(config.images) if config.images else None
     predictor = restore(config)
     given = _new_classes(config, predictor)
     candidates = predictor.candidates_among(given, config.among)
-    predictions = _scored(config, predictor, files, candidates)
-    names = (
-        tuple(file.relative_to(config.images).as_posix() for file in files)
-        if files is not None and config.images is not None
-        else None
+    scored = (
+        _score_features(config, predictor, candidates)
+        if images is None
+        else _score_images(config, predictor, images, candidates)
     )
     prediction = Prediction(
-        predictions,
-        names,
+        scored.predictions,
+        scored.names,
         predictor.method,
         predictor.dataset,
         predictor.checkpoint,
         predictor.score,
         Path(config.paths.run_dir),
         predictor.network.export(),
+        of_images=images is not None,
+        scores=config.scores,
+        unreadable=scored.unreadable,
     )
     prediction.write()
     return prediction
 
 
-def _scored(
-    config: RunConfig, predictor: Predictor, files: list[Path] | None, candidates: Candidates
-) -> Predictions:
+@dataclass(frozen=True)
+class _Scored:
+    """Predictions, the samples' names, and the images that are left out, with why."""
+
+    predictions: Predictions
+    names: tuple[str, ...] | None
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+def _score_images(
+    config: RunConfig, predictor: Predictor, images: ImageSource, candidates: Candidates
+) -> _Scored:
+    """Score the images that can be read."""
     if isinstance(predictor, ImagePredictor):
-        return predictor.score_samples(files, candidates)
+        predictions, problems = predictor.score_readable(images.files, candidates)
+    else:
+        assert isinstance(predictor, FeaturePredictor)
+        features, problems = predictor.extract_readable(images.files, config.weights)
+        predictions = predictor.score_samples(features, candidates, images.origin)
+    bad = {problem.file for problem in problems}
+    return _Scored(
+        predictions,
+        tuple(images.name(file) for file in images.files if file not in bad),
+        tuple((images.name(problem.file), problem.reason) for problem in problems),
+    )
+
+
+def _score_features(config: RunConfig, predictor: Predictor, candidates: Candidates) -> _Scored:
     assert isinstance(predictor, FeaturePredictor)
-    if files is not None:
-        features = predictor.extract(files, config.weights)
-        return predictor.score_samples(features, candidates, f"images={config.images}")
     assert config.features is not None
     origin = f"features={config.features}"
-    with open_features(config.features, predictor.feature_dim) as rows:
-        return predictor.score_samples(predictor.check_samples(rows, origin), candidates, origin)
+    with open_features(config.features, predictor.feature_dim) as found:
+        if found.recipe is not None:
+            predictor.compare_recipe(found.recipe, origin)
+        rows = predictor.check_samples(found.rows, origin)
+        return _Scored(predictor.score_samples(rows, candidates, origin), found.names)
 
 
 def print_prediction(prediction: Prediction) -> None:
@@ -102,7 +128,10 @@ def print_prediction(prediction: Prediction) -> None:
         out.print(f"and {classes - _SHOWN_CLASSES} more classes", style="dim")
     out.print()
     out.print(f"predictions: {prediction.table}", soft_wrap=True)
-    out.print(f"best five:   {prediction.summary}", soft_wrap=True)
+    what = "best five:" if prediction.written_scores in ("all", "best") else "classes:"
+    out.print(f"{what:12} {prediction.summary}", soft_wrap=True)
+    if prediction.archive:
+        out.print(f"all scores:  {prediction.archive}", soft_wrap=True)
     if prediction.network:
         out.print(
             f"network:     {prediction.network} (state dict of {prediction.base})", soft_wrap=True
@@ -210,18 +239,3 @@ def _classes_from_descriptions(path: Path, predictor: Predictor) -> ClassSpace:
             f"descriptions={error} Correct the file, or give another: descriptions=FILE."
         ) from error
     return predictor.classes_from_texts(names, texts, origin)
-
-
-def _find_images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        what = "this is a file" if folder.exists() else "there is no such folder"
-        raise DataError(
-            f"images={folder}: {what}; expected a folder of images. Give one: images=FOLDER."
-        )
-    files = find_pictures(folder)
-    if not files:
-        raise DataError(
-            f"images={folder}: found no image in this folder or those in it; expected files such "
-            "as .jpg or .png. Put some there, or give another folder: images=FOLDER."
-        )
-    return files

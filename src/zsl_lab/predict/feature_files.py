@@ -1,9 +1,11 @@
-"""Feature vectors from files: NumPy (``.npy``), HDF5 (``.h5``) and MATLAB (``.mat``)."""
+"""Feature vectors from files: NumPy (``.npy``), HDF5 (``.h5``), MATLAB (``.mat``) and CSV."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import h5py
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.benchmark_file import is_hdf5
 from zsl_lab.data.files.mat import read_mat
+from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import DataError
 from zsl_lab.files.hdf5 import check_dataset, names_in, open_hdf5
 from zsl_lab.files.npy import load_npy
+from zsl_lab.predict.feature_table import read_feature_table
 
 _FIELD = "features"
-EXAMPLES = "features=FILE (.npy, .h5 or .mat)"
+EXAMPLES = "features=FILE (.npy, .h5, .mat or .csv)"
 _NPY_START, _ZIP_START, _PICKLE_START = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
 _ARCHIVE = (
     "found an archive of arrays; expected a single one. Save that as .npy, np.save('FILE.npy', "
@@ -25,13 +29,29 @@ _ARCHIVE = (
 )
 
 
+@dataclass(frozen=True)
+class FeatureFile:
+    """The content of a file of features.
+
+    Attributes:
+        rows: Feature vectors ``[N, D]``: an array, or an open dataset that is read when sliced.
+        recipe: How they were made of images; None where the file does not say.
+        names: The samples' names; None where the file has none.
+    """
+
+    rows: Any
+    recipe: ImageRecipe | None = None
+    names: tuple[str, ...] | None = None
+
+
 @contextmanager
-def open_features(path: Path, feature_dim: int) -> Iterator[Any]:
+def open_features(path: Path, feature_dim: int) -> Iterator[FeatureFile]:
     """Open the feature vectors ``[N, D]`` of a file; rows are read when they are sliced.
 
     Args:
         path: A ``.npy`` file of an array ``[N, D]``, an HDF5 file whose dataset ``features`` is
-            that array, or a ``.mat`` file whose field ``features`` is ``[D, N]``.
+            that array, a ``.mat`` file whose field ``features`` is ``[D, N]``, or a ``.csv`` file
+            with a row a sample (see :func:`zsl_lab.predict.feature_table.read_feature_table`).
         feature_dim: D.
 
     Raises:
@@ -45,7 +65,7 @@ def open_features(path: Path, feature_dim: int) -> Iterator[Any]:
         )
     if is_hdf5(path):
         with _opened(path, origin) as file:
-            found = _dataset(file, origin)
+            found = FeatureFile(_dataset(file, origin), _recipe(file))
             try:
                 yield found
             except OSError as error:  # while a slice is read
@@ -54,16 +74,19 @@ def open_features(path: Path, feature_dim: int) -> Iterator[Any]:
                     "another, or .npy."
                 ) from error
     elif path.suffix.lower() == ".mat":
-        yield _from_matlab(path, origin, feature_dim)
+        yield FeatureFile(_from_matlab(path, origin, feature_dim))
     elif path.suffix.lower() == ".npy":
-        yield _from_numpy(path, origin)
+        yield FeatureFile(_from_numpy(path, origin))
+    elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        rows, names = read_feature_table(path, origin, feature_dim)
+        yield FeatureFile(rows, names=names)
     elif path.suffix.lower() == ".npz":
         raise DataError(f"{origin}: {_ARCHIVE}")
     else:
-        found = f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending"
+        ending = f"a file that ends in {path.suffix}" if path.suffix else "a file without an ending"
         raise DataError(
-            f"{origin}: found {found}; expected .npy, .h5 or .mat. Rename it, or save it as one of "
-            "these."
+            f"{origin}: found {ending}; expected .npy, .h5, .mat or .csv. Rename it, or save it as "
+            "one of these."
         )
 
 
@@ -135,6 +158,15 @@ def _dataset(file: h5py.File, origin: str) -> Any:
         )
     check_dataset(found, origin, itemsize=0)  # rows are read when they are sliced
     return found
+
+
+def _recipe(file: h5py.File) -> ImageRecipe | None:
+    """The recipe of a benchmark file's features; None where it has none that can be read."""
+    try:
+        plain = json.loads(file["recipe"][()])
+        return Recipe.from_plain(plain, "recipe").images
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, DataError):
+        return None
 
 
 def _from_matlab(path: Path, origin: str, feature_dim: int) -> Any:

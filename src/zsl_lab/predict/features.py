@@ -13,15 +13,20 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.checks.check import check_features, check_semantics
+from zsl_lab.data.checks.equal_rows import twins
+from zsl_lab.data.checks.findings import warn
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.scaling import twins
+from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.extraction.kept import Problem
 from zsl_lab.predict.classes import Candidates, Classes
+from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 from zsl_lab.text import Terms
 
 #: for messages: encoder and model were chosen when the benchmark was made
@@ -39,6 +44,11 @@ _TEXT_TERMS = Terms(
 )
 #: how many names of attributes a message lists
 _SHOWN_NAMES = 5
+#: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
+_CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
+_SAMPLE_FAULTS = ("features_all_equal", "features_zero")
+#: fewer samples than these may well be equal
+_SEVERAL = 5
 
 
 class FeaturePredictor(Predictor):
@@ -53,7 +63,8 @@ class FeaturePredictor(Predictor):
         self.feature_dim: int = stored.feature_dim
         self._scaler, self._semantics_scaler = stored.scaler, stored.semantics_scaler
         self._recipe = stored.recipe
-        self._range = stored.semantics_range
+        self._semantics = stored.semantics
+        self._statistics = stored.statistics
         self._stem = getattr(config.dataset, "features", None)
 
     @property
@@ -92,6 +103,7 @@ class FeaturePredictor(Predictor):
                 f"expected {self.semantic_dim}, as when the checkpoint was trained. Train anew "
                 "with the encoder as it is now, or give vectors."
             )
+        _warn_of_classes(names, semantics, origin, ())
         return self._scaled(names, semantics)
 
     def _classes_from_vectors(
@@ -117,7 +129,7 @@ class FeaturePredictor(Predictor):
                 "Add them, or give another table."
             )
         semantics = table.attributes[:, self._columns(table)]
-        self._warn(table.names, semantics, f"classes={table.path}")
+        self._warn(table.names, semantics, f"classes={table.path}", table.attribute_names)
         return self._scaled(table.names, semantics)
 
     def _columns(self, table: ClassTable) -> list[int]:
@@ -144,19 +156,22 @@ class FeaturePredictor(Predictor):
             )
         return [found.index(name) for name in expected] if expected else list(range(len(found)))
 
-    def _warn(self, names: Sequence[str], semantics: FloatArray, origin: str) -> None:
-        """Warn of semantics that seem to have other units than those of training."""
-        low, high = self._range
-        strange = np.argwhere((semantics < 2 * low - high) | (semantics > 2 * high - low))
-        if len(strange):
-            row, column = strange[0]
-            name = f" ({self._attributes[column]})" if self._attributes else ""
-            warnings.warn(
-                f"{origin}: found {semantics[row, column]:.6g} for '{names[row]}', number "
-                f"{column + 1}{name}; the semantics of training lie between {low:.6g} and "
-                f"{high:.6g}. Give new classes in the same units.",
-                stacklevel=2,
-            )
+    def _warn(
+        self,
+        names: Sequence[str],
+        semantics: FloatArray,
+        origin: str,
+        columns: Sequence[str] = (),
+    ) -> None:
+        """Warn of faulty semantics, and of those with other units than training's."""
+        _warn_of_classes(names, semantics, origin, columns or self._attributes)
+        for sentence in semantics_findings(
+            self._semantics.astype(np.float64),
+            semantics.astype(np.float64),
+            names,
+            self._attributes or columns,
+        ):
+            warnings.warn(f"{origin}: {sentence}", stacklevel=2)
 
     def candidates_among(self, given: ClassSpace | None, among: Among | None = None) -> Candidates:
         """See :meth:`Predictor.candidates_among`; warns of classes with equal scaled semantics."""
@@ -284,6 +299,11 @@ class FeaturePredictor(Predictor):
             DataError: A feature or a score is not finite.
         """
         constant, device = self._set_candidates(candidates), self.network.device
+        check = (
+            FeatureCheck(self._statistics, sum(known.seen for known in self.classes))
+            if self._statistics is not None
+            else None
+        )
         scores = np.empty((len(rows), len(candidates.names)), dtype=np.float32)
         for start in range(0, len(rows), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
@@ -291,6 +311,9 @@ class FeaturePredictor(Predictor):
             with np.errstate(over="ignore"):
                 block = np.array(rows[part], dtype=np.float32)
             _check_finite(block, start, origin)
+            if check is not None:
+                check.add(block.astype(np.float64))
+            _warn_of_samples(block, start, origin)
             with torch.no_grad():
                 scaled = self._scaler.apply(torch.from_numpy(block).to(device))
                 found = self.network.class_scores(scaled) + constant
@@ -302,7 +325,21 @@ class FeaturePredictor(Predictor):
                     "finite: it is too far from the features of training (its largest value is "
                     f"{np.abs(block[bad[0]]).max():.3g}). {self._ways_out}"
                 )
-        return Predictions(candidates.names, candidates.kinds, scores)
+        for sentence in check.findings(origin) if check is not None else ():
+            warnings.warn(sentence, stacklevel=2)
+        return self._checked(Predictions(candidates.names, candidates.kinds, scores), origin)
+
+    def compare_recipe(self, given: ImageRecipe, origin: str) -> None:
+        """Warn of features that were made by another recipe than those of training."""
+        training = self._recipe.images
+        differences = recipe_differences(training, given) if training is not None else []
+        if differences:
+            warnings.warn(
+                f"{origin}: these features were made by another recipe than those of training: "
+                f"{'; '.join(differences)}. Extract them as those of training were, give the "
+                "images themselves (images=FOLDER), or train on features like these.",
+                stacklevel=2,
+            )
 
     def extract(self, images: Sequence[Path], weights: Path | None = None) -> FloatArray:
         """Features of images, by the network that the benchmark's were extracted with.
@@ -319,6 +356,20 @@ class FeaturePredictor(Predictor):
                 are missing.
             DataError: A file cannot be read as an image.
         """
+        features, problems = self.extract_readable(images, weights)
+        if problems:
+            raise unreadable_images(problems, len(images))
+        return features
+
+    def extract_readable(
+        self, images: Sequence[Path], weights: Path | None = None
+    ) -> tuple[FloatArray, tuple[Problem, ...]]:
+        """As :meth:`extract`, of the images that can be read; and the others.
+
+        Raises:
+            ConfigError: As :meth:`extract` does.
+            DataError: No image can be read.
+        """
         recipe = self._recipe.images
         if recipe is None:
             raise ConfigError(
@@ -331,11 +382,9 @@ class FeaturePredictor(Predictor):
 
         backbone = load_backbone(recipe, str(weights) if weights else None).to(self.network.device)
         found = extract_features(images, backbone, recipe)
-        if found.problems:
-            raise unreadable_images(
-                [f"{problem.file}: {problem.reason}" for problem in found.problems], len(images)
-            )
-        return found.features
+        if not len(found.features):
+            raise unreadable_images(found.problems, len(images))
+        return found.features, found.problems
 
 
 def _check_finite(block: FloatArray, start: int, origin: str) -> None:
@@ -347,6 +396,20 @@ def _check_finite(block: FloatArray, start: int, origin: str) -> None:
         "(0-based); expected numbers that are finite in single precision. Correct these rows, or "
         "leave them out."
     )
+
+
+def _warn_of_classes(
+    names: Sequence[str], semantics: FloatArray, origin: str, attributes: Sequence[str]
+) -> None:
+    found = check_semantics(semantics, names, origin, attributes)
+    warn(finding for finding in found if finding.code in _CLASS_FAULTS)
+
+
+def _warn_of_samples(block: FloatArray, start: int, origin: str) -> None:
+    if len(block) >= _SEVERAL:
+        where = f"{origin}, from row {start} on" if start else origin
+        found = check_features(block, where)
+        warn(finding for finding in found if finding.code in _SAMPLE_FAULTS)
 
 
 def _listed(names: Sequence[str]) -> str:

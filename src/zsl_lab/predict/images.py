@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +19,13 @@ from zsl_lab.data.benchmark import FloatArray, ImageArray
 from zsl_lab.data.files import images as image_files
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.errors import DataError
+from zsl_lab.extraction.kept import Problem
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 
 class ImagePredictor(Predictor):
@@ -95,25 +97,37 @@ class ImagePredictor(Predictor):
         """See :meth:`Predictor.predict`."""
         return self.score_samples(samples, self.candidates(classes, among))
 
-    @torch.no_grad()
     def score_samples(self, samples: Any, candidates: Candidates) -> Predictions:
         """Probabilities of images.
 
         Raises:
             DataError: Files cannot be read as images; the message counts all of them.
         """
+        predictions, problems = self.score_readable(samples, candidates)
+        if problems:
+            raise unreadable_images(problems, len(samples))
+        return predictions
+
+    @torch.no_grad()
+    def score_readable(
+        self, samples: Any, candidates: Candidates
+    ) -> tuple[Predictions, tuple[Problem, ...]]:
+        """As :meth:`score_samples`, of the images that can be read; and the others.
+
+        Raises:
+            DataError: No image can be read.
+        """
         self._check(samples)
         constant = self._set_candidates(candidates)
-        scores = np.empty((len(samples), len(candidates.names)), dtype=np.float32)
-        broken: list[DataError] = []
+        scores: list[FloatArray] = []
+        broken: list[Problem] = []
         size, middle = self._view.image_size, (self._view.resize - self._view.image_size) // 2
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(samples), EVALUATION_BATCH):
-                part = slice(start, start + EVALUATION_BATCH)
-                results = list(pool.map(self._read, samples[part]))
-                pictures = [result for result in results if not isinstance(result, DataError)]
-                broken += [result for result in results if isinstance(result, DataError)]
-                if broken:  # go on only to count the others
+                results = list(pool.map(self._read, samples[start : start + EVALUATION_BATCH]))
+                pictures = [result for result in results if not isinstance(result, Problem)]
+                broken += [result for result in results if isinstance(result, Problem)]
+                if not pictures:
                     continue
                 count = len(pictures)
                 squares = crop(
@@ -124,10 +138,11 @@ class ImagePredictor(Predictor):
                     size,
                 )
                 found = self.network.class_scores(squares.to(self.network.device)) + constant
-                scores[part] = found.softmax(1).float().cpu().numpy()
-        if broken:
-            raise unreadable_images([str(problem) for problem in broken], len(samples))
-        return Predictions(candidates.names, candidates.kinds, scores)
+                scores.append(found.softmax(1).float().cpu().numpy())
+        if not scores:
+            raise unreadable_images(broken, len(samples))
+        predictions = Predictions(candidates.names, candidates.kinds, np.concatenate(scores))
+        return self._checked(predictions, "images"), tuple(broken)
 
     def _check(self, samples: Any) -> None:
         expected = "a list of files, or uint8 [images, height, width, channels]"
@@ -150,8 +165,14 @@ class ImagePredictor(Predictor):
             )
         if len(samples) == 0:
             raise DataError(f"images: found none; expected {expected}. Give at least one.")
+        if isinstance(samples, np.ndarray) and samples.max() == 1:
+            warnings.warn(
+                "images: found only the values 0 and 1; in training images have values from 0 to "
+                "255. The likely cause: they were scaled to [0, 1] before. Multiply them by 255.",
+                stacklevel=3,
+            )
 
-    def _read(self, sample: Any) -> ImageArray | DataError:
+    def _read(self, sample: Any) -> ImageArray | Problem:
         side, channels = self._view.resize, self._view.channels
         try:
             picture = (
@@ -160,5 +181,5 @@ class ImagePredictor(Predictor):
                 else image_files.decode(Path(sample), side)
             )
         except DataError as error:
-            return error
+            return Problem(Path(sample), str(error).removeprefix(f"{sample}: "))
         return picture if channels == 3 else image_files.grey(picture)

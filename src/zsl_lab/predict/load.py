@@ -11,14 +11,17 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.errors import CheckpointError
+from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.predict.predictor import CheckpointData, Predictor
 from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.configuration import stored_config
 
 
 def load(ckpt: str | os.PathLike[str]) -> Predictor:
@@ -40,30 +43,40 @@ def load(ckpt: str | os.PathLike[str]) -> Predictor:
             "RUN/checkpoints/best.ckpt."
         )
     path = checkpoints.reported(Path(ckpt).expanduser())
-    config = {
-        **checkpoints.read(path, "ckpt").state.config,
-        "task": "predict",
-        "ckpt": str(path),
-    }
-    paths = config.get("paths")
+    checkpoint, origin = checkpoints.read(path, "ckpt"), f"ckpt={path}"
+    stored = stored_config.of_checkpoint(checkpoint.state.config, origin, trains=False)
+    config = {**stored, "task": "predict", "ckpt": str(path)}
+    paths = config["paths"]
     # the cache may be that of another machine
-    if isinstance(paths, Mapping) and not Path(paths.get("cache_dir") or "").is_dir():
+    if not _is_folder(paths.get("cache_dir")):
         config["paths"] = {**paths, "cache_dir": None}
-    return restore(parse(OmegaConf.create(config)))
+    try:
+        checked = parse(OmegaConf.create(config))
+    except ConfigError as error:
+        raise stored_config.refused(origin, error) from error
+    return restore(checked, checkpoint)
 
 
-def restore(config: RunConfig) -> Predictor:
+def _is_folder(path: object) -> bool:
+    try:
+        return isinstance(path, str) and Path(path).is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def restore(config: RunConfig, checkpoint: Checkpoint | None = None) -> Predictor:
     """Load the method of ``config.ckpt``.
 
     Args:
         config: The configuration that it was trained with, and the keys of task=predict.
+        checkpoint: The checkpoint, where it was read before.
 
     Raises:
         ZslLabError: As :func:`load` does.
     """
     assert config.ckpt is not None
     path = checkpoints.reported(config.ckpt)
-    checkpoint = checkpoints.read(path, "ckpt")
+    checkpoint = checkpoint or checkpoints.read(path, "ckpt")
     checkpoint.check_reported()
     stored = _read_data(checkpoint.data_state(), path)
     if config.method_class.takes == "images":
@@ -84,15 +97,17 @@ def _read_data(state: Mapping[str, Any], path: Path) -> CheckpointData:
             semantics_scaler = Scaler.from_state(known["semantics_scaler"])
             semantics = semantics_scaler.apply(known["semantics"]).numpy()
             space = ClassSpace(ids, semantics, seen, names, texts)
-            low, high = (float(value) for value in known["semantics"].aminmax())
+            found = state.get("feature_statistics")
+            dimensions = int(state["feature_dim"])
             stored = CheckpointData(
                 str(state["benchmark"]),
                 space,
                 Scaler.from_state(state["scaler"]),
                 semantics_scaler,
                 Recipe.from_plain(state["recipe"], f"ckpt={path}"),
-                int(state["feature_dim"]),
-                (low, high),
+                dimensions,
+                known["semantics"].numpy(),
+                None if found is None else ColumnStatistics.from_state(found, dimensions),
             )
         if not len(names) == len(ids) == len(seen) == len(space.semantics):
             raise ValueError(

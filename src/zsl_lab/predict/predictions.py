@@ -15,15 +15,21 @@ import numpy.typing as npt
 import torch
 
 from zsl_lab.data.benchmark import FloatArray
-from zsl_lab.errors import ConfigError
+from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.atomic import atomic_write_all
 from zsl_lab.files.escaping import csv_row
 from zsl_lab.methods.base import ExportedNetwork
+from zsl_lab.run.configuration.schema import Scores
 
 #: not those of a run, whose predictions.csv has other columns
-PREDICTIONS_FILE = "predicted.csv"
-SUMMARY_FILE = "predicted.json"
+PREDICTIONS_FILE = "predictions.csv"
+SUMMARY_FILE = "predictions.json"
 NETWORK_FILE = "network.pth"
+SCORES_FILE = "scores.npz"
+#: what cannot be read, as extract lists it
+UNREADABLE_FILE = "unreadable.csv"
+#: with more scores than this, they are written to an archive unless scores says otherwise
+_MANY_SCORES = 5_000_000
 #: how many classes of a sample the summary lists
 _BEST = 5
 #: how many samples of the summary are ranked at once
@@ -103,13 +109,17 @@ class Prediction:
 
     Attributes:
         predictions: Classes and scores.
-        files: The N images, relative to their folder; None where the samples are feature vectors.
+        files: Names of the N samples: images relative to their folder, or the names that a file of
+            features has; None where feature vectors have no names.
         method: The name of the method.
         dataset: The name of the benchmark that it was trained on.
         checkpoint: The method's checkpoint.
         score: What a score is called: ``score`` or ``probability``.
         folder: Where the files are written.
         exported: The network that the method made for the classes; None where it makes none.
+        of_images: Whether the samples are images.
+        scores: Which scores are written (see conf/config.yaml); None decides by their number.
+        unreadable: The images that cannot be read, relative to their folder, and why.
     """
 
     predictions: Predictions
@@ -120,10 +130,29 @@ class Prediction:
     score: str
     folder: Path
     exported: ExportedNetwork | None = None
+    of_images: bool = False
+    scores: Scores | None = None
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def written_scores(self) -> Scores:
+        """Which scores are written."""
+        many = self.predictions.scores.size > _MANY_SCORES
+        return self.scores or ("npz" if many else "all")
+
+    @property
+    def archive(self) -> Path | None:
+        """NumPy archive of all scores, ``[N, K]``; None where they are not written so."""
+        return self.folder / SCORES_FILE if self.written_scores == "npz" else None
+
+    @property
+    def problems(self) -> Path | None:
+        """CSV: the images that cannot be read, and why; None where there are none."""
+        return self.folder / UNREADABLE_FILE if self.unreadable else None
 
     @property
     def table(self) -> Path:
-        """CSV: a row a sample, its class and the scores of all classes.
+        """CSV: a row a sample, its class, its score, and the scores of all classes if asked for.
 
         Names that a spreadsheet would take for formulas have an apostrophe before them
         (:func:`zsl_lab.files.escaping.csv_cell`).
@@ -132,7 +161,7 @@ class Prediction:
 
     @property
     def summary(self) -> Path:
-        """JSON: the classes, and the best five of each sample."""
+        """JSON: the classes, and the best five of each sample if asked for."""
         return self.folder / SUMMARY_FILE
 
     @property
@@ -148,7 +177,7 @@ class Prediction:
     @property
     def noun(self) -> str:
         """What a sample is called."""
-        return "sample" if self.files is None else "image"
+        return "image" if self.of_images else "sample"
 
     def write(self) -> None:
         """Write all files, or none.
@@ -160,6 +189,10 @@ class Prediction:
             self.table: self._write_table,
             self.summary: self._write_summary,
         }
+        if self.archive is not None:
+            contents[self.archive] = self._write_archive
+        if self.problems is not None:
+            contents[self.problems] = self._problem_lines().encode(errors="backslashreplace")
         if self.exported is not None:
             buffer = io.BytesIO()
             torch.save(dict(self.exported.state), buffer)
@@ -172,21 +205,54 @@ class Prediction:
     @property
     def _sample(self) -> str:
         """The name of the samples' column."""
-        return "sample" if self.files is None else "file"
+        return "file" if self.of_images else "sample"
+
+    def check_complete(self) -> None:
+        """Raise DataError where some images could not be read."""
+        if not self.unreadable:
+            return
+        total = len(self.predictions.scores) + len(self.unreadable)
+        first, reason = self.unreadable[0]
+        raise DataError(
+            f"{len(self.unreadable):,} of {total:,} images cannot be read and were not predicted "
+            f"(the first: {first}: {reason}). {self.problems} lists them; the other "
+            f"{len(self.predictions.scores):,} are predicted. Repair them, or leave them out."
+        )
+
+    def _problem_lines(self) -> str:
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["file", "reason"])
+        writer.writerows(self.unreadable)
+        return lines.getvalue()
+
+    def _write_archive(self, file: IO[bytes]) -> None:
+        predictions = self.predictions
+        samples = np.array(list(self._samples()))
+        np.savez(
+            file,
+            scores=predictions.scores,
+            classes=np.array(predictions.names),
+            kinds=np.array(predictions.kinds),
+            samples=samples,
+            predicted=np.array(predictions.predicted),
+        )
 
     def _write_table(self, file: IO[bytes]) -> None:
         predictions = self.predictions
         # a file's name may hold bytes that are not UTF-8
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([self._sample, "predicted", self.score, *csv_row(predictions.names)])
-        for sample, name, row in zip(
-            self._samples(), predictions.predicted, predictions.scores, strict=True
-        ):
-            values = row.tolist()
-            writer.writerow(
-                [*csv_row((sample, name)), *(f"{value:.6g}" for value in (max(values), *values))]
-            )
+        every = self.written_scores == "all"
+        writer.writerow(
+            [self._sample, "predicted", self.score, *csv_row(predictions.names if every else ())]
+        )
+        best = predictions.scores.max(1).tolist()
+        samples = zip(self._samples(), predictions.predicted, best, strict=True)
+        for number, (sample, name, highest) in enumerate(samples):
+            others = predictions.scores[number].tolist() if every else ()
+            values = (f"{value:.6g}" for value in (highest, *others))
+            writer.writerow([*csv_row((sample, name)), *values])
         text.flush()
         text.detach()
 
@@ -205,7 +271,8 @@ class Prediction:
         )
         file.write(json.dumps(facts, indent=1).removesuffix("\n}").encode())
         _write_lines(file, "classes", classes)
-        _write_lines(file, "samples", self._best())
+        if self.written_scores in ("all", "best"):
+            _write_lines(file, "samples", self._best())
         file.write(b"\n}\n")
 
     def _best(self) -> Iterator[dict[str, Any]]:

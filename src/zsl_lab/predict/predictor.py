@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,14 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.errors import CheckpointError, DataError, nearest
+from zsl_lab.extraction.kept import Problem
 from zsl_lab.hardware.trainer import TrainerConfig
+from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.predict.classes import (
     Candidates,
@@ -33,12 +37,15 @@ from zsl_lab.predict.classes import (
     subset,
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.checkpoints import Checkpoint, misfit
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.schema import Among
+from zsl_lab.run.configuration.schema import Among
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
+#: a warning is due where more than this share of at least so many samples is assigned to one of at
+#: least so many classes
+_COLLAPSED, _MANY_SAMPLES, _MANY_CLASSES = 0.8, 20, 3
 #: the name that a class without one has in messages
 _UNNAMED = "the class"
 
@@ -54,7 +61,9 @@ class CheckpointData:
         semantics_scaler: Scales semantics; None likewise.
         recipe: How features and semantics were made.
         feature_dim: D; 0 where samples are images.
-        semantics_range: The smallest and the largest number of the unscaled semantics.
+        semantics: Of its classes, unscaled, float32 ``[C, Q]``; Q is 0 where samples are images.
+        statistics: Of the unscaled features of its training samples; None where samples are images
+            and in checkpoints of older versions.
     """
 
     benchmark: str
@@ -63,7 +72,8 @@ class CheckpointData:
     semantics_scaler: Scaler | None = None
     recipe: Recipe = field(default_factory=Recipe)
     feature_dim: int = 0
-    semantics_range: tuple[float, float] = (0.0, 0.0)
+    semantics: FloatArray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    statistics: ColumnStatistics | None = None
 
 
 class Predictor(ABC):
@@ -99,6 +109,7 @@ class Predictor(ABC):
         )
         self.feature_dim: int | None = None
         self._cache_dir = config.paths.cache_folder
+        self._trained_on_generated = config.method_class.trains_on_generated(config.method)
         self._space = space
         self._calibration = float(checkpoint.state.calibration or 0.0)
         self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
@@ -109,7 +120,7 @@ class Predictor(ABC):
         except RuntimeError as error:
             raise CheckpointError(
                 f"ckpt={path}: its weights do not fit the configuration "
-                f"({str(error).splitlines()[1].strip()}). Give the configuration that it was "
+                f"({misfit(error)}). Give the configuration that it was "
                 "trained with, as the command does by itself, or train anew."
             ) from error
         self.network.to(_device(config.trainer)).eval()
@@ -121,8 +132,54 @@ class Predictor(ABC):
         return self.candidates_among(None if classes is None else self.new_classes(classes), among)
 
     def candidates_among(self, given: ClassSpace | None, among: Among | None = None) -> Candidates:
-        """As :meth:`candidates`, with new classes as :meth:`new_classes` returns them."""
-        return choose_candidates(self._space, given, among)
+        """As :meth:`candidates`, with new classes as :meth:`new_classes` returns them.
+
+        Warns of new classes where generated features of other classes trained the method.
+        """
+        candidates = choose_candidates(self._space, given, among)
+        if "new" in candidates.kinds and self._trained_on_generated:
+            warnings.warn(
+                f"method={self.method} was trained on features that it generated for the unseen "
+                f"classes of {self.dataset}; of new classes it has seen none, and predicts them "
+                "less well. Train anew on a benchmark that has these classes too (attributes are "
+                f"enough, no images), or take a checkpoint of {self._open_to_new_classes()}.",
+                stacklevel=3,
+            )
+        return candidates
+
+    def _open_to_new_classes(self) -> str:
+        """The methods that learn from seen classes only, separated by commas."""
+        takes = type(self.network).takes
+        return ", ".join(
+            catalogue.names(
+                lambda entry: entry.takes == takes and not entry.trains_on_generated,
+                variants=False,
+            )
+        )
+
+    def _checked(self, predictions: Predictions, origin: str) -> Predictions:
+        """The same predictions; warns where nearly all of them are one class."""
+        count, classes = predictions.scores.shape
+        if count < _MANY_SAMPLES or classes < _MANY_CLASSES:
+            return predictions
+        (name, most), *_ = Counter(predictions.predicted).most_common(1)
+        if most > _COLLAPSED * count:
+            kind = dict(zip(predictions.names, predictions.kinds, strict=True))[name]
+            causes = "inputs in another scale or of another extractor than in training"
+            if "new" in predictions.kinds:
+                causes += ", or semantics of the new classes in other units"
+                if self._trained_on_generated:
+                    causes += f", or that method={self.method} knows no new classes (see above)"
+            elif set(predictions.kinds) == {"seen", "unseen"} and kind == "seen":
+                causes += ", or a method that prefers seen classes (among=unseen leaves them out)"
+            warnings.warn(
+                f"{origin}: {most:,} of {count:,} samples were assigned to '{name}', one of "
+                f"{classes} classes. If they are not all of this class, the likely causes are "
+                f"{causes}. Compare the inputs with those of training, or check a few samples "
+                "whose class you know.",
+                stacklevel=3,
+            )
+        return predictions
 
     def new_classes(self, classes: Classes) -> ClassSpace:
         """New classes as the method takes them.
@@ -245,17 +302,17 @@ class Predictor(ABC):
     def _reads_texts(self) -> bool: ...
 
 
-def unreadable_images(problems: Sequence[str], images: int) -> DataError:
+def unreadable_images(problems: Sequence[Problem], images: int) -> DataError:
     """The error that names the first unreadable images.
 
     Args:
-        problems: A sentence for each unreadable image.
+        problems: The unreadable images.
         images: How many images were given.
     """
     hidden = len(problems) - _SHOWN_IMAGES
     more = f"\n{hidden} more cannot be read." if hidden > 0 else ""
     return DataError(
-        "\n".join(problems[:_SHOWN_IMAGES])
+        "\n".join(f"{problem.file}: {problem.reason}" for problem in problems[:_SHOWN_IMAGES])
         + f"{more}\n{len(problems)} of {images} images: repair them, or leave them out. "
         "Nothing was predicted."
     )

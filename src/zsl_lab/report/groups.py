@@ -15,7 +15,7 @@ from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.escaping import one_line
 from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
-from zsl_lab.run.settings import (
+from zsl_lab.run.configuration.settings import (
     CONFIG_FILE,
     Configuration,
     Settings,
@@ -25,6 +25,15 @@ from zsl_lab.run.settings import (
 
 #: keys whose value ``result.json`` holds
 IN_RESULT = ("seed", "selection.name", "selection.calibrate")
+
+#: keys that have no effect on metrics with a way of selecting the step
+_WITHOUT_EFFECT = {
+    "validation": ("selection.report_oracle",),
+    "oracle": ("selection.report_oracle", "selection.validation_seed"),
+    "last": tuple(
+        f"selection.{key}" for key in ("report_oracle", "validation_seed", "metric", "check_every")
+    ),
+}
 
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
 #: a label lists up to _MAX_KEYS settings that change together; of more, the first _FIRST_KEYS
@@ -220,7 +229,9 @@ def _add(folder: Path, found: Found) -> None:
     try:
         result = Result.load(folder)
         config = folder / CONFIG_FILE
-        settings = _settings(read_configuration(config)) if config.exists() else None
+        settings = (
+            _settings(read_configuration(config), result.selection) if config.exists() else None
+        )
         found.runs.append(Run(folder, result, settings))
     except DataError as error:
         found.problems.append(str(error))
@@ -240,11 +251,11 @@ def _is_run(path: Path) -> bool:
     return True
 
 
-def _settings(configuration: Configuration) -> Settings:
+def _settings(configuration: Configuration, selection: str) -> Settings:
     marks = configuration.marks
     # the result has the hashes of the contents of the dataset's files
     files = (key for key in marks.places if key.startswith("dataset."))
-    settings = configuration.settings((*IN_RESULT, *files))
+    settings = configuration.settings((*IN_RESULT, *_WITHOUT_EFFECT[selection], *files))
     # of a file that differs by seed, only whether there is one counts
     given = {key: "given" for key in marks.per_seed if settings.get(key) is not None}
     return settings | given

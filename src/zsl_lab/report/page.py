@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from zsl_lab import __version__
 from zsl_lab.errors import DataError
@@ -156,6 +156,11 @@ def make(groups: Sequence[Group], curves: Curves, found: Found, repeated: Sequen
     )
 
 
+def _breakable(text: str) -> Markup:
+    """A label that may be broken after the punctuation of keys, but not inside a word."""
+    return Markup(re.sub(r"([.=_/,])(?=\w)", r"\1<wbr/>", str(escape(_without_forbidden(text)))))
+
+
 def render(page: Page) -> str:
     """Render the page as HTML; every text is escaped."""
     environment = Environment(
@@ -167,6 +172,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["breakable"] = _breakable
     template = environment.get_template("page.html.j2")
     return template.render(
         page=page,
@@ -219,7 +225,7 @@ def _commit(result: Result) -> str:
 
 
 def _sweeps(runs: Sequence[Run], problems: list[str]) -> list[Sweep]:
-    from zsl_lab.sweep.sweep import SWEEP_FILE
+    from zsl_lab.sweep.job import SWEEP_FILE
 
     by_folder: dict[Path, list[Run]] = {}
     for run in runs:

@@ -18,8 +18,8 @@ from zsl_lab.report.charts import Line, Mark
 from zsl_lab.report.groups import Group, Run
 from zsl_lab.report.published import Published, published
 from zsl_lab.report.tables import Cell, Row, recall_sheets, result_sheet
+from zsl_lab.run.configuration.settings import shown_value
 from zsl_lab.run.records.tradeoff_csv import Point
-from zsl_lab.run.settings import shown_value
 
 #: number of groups in a table of recalls
 MAX_COLUMNS = 24
@@ -29,6 +29,8 @@ MAX_CLASSES = 2000
 MAX_OPEN = 12
 #: number of run folders that a sentence lists
 _MAX_FOLDERS = 3
+#: number of findings of the data check that are listed
+_MAX_FINDINGS = 5
 #: digits of a hash that are shown
 _HASH = 8
 _SELECTION = {"validation": "validation", "oracle": "test (oracle)", "last": "last step"}
@@ -216,6 +218,19 @@ class _Benchmark:
         )
         return ", ".join(shown_value(value) for value in values if value is not None)
 
+    def findings(self) -> str:
+        """Errors and warnings of the data check, each once; empty if there are none."""
+        found = dict.fromkeys(
+            f"⚠ {finding['level']}: {finding['sentence']}"
+            for group in self.groups
+            for run in group.runs
+            for finding in run.result.findings or ()
+            if finding["level"] != "note"
+        )
+        shown = list(found)[:_MAX_FINDINGS]
+        more = len(found) - len(shown)
+        return " ".join(shown) + (f" And {more} more." if more else "")
+
     def facts(self) -> list[Fact]:
         facts = self.groups[0].first.benchmark
         features = self.features or "the dataset’s own"
@@ -226,6 +241,7 @@ class _Benchmark:
             ("features", f"{features} (sha256 {facts['features_sha256'][:_HASH]})"),
             ("semantics", self.setting("dataset.semantics")),
             ("base network", self.setting("method.base.name")),
+            ("data check", self.findings()),
         ]
         return [(name, value) for name, value in pairs if value]
 

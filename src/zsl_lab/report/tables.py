@@ -24,7 +24,7 @@ from zsl_lab.console.messages import console as make_console
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.files.escaping import csv_row, markdown, one_line
 from zsl_lab.report.groups import Group, Summary
-from zsl_lab.run.settings import shown_value
+from zsl_lab.run.configuration.settings import shown_value
 
 #: widths in characters, in a wide and in a narrow terminal: maximum of a head's line, minimum of
 #: the label column

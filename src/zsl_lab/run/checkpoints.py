@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import reprlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import torch
+from pydantic import BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from zsl_lab.errors import CheckpointError
+from zsl_lab.files import seal
 from zsl_lab.files.atomic import atomic_write
-from zsl_lab.run.records.metrics_csv import Row
+from zsl_lab.hardware import distributed
+from zsl_lab.run.configuration.stored_config import check_literal, shown
 
 #: version of the section that a run adds to a Lightning checkpoint
 FORMAT = 1
 #: the key of that section
 SECTION = "zsl_lab"
 
+#: the checkpoints in a run's folder, below ``checkpoints``
+FILES = ("best.ckpt", "last.ckpt")
+
 Phase = Literal["select", "refit"]
+Schema = TypeVar("Schema")
+
+
+#: a checkpoint to resume from, and the one before it
+LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
+
+
+def _plain_number(value: Any) -> Any:
+    # pydantic also takes what can be converted, such as a tensor of one number
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"it is {_shown(value)}; expected a number")
+    return value
+
+
+Steps = Annotated[int, Strict(), Field(ge=0, lt=10**9)]
+Metric = Annotated[float, Strict(), BeforeValidator(_plain_number)]
+Number = Annotated[Metric, Field(allow_inf_nan=False)]
+SHA256 = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Strict(), Field(max_length=1000)]
 
 
 @dataclass(frozen=True)
@@ -34,8 +63,8 @@ class Spent:
         seconds: Seconds spent in them.
     """
 
-    steps: int
-    seconds: float
+    steps: Steps
+    seconds: Annotated[Number, Field(ge=0, lt=1e12)]
 
 
 NOTHING_SPENT = Spent(0, 0.0)
@@ -44,6 +73,8 @@ NOTHING_SPENT = Spent(0, 0.0)
 @dataclass(frozen=True)
 class RunState:
     """What a checkpoint says about its run, beside weights, optimisers and random states.
+
+    The annotations are the schema that :meth:`from_plain` checks.
 
     Attributes:
         config: The resolved configuration, plain containers.
@@ -63,18 +94,18 @@ class RunState:
         metrics: In a shared pre-training: the rows of ``metrics.csv`` logged in it.
     """
 
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], BeforeValidator(check_literal)]
     phase: Phase
-    selected: int | None
-    calibration: float | None
-    validation: dict[str, Any] | None
+    selected: Steps | None
+    calibration: Number | None
+    validation: dict[Name, Metric] | None
     spent: Spent
-    splits_sha256: str
-    features_sha256: str
-    selected_check: int | None = None
-    reported: bool = False
-    pretraining: dict[str, Any] | None = None
-    metrics: list[Row] | None = None
+    splits_sha256: SHA256
+    features_sha256: SHA256
+    selected_check: Steps | None = None
+    reported: Annotated[bool, Strict()] = False
+    pretraining: Annotated[dict[str, Any], BeforeValidator(check_literal)] | None = None
+    metrics: list[dict[Name, Name | Metric]] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Plain containers to store; ``pretraining`` and ``metrics`` only where they are set."""
@@ -98,62 +129,103 @@ class RunState:
         """
         if plain.get("format") != FORMAT:
             raise CheckpointError(
-                f"{origin}: field 'format' is {plain.get('format')}; this version reads {FORMAT}. "
-                "Use the version of zsl_lab that wrote it, or train anew."
+                f"{origin}: field 'format' is {_shown(plain.get('format'))}; this version reads "
+                f"{FORMAT}. Use the version of zsl_lab that wrote it, or train anew."
             )
-        for name, (kinds, expected) in _FIELDS.items():
-            if name not in plain and name not in _OPTIONAL:
-                raise _damaged(origin, f"field '{name}' is missing")
-            if name in plain and not _is_a(plain[name], kinds):
-                raise _damaged(
-                    origin, f"field '{name}' is {plain[name]!r:.60}; expected {expected}"
-                )
-        spent = plain["spent"]
-        for name in ("steps", "seconds"):
-            if not _is_a(spent.get(name), (int, float)):
-                raise _damaged(
-                    origin,
-                    f"field 'spent.{name}' is {spent.get(name)!r:.60}; expected a number",
-                )
-        if plain["phase"] not in ("select", "refit"):
-            raise _damaged(
-                origin, f"field 'phase' is {plain['phase']!r}; expected 'select' or 'refit'"
-            )
-        known = {name: plain[name] for name in _FIELDS if name in plain}
-        return cls(**{**_OPTIONAL, **known, "spent": Spent(spent["steps"], spent["seconds"])})
+        if "reported" not in plain:
+            raise _damaged(origin, "field 'reported' is missing")
+        checked = _checked(RunState, {**_OPTIONAL, **plain}, origin)
+        # validation converts whole numbers to floats, and copies; the file's own values stay
+        known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
+        return replace(checked, **{**known, "spent": checked.spent})
 
 
-_NUMBER_OR_NONE = ((int, float, type(None)), "a number or None")
-_STEP_OR_NONE = ((int, type(None)), "a whole number or None")
-_MAPPING_OR_NONE = ((dict, type(None)), "a mapping or None")
-#: types of the stored fields, and how a message calls them
-_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "config": ((dict,), "a mapping of settings"),
-    "phase": ((str,), "'select' or 'refit'"),
-    "selected": _STEP_OR_NONE,
-    "calibration": _NUMBER_OR_NONE,
-    "validation": _MAPPING_OR_NONE,
-    "spent": ((dict,), "a mapping of 'steps' and 'seconds'"),
-    "splits_sha256": ((str,), "a hash"),
-    "features_sha256": ((str,), "a hash"),
-    "selected_check": _STEP_OR_NONE,
-    "reported": ((bool,), "true or false"),
-    "pretraining": _MAPPING_OR_NONE,
-    "metrics": ((list, type(None)), "a list of rows or None"),
-}
 #: values of fields that not every version has stored
-_OPTIONAL: dict[str, Any] = {
-    "calibration": 0.0,
-    "validation": None,
-    "selected_check": None,
-    "pretraining": None,
-    "metrics": None,
+_OPTIONAL: dict[str, Any] = {"calibration": 0.0, "validation": None}
+#: what is expected, by field
+_EXPECTED = {
+    "config": "a mapping of plain settings",
+    "phase": "'select' or 'refit'",
+    "selected": "a whole number or None",
+    "calibration": "a number or None",
+    "validation": "a mapping of names to numbers or None",
+    "spent": "a mapping of 'steps' and 'seconds', numbers from 0 on",
+    "splits_sha256": "a hash",
+    "features_sha256": "a hash",
+    "selected_check": "a whole number or None",
+    "reported": "true or false",
+    "pretraining": "a mapping of plain settings or None",
+    "metrics": "a list of rows or None",
+    "step": "a whole number below 10**9",
+    "checks": "a list of checks, each with step, effective_step, metrics and calibration",
+    "best": "a check or None",
+    "names": "a list of texts, each of which appears once",
+    "descriptions": "a list of texts",
+    "feature_dim": "a whole number from 1 on",
 }
 
 
-def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
-    # True is an int, which no step is
-    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+@dataclass(frozen=True)
+class _StoredCheck:
+    """A :class:`zsl_lab.methods.module.Check`, as it is stored."""
+
+    step: Steps
+    effective_step: Steps
+    metrics: dict[Name, Metric]
+    calibration: Number = 0.0
+
+
+@dataclass(frozen=True)
+class _MethodState:
+    """What a method stores beside its weights; resuming needs more than ``step``."""
+
+    step: Steps
+    checks: list[_StoredCheck] = field(default_factory=list)
+    best: _StoredCheck | None = None
+    random: dict[str, Any] = field(default_factory=dict)
+    random_of_other_processes: list[dict[str, Any]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def _schema(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _checked(kind: type[Schema], plain: Any, origin: str, prefix: str = "") -> Schema:
+    """Validate a section by the annotations of a dataclass.
+
+    Args:
+        kind: The dataclass.
+        plain: The section.
+        origin: ``KEY=PATH`` of the file, for messages.
+        prefix: The section's name in messages, with a dot at its end.
+
+    Raises:
+        CheckpointError: A field is missing or wrong.
+    """
+    schema = _schema(kind)  # type: ignore[arg-type]
+    try:
+        return cast("Schema", schema.validate_python(plain))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    except Exception as error:  # values of absurd types fail within pydantic
+        raise _damaged(origin, f"section '{prefix}' cannot be read ({error})"[:300]) from error
+    loc = [str(part) for part in problem["loc"]]
+    name = shown((*prefix.split(".")[:-1], *loc[:3]))
+    if problem["type"] == "missing":
+        raise _damaged(origin, f"field '{name}' is missing")
+    if loc[:1] in (["config"], ["pretraining"]) and problem["type"] == "value_error":
+        raise _damaged(origin, f"field '{name}': {problem['ctx']['error']}")
+    expected = _EXPECTED.get(loc[0] if loc else "", "another value")
+    raise _damaged(origin, f"field '{name}' is {_shown(problem['input'])}; expected {expected}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except Exception:  # a whole number of thousands of digits has no text
+        return f"of type {type(value).__name__}"
 
 
 def _damaged(origin: str, found: str) -> CheckpointError:
@@ -172,6 +244,7 @@ class Checkpoint:
         step: Training steps that its phase had taken.
         weights: The method's state dict.
         content: Everything that Lightning stored.
+        sha256: Of the file's bytes.
     """
 
     path: Path
@@ -179,6 +252,7 @@ class Checkpoint:
     step: int
     weights: Mapping[str, Tensor]
     content: dict[str, Any]
+    sha256: str = ""
 
     def check_reported(self) -> None:
         """Refuse a checkpoint that is only there to resume from.
@@ -198,16 +272,39 @@ class Checkpoint:
                 "one. Give the run's best.ckpt."
             )
 
+    def check_resumable(self) -> None:
+        """Refuse a checkpoint without the states of the optimisers, from which none can go on.
+
+        Raises:
+            CheckpointError: It has none, as the checkpoint that a run reports.
+        """
+        if "optimizer_states" not in self.content:
+            raise CheckpointError(
+                f"ckpt={self.path}: this checkpoint holds the weights that the run reports and "
+                f"no states of optimisers, so training cannot go on from it. Give {LAST} beside "
+                "it, or task=test or task=predict to use the weights."
+            )
+        state = self.content["method_state"]
+        for name in ("checks", "best", "random", "extra"):
+            if name not in state:
+                raise _damaged(f"ckpt={self.path}", f"field 'method_state.{name}' is missing")
+        for part in self.content.values():  # of which one is the data module's
+            stream = part.get("stream", {"step": 0}) if isinstance(part, Mapping) else {"step": 0}
+            if not isinstance(stream, Mapping) or "step" not in stream:
+                raise _damaged(
+                    f"ckpt={self.path}",
+                    f"field 'stream' is {_shown(stream)}; expected the position in the samples",
+                )
+
     def data_state(self) -> Mapping[str, Any]:
         """The state of the data module: its classes, and how features and semantics were scaled.
 
         Raises:
             CheckpointError: An older version wrote the checkpoint, without classes.
         """
-        # Lightning stores it under the name of the data module's class
-        for state in self.content.values():
-            if isinstance(state, Mapping) and isinstance(state.get("classes"), Mapping):
-                return state
+        state = _data_state(self.content)
+        if state is not None:
+            return state
         raise CheckpointError(
             f"ckpt={self.path}: this checkpoint does not say which classes it knows; an older "
             "version of zsl_lab wrote it. task=test still evaluates it; to predict, train anew "
@@ -216,19 +313,76 @@ class Checkpoint:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target and renames it.
+    """Writes sealed checkpoints atomically, and gives Lightning the one that was read already.
 
     Lightning's own way copies from the system's temporary folder, which leaves half a checkpoint on
-    a full disk.
+    a full disk, and reads without any check.
+
+    Args:
+        resumed: The checkpoint that training resumes from. Another process may replace its file, so
+            it is not read again. None where the file is read when it is asked for.
     """
+
+    def __init__(self, resumed: Checkpoint | None = None) -> None:
+        super().__init__()
+        self._resumed = resumed
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint; on failure raise OutputError and keep the earlier file."""
+        """Write a checkpoint; on failure raise OutputError and keep the earlier file.
+
+        The one that a run reports has no states of optimisers, which only resuming needs.
+        """
+        section = checkpoint.get(SECTION)
+        if isinstance(section, dict) and section.get("reported"):
+            checkpoint = {k: v for k, v in checkpoint.items() if k != "optimizer_states"}
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        atomic_write(path, buffer.getvalue())
+        atomic_write(path, seal.seal(buffer.getvalue()))
+
+    def resume_from(self, checkpoint: Checkpoint | None) -> None:
+        """Give Lightning this checkpoint next; None lets the file be read."""
+        self._resumed = checkpoint
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The content of a checkpoint, the same in every process of a run.
+
+        Raises:
+            CheckpointError: It is damaged, or was replaced while the processes read it.
+        """
+        found = self._resumed if self._resumed is not None else read(Path(path), "ckpt")
+        self._resumed = None
+        known = (found.sha256, found.state.phase, found.step)
+        if any(other != known for other in distributed.gather(known)):
+            raise CheckpointError(
+                f"ckpt={path}: another process replaced it while this run read it. End the other "
+                "run, and resume again."
+            )
+        found.check_resumable()
+        return found.content
+
+
+def keep_previous(last: Path) -> None:
+    """Keep the present ``last.ckpt`` as the one before the next; a damaged one is not kept."""
+    if not last.is_file() or not _is_whole(last):
+        return
+    previous, link = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}.link")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(last, link)  # last.ckpt itself stays until the next one replaces it
+    except OSError:  # a file system without links
+        os.replace(last, previous)
+    else:
+        os.replace(link, previous)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        seal.check(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def reported(path: Path) -> Path:
@@ -255,7 +409,7 @@ def reported(path: Path) -> Path:
 
 
 def read(path: Path, key: str) -> Checkpoint:
-    """Load and validate a checkpoint, with ``weights_only=True``.
+    """Load and validate a checkpoint; no code in it is run.
 
     Args:
         path: ``.../checkpoints/best.ckpt`` or ``last.ckpt``.
@@ -268,7 +422,8 @@ def read(path: Path, key: str) -> Checkpoint:
         CheckpointError: The file is missing, damaged, or not a checkpoint of this project.
     """
     origin = f"{key}={path}"
-    content = _load(path, origin)
+    data = _bytes(path, origin)
+    content = _unpickled(data, origin)
     section = content.get(SECTION) if isinstance(content, dict) else None
     if not isinstance(section, dict):
         raise CheckpointError(
@@ -280,15 +435,55 @@ def read(path: Path, key: str) -> Checkpoint:
     for name in ("method_state", "state_dict"):
         if not isinstance(content.get(name), Mapping):
             raise _damaged(origin, f"field '{name}' is missing")
-    step = content["method_state"].get("step")
-    if not _is_a(step, (int,)):
-        raise _damaged(
-            origin, f"field 'method_state.step' is {step!r:.60}; expected a whole number"
+    _check_tensors(content, len(data), origin)
+    step = _checked(_MethodState, content["method_state"], origin, "method_state.").step
+    _check_random(content["method_state"], origin)
+    _check_weights(content["state_dict"], origin)
+    _check_data_state(content, step, origin)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Checkpoint(path, state, step, content["state_dict"], content, sha256)
+
+
+def read_to_resume(path: Path, key: str) -> Checkpoint:
+    """As :func:`read`; of a damaged ``last.ckpt`` the one before, with a warning.
+
+    Raises:
+        CheckpointError: As :func:`read` does, and there is no whole one before it.
+    """
+    try:
+        return read(path, key)
+    except CheckpointError as error:
+        previous = path.with_name(PREVIOUS)
+        if path.name != LAST or not previous.is_file():
+            raise
+        try:
+            found = read(previous, key)
+        except CheckpointError:
+            raise error from None
+        _warn_once(
+            f"{error} Training goes on from {previous}, which was written before it (step "
+            f"{found.step} of the phase {found.state.phase})."
         )
-    return Checkpoint(path, state, step, content["state_dict"], content)
+        return found
 
 
-def _load(path: Path, origin: str) -> dict[str, Any]:
+@cache  # a command reads it more than once
+def _warn_once(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=1)
+
+
+def misfit(error: RuntimeError) -> str:
+    """The first problem that PyTorch found on loading weights into a method."""
+    lines = str(error).splitlines()
+    return (lines[1] if len(lines) > 1 else str(error)).strip()
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether a run's folder holds a file to resume from, damaged or not."""
+    return any((folder / "checkpoints" / name).is_file() for name in (LAST, PREVIOUS))
+
+
+def _bytes(path: Path, origin: str) -> bytes:
     if path.is_dir():
         raise CheckpointError(
             f"{origin}: this is a folder. Give a file: best.ckpt (for task=test) or last.ckpt (to "
@@ -300,12 +495,185 @@ def _load(path: Path, origin: str) -> dict[str, Any]:
             "task=test) and last.ckpt (to resume)."
         )
     try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{origin}: it cannot be read ({error.strerror}). Fix its permissions, or give another "
+            "checkpoint."
+        ) from error
+
+
+def _unpickled(data: bytes, origin: str) -> dict[str, Any]:
+    try:
+        seal.check(data)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{origin}: this is not a readable checkpoint ({error}). It was not unpickled further. "
+            "Copy the file again, give another checkpoint of this project, or train anew."
+        ) from error
+    try:
         with warnings.catch_warnings():
             # a warning about a file that is refused anyway, with a line of torch's source
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a file that it cannot read
         raise CheckpointError(
             f"{origin}: this is not a readable checkpoint ({type(error).__name__}). It was not "
             "unpickled further. Give a checkpoint of this project, or train anew."
         ) from error
+    return cast("dict[str, Any]", found)
+
+
+# --------------------------------------------------------------------------- validation
+
+#: containers and values that a checkpoint may have
+_MOST_VALUES = 5_000_000
+
+
+def _check_tensors(content: Any, size: int, origin: str) -> None:
+    """Refuse tensors that would be larger than the file, and containers without an end.
+
+    A view can repeat a number a million times, and a list can hold itself.
+    """
+    waiting, count = [content], 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise _damaged(origin, f"it holds more than {_MOST_VALUES} values")
+        if isinstance(node, Tensor):
+            if (
+                node.layout != torch.strided
+                or node.device.type != "cpu"
+                or node.numel() * node.element_size() > size
+            ):
+                raise _damaged(
+                    origin, f"a tensor of shape {list(node.shape)[:8]} is larger than the file"
+                )
+        elif isinstance(node, Mapping):
+            waiting.extend(node.values())
+        elif isinstance(node, list | tuple | set):
+            waiting.extend(node)
+
+
+def _check_random(method_state: Mapping[str, Any], origin: str) -> None:
+    expected = torch.get_rng_state()
+    others = method_state.get("random_of_other_processes", [])
+    for state in [*([method_state["random"]] if "random" in method_state else []), *others]:
+        cpu, cuda = state.get("cpu"), state.get("cuda")
+        if not isinstance(cpu, Tensor) or (cpu.dtype, cpu.shape) != (
+            expected.dtype,
+            expected.shape,
+        ):
+            raise _damaged(
+                origin,
+                f"field 'method_state.random.cpu' is {_tensor(cpu)}; expected a random state of "
+                f"{len(expected)} bytes",
+            )
+        if cuda is not None and not (isinstance(cuda, Tensor) and cuda.dtype == torch.uint8):
+            raise _damaged(
+                origin,
+                f"field 'method_state.random.cuda' is {_tensor(cuda)}; expected a random state",
+            )
+
+
+def _check_weights(weights: Mapping[str, Any], origin: str) -> None:
+    for name, tensor in weights.items():
+        key = f"state_dict.{_shown(name)}"
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise _damaged(origin, f"field '{key}' is {_tensor(tensor)}; expected a tensor")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise _damaged(origin, f"field '{key}' holds numbers that are not finite")
+
+
+def _data_state(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    # Lightning stores it under the name of the data module's class
+    for state in content.values():
+        if isinstance(state, Mapping) and isinstance(state.get("classes"), Mapping):
+            return state
+    return None
+
+
+def _check_data_state(content: Mapping[str, Any], step: int, origin: str) -> None:
+    """Check what the data module stored, as far as the checkpoint has it.
+
+    Raises:
+        CheckpointError: A field is wrong.
+    """
+    state = _data_state(content)
+    if state is None:
+        return
+    known, at = state["classes"], "classes"
+    names = _checked(_ClassNames, dict(known), origin, f"{at}.").names
+    double = next(
+        (
+            name
+            for name, other in zip(sorted(names), sorted(names)[1:], strict=False)
+            if name == other
+        ),
+        None,
+    )
+    if double is not None:
+        raise _damaged(origin, f"field '{at}.names' has {_shown(double)} more than once")
+    _expect(known, f"{at}.ids", origin, (len(names),), torch.int64)
+    _expect(known, f"{at}.seen", origin, (len(names),), torch.bool)
+    ids = known["ids"]
+    if bool((ids < 0).any()) or bool((ids.diff() <= 0).any()):
+        raise _damaged(origin, f"field '{at}.ids' does not increase from class to class")
+    if "semantics" in known or "feature_dim" in state:  # samples are no images
+        width = _width(known.get("semantics"))
+        _expect(known, f"{at}.semantics", origin, (len(names), width), torch.float32)
+        _check_scaler(known.get("semantics_scaler"), width, f"{at}.semantics_scaler", origin)
+        dim = _checked(_Features, dict(state), origin).feature_dim
+        _check_scaler(state.get("scaler"), dim, "scaler", origin)
+    stream = state.get("stream")
+    found = stream.get("step", step) if isinstance(stream, Mapping) else step
+    if type(found) is not int or found != step:
+        raise _damaged(
+            origin, f"field 'stream.step' is {_shown(found)}; expected {step}, as in method_state"
+        )
+
+
+@dataclass(frozen=True)
+class _ClassNames:
+    names: list[Annotated[str, Strict()]]
+    descriptions: list[Annotated[str, Strict()]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Features:
+    feature_dim: Annotated[int, Strict(), Field(ge=1)]
+
+
+def _width(table: Any) -> int:
+    return int(table.shape[1]) if isinstance(table, Tensor) and table.ndim == 2 else 0
+
+
+def _check_scaler(state: Any, width: int, name: str, origin: str) -> None:
+    if not isinstance(state, Mapping):
+        raise _damaged(origin, f"field '{name}' is {_tensor(state)}; expected a scaling")
+    for part in ("shift", "scale"):
+        _expect(state, f"{name}.{part}", origin, (width,), torch.float32)
+    if not bool((state["scale"] > 0).all()):
+        raise _damaged(origin, f"field '{name}.scale' has a number that is not above 0")
+
+
+def _expect(
+    section: Mapping[str, Any], name: str, origin: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """Check that a field, the last part of ``name``, is a finite tensor of this shape and type."""
+    found = section.get(name.rpartition(".")[2])
+    if not isinstance(found, Tensor) or (tuple(found.shape), found.dtype) != (shape, dtype):
+        raise _damaged(
+            origin,
+            f"field '{name}' is {_tensor(found)}; expected {str(dtype).removeprefix('torch.')} "
+            f"{list(shape)}",
+        )
+    if found.is_floating_point() and not bool(found.isfinite().all()):
+        raise _damaged(origin, f"field '{name}' holds numbers that are not finite")
+
+
+def _tensor(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return _shown(value)
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)[:8]}"

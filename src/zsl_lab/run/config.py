@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,10 +25,24 @@ from zsl_lab.keys import (
     with_absolute_places,
     without,
 )
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
-from zsl_lab.methods.catalogue import without_examples
-from zsl_lab.run.old_names import current_target, with_current_targets
-from zsl_lab.run.schema import Among, PathsConfig, RunKeys, SelectionConfig, cache_folder, run_marks
+from zsl_lab.methods.catalogue import config_class_of, without_examples
+from zsl_lab.methods.config import MethodConfig, Takes
+from zsl_lab.run.configuration import stored_config
+from zsl_lab.run.configuration.old_names import current_target, with_current_targets
+from zsl_lab.run.configuration.schema import (
+    Among,
+    DataConfig,
+    PathsConfig,
+    RunKeys,
+    Scores,
+    SelectionConfig,
+    TunedConfig,
+    cache_folder,
+    run_marks,
+)
+
+if TYPE_CHECKING:
+    from zsl_lab.methods.base import ZeroShotMethod
 
 
 class RunConfig(BaseModel):
@@ -50,17 +65,31 @@ class RunConfig(BaseModel):
     classes: Path | None
     descriptions: Path | None
     among: Among | None
+    scores: Scores | None
     seed: int
     deterministic: bool
+    overwrite: bool = False
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
+    data: DataConfig
+    tuned: TunedConfig
     dataset: DatasetConfig
     method: MethodConfig
-    method_class: type[ZeroShotMethod]
     loggers: dict[str, Any]
     callbacks: dict[str, Any]
     plain: dict[str, Any]
+
+    @cached_property
+    def method_class(self) -> type[ZeroShotMethod]:
+        """The method's class; importing it imports PyTorch, which takes seconds."""
+        return _method_class(self.plain["method"])
+
+    @property
+    def takes(self) -> Takes:
+        """What a sample is to the method; without its class where its keys say so."""
+        light = config_class_of(_target_of(self.plain["method"]))
+        return self.method_class.takes if light is None else light.takes
 
     @property
     def marks(self) -> Marks:
@@ -97,9 +126,9 @@ def parse(cfg: DictConfig) -> RunConfig:
                 f"{key}={getattr(top, key)}: this key belongs to task=predict. Set task=predict, "
                 f"or leave {key} out."
             )
-    method_class, dataset_class = _classes(plain)
+    method_config, dataset_class = _config_classes(plain)
     dataset = checked(dataset_class, _without_target(plain["dataset"]), "dataset")
-    method = checked(method_class.config_class, _without_target(plain["method"]), "method")
+    method = checked(method_config, _without_target(plain["method"]), "method")
     stored = without(plain, {*predict_only, *marked(RunKeys, NotStored)})
     stored = with_absolute_places(stored, RunKeys)
     stored["dataset"] = with_absolute_places(stored["dataset"], type(dataset))
@@ -113,14 +142,17 @@ def parse(cfg: DictConfig) -> RunConfig:
         classes=_path(top.classes),
         descriptions=_path(top.descriptions),
         among=top.among,
+        scores=top.scores,
         seed=top.seed,
         deterministic=top.deterministic,
+        overwrite=top.overwrite,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,
+        data=top.data,
+        tuned=top.tuned,
         dataset=dataset,
         method=method,
-        method_class=method_class,
         loggers=top.logger or {},
         callbacks=plain.get("callbacks") or {},
         plain=stored,
@@ -151,13 +183,20 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
     """The marks of the keys of a configuration's method and dataset.
 
     Args:
-        plain: A configuration in plain containers; other sections are not looked at.
+        plain: A configuration that a file brought, in plain containers; other sections are not
+            looked at.
 
     Raises:
-        ConfigError: A class that it names cannot be imported.
+        ConfigError: A class that it names is not allowed, or cannot be imported.
     """
-    method, dataset = _classes(plain)
-    return marks_of(method.config_class, "method") | marks_of(dataset, "dataset")
+    sections = {name: plain[name] for name in ("method", "dataset")}
+    for keys, target in stored_config.foreign(sections):
+        raise ConfigError(
+            f"{stored_config.shown(keys)}={target!r:.80}: a file alone cannot name code to import. "
+            "Give the folder of yamls that names this class: --config-dir FOLDER."
+        )
+    method, dataset = _config_classes(plain)
+    return marks_of(method, "method") | marks_of(dataset, "dataset")
 
 
 def data_of(
@@ -174,7 +213,8 @@ def data_of(
     Raises:
         ConfigError: A class cannot be imported, or a value of the dataset is wrong.
     """
-    method_class, dataset_class = _classes(plain)
+    method_class = _method_class(plain["method"])
+    dataset_class = _target(plain["dataset"], DatasetConfig, "dataset")
     folders = plain["paths"]
     paths = DataPaths(
         Path(folders["data_dir"]).expanduser(), cache_folder(folders.get("cache_dir"))
@@ -183,14 +223,35 @@ def data_of(
     return method_class, dataset, paths
 
 
-def _classes(plain: Mapping[str, Any]) -> tuple[type[ZeroShotMethod], type[DatasetConfig]]:
-    method = _target(plain["method"], ZeroShotMethod, "method")
+def _config_classes(plain: Mapping[str, Any]) -> tuple[type[MethodConfig], type[DatasetConfig]]:
+    """The classes of the method's keys and of the dataset's; torch is imported only if needed."""
+    method = config_class_of(_target_of(plain["method"]))
+    if method is None:
+        method = _method_class(plain["method"]).config_class
     return method, _target(plain["dataset"], DatasetConfig, "dataset")
+
+
+def _method_class(section: Mapping[str, Any]) -> type[ZeroShotMethod]:
+    from zsl_lab.methods.base import ZeroShotMethod
+
+    found: type[ZeroShotMethod] = _target(section, ZeroShotMethod, "method")
+    light = config_class_of(_target_of(section))
+    if light not in (None, found.config_class):
+        raise ConfigError(
+            f"method._target_={section.get('_target_')}: its config_class is "
+            f"{found.config_class.__module__}.{found.config_class.__qualname__}; expected the "
+            f"{found.__name__}Config of config.py beside it. Give one of them another name."
+        )
+    return found
+
+
+def _target_of(section: Mapping[str, Any]) -> str:
+    return current_target(str(section.get("_target_")))
 
 
 def _target(section: Mapping[str, Any], base: type[Any], name: str) -> type[Any]:
     path = section.get("_target_")
-    module, _, attribute = current_target(str(path)).rpartition(".")
+    module, _, attribute = _target_of(section).rpartition(".")
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:

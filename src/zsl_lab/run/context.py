@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-from hydra.utils import instantiate
+from hydra.errors import HydraException
+from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.loggers import Logger
 
 from zsl_lab.data.batches.base import PhaseDataModule
-from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
+from zsl_lab.data.checks.check import check, unknown_finding
+from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split, redraw
+from zsl_lab.errors import ConfigError
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.trainer import Hardware
@@ -36,6 +41,7 @@ class RunContext:
         folder: The run's folder.
         hardware: Devices and processes.
         loggers: Open loggers; none while a checkpoint is only tested.
+        findings: What the data check found.
     """
 
     config: RunConfig
@@ -43,6 +49,7 @@ class RunContext:
     folder: Path
     hardware: Hardware
     loggers: Sequence[Logger] = ()
+    findings: Sequence[Finding] = ()
 
     def data_module(self, split: Split) -> PhaseDataModule:
         """Batches of a split of the benchmark, scaled as the configuration says."""
@@ -55,6 +62,7 @@ def make_trainer(
     *,
     epochs: int = 0,
     validate: bool = True,
+    checkpoint_io: checkpoints.AtomicCheckpointIO | None = None,
 ) -> pl.Trainer:
     """A Lightning trainer for a phase of training, or for a test.
 
@@ -64,13 +72,15 @@ def make_trainer(
         epochs: Epochs, each of which ends with a check; 0 for a test, which has neither loggers nor
             the callbacks of the configuration.
         validate: Whether checks evaluate anything.
+        checkpoint_io: Reads and writes checkpoints; a new one where it is None.
     """
     config, hardware = context.config, context.hardware
-    return pl.Trainer(
+    timeout = config.trainer.seconds_to_answer
+    trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
-        strategy=distributed.GradientAveraging() if hardware.processes > 1 else "auto",
+        strategy=distributed.GradientAveraging(timeout) if hardware.processes > 1 else "auto",
         use_distributed_sampler=False,  # the data modules give each process its share
         precision=config.trainer.precision,
         deterministic=config.deterministic,
@@ -81,17 +91,53 @@ def make_trainer(
         logger=list(context.loggers) if epochs else False,
         callbacks=[*(_configured_callbacks(config) if epochs else ()), *callbacks],
         enable_checkpointing=True,
-        plugins=[checkpoints.AtomicCheckpointIO(), *_cluster_environment(config, hardware)],
+        plugins=[
+            checkpoint_io or checkpoints.AtomicCheckpointIO(),
+            *_cluster_environment(config, hardware),
+        ],
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=str(context.folder),
     )
+    # Lightning's handler of SIGTERM exchanges messages; zsl_lab.hardware.stopping handles it
+    trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
+    return trainer
+
+
+def _no_handlers() -> None:
+    pass
 
 
 def _configured_callbacks(config: RunConfig) -> list[pl.Callback]:
     if not distributed.is_main():
         return []
-    return [instantiate(node) for node in config.callbacks.values()]
+    return [_callback(f"callbacks.{name}", node) for name, node in config.callbacks.items()]
+
+
+def _callback(key: str, node: Any) -> pl.Callback:
+    target = node.get("_target_") if isinstance(node, dict) else None
+    try:
+        # the class is looked up first: a function would be called
+        known = isinstance(target, str) and issubclass(get_class(target), pl.Callback)
+    except (ImportError, ValueError, TypeError, HydraException) as error:
+        raise ConfigError(
+            f"{key}._target_={target}: no such class ({str(error).splitlines()[0]}). Expected the "
+            f"import path of a Lightning callback; leave it out with ~{key}."
+        ) from error
+    if not known:
+        raise ConfigError(
+            f"{key}: found {node!r:.100}; expected a section whose _target_ is the import path of "
+            f"a Lightning callback. Leave it out with ~{key}."
+        )
+    try:
+        made = instantiate(node)
+    except HydraException as error:
+        raise ConfigError(
+            f"{key}: it cannot be made: {str(error).splitlines()[0]}. Correct its arguments, or "
+            f"leave it out with ~{key}."
+        ) from error
+    assert isinstance(made, pl.Callback)
+    return made
 
 
 def _cluster_environment(config: RunConfig, hardware: Hardware) -> list[Any]:
@@ -105,18 +151,49 @@ def _cluster_environment(config: RunConfig, hardware: Hardware) -> list[Any]:
 # ------------------------------------------------------------------------------- the benchmark
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A benchmark as runs take it, and what is to be said about it.
+
+    Attributes:
+        benchmark: Marks of unknown values are filled in.
+        findings: What reading it and filling it in found.
+    """
+
+    benchmark: Benchmark
+    findings: tuple[Finding, ...]
+
+
 def load_benchmark(config: RunConfig) -> Benchmark:
-    """The benchmark of a configuration; read once for all runs of this process that share it.
+    """The benchmark of a configuration, without the data check; see :func:`load_checked`."""
+    return load_checked(config, checked=False)[0]
+
+
+def load_checked(
+    config: RunConfig, *, checked: bool = True
+) -> tuple[Benchmark, tuple[Finding, ...]]:
+    """The benchmark of a configuration, and what the data check finds in it.
+
+    It is read once for all runs of this process that share it. Marks of unknown values in class
+    semantics are replaced by the mean of their column over the seen classes.
+
+    Args:
+        config: The configuration.
+        checked: Whether the check is made.
 
     Returns:
-        Its arrays are read-only where they are shared.
+        The benchmark, whose arrays are read-only where they are shared, and the findings.
+
+    Raises:
+        DataError: A file is missing, damaged or inconsistent; or something was found and
+            ``data.check=strict``.
     """
     dataset = config.dataset
     paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
     load = dataset.load_images if config.method_class.takes == "images" else dataset.load
     sources = dataset.sources(paths)
     if sources is None:
-        benchmark: Benchmark = load(paths)
+        loaded = _prepared(lambda: load(paths))
     else:
         key = (
             type(dataset),
@@ -125,8 +202,29 @@ def load_benchmark(config: RunConfig) -> Benchmark:
             (paths.data_dir.absolute(), paths.cache_dir.absolute()),
             file_stamp(sources),
         )
-        benchmark = benchmarks.get(key, lambda: _read_only(load(paths)))
-    return redraw(benchmark, dataset.split_seed) if dataset.split == "random" else benchmark
+        loaded = benchmarks.get(key, lambda: _prepared(lambda: _read_only(load(paths))))
+    benchmark = loaded.benchmark
+    if dataset.split == "random":
+        benchmark = redraw(benchmark, dataset.split_seed)
+    if not checked:
+        return benchmark, loaded.findings
+    findings = tuple(check(benchmark, loaded.findings))
+    if config.data.check == "strict":
+        refuse(findings, benchmark.name)
+    if distributed.is_main():
+        warn(findings)
+    return benchmark, findings
+
+
+def _prepared(load: Callable[[], Benchmark]) -> Loaded:
+    """Load a benchmark; warnings of its reader become findings, unknown values means."""
+    benchmark, findings = with_reader_findings(load)
+    if not isinstance(benchmark, FeatureBenchmark):
+        return Loaded(benchmark, findings)
+    filled, marks = fill_unknown(benchmark)
+    if filled is benchmark:
+        return Loaded(benchmark, findings)
+    return Loaded(_read_only(filled), (*findings, unknown_finding(benchmark, marks)))
 
 
 def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
@@ -136,8 +234,9 @@ def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
     return [array for array in found if array is not None]
 
 
-def _size(benchmark: Benchmark) -> int:
-    return sum(array.nbytes for array in _arrays(benchmark) if not isinstance(array, np.memmap))
+def _size(loaded: Loaded) -> int:
+    arrays = _arrays(loaded.benchmark)
+    return sum(array.nbytes for array in arrays if not isinstance(array, np.memmap))
 
 
 def _read_only(benchmark: Benchmark) -> Benchmark:
@@ -147,6 +246,6 @@ def _read_only(benchmark: Benchmark) -> Benchmark:
 
 
 #: benchmarks for the next runs of this process, up to 1 GiB
-benchmarks: LRUCache[Benchmark] = LRUCache(2**30, _size)
+benchmarks: LRUCache[Loaded] = LRUCache(2**30, _size)
 #: keys of a dataset that are applied to a benchmark after it was read
 _APPLIED_LATER = {"split", "split_seed", "normalize", "normalize_semantics"}

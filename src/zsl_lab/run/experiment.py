@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from contextlib import suppress
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.data.benchmark import Benchmark
+from zsl_lab.data.checks.findings import Finding
 from zsl_lab.data.splits import test_split, validation_split
-from zsl_lab.errors import CheckpointError, ConfigError, output_error
-from zsl_lab.files.atomic import atomic_write
+from zsl_lab.errors import (
+    CheckpointError,
+    ConfigError,
+    OutOfMemoryError,
+    ZslLabError,
+    is_out_of_memory,
+    output_error,
+)
+from zsl_lab.files.atomic import atomic_write, remove_leftovers
 from zsl_lab.hardware import distributed
+from zsl_lab.hardware.processes import REPORT
 from zsl_lab.hardware.trainer import (
     Hardware,
     check_processes,
@@ -26,7 +37,9 @@ from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
-from zsl_lab.run.context import RunContext, load_benchmark
+from zsl_lab.run.configuration.checks import check_task, naming_methods
+from zsl_lab.run.context import RunContext, load_checked
+from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
@@ -49,21 +62,29 @@ def run(cfg: DictConfig) -> Result:
     config = parse(cfg)
     _check_task(config)
     _silence_lightning()
-    checkpoint = checkpoints.read(config.ckpt, "ckpt") if config.ckpt else None
+    checkpoint = _checkpoint(config)
     hardware = _hardware(config)
     folder = Path(config.paths.run_dir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        context = RunContext(config, _load_data(config), folder, hardware)
-        if checkpoint is not None:
-            _check_same_benchmark(checkpoint, context.benchmark)
-        if config.task == "test" and checkpoint is not None:
-            return _test_only(context, checkpoint)
-        return _fit(context, checkpoint)
+        with _held(config, folder) as claim:
+            try:
+                benchmark, findings = _load_data(config)
+                context = RunContext(config, benchmark, folder, hardware, findings=findings)
+                if checkpoint is not None:
+                    _check_same_benchmark(checkpoint, context.benchmark)
+                if config.task == "test" and checkpoint is not None:
+                    return _test_only(context, checkpoint)
+                return _fit(context, checkpoint)
+            except Exception:
+                if config.task == "test" or checkpoint is None:
+                    _remove_traces(folder, claim.earlier if claim else set())
+                raise
     except Exception as error:
-        if config.task == "test" or checkpoint is None:
-            _remove_traces(folder)
-        found = output_error(error, "paths.output_dir") if isinstance(error, OSError) else None
+        found: ZslLabError | None = None
+        if isinstance(error, OSError):
+            found = output_error(error, "paths.output_dir")
+        elif is_out_of_memory(error):
+            found = _memory_error(config, hardware, error)
         if found is None:
             raise
         raise found from error
@@ -84,6 +105,8 @@ def _fit(context: RunContext, checkpoint: Checkpoint | None) -> Result:
         outcome = _refit(context, selected, spent, start, checkpoint)
         record = _record(context, spent, outcome)
         result = test(context, context.folder / "checkpoints" / "best.ckpt", record)
+        if distributed.is_main():  # a finished run is not resumed
+            (context.folder / "checkpoints" / checkpoints.PREVIOUS).unlink(missing_ok=True)
         loggers.log_result(opened, result)
     return result
 
@@ -100,7 +123,7 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
         validation_split(context.benchmark, selection.validation_seed),
         # None: each check finds its own constant
         Selected(calibration=None if selection.calibrate else 0.0),
-        resumed=checkpoint is not None,
+        resumed=checkpoint,
     )
     outcome = train(context, phase)
     if outcome.best is None:
@@ -116,7 +139,7 @@ def _refit(
     checkpoint: Checkpoint | None,
 ) -> PhaseOutcome:
     """Train on all seen classes for the selected number of steps."""
-    resumed = checkpoint is not None and checkpoint.state.phase == "refit"
+    resumed = checkpoint if checkpoint and checkpoint.state.phase == "refit" else None
     split = test_split(context.benchmark)
     return train(context, Phase("refit", split, selected, spent, resumed=resumed, start=start))
 
@@ -150,6 +173,19 @@ def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
     return test(context, checkpoint.path, record)
 
 
+def _memory_error(config: RunConfig, hardware: Hardware, error: Exception) -> OutOfMemoryError:
+    """The sentence for memory that could not be allocated: what to lower."""
+    values = config.method.model_dump()
+    sizes = [f"method.{key} (now {values[key]})" for key in values if key.endswith("batch_size")]
+    where = "Memory" if hardware.accelerator == "cpu" else "The memory of the GPU"
+    brief = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return OutOfMemoryError(
+        f"{where} is too small for method={config.method.name} ({brief[:200]}). "
+        f"Lower {', '.join([*sizes, 'the widths of the networks'])}, use fewer samples, or a "
+        "machine with more memory."
+    )
+
+
 # ------------------------------------------------------------------------------- before the phases
 
 
@@ -159,8 +195,17 @@ def _check_task(config: RunConfig) -> None:
             "task=predict is not a run: the command line does it, or "
             "zsl_lab.predict.command.predict."
         )
-    if config.task == "test" and config.ckpt is None:
-        raise ConfigError("task=test needs a checkpoint: ckpt=<run>/checkpoints/best.ckpt.")
+    check_task(config)
+
+
+def _checkpoint(config: RunConfig) -> Checkpoint | None:
+    if config.ckpt is None:
+        return None
+    if config.task == "test":
+        return checkpoints.read(config.ckpt, "ckpt")
+    checkpoint = checkpoints.read_to_resume(config.ckpt, "ckpt")
+    checkpoint.check_resumable()
+    return checkpoint
 
 
 def _silence_lightning() -> None:
@@ -177,13 +222,14 @@ def _hardware(config: RunConfig) -> Hardware:
     return hardware
 
 
-def _load_data(config: RunConfig) -> Benchmark:
-    """The benchmark; what is missing otherwise is reported before it is read."""
-    if config.method_class.takes == "images":
-        config.dataset.image_view()
-    if config.task == "fit":
-        config.method.check_files()
-    return load_benchmark(config)
+def _load_data(config: RunConfig) -> tuple[Benchmark, tuple[Finding, ...]]:
+    """The benchmark and what its check found; what is missing is reported before it is read."""
+    with naming_methods():
+        if config.takes == "images":
+            config.dataset.image_view()
+        if config.task == "fit":
+            config.method.check_files()
+        return load_checked(config)
 
 
 def _check_same_benchmark(checkpoint: Checkpoint, benchmark: Benchmark) -> None:
@@ -200,19 +246,31 @@ def _check_same_benchmark(checkpoint: Checkpoint, benchmark: Benchmark) -> None:
 # ------------------------------------------------------------------------------- the run's folder
 
 
+def _held(config: RunConfig, folder: Path) -> AbstractContextManager[Claim | None]:
+    """The folder, claimed for this process; nothing in the other processes of a run."""
+    if not distributed.is_main() or REPORT in os.environ:  # the launcher has claimed it
+        folder.mkdir(parents=True, exist_ok=True)
+        return nullcontext()
+    state = config.ckpt.expanduser().absolute() if config.ckpt and config.task == "fit" else None
+    goes_on = state is not None and state.parent.parent == folder.absolute()
+    return held(folder, overwrite=config.overwrite, goes_on=goes_on)
+
+
 def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
     """Remove the files of another run, or what the run logged after its checkpoint."""
     folder = context.folder
     if not distributed.is_main():
         return
+    for place in (folder, folder / "checkpoints"):
+        remove_leftovers(place)
     if checkpoint is not None:
         metrics_csv.rewind(folder, checkpoint.state.phase, checkpoint.step)
         return
     for module in (predictions_csv, tradeoff_csv, metrics_csv):
         (folder / module.FILE).unlink(missing_ok=True)
     (folder / RESULT_FILE).unlink(missing_ok=True)
-    for path in (folder / "checkpoints").glob("*.ckpt"):
-        path.unlink()
+    for name in checkpoints.FILES:
+        (folder / "checkpoints" / name).unlink(missing_ok=True)
     _write_config(context)
 
 
@@ -222,11 +280,11 @@ def _write_config(context: RunContext) -> None:
     atomic_write(context.folder / "config.yaml", text.encode())
 
 
-def _remove_traces(folder: Path) -> None:
-    """Remove what a run wrote that failed before its first checkpoint."""
+def _remove_traces(folder: Path, earlier: Collection[str]) -> None:
+    """Remove what a run wrote that failed before its first checkpoint, but no ``earlier`` file."""
     if not distributed.is_main() or (folder / "checkpoints").exists():
         return
-    for name in ("config.yaml", metrics_csv.FILE):
+    for name in {"config.yaml", metrics_csv.FILE}.difference(earlier):
         with suppress(OSError):  # a folder that cannot be written to holds nothing of this run
             (folder / name).unlink()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.methods.base import ZeroShotMethod
@@ -29,7 +30,10 @@ def read(context: RunContext) -> Checkpoint | None:
             f"{KEY}={path}: it lies in the folder of this run, which would write over it. Give "
             "this run another hydra.run.dir, or move the checkpoint."
         )
-    checkpoint = checkpoints.read(Path(path), KEY)
+    file = Path(path).expanduser()
+    if file.is_dir():  # a run's folder, as ckpt takes it
+        file = file / "checkpoints" / "best.ckpt"
+    checkpoint = checkpoints.read(file, KEY)
     _check_same_data(checkpoint, context)
     _check_same_settings(checkpoint, context)
     return checkpoint
@@ -53,18 +57,23 @@ def _check_same_data(checkpoint: Checkpoint, context: RunContext) -> None:
 def _check_same_settings(checkpoint: Checkpoint, context: RunContext) -> None:
     theirs, config = checkpoint.state.config, context.config
     for key in ("normalize", "normalize_semantics"):
-        found, expected = theirs["dataset"][key], getattr(config.dataset, key)
+        found, expected = _stored(theirs, "dataset", key), getattr(config.dataset, key)
         if found != expected:
             raise CheckpointError(
                 f"{KEY}={checkpoint.path}: it was trained with dataset.{key}={found}; this run has "
                 f"{expected}. Set dataset.{key}={found}, or leave init_from out."
             )
-    if theirs["selection"]["name"] == "oracle" and config.selection.name != "oracle":
+    if _stored(theirs, "selection", "name") == "oracle" and config.selection.name != "oracle":
         raise CheckpointError(
             f"{KEY}={checkpoint.path}: its step was selected on test, so a run that starts from it "
             "is an oracle too. Set selection=oracle, or start from a run with selection=validation "
             "or last."
         )
+
+
+def _stored(config: dict[str, Any], section: str, key: str) -> Any:
+    keys = config.get(section)
+    return keys.get(key) if isinstance(keys, dict) else None
 
 
 def load(method: ZeroShotMethod, checkpoint: Checkpoint) -> None:
@@ -76,9 +85,9 @@ def load(method: ZeroShotMethod, checkpoint: Checkpoint) -> None:
     try:
         method.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
-        problem = str(error).splitlines()[1].strip()
         raise CheckpointError(
-            f"{KEY}={checkpoint.path}: its networks have another shape ({problem}). Use the same "
-            "method.* widths as it was trained with, or leave init_from out."
+            f"{KEY}={checkpoint.path}: its networks have another shape "
+            f"({checkpoints.misfit(error)}). Use the same method.* widths as it was trained with, "
+            "or leave init_from out."
         ) from error
     method.step = method.first_candidate

@@ -8,23 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.splits import Split
-from zsl_lab.errors import ConfigError, InterruptionError, TrainingError
+from zsl_lab.errors import (
+    CheckpointError,
+    ConfigError,
+    InterruptionError,
+    TrainingError,
+    ZslLabError,
+)
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.module import Check
 from zsl_lab.run import initial_weights
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
-from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, RunState, Spent
+from zsl_lab.run.checkpoints import NOTHING_SPENT, AtomicCheckpointIO, Checkpoint, RunState, Spent
 from zsl_lab.run.checkpoints import Phase as PhaseName
+from zsl_lab.run.configuration import limits
+from zsl_lab.run.configuration.schema import SelectionConfig
 from zsl_lab.run.context import RunContext, make_trainer
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.pretraining import facts as pretraining_facts
-from zsl_lab.run.schema import SelectionConfig
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Phase:
         split: The samples to train on, and those to evaluate on.
         selected: What was selected before the phase.
         spent: Training done before the phase.
-        resumed: Whether the phase resumes from the checkpoint of ``ckpt``.
+        resumed: The checkpoint of ``ckpt``, if the phase resumes from it.
         start: Weights to start from; None to train from scratch.
     """
 
@@ -73,7 +81,7 @@ class Phase:
     split: Split
     selected: Selected
     spent: Spent = NOTHING_SPENT
-    resumed: bool = False
+    resumed: Checkpoint | None = None
     start: Checkpoint | None = None
 
 
@@ -118,8 +126,20 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
     config = context.config
     pl.seed_everything(config.seed, verbose=False)
     data = context.data_module(phase.split)
+    with limits.out_of_memory(config.method):
+        return _train(context, phase, data)
+
+
+def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOutcome:
+    config = context.config
     method = _build(context, phase, data)
+    if phase.name == "refit" and config.selection.name == "oracle":
+        _check_oracle(context, phase.split)
     schedule = _schedule(method, config.selection, phase)
+    features = getattr(context.benchmark, "features", None)
+    batch_size = method.batch_size_at(schedule.first)
+    if features is not None and batch_size is not None:  # None: all samples at once
+        limits.check_batch(batch_size, features.shape[1])
     data.plan_training(
         method.batch_size_at, schedule.checks or [schedule.last], config.seed, schedule.first
     )
@@ -128,15 +148,21 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
         _state(context, phase),
         partial(_is_reported, phase=phase, selection=config.selection, schedule=schedule),
         every=config.trainer.save_every_n_steps,
-        resumed=phase.resumed,
+        resumed=phase.resumed is not None,
     )
-    clock = Stopwatch()
+    clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(
-        context, [saver, clock], epochs=len(schedule.checks), validate=schedule.evaluates
+        context,
+        [saver, clock],
+        epochs=len(schedule.checks),
+        validate=schedule.evaluates,
+        checkpoint_io=source,
     )
-    trained_from = _fit(context, phase, schedule, trainer, method, data, saver)
-    if not phase.resumed and trained_from == schedule.last:
+    trained_from = _fit(context, phase, schedule, trainer, method, data, saver, source)
+    if phase.resumed is None and trained_from == schedule.last:
         saver.save_end(trainer, method)  # nothing to train: Lightning called no hook
+    if method.step != schedule.last:
+        raise _out_of_place(phase, method.step, schedule)
     return PhaseOutcome(Spent(method.step - schedule.first, clock.seconds), method.best)
 
 
@@ -164,10 +190,38 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
     return method
 
 
+def _check_oracle(context: RunContext, split: Split) -> None:
+    """Raise where the metric that selects on test is undefined."""
+    metric = context.config.selection.metric
+    lacking = [
+        part
+        for part, index, needed in (
+            ("test_seen", split.eval_seen, metric != "zsl_top1"),
+            ("test_unseen", split.eval_unseen, metric != "seen"),
+        )
+        if needed and not len(index)
+    ]
+    if lacking:
+        raise ConfigError(
+            f"selection=oracle selects by {metric} on test samples, and {context.benchmark.name} "
+            f"has none in {' and '.join(lacking)}. Give selection=validation or selection=last, or "
+            "a selection.metric that its test samples measure."
+        )
+
+
 def _schedule(method: ZeroShotMethod, selection: SelectionConfig, phase: Phase) -> _Schedule:
     selected, first = phase.selected.step, method.step
     evaluates = phase.name == "select" or selection.report_oracle or selection.name == "oracle"
+    # Lightning calls no hook without a sample to evaluate
+    evaluates = evaluates and len(phase.split.eval_seen) + len(phase.split.eval_unseen) > 0
     last = method.total_steps if evaluates or selected is None else selected
+    limits.check_steps(last, selection.check_every)
+    if selected is not None and selected > method.total_steps:
+        origin = f"ckpt={phase.resumed.path}: " if phase.resumed is not None else ""
+        raise CheckpointError(
+            f"{origin}the selected step is {selected}; the method has {method.total_steps} steps. "
+            "Give another checkpoint, or train anew."
+        )
     checks = set(range(selection.check_every, last, selection.check_every))
     checks |= {step for step in method.milestones if 0 < step < last}
     checks |= {last} if selected is None else {last, selected}
@@ -209,22 +263,49 @@ def _fit(
     method: ZeroShotMethod,
     data: PhaseDataModule,
     saver: PhaseCheckpoint,
+    source: AtomicCheckpointIO,
 ) -> int:
     """Train; the step that training started from, unless it resumed."""
     shared, first = _shared_pretraining(context, phase, schedule), schedule.first
-    checkpoint = context.config.ckpt if phase.resumed else None
+    path = phase.resumed.path if phase.resumed is not None else None
+    if phase.resumed is not None and phase.resumed.step > schedule.last:
+        raise _out_of_place(phase, phase.resumed.step, schedule)
     try:
         if shared is not None and _find_pretraining(context, shared, trainer, saver):
-            checkpoint, first = shared.path, shared.steps
-        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except TrainingError as error:
-        raise TrainingError(f"{error} {saver.last_good}") from error
+            path, first = shared.path, shared.steps
+            source.resume_from(shared.found)
+        with saver.stop:
+            trainer.fit(method, datamodule=data, ckpt_path=path, weights_only=True)
+            saver.stop_if_asked(method)
+    except (ZslLabError, MemoryError, OSError, torch.OutOfMemoryError) as error:
+        if isinstance(error, TrainingError):
+            raise TrainingError(f"{error} {saver.last_good}") from error
+        raise
+    except Exception as error:
+        if path is None or saver.started:
+            raise
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"ckpt={path}: training cannot go on from this state ({type(error).__name__}: "
+            f"{reason:.200}). It is damaged, or of another version. Give another checkpoint, or "
+            "train anew."
+        ) from error
     except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard
         raise InterruptionError(saver.how_to_go_on("Interrupted")) from None
     finally:
         if shared is not None:
             shared.release()
     return first
+
+
+def _out_of_place(phase: Phase, step: int, schedule: _Schedule) -> CheckpointError | TrainingError:
+    if phase.resumed is None:
+        return TrainingError(f"training ended after step {step} of {schedule.last}.")
+    return CheckpointError(
+        f"ckpt={phase.resumed.path}: its state leads to step {step}, while the phase {phase.name} "
+        f"of its configuration ends after step {schedule.last}; the file is damaged. Give another "
+        "checkpoint, or train anew."
+    )
 
 
 # ------------------------------------------------------------------------------- pre-training
@@ -238,7 +319,7 @@ def _shared_pretraining(
     pretraining, folder = config.method.pretraining, config.paths.pretrained_dir
     # a resumed phase may have begun on other hardware, or with other versions, than those that its
     # pre-training would be shared under
-    if folder is None or pretraining is None or phase.resumed or schedule.first > 0:
+    if folder is None or pretraining is None or schedule.first > 0 or phase.resumed is not None:
         return None
     facts = pretraining_facts(
         config,

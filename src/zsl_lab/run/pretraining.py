@@ -21,17 +21,21 @@ from filelock import FileLock, Timeout
 from zsl_lab.console.messages import say
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
 from zsl_lab.errors import CheckpointError
+from zsl_lab.files.atomic import remove_leftovers
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
 from zsl_lab.hardware.trainer import Hardware
 from zsl_lab.keys import AfterPretraining, Irrelevant, marked, without
 from zsl_lab.result import versions
 from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
+from zsl_lab.run.configuration.schema import RunKeys
 from zsl_lab.run.records.metrics_csv import Row
-from zsl_lab.run.schema import RunKeys
 
 #: seconds after which a waiting run prints a message
 PATIENCE = 1.0
+#: the key of the folder of shared pre-trainings
+KEY = "paths.pretrained_dir"
 
 
 class SharedPretraining:
@@ -47,12 +51,14 @@ class SharedPretraining:
         steps: Training steps of the pre-training.
         facts: Everything that affects it.
         claimed: Whether this run is to write the file.
+        found: The file's content, in the process that looked for it; None if there is no file.
     """
 
     def __init__(self, folder: Path, steps: int, facts: dict[str, Any]) -> None:
         self.steps = steps
         self.facts = facts
         self.claimed = False
+        self.found: Checkpoint | None = None
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         self.path = folder.expanduser().absolute() / f"{name}.ckpt"
         # the system releases it if its holder dies
@@ -90,17 +96,22 @@ class SharedPretraining:
         if rows is not None:
             self._lock.release()
         self.claimed = rows is None
+        if self.claimed:
+            remove_leftovers(self.path.parent, self.path.name)
         return rows
 
     def _read(self) -> list[Row] | None:
         if not self.path.is_file():
             return None
         try:
-            state = checkpoints.read(self.path, "paths.pretrained_dir").state
+            found = checkpoints.read(self.path, KEY)
+            if (found.state.pretraining, found.step) != (self.facts, self.steps):
+                raise CheckpointError(f"{KEY}={self.path}: it holds another pre-training.")
         except CheckpointError as error:
             warnings.warn(f"{error} The pre-training is repeated.", stacklevel=3)
             return None
-        return state.metrics or []
+        self.found = found
+        return found.state.metrics or []
 
     def release(self) -> None:
         """Unlock the file for other runs."""

@@ -8,26 +8,37 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
 
 from zsl_lab.console.messages import say
 from zsl_lab.console.result_table import print_result
-from zsl_lab.errors import ConfigError, DataError, ZslLabError, quoted
+from zsl_lab.errors import CheckpointError, ConfigError, DataError, ZslLabError, quoted
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware.processes import REPORT
+from zsl_lab.hardware.trainer import rank_from_outside
+from zsl_lab.keys import checked
 from zsl_lab.methods.catalogue import without_examples
-from zsl_lab.result import Result
-from zsl_lab.run.old_names import with_current_targets
-from zsl_lab.run.schema import run_marks
-from zsl_lab.run.settings import CONFIG_FILE, Configuration, read_configuration, shown_value
+from zsl_lab.result import RESULT_FILE, Result
+from zsl_lab.run import folder as run_folder
+from zsl_lab.run.configuration.old_names import with_current_targets
+from zsl_lab.run.configuration.schema import RunKeys, run_groups, run_marks
+from zsl_lab.run.configuration.settings import (
+    CONFIG_FILE,
+    Configuration,
+    read_configuration,
+    shown_value,
+)
 
 if TYPE_CHECKING:
     from zsl_lab.data.benchmark import Benchmark
@@ -36,6 +47,10 @@ if TYPE_CHECKING:
 #: differing settings that a message names
 _MOST_SHOWN = 3
 _ABSENT = object()
+#: of the folder of a run, as conf/config.yaml has it
+_FOLDER_NAME = "%Y-%m-%d_%H-%M-%S-%f"
+#: names of checkpoints to resume from, as in zsl_lab.run.checkpoints, which needs torch
+_STATES = ("last.ckpt", "last-previous.ckpt")
 #: of a hash so much is shown
 _HASH = 12
 
@@ -66,8 +81,23 @@ class ResumeCallback(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Set the run's folder and checkpoint; exit if that run is finished or on an error."""
-        call(_resume, config)
+        """Set the run's folder and checkpoint, and claim the folder.
+
+        Exits if the run to resume is finished, and on an error.
+        """
+        call(_start, config)
+
+
+class NotPreparedError(BaseException):
+    """A configuration cannot be composed; no Exception, which Hydra would make a warning.
+
+    Args:
+        error: Hydra's or OmegaConf's own error.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
@@ -77,6 +107,8 @@ def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
     except ZslLabError as error:
         say(str(error))
         sys.exit(2)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise NotPreparedError(error) from error
     except Exception:
         traceback.print_exc()
         sys.exit(1)
@@ -109,15 +141,15 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
             compared by their contents, not by their paths.
 
     Raises:
-        DataError: The settings are the same, and such a file cannot be read; likewise
-            CheckpointError of an unfinished run's state.
+        DataError: The settings are the same, and such a file cannot be read.
     """
     try:
         result = Result.load(folder)
     except DataError:  # damaged is as good as absent: it is made again
         result = None
     state = folder / "checkpoints" / "last.ckpt"
-    if result is None and not state.is_file():
+    resumable = any((state.parent / name).is_file() for name in _STATES)
+    if result is None and not resumable:
         return None
     try:
         then = read_configuration(folder / CONFIG_FILE)
@@ -125,10 +157,24 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
         differing, data = str(error).rstrip("."), ""
     else:
         differing = _differing(now, then)
-        data = "" if now is None or differing else _differing_data(now, then, result, state)
-    return Earlier(
-        folder, differing or data, bool(data), result, state if state.is_file() else None
-    )
+        known: Mapping[str, Any] | None = result.benchmark if result is not None else None
+        if known is None and now is not None and not differing:
+            known = _state_to_resume(state)
+            if known is None:
+                return None
+        data = "" if now is None or known is None else _differing_data(now, then, known)
+    return Earlier(folder, differing or data, bool(data), result, state if resumable else None)
+
+
+def _state_to_resume(path: Path) -> Mapping[str, Any] | None:
+    """What an unfinished run's checkpoint says of the run; None where none is whole."""
+    from zsl_lab.run import checkpoints
+
+    try:
+        return vars(checkpoints.read_to_resume(path, "ckpt").state)
+    except CheckpointError as error:
+        say(f"{error} No earlier checkpoint of this run is whole, so it begins anew.")
+        return None
 
 
 def check_same(found: Earlier, ways_out: str) -> None:
@@ -143,6 +189,98 @@ def check_same(found: Earlier, ways_out: str) -> None:
         raise ConfigError(
             f"{found.folder} holds a run of other {what}: {found.differing}. {ways_out}"
         )
+
+
+def check_composed(config: DictConfig) -> None:
+    """Check what the command itself reads of a composed configuration.
+
+    Raises:
+        ConfigError: A key of the run is wrong, or a relative path would be looked for in the run's
+            folder.
+    """
+    check_sections(config)
+    check_keys(config)
+    if config.hydra.job.chdir:
+        _check_absolute(config)
+
+
+def check_keys(config: DictConfig) -> None:
+    """Check the keys of the run itself, for which no class of a method is imported.
+
+    Raises:
+        ConfigError: A key is unknown, missing, of the wrong type or out of range.
+    """
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    values = with_current_targets({str(key): value for key, value in plain.items()})
+    values["paths"] = {**values["paths"], "run_dir": str(values["paths"].get("run_dir"))}
+    checked(RunKeys, values, "")
+
+
+def check_sections(config: DictConfig) -> None:
+    """Raise ConfigError where a section of a composed configuration is no mapping."""
+    for name, info in RunKeys.model_fields.items():
+        if name not in config and not info.is_required():
+            continue
+        kind = info.annotation
+        needed = kind == dict[str, Any] or (isinstance(kind, type) and issubclass(kind, BaseModel))
+        value = OmegaConf.select(config, name)
+        if needed and not isinstance(value, DictConfig):
+            group = run_groups().get(name, name if kind == dict[str, Any] else None)
+            other = f"choose {group}=CHOICE" if group else "set a key in it"
+            raise ConfigError(
+                f"{name}={shown_value(value)}: this is a section of keys; expected a key in it, "
+                f"such as {name}.KEY=VALUE. Leave {name} out, or {other}."
+            )
+
+
+def _check_absolute(config: DictConfig) -> None:
+    """Refuse relative paths where Hydra changes the working folder to that of the run."""
+    for override in map(str, config.hydra.overrides.task):
+        key, _, typed = override.lstrip("+").partition("=")
+        value = OmegaConf.select(config, key, default=None) if typed else None
+        if not isinstance(value, str) or Path(value).expanduser().is_absolute():
+            continue
+        if key in run_marks().places or Path(value).exists():
+            raise ConfigError(
+                f"{override}: a relative path, and hydra.job.chdir=true changes the working folder "
+                f"to the run's, where it is not found. Give an absolute path "
+                f"({quoted(key, str(Path(value).absolute()))}), or leave hydra.job.chdir out."
+            )
+    for key in ("data_dir", "cache_dir", "pretrained_dir"):
+        value = OmegaConf.select(config.paths, key)
+        if value is not None:
+            config.paths[key] = str(Path(str(value)).expanduser().absolute())
+
+
+def _start(config: DictConfig) -> None:
+    check_composed(config)
+    HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
+    _resume(config)
+    if REPORT in os.environ or rank_from_outside(config.trainer.get("launch")) > 0:
+        return  # the process that started it, or the first one, has claimed the folder
+    place = Path(config.hydra.run.dir)
+    goes_on = _continues(config, place)
+    if config.task == "predict":
+        if (place / RESULT_FILE).exists() or (place / "checkpoints").exists():
+            raise ConfigError(
+                f"hydra.run.dir={place}: this folder holds a run. Predictions need a folder of "
+                "their own. Give another."
+            )
+        goes_on = True
+    run_folder.claim(place, overwrite=config.overwrite, goes_on=goes_on)
+
+
+def _continues(config: DictConfig, place: Path) -> bool:
+    """Whether a command goes on with the run in a folder, by one of its checkpoints."""
+    if config.task != "fit" or not isinstance(config.ckpt, str):
+        return False
+    state = Path(config.ckpt).expanduser().absolute()
+    return state.parent.name == "checkpoints" and state.parent.parent == place.absolute()
 
 
 def _resume(config: DictConfig) -> None:
@@ -164,13 +302,14 @@ def _resume(config: DictConfig) -> None:
             f"resume=auto goes on with training; here task={config.task}. Leave resume out, or "
             "give task=fit."
         )
-    HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     place = Path(config.hydra.run.dir)
     now, almost = configuration_of(config), ""
     if any(str(override).startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):
         found = look(place, now)
-        if found:
-            check_same(found, "Give another hydra.run.dir, or leave resume out to write over it.")
+        if found and not (found.differing and config.overwrite):
+            check_same(found, "Give another hydra.run.dir, or replace it: overwrite=true.")
+        elif found:
+            found = None
     else:
         found = None
         for earlier in _earlier(place.parent, now):
@@ -188,17 +327,21 @@ def _resume(config: DictConfig) -> None:
                 f"begins.{almost}",
                 error=False,
             )
-    elif found.result is not None:
+        return
+    if found.result is None and not started:
+        run_folder.claim(found.folder, goes_on=True)
+        # another command may have ended it since it was looked at
+        found = look(found.folder, now) or found
+    if found.result is not None:
         say(f"resume=auto: this run is finished, in {found.folder}.", error=False)
         print_result(found.result, found.folder, evaluation(found.result))
         sys.exit(0)
-    else:
-        if not started:
-            say(f"resume=auto: goes on in {found.folder}", error=False)
-        config.ckpt = str(found.state)
-        with read_write(config.hydra):
-            config.hydra.run.dir = str(found.folder)
-            config.hydra.output_subdir = None  # Hydra's record of its start stays as it is
+    if not started:
+        say(f"resume=auto: goes on in {found.folder}", error=False)
+    config.ckpt = str(found.state)
+    with read_write(config.hydra):
+        config.hydra.run.dir = str(found.folder)
+        config.hydra.output_subdir = None  # Hydra's record of its start stays as it is
 
 
 def evaluation(result: Result) -> str:
@@ -208,11 +351,22 @@ def evaluation(result: Result) -> str:
 
 def _earlier(place: Path, now: Configuration | None) -> Iterator[Earlier]:
     """Runs with the same settings, the newest first, including those with other data."""
-    begun = {path.parent: path.stat().st_mtime for path in place.glob(f"*/{CONFIG_FILE}")}
+    begun = {path.parent: _begun(path) for path in place.glob(f"*/{CONFIG_FILE}")}
     for folder in sorted(begun, key=lambda folder: (begun[folder], folder.name), reverse=True):
         found = look(folder, now)
         if found and (found.other_data or not found.differing):
             yield found
+
+
+def _begun(config: Path) -> float:
+    """When a run began: by the name of its folder, else by the time of its configuration.
+
+    Copying a folder, or restoring it from a backup, changes the times of files.
+    """
+    try:
+        return datetime.strptime(config.parent.name, _FOLDER_NAME).timestamp()
+    except ValueError:
+        return config.stat().st_mtime
 
 
 def _differing(now: Configuration | None, then: Configuration) -> str:
@@ -246,19 +400,11 @@ def _files_of_dataset(now: Configuration, then: Configuration) -> list[str]:
     ]
 
 
-def _differing_data(
-    now: Configuration, then: Configuration, result: Result | None, state: Path
-) -> str:
+def _differing_data(now: Configuration, then: Configuration, known: Mapping[str, Any]) -> str:
     """How the contents of the dataset's files differ from those that a run was trained on."""
     keys = _files_of_dataset(now, then)
     if not keys:
         return ""
-    if result is not None:
-        known = result.benchmark
-    else:
-        from zsl_lab.run import checkpoints
-
-        known = vars(checkpoints.read(state, "ckpt").state)
     return ", ".join(
         f"{name} of {', '.join(keys)} is {str(known.get(name))[:_HASH]} there, {found[:_HASH]} here"
         for name, found in _hashes_now(now.plain).items()

@@ -40,6 +40,8 @@ class TrainingRecord:
 def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
     """Evaluate a checkpoint on the test samples and write what was found to the run's folder.
 
+    A metric that no test sample measures is NaN.
+
     Args:
         context: The run.
         path: The checkpoint of the weights that the run reports.
@@ -51,7 +53,13 @@ def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
     checkpoint = checkpoints.read(path, "ckpt")
     data = context.data_module(test_split(context.benchmark))
     method = _load_method(context, checkpoint, data)
-    make_trainer(context).test(method, datamodule=data, verbose=False)
+    if len(data.evaluation_index):
+        make_trainer(context).test(method, datamodule=data, verbose=False)
+    else:
+        # Lightning calls no hook without a batch; an empty one makes every metric NaN
+        method.metrics.update(
+            torch.zeros(0, len(data.classes.ids)), torch.zeros(0, dtype=torch.int64)
+        )
     method.eval()  # Lightning puts it back as it was, with dropout on
     result = _result(context, checkpoint, record, method, data)
     tradeoff = method.metrics.tradeoff(method.calibration or 0.0)
@@ -80,7 +88,7 @@ def _load_method(
     except RuntimeError as error:
         raise CheckpointError(
             f"ckpt={checkpoint.path}: its weights do not fit method={config.method.name} on this "
-            f"dataset ({str(error).splitlines()[1].strip()})."
+            f"dataset ({checkpoints.misfit(error)})."
         ) from error
     method.calibration = checkpoint.state.calibration
     return method
@@ -95,7 +103,7 @@ def _result(
 ) -> Result:
     config, selection = context.config, context.config.selection
     calibrated = selection.calibrate and selection.name == "validation"
-    one_sample = data.samples(data.split.eval_unseen[:1], method.device).inputs
+    one_sample = data.samples(data.split.train[:1], method.device).inputs
     return Result(
         method=config.method.name,
         dataset=context.benchmark.name,
@@ -113,6 +121,9 @@ def _result(
         calibration=method.calibration if calibrated else None,
         extra=method.extra_metrics() or None,
         validation=checkpoint.state.validation,
+        findings=[finding.plain() for finding in context.findings],
+        metric=selection.metric,
+        tuned=config.tuned.name,
     )
 
 
@@ -135,6 +146,7 @@ def _facts(benchmark: Benchmark) -> dict[str, Any]:
         "classes": benchmark.num_classes,
         "seen": len(benchmark.seen_classes),
         "unseen": len(benchmark.unseen_classes),
+        "untested": len(benchmark.untested_classes),
         "samples": benchmark.num_samples,
         "splits_sha256": benchmark.provenance.splits_sha256,
         "features_sha256": benchmark.provenance.features_sha256,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -12,13 +13,20 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from zsl_lab.console.messages import duration
 from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.bounded import read_bounded
 from zsl_lab.files.escaping import one_line
+from zsl_lab.run.records import job_file
 
 #: in a job's folder: how it ended
-JOB_FILE = "job.json"
+JOB_FILE = job_file.FILE
+#: in a sweep's folder: the command that started it, and what its jobs are
+SWEEP_FILE = "sweep.json"
+#: outcomes of jobs that this command has run to their end
+_ENDED = ("finished", "failed")
+#: a record has about 500 bytes
 _MAX_BYTES = 2**20
 
 
@@ -35,6 +43,7 @@ class Job:
             ``failed`` or ``interrupted``.
         why: Why it failed: a sentence.
         exit_code: The exit code that a command of this job alone would have.
+        label: ``[3/8] g=0.9 seed=0``: its place among the jobs, and what was swept over.
     """
 
     number: int
@@ -44,6 +53,7 @@ class Job:
     outcome: str = "started"
     why: str = ""
     exit_code: int = 0
+    label: str = ""
 
     @property
     def values(self) -> dict[str, str]:
@@ -69,8 +79,35 @@ def begin(cfg: DictConfig, hydra: HydraConf, folder: Path) -> Job:
     job = Job(
         int(hydra.job.num), folder, overrides, str(OmegaConf.select(cfg, "selection.metric") or "")
     )
+    job = replace(job, label=_label(job, read_json(Path(hydra.sweep.dir) / SWEEP_FILE)))
     _write(job)
     return job
+
+
+def _label(job: Job, sweep: Mapping[str, Any]) -> str:
+    total, swept = sweep.get("jobs"), sweep.get("swept")
+    if not isinstance(total, int) or not isinstance(swept, dict):
+        return ""
+    values = [f"{short}={job.values[key]}" for key, short in swept.items() if key in job.values]
+    return " ".join([f"[{job.number + 1}/{max(total, job.number + 1)}]", *values])
+
+
+def announcement(job: Job, sweep: Path) -> str:
+    """The label of a job, and about how long the jobs of the sweep that have not ended will take.
+
+    Args:
+        job: A job that begins.
+        sweep: The sweep's folder.
+    """
+    values = read_json(sweep / SWEEP_FILE)
+    total, begun = values.get("jobs"), values.get("begun")
+    jobs = read_jobs(sweep)
+    ended = [other for other in jobs if other.outcome in _ENDED]
+    if not job.label or not ended or not isinstance(begun, float) or not isinstance(total, int):
+        return job.label
+    left = total - len(ended) - sum(other.outcome == "skipped" for other in jobs)
+    seconds = (time.time() - begun) / len(ended) * left
+    return f"{job.label}, {duration(seconds)} left"
 
 
 def end(job: Job, outcome: str, *, why: str = "", exit_code: int = 0) -> None:
@@ -99,21 +136,21 @@ def read_jobs(folder: Path, problems: list[str] | None = None) -> list[Job]:
 def _read_job(path: Path) -> Job:
     values = read_json(path)
     overrides = values.get("overrides")
-    defaults = {"metric": "", "outcome": "started", "why": "", "exit_code": 0}
-    texts = {name: values.get(name, default) for name, default in defaults.items()}
+    defaults = {"metric": "", "outcome": "started", "why": "", "label": "", "exit_code": 0}
+    rest: dict[str, Any] = {name: values.get(name, default) for name, default in defaults.items()}
     if not (
         _is_integer(values.get("number"))
         and isinstance(overrides, list)
         and all(isinstance(override, str) for override in overrides)
-        and all(isinstance(texts[name], str) for name in ("metric", "outcome", "why"))
-        and _is_integer(texts["exit_code"])
+        and all(isinstance(rest[name], type(default)) for name, default in defaults.items())
+        and _is_integer(rest["exit_code"])
     ):
         raise DataError(
             f"{path}: found no record of a job ({one_line(', '.join(values)) or 'damaged'}); "
             "expected number, overrides, metric, outcome, why and exit_code as a sweep writes "
             "them. Run the job again, or take the file out: the job then counts as a run alone."
         )
-    return Job(values["number"], path.parent, tuple(overrides), **texts)
+    return Job(values["number"], path.parent, tuple(overrides), **rest)
 
 
 def _is_integer(value: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ from zsl_lab.console.messages import say
 from zsl_lab.errors import ConfigError, TrainingError
 from zsl_lab.keys import is_below
 from zsl_lab.result import Result
-from zsl_lab.run.resuming import Earlier, call, check_same, configuration_of, look
-from zsl_lab.run.schema import run_marks
-from zsl_lab.sweep.job import JOB_FILE, Job, read_jobs, read_json, write_json
+from zsl_lab.run import folder as run_folder
+from zsl_lab.run.configuration.schema import run_marks
+from zsl_lab.run.resuming import Earlier, call, check_composed, check_same, configuration_of, look
+from zsl_lab.sweep.job import JOB_FILE, SWEEP_FILE, Job, read_jobs, read_json, write_json
+from zsl_lab.sweep.plan import check, planned, short_keys
 
-#: in a sweep's folder: the command that started it
-SWEEP_FILE = "sweep.json"
 #: Hydra's own sweeper, which needs no metric of a job
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
@@ -59,6 +60,7 @@ class SweepCallback(Callback):
 
 
 def _begin(config: DictConfig) -> None:
+    check_composed(config)
     if config.resume is not None:
         raise ConfigError("resume=auto is for single runs. sweep.resume=true goes on with a sweep.")
     if config.sweep.resume and config.task != "fit":
@@ -77,7 +79,9 @@ def _begin(config: DictConfig) -> None:
             "values: KEY=1,2,3."
         )
     place = Path(config.hydra.sweep.dir)
-    command = _command(config)
+    plan = planned(config, listed=not needs_objective(config.hydra))
+    check(config, plan)
+    command, goes_on = _command(config), bool(config.overwrite)
     if config.sweep.resume:
         named = any(override.startswith("hydra.sweep.dir=") for override in given)
         earlier = _earlier_sweep(place, command, named=named)
@@ -89,15 +93,32 @@ def _begin(config: DictConfig) -> None:
             )
         else:
             say(f"sweep.resume=true: goes on in {earlier}", error=False)
-            place = earlier
+            place, goes_on = earlier, True
+    if not goes_on:
+        _check_free(place)
+    run_folder.claim(place, goes_on=True)
     for record in place.glob(f"*/{JOB_FILE}"):  # only jobs from now on count
         record.unlink()
     config.hydra.sweep.dir = str(place)
     # jobs compose their configuration anew, from this list
     escaped = str(place).replace("\\", "\\\\").replace("'", "\\'")
     config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")
-    write_json(place / SWEEP_FILE, {"command": command})
+    begun = {"jobs": plan.jobs, "swept": short_keys(plan.swept), "begun": time.time()}
+    write_json(place / SWEEP_FILE, {"command": command, **begun})
     _running[:] = [place]
+
+
+def _check_free(place: Path) -> None:
+    """Raise ConfigError where a sweep would replace runs in its folder."""
+    found = [place, *(path for path in sorted(place.glob("*")) if path.is_dir())]
+    for run in found:
+        name = next((name for name in run_folder.RESULTS if (run / name).exists()), None)
+        if name is not None:
+            raise ConfigError(
+                f"hydra.sweep.dir={place}: this folder holds runs (found {run / name}); expected a "
+                "new or empty folder. Give another hydra.sweep.dir, go on with the sweep in it "
+                "(sweep.resume=true), or replace its runs: overwrite=true."
+            )
 
 
 def _prepare_optuna(config: DictConfig, given: Sequence[str]) -> None:
@@ -255,13 +276,13 @@ def finish(arguments: Sequence[str]) -> int:
     """
     if not _running:
         return 0
-    folder = _running.pop()
-    jobs = read_jobs(folder)
+    place = _running.pop()
+    jobs = read_jobs(place)
     if not jobs:
         return 0
     from zsl_lab.sweep.report import report
 
-    report(jobs, folder)
+    report(jobs, place)
     bad = [job for job in jobs if job.outcome not in ("finished", "skipped")]
     if bad:
         say(f"Run what is missing:  {_resuming(arguments)}")

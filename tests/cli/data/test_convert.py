@@ -344,8 +344,8 @@ def test_a_damaged_source_is_named_with_both_ways_out(
     said = " ".join(capsys.readouterr().err.split())
     assert "res101.mat: found a damaged or truncated file" in said
     assert (
-        "Get an intact copy of the file (`python -m zsl_lab.data list` says where public ones come "
-        "from), or name another folder." in said
+        "get an intact copy of the file if it is a public one (`python -m zsl_lab.data list` says "
+        "where they come from), or name another folder." in said
     )
 
 

@@ -20,13 +20,7 @@ import scipy.io
 from filelock import FileLock
 
 from tests.helpers.benchmark_files import Fields, cells
-from tests.helpers.http_server import (
-    HURRY,
-    PATIENCE,
-    File,
-    Route,
-    Server,
-)
+from tests.helpers.http_server import HURRY, PATIENCE, File, Route, Server
 from zsl_lab.cli.data import download as tool
 from zsl_lab.cli.data.main import main
 from zsl_lab.data.public.sources import PUBLIC, Archive, Source

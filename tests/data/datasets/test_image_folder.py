@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -361,6 +362,30 @@ def test_a_file_that_is_no_image_is_named(own: Configure, toy: Path, paths: Data
     assert nothing_stored(paths)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
+        b"\xc5\xd0\xd3\xc6" + bytes(28) + b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    ],
+)
+def test_postscript_starts_no_other_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read as an image \(PostScript, which is not"):
+        decode(tmp_path / name, 8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp", "tif", "ppm"])
+def test_every_usual_format_is_read_whatever_its_name(tmp_path: Path, suffix: str) -> None:
+    Image.new("RGB", (8, 8), (200, 30, 30)).save(tmp_path / f"a.{suffix}")
+    renamed = (tmp_path / f"a.{suffix}").rename(tmp_path / "b.jpeg")
+    assert np.abs(decode(renamed, 4).astype(int) - [200, 30, 30]).max() < 12
+
+
 def test_truncated_images_are_named(own: Configure, toy: Path, paths: DataPaths) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for file in FILES[:5]:
@@ -427,6 +452,11 @@ def test_an_image_without_label_is_ignored_with_a_warning(
             "found the columns class_id, image; expected the columns file and class_id, or file "
             "and class",
         ),
+        ("file,class_id", "../ant0.png,1", r"found \.\./ant0\.png, which lies outside the folder"),
+        ("file,class_id", "a/../../b.png,1", "which lies outside the folder of images"),
+        ("file,class_id", "/etc/ant0.png,1", "found /etc/ant0.png, which lies outside the folder"),
+        ("file,class_id", r"..\ant0.png,1", "which lies outside the folder"),
+        ("file,class_id", r"C:\ant0.png,1", "which lies outside the folder"),
         ("", "", "found an empty file"),
         ("file,class_id", "", "found no image"),
     ],
@@ -659,14 +689,15 @@ def test_classes_that_keys_list_must_be_there(
         own(**keys).load_images(paths)
 
 
-def test_an_unseen_class_needs_images(own: Configure, toy: Path, paths: DataPaths) -> None:
+def test_a_described_class_without_images_is_unseen(
+    own: Configure, toy: Path, paths: DataPaths
+) -> None:
     describe(toy, [*described(), {"class_id": 6, "name": "fox", "description": "red"}])
-    assert own().load_images(paths).num_classes == 6
-    with pytest.raises(
-        DataError,
-        match=r"labels\.csv: found no image of class 'fox', which dataset\.unseen_classes lists",
-    ):
-        own(unseen_classes=["fox"]).load_images(paths)
+    assert 5 in own().load_images(paths).unseen_classes
+    alone = own(unseen_classes=["fox"]).load_images(paths)
+    assert (alone.unseen_classes.tolist(), len(alone.test_unseen)) == ([5], 0)
+    data = own().data_module(alone, splits.test_split(alone))
+    assert data.classes.names[-1] == "fox"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.digits import DigitsDataset
 from zsl_lab.data.datasets.own import OwnDataset
 from zsl_lab.data.files import benchmark_file as hdf5
+from zsl_lab.data.files import own_file
 from zsl_lab.data.splits import redraw
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError, DataError
@@ -50,7 +52,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """The embedded digits as a file."""
-    b = DigitsDataset.model_validate({**BASE, "name": "digits", "unseen": [2, 4, 5]}).load(PATHS)
+    keys = {**BASE, "name": "digits", "unseen": [2, 4, 5], "semantics": "strokes"}
+    b = DigitsDataset.model_validate(keys).load(PATHS)
     known = {
         name: getattr(b, name)
         for name in ("features", "labels", "class_names", "trainval", "test_seen", "test_unseen")
@@ -363,3 +366,23 @@ def test_a_home_folder_may_begin_a_value(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert expand_home(argument) == expected
+
+
+def test_class_semantics_of_another_file_join_by_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names, table = ["ant", "bee", "cat", "dog"], rng.random((4, 3)).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs.update(format="zsl_lab benchmark", format_version=2, name="a")
+        file["features"], file["labels"] = rng.random((8, 5)), np.repeat(np.arange(4), 2)
+        file["class_names"], file["semantics/att"] = names, rng.random((4, 2))
+        for part, index in (("trainval", [0, 2]), ("test_seen", [1, 3]), ("test_unseen", [4, 6])):
+            file[f"split/{part}"] = index
+    rows = {name: table[c].tolist() for c, name in reversed(list(enumerate(names)))}
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    loaded = own_file.load(tmp_path / "a.h5", str(tmp_path / "own.json"), None)
+    np.testing.assert_array_equal(loaded.semantics, table)
+    (tmp_path / "own.json").write_text(json.dumps({name: rows[name] for name in names[:3]}))
+    with pytest.raises(DataError, match=r"no row for 1 of 4 classes \('dog'\).*dataset.semantics"):
+        own_file.load(tmp_path / "a.h5", str(tmp_path / "own.json"), None)
+    with pytest.raises(DataError, match=r"no such file; found att in .*a\.h5"):
+        own_file.load(tmp_path / "a.h5", "nowhere.csv", None)

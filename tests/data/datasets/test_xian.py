@@ -17,7 +17,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets import xian
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import validation_split
-from zsl_lab.errors import DataError, OutputError
+from zsl_lab.errors import DataError, DataWarning, OutputError
 
 COUNTS = {
     "samples": 20,
@@ -156,7 +156,8 @@ def overlap_unseen(s: Fields, r: Fields) -> None:
 
 
 def empty_split(s: Fields, r: Fields) -> None:
-    s["test_unseen_loc"] = np.zeros((0, 1), dtype=np.uint16)
+    s["trainval_loc"] = np.zeros((0, 1), dtype=np.uint16)
+    del s["train_loc"], s["val_loc"]
 
 
 def nan_feature(s: Fields, r: Fields) -> None:
@@ -173,11 +174,6 @@ def huge_feature(s: Fields, r: Fields) -> None:
 
 def nan_semantics(s: Fields, r: Fields) -> None:
     s["att"][2, 4] = np.nan
-
-
-def too_many_classes(s: Fields, r: Fields) -> None:
-    s["att"] = np.ones((3, 6))
-    del s["allclasses_names"]
 
 
 def too_few_classes(s: Fields, r: Fields) -> None:
@@ -228,12 +224,11 @@ def drop_loc(s: Fields, r: Fields) -> None:
             "1 samples in both",
             "no sample in two parts",
         ),
-        (empty_split, "att_splits.mat", "test_unseen_loc", "no sample", "at least one"),
+        (empty_split, "att_splits.mat", "trainval_loc", "no sample", "at least one"),
         (nan_feature, "res101.mat", "features", "nan in row 7, column 2", "finite"),
         (infinite_feature, "res101.mat", "features", "-inf in row 7, column 2", "finite"),
         (huge_feature, "res101.mat", "features", "inf in row 7, column 2", "finite"),
         (nan_semantics, "att_splits.mat", "att", "nan in row 4, column 2", "finite"),
-        (too_many_classes, "att_splits.mat", "att", "semantics of 6 classes", "expected 5"),
         (
             too_few_classes,
             "res101.mat",
@@ -282,7 +277,7 @@ def test_bad_input_names_file_field_found_expected_and_ways_out(
         expected,
         "paths.data_dir",
         "dataset.features",
-        "intact copy",
+        "Correct the file",
     ):
         assert part in text
     assert not paths.cache_dir.exists(), "nothing is cached of bad files"
@@ -406,7 +401,9 @@ def test_sentences_in_another_class_order_are_put_in_order(
     write_mat(
         paths.data_dir / "TOY" / "sent_splits.mat", {"att": att, "allclasses_names": names}, version
     )
-    with pytest.raises(DataError, match=r"sent_splits\.mat: field 'allclasses_names'.*\(eel\)"):
+    with pytest.raises(
+        DataError, match=r"sent_splits\.mat: field 'att': .*\('eel'\), and rows for 'fox'"
+    ):
         config.load(paths)
 
 
@@ -435,7 +432,9 @@ def test_semantics_of_ones_own(
         config.load(paths)
     table = np.random.default_rng(1).random((5, 7))
     write(table)
-    np.testing.assert_allclose(config.load(paths).semantics, table, rtol=1e-6)
+    for _ in range(2):  # from the sources, then from the cache
+        with pytest.warns(UserWarning, match="rows have no names; they were taken in the order of"):
+            np.testing.assert_allclose(config.load(paths).semantics, table, rtol=1e-6)
     write(table[:4])
     with pytest.raises(
         DataError, match=rf"own\{suffix}: field .*found 4 classes; expected 5.*dataset\.semantics"
@@ -458,3 +457,120 @@ def test_unknown_semantics_are_refused_with_the_choices(
 ) -> None:
     with pytest.raises(ValidationError, match="expected att, original_att, sent, or a file"):
         make(splits, recorded, semantics="atributes")
+
+
+def with_more_classes(splits: Fields, recorded: Fields) -> None:
+    """Tables of 12 attributes, wide enough to be compared, and class folders."""
+    table = np.random.default_rng(0).uniform(0, 1, (12, 5))
+    splits["original_att"], splits["att"] = table * 100, table / np.linalg.norm(table, axis=0)
+    names = ["ant", "bee", "cat", "dog", "eel"]
+    recorded["image_files"] = cells(
+        [
+            f"/x/{names[int(label) - 1].upper()}/{i}.jpg"
+            for i, label in enumerate(recorded["labels"].ravel())
+        ]
+    )
+
+
+def test_tables_that_contradict_each_other_are_refused(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
+) -> None:
+    with_more_classes(splits, recorded)
+    make(splits, recorded).load(paths)
+    splits["att"] = splits["att"][:, [1, 0, 2, 3, 4]]
+    for semantics in ("att", "original_att"):
+        with pytest.raises(
+            DataError, match=r"'att' and 'original_att' contradict each other.*'bee'"
+        ):
+            make(splits, recorded, semantics=semantics).load(paths)
+
+
+def test_a_square_table_that_is_transposed_is_refused(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
+) -> None:
+    table = np.random.default_rng(0).uniform(0, 1, (5, 5))
+    splits["original_att"], splits["att"] = table, table.T
+    with pytest.raises(DataError, match=r"contradict each other.*transposed"):
+        make(splits, recorded).load(paths)
+
+
+def test_labels_are_compared_with_class_folders_at_every_load(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, version: str
+) -> None:
+    with_more_classes(splits, recorded)
+    make(splits, recorded, version).load(paths)
+    files = recorded["image_files"]
+    files[0, 0] = "/x/bee/0.jpg"
+    config = make(splits, recorded, version)
+    for _ in range(2):  # from the sources, then from the cache
+        with pytest.warns(DataWarning, match=r"1 of 20 samples .*row 1: bee/0\.jpg, label 'ant'"):
+            config.load(paths)
+    recorded["image_files"] = np.roll(files, 4)
+    with pytest.raises(DataError, match=r"res101\.mat: fields 'labels' and 'image_files': found"):
+        make(splits, recorded, version).load(paths)
+
+
+def test_a_transposed_table_is_called_transposed(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
+) -> None:
+    fields = {**splits, "att": splits["att"].T, "original_att": splits["original_att"].T}
+    with pytest.raises(DataError, match=r"'att': found shape \[5, 3\], a transposed table"):
+        make(fields, recorded).load(paths)
+    del fields["allclasses_names"]
+    with pytest.raises(DataError, match=r"'att': found shape \[5, 3\], a transposed table"):
+        make(fields, recorded).load(paths)
+    turned = {**recorded, "features": recorded["features"].T}
+    with pytest.raises(DataError, match=r"'features': found shape \[20, 6\], a transposed table"):
+        make(splits, turned).load(paths)
+
+
+def test_class_numbers_in_place_of_names_are_taken_as_text(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, version: str
+) -> None:
+    splits["allclasses_names"] = np.arange(1.0, 6)[:, None]
+    assert make(splits, recorded, version).load(paths).class_names == ("1", "2", "3", "4", "5")
+
+
+def test_names_beside_a_table_are_part_of_it(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, tmp_path: Path
+) -> None:
+    table = np.random.default_rng(1).random((5, 7)).astype(np.float32)
+    np.save(tmp_path / "own.npy", table)
+    config = make(splits, recorded, semantics=str(tmp_path / "own.npy"))
+    names = tmp_path / "own.names.txt"
+    names.write_text("eel\ndog\ncat\nbee\nant\n")
+    np.testing.assert_array_equal(config.load(paths).semantics, table[::-1])
+    assert names in config.sources(paths)
+    names.write_text("ant\nbee\ncat\ndog\neel\n")
+    np.testing.assert_array_equal(config.load(paths).semantics, table)
+
+
+def test_a_folder_of_another_spelling_and_missing_sentences_are_hinted_at(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
+) -> None:
+    config = make(splits, recorded)
+    (paths.data_dir / "TOY").rename(paths.data_dir / "ToY")
+    with pytest.raises(DataError, match=r"Hint: there is .*/ToY, spelled otherwise: rename it"):
+        config.load(paths)
+    with pytest.raises(DataError, match=r"No published archive has a sent_splits\.mat for TOY"):
+        make(splits, recorded, semantics="sent").load(paths)
+
+
+def test_a_class_without_samples_is_an_unseen_candidate(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, version: str
+) -> None:
+    splits["att"] = np.random.default_rng(0).random((splits["att"].shape[0], 6))
+    del splits["allclasses_names"]
+    benchmark = make(splits, recorded, version).load(paths)
+    assert benchmark.untested_classes.tolist() == [5]
+    assert 5 in benchmark.unseen_classes
+
+
+@pytest.mark.parametrize("part", ["test_seen_loc", "test_unseen_loc"])
+def test_a_part_of_the_test_may_be_empty(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths, version: str, part: str
+) -> None:
+    splits[part] = np.zeros((0, 1))
+    benchmark = make(splits, recorded, version).load(paths)
+    assert len(getattr(benchmark, part.removesuffix("_loc"))) == 0
+    assert len(benchmark.unseen_classes) > 0

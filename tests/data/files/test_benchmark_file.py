@@ -165,12 +165,35 @@ def test_h5py_alone_reads_what_is_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["features", "labels", "semantics", "split", *(f"split/{part}" for part in INDEX)]
+    "field",
+    ["features", "labels", "semantics", "split", "split/trainval", "split/test_unseen"],
 )
 def test_a_missing_field_is_named(made: Path, field: str) -> None:
     with h5py.File(made, "r+") as file:
         del file[field]
     assert f"field '{field}' is missing; found " in message(made)
+
+
+def test_a_missing_test_part_of_seen_classes_is_empty_unless_it_is_misspelt(made: Path) -> None:
+    with h5py.File(made, "r+") as file:
+        kept = file["split/test_seen"][()]
+        del file["split/test_seen"]
+    assert len(hdf5.read(made).test_seen) == 0
+    with h5py.File(made, "r+") as file:
+        file["split/testseen"] = kept
+    assert "'split/testseen': found a field that is not read; expected 'split/test_seen'" in (
+        message(made)
+    )
+
+
+@pytest.mark.parametrize("empty", [np.zeros(0), np.zeros((0, 1), dtype=int), h5py.Empty("f8")])
+def test_a_part_of_the_test_may_be_empty_in_every_form(made: Path, empty: Any) -> None:
+    with h5py.File(made, "r+") as file:
+        for part in ("test_seen", "test_unseen"):
+            del file[f"split/{part}"]
+            file[f"split/{part}"] = empty
+    content = hdf5.read(made)
+    assert (len(content.test_seen), len(content.test_unseen)) == (0, 0)
 
 
 Change = Callable[[Any], None]
@@ -368,7 +391,8 @@ NAN = np.where(np.arange(15).reshape(5, 3) == 7, np.nan, 1.0)
         (put("recipe", '{"images": 1}'), "field 'recipe.images': found 1"),
         (
             link("labels", h5py.SoftLink("/elsewhere")),
-            "field 'labels': found a link to something else ('/elsewhere'); expected the data",
+            "field 'labels': found a link to something else ('/elsewhere'); expected the data "
+            "themselves",
         ),
         (
             link("semantics", h5py.ExternalLink("other.h5", "/")),

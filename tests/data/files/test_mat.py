@@ -6,12 +6,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
 
 from tests.helpers.benchmark_files import Fields, WriteMat, cells
-from zsl_lab.data.files.mat import read_mat
+from zsl_lab.data.files.mat import read_mat, texts
 from zsl_lab.errors import DataError
 
 
@@ -119,7 +120,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     [
         ({"a": 1}, "a struct"),
         (np.array([[1j]]), "complex"),
-        (np.array([[1, "a"]], dtype=object), "a cell"),
+        (np.array([[np.ones(2), "a"]], dtype=object), "a cell"),
     ],
 )
 def test_what_is_neither_numbers_nor_strings_is_refused(
@@ -130,3 +131,56 @@ def test_what_is_neither_numbers_nor_strings_is_refused(
         DataError, match=f"field 'att': found {kind}.*expected numbers or a cell array of strings"
     ):
         read_mat(tmp_path / "a.mat", ["att"])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.array(["ant", "bee  ", "catfish"]), ("ant", "bee", "catfish")),
+        (np.arange(1.0, 4)[:, None], ("1", "2", "3")),
+        (np.array([[1, 2, 3]], dtype=np.uint8), ("1", "2", "3")),
+        (cells([cells(["ant"]), cells([cells(["bee"])]), "cat"]), ("ant", "bee", "cat")),  # type: ignore[list-item]
+        (cells([np.array([[7]]), "b", "c"]), ("7", "b", "c")),  # type: ignore[list-item]
+    ],
+)
+def test_every_way_of_text_is_read(tmp_path: Path, value: Any, expected: tuple[str, ...]) -> None:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"names": value})
+    assert texts(read_mat(path, ["names"])["names"], path, "names") == expected
+
+
+@pytest.mark.parametrize("value", [np.array([[1.5], [2]]), np.eye(3)])
+def test_other_numbers_are_no_names(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"names": value})
+    with pytest.raises(DataError, match=r"a\.mat: field 'names': found "):
+        texts(read_mat(path, ["names"])["names"], path, "names")
+
+
+def test_text_in_version_7_3(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        characters = np.array([[ord(c) for c in row] for row in ("ant", "bee", "ox ")], dtype="<u2")
+        file.create_dataset("char", data=characters.T).attrs["MATLAB_class"] = np.bytes_("char")
+        text = file.create_dataset("#refs#/a", data=characters[:1].T)
+        text.attrs["MATLAB_class"] = np.bytes_("char")
+        inner = file.create_dataset("#refs#/b", shape=(1, 1), dtype=h5py.ref_dtype)
+        inner[0, 0] = text.ref
+        number = file.create_dataset("#refs#/c", data=[[7.0]])
+        loop = file.create_dataset("#refs#/d", shape=(1, 1), dtype=h5py.ref_dtype)
+        loop[0, 0] = loop.ref
+        for name, targets in (("nested", [text, inner, number]), ("loop", [loop])):
+            references = np.empty((1, len(targets)), dtype=h5py.ref_dtype)
+            references[0] = [target.ref for target in targets]
+            file.create_dataset(name, data=references, dtype=h5py.ref_dtype)
+        string = file.create_dataset("string", data=np.array([[0xDD000000, 2, 1, 1, 1, 1]], "<u4"))
+        string.attrs["MATLAB_class"] = np.bytes_("string")
+        string.attrs["MATLAB_object_decode"] = np.int32(3)
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    assert read_mat(path, ["char"])["char"].ravel().tolist() == ["ant", "bee", "ox"]
+    assert read_mat(path, ["nested"])["nested"].ravel().tolist() == ["ant", "ant", "7"]
+    with pytest.raises(DataError, match=r"'string': found an object, .*cellstr converts it"):
+        read_mat(path, ["string"])
+    with pytest.raises(DataError, match="'loop': found a cell array with other things"):
+        read_mat(path, ["loop"])

@@ -16,12 +16,8 @@ from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as full_split
 from zsl_lab.methods.aspn import ASPN
-from zsl_lab.methods.aspn.losses import (
-    Compatibility,
-    compatibility,
-    critic_loss,
-    prototype_cross_entropy,
-)
+from zsl_lab.methods.aspn.config import Compatibility
+from zsl_lab.methods.aspn.losses import compatibility, critic_loss, prototype_cross_entropy
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run.config import parse, plain_config
 

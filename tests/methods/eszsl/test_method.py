@@ -17,7 +17,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.eszsl import ESZSL, solver
-from zsl_lab.methods.eszsl.method import ESZSLConfig
+from zsl_lab.methods.eszsl.config import ESZSLConfig
 from zsl_lab.methods.eszsl.solver import RidgeSolver
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run

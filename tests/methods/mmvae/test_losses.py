@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
+from zsl_lab.methods.mmvae.config import Pairs
+from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.nn.gaussian import kl_to_unit_variance, reparameterize, squared_distances
 from zsl_lab.nn.losses import squared_error
 
@@ -104,3 +105,17 @@ def test_squared_distances_are_those_of_cdist() -> None:
     torch.testing.assert_close(
         squared_distances(points, centres), torch.cdist(points, centres).square()
     )
+
+
+@pytest.mark.parametrize("pairs", ["different", "all", "classes"])
+@pytest.mark.parametrize("most", [1, 7, 23, 60, 143])
+def test_separation_in_blocks_has_the_same_value_and_gradient(
+    pairs: Pairs, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means, labels = drawn(12, 3), torch.arange(12) % 5
+    expected = prior_separation(means, labels, 1.0, pairs)
+    monkeypatch.setattr("zsl_lab.methods.mmvae.losses._MAX_PAIRS", most)
+    found = prior_separation(means, labels, 1.0, pairs)
+    assert_same_value_and_gradients(3 * found, 3 * expected, [means])
+    with torch.no_grad():
+        torch.testing.assert_close(prior_separation(means, labels, 1.0, pairs), expected)

@@ -14,7 +14,8 @@ from torch.func import functional_call
 
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.extraction.backbones import BaseNetwork
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
 
 Name = Literal["resnet18", "squeezenet1_1", "googlenet"]
 NAMES: tuple[Name, ...] = ("resnet18", "squeezenet1_1", "googlenet")

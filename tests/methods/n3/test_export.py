@@ -13,7 +13,8 @@ from torch import nn
 from tests.conftest import SHORT_FIT, composed
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.run.config import parse
 from zsl_lab.text import TokenStates
 

@@ -20,7 +20,8 @@ from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run
@@ -392,10 +393,10 @@ def test_a_method_without_images_or_without_features_says_what_to_choose(
     configure: Configure, selection: str
 ) -> None:
     with pytest.raises(
-        ConfigError, match=r"dataset=synthetic .* dataset=flowers or dataset=digits"
+        ConfigError, match=r"dataset=synthetic .* dataset with images .* features: .*sgal"
     ):
         run(configure("method=n3", "dataset=synthetic", f"selection={selection}", *SHORT_FIT["n3"]))
-    with pytest.raises(ConfigError, match=r"dataset=flowers .* method=n3"):
+    with pytest.raises(ConfigError, match=r"dataset=flowers .* Methods that take images: n3"):
         run(configure("method=sgal", "dataset=flowers", f"selection={selection}"))
 
 
@@ -440,8 +441,9 @@ import numpy as np
 import zsl_lab
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.n3 import N3
-from zsl_lab.methods.n3.adapted_network import BaseConfig, build_base_network
-from zsl_lab.methods.n3.method import N3Config
+from zsl_lab.methods.n3.adapted_network import build_base_network
+from zsl_lab.methods.n3.base_config import BaseConfig
+from zsl_lab.methods.n3.config import N3Config
 from zsl_lab.text import TokenStates
 
 config = N3Config.model_validate(json.loads(sys.argv[1]))

@@ -14,8 +14,8 @@ from torch.distributions import kl_divergence as torch_kl
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.vzsl import VZSL
+from zsl_lab.methods.vzsl.config import VZSLConfig
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
-from zsl_lab.methods.vzsl.method import VZSLConfig
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
 from zsl_lab.nn.gaussian import (
     kl_divergence,

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import DictConfig
@@ -59,8 +60,10 @@ def test_a_terminal_shows_losses_the_last_check_and_the_time_left(
     drawn = [line for line in lines if " 75/80 " in line]
     assert drawn
     for line in drawn:
-        assert re.search(r" 75/80 (\d+:\d\d|--:--) total \d", line)
+        assert re.search(r" 75/80 \d[\d.e+]* steps/s, \d+ (s|min) left +total \d", line)
         assert re.search(r"  u \d+\.\d s \d+\.\d H \d+\.\d$", line)
+    # the finished bar is full
+    assert sum(" 80/80 " in line for line in lines) >= 2
     # terms as far as they fit
     assert ("separation" in drawn[0]) == (width == 140)
 
@@ -88,7 +91,8 @@ def test_without_a_terminal_a_phase_is_its_title_and_its_last_check(
     assert len(lines) == 4
     assert lines[0] == "sgal: select, 80 steps (checks on validation classes)"
     assert re.fullmatch(
-        r"  step 80: total \S+ reconstruction \S+ kl \S+( separation \S+)?  u \S+ s \S+ H \S+",
+        r"  step 80: total \S+ reconstruction \S+ kl \S+( separation \S+)?  u \S+ s \S+ H \S+"
+        r"  \(\S+ steps/s, \d+ (s|min) left\)",
         lines[1],
     )
 
@@ -122,3 +126,35 @@ def test_a_resumed_phase_says_where_it_goes_on(
 
 def test_the_line_is_drawn_on_standard_error() -> None:
     assert ProgressLine()._console.stderr
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "best", "left"),
+    [
+        ("refit", 30, None, 70),
+        ("refit", 100, None, 0),
+        ("select", 30, None, 170),  # and a refit of 100 steps
+        ("select", 30, 20, 90),
+        ("select", 100, 60, 60),
+    ],
+)
+def test_the_steps_left_are_those_of_both_phases(
+    phase: str, step: int, best: int | None, left: int
+) -> None:
+    method = SimpleNamespace(
+        phase=phase, step=step, best=None if best is None else SimpleNamespace(effective_step=best)
+    )
+    assert progress.steps_left(method, 100) == left  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rate", "left", "text"),
+    [
+        (512.3, 3000, "512 steps/s, 6 s left"),
+        (0.25, 600, "0.25 steps/s, 40 min left"),
+        (2.0, 36000, "2 steps/s, 5.0 h left"),
+        (100.0, 0, "100 steps/s"),
+    ],
+)
+def test_a_pace_names_the_rate_and_the_time_left(rate: float, left: int, text: str) -> None:
+    assert progress.pace(rate, left) == text

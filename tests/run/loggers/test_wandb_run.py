@@ -262,7 +262,8 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path: Path) -> None:
     first, second = offline_runs(tmp_path / "my_sweep")
     assert first.run.run_id != second.run.run_id
     assert (first.run.run_group, second.run.run_group) == ("my_sweep", "my_sweep")
-    assert (first.run.display_name, second.run.display_name) == ("0_eszsl_digits", "1_eszsl_digits")
+    names = ("[1/2] gammas=[0.1]", "[2/2] gammas=[1]")
+    assert (first.run.display_name, second.run.display_name) == names
     assert (first.config["method"]["gammas"], second.config["method"]["gammas"]) == ([0.1], [1])
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert first.summary["metrics/harmonic_mean"] != second.summary["metrics/harmonic_mean"]

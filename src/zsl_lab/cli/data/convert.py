@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zsl_lab.cli.data.findings import check_content, warn_of_findings
 from zsl_lab.console.messages import console
 from zsl_lab.console.parsers import Parser
 from zsl_lab.errors import ConfigError, DataError, OutputError, quoted
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
             content, target, options.features, overwrite=options.overwrite
         )
     _tell(content, written)
+    warn_of_findings(check_content(content))
     return 0
 
 
@@ -118,9 +120,8 @@ def _tell(content: BenchmarkFile, written: list[Path]) -> None:
     import numpy as np
 
     out = console()
-    seen, unseen = (
-        len(np.unique(content.labels[index])) for index in (content.trainval, content.test_unseen)
-    )
+    seen = len(np.unique(content.labels[content.trainval]))
+    unseen = content.num_classes - seen
     kinds = ", ".join(
         f"{kind} {list(table.shape)} {table.dtype}" for kind, table in content.semantics.items()
     )

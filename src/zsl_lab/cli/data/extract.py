@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zsl_lab.cli.data.findings import check_content, warn_of_findings
 from zsl_lab.console.messages import console, say
 from zsl_lab.console.parsers import Parser
 from zsl_lab.data.files.tables import ClassTable, read_class_table
@@ -31,7 +32,8 @@ and a split into seen and unseen classes. `python -m zsl_lab dataset.path=OUT.h5
 The table of classes is a CSV file with the column class, and attributes (a column of numbers each),
 the column description, or both; JSON ({"name": "text", ...}) for descriptions only. Two optional
 columns: split (seen, validation, unseen, or empty: drawn by the seed) and pretrained (yes: the
-backbone was trained on this class, so it is never unseen).
+backbone was trained on this class, so it is never unseen). A class without images is unseen: a
+candidate by its semantics alone, which no metric tests.
 
 After an interruption the same command continues. Images that cannot be read are left out and listed
 in OUT.bad.csv."""
@@ -65,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     from zsl_lab.extraction.own_benchmark import assemble, list_problems
     from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
 
-    parts = choose_parts(table, options.unseen, options.seed)
     pictures = find_class_pictures(options.images, table, options.labels)
+    parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
     semantics = _semantics(table, parts, options)
     kept = options.out.with_name(f"{options.out.name}.part")
     extracted, recipe = _extract(pictures, kept, options)
@@ -86,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     hdf5.write(content, options.out)
     shutil.rmtree(kept, ignore_errors=True)
     _print_summary(content, parts, options, time.monotonic() - started)
+    warn_of_findings(check_content(content))
     return 0
 
 
@@ -426,9 +429,22 @@ def _print_summary(
         f"{len(content.test_seen):,} to test",
         f"  unseen      {len(parts.unseen)} classes: {len(content.test_unseen):,} images "
         f"({parts.version})",
+        *_unseen_names(content, parts),
         f"train on it: python -m zsl_lab {_setting(options.out)}",
     ]
     screen.print("\n".join(lines), soft_wrap=True)
+
+
+def _unseen_names(content: BenchmarkFile, parts: Parts) -> list[str]:
+    """Lines that name the classes that were drawn, and those without images."""
+    assert content.class_names is not None
+    tested = set(content.labels.tolist())
+    without = [class_id for class_id in parts.unseen if class_id not in tested]
+    return [
+        f"              {what}: {', '.join(content.class_names[class_id] for class_id in ids)}"
+        for what, ids in (("drawn", parts.drawn), ("without images", without))
+        if len(ids)
+    ]
 
 
 def _setting(path: Path) -> str:

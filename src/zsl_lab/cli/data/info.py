@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from zsl_lab.cli.data.findings import check_content, show_findings
 from zsl_lab.console.messages import console
 from zsl_lab.console.parsers import Parser
 from zsl_lab.data.public.sources import (
@@ -47,6 +48,8 @@ examples:
   {PROG} cub --data-dir DIR --semantics sent                other class semantics
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
+#: how many class names a line lists
+_SHOWN_NAMES = 5
 _WHERE_FROM = (
     "`python -m zsl_lab.data extract` makes one of images and a table of classes, "
     "`python -m zsl_lab.data convert` of .mat files"
@@ -118,6 +121,7 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
         _title(f"{benchmark.name} (dataset={name})")
         _say(f"from {benchmark.provenance.origin}")
         _show_benchmark(benchmark, ATTRIBUTES)
+        _show_check(benchmark)
 
 
 def _configured(name: str, keys: Mapping[str, str]) -> DatasetConfig:
@@ -191,6 +195,8 @@ def _show_file(path: Path, keys: Mapping[str, str]) -> None:
         else (content.train, content.val, "train and val")
     )
     _show_benchmark(benchmark, kind, tuning=tuning, others=others)
+    _say()
+    show_findings(check_content(content))
 
 
 def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
@@ -212,6 +218,7 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
     splits = read_splits(splits_file)
     if benchmark is not None:
         _show_benchmark(benchmark, config.semantics, published, _published_tuning(splits))
+        _show_check(benchmark)
         return
     _show_splits(config, splits, paths, published)
     _show_missing_features(name, config, folder, data_dir)
@@ -220,6 +227,7 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
 def _show_splits(
     config: XianDataset, splits: Splits, paths: DataPaths, published: Mapping[str, int]
 ) -> None:
+    from zsl_lab.data.checks.check import check_semantics
     from zsl_lab.data.summary import summarize_splits
 
     names, semantics = config.read_classes(paths)
@@ -230,6 +238,9 @@ def _show_splits(
     if summary.tuning is not None:
         _show_leaks(summary.tuning)
     _show_classes(summary.examples, config.semantics)
+    _say()
+    where = f"{paths.data_dir / config.name}: dataset.semantics={config.semantics}"
+    show_findings(check_semantics(semantics, names, where))
 
 
 def _show_missing_features(name: str, config: XianDataset, folder: Path, data_dir: Path) -> None:
@@ -286,6 +297,7 @@ def _show_benchmark(
     _show_counts(summary.counts, _comparable(published or {}, kind))
     if summary.class_sizes is not None:
         _show_class_sizes(summary.class_sizes)
+    _show_untested(summary)
     if summary.features is not None:
         _show_range("features", summary.features)
     if summary.semantics is not None:
@@ -303,6 +315,13 @@ def _show_benchmark(
     _show_classes(summary.examples, kind, recipe.attributes if recipe is not None else ())
 
 
+def _show_check(benchmark: Benchmark) -> None:
+    from zsl_lab.data.checks.check import check
+
+    _say()
+    show_findings(check(benchmark))
+
+
 def _show_class_sizes(sizes: ClassSizes) -> None:
     (smallest, least), (largest, most) = sizes.smallest, sizes.largest
     if least == most:
@@ -311,6 +330,23 @@ def _show_class_sizes(sizes: ClassSizes) -> None:
         _say(
             f"samples per class: {least} ({one_line(smallest)}) to {most} ({one_line(largest)}), "
             f"median {sizes.median:g}"
+        )
+
+
+def _show_untested(summary: BenchmarkSummary) -> None:
+    """What no test sample measures."""
+    names, counts = summary.untested, summary.counts
+    if names:
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        _say(
+            f"without test samples: {len(names)} of the {counts['unseen']} unseen classes "
+            f"({', '.join(names[:_SHOWN_NAMES])}{more}), candidates that no metric tests"
+        )
+    if not counts["test_unseen"]:
+        _say("no sample in test_unseen: a run trains and predicts, and measures no unseen class")
+    if not counts["test_seen"]:
+        _say(
+            "no sample in test_seen (conventional zero-shot learning): a run measures zsl_top1 only"
         )
 
 

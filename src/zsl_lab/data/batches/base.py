@@ -53,6 +53,7 @@ class ClassSpace:
         seen_mask: Whether each class is seen, bool ``[C]``.
         names: The classes' names.
         descriptions: The classes' texts, C of them; empty where vectors describe the classes.
+        tested_mask: Whether the phase evaluates samples of each class, bool ``[C]``; None for all.
     """
 
     ids: IntArray
@@ -60,6 +61,18 @@ class ClassSpace:
     seen_mask: npt.NDArray[np.bool_]
     names: tuple[str, ...]
     descriptions: tuple[str, ...] = ()
+    tested_mask: npt.NDArray[np.bool_] | None = None
+
+
+def tested_mask(ids: IntArray, benchmark: Benchmark, split: Split) -> npt.NDArray[np.bool_]:
+    """Whether a phase evaluates samples of each class.
+
+    Args:
+        ids: Class ids of the phase, ``[C]``.
+        benchmark: The benchmark.
+        split: The phase's samples.
+    """
+    return np.isin(ids, benchmark.labels[np.concatenate([split.eval_seen, split.eval_unseen])])
 
 
 @dataclass(frozen=True)

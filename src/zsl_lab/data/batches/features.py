@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,13 @@ from zsl_lab.data.batches.base import (
     ClassSpace,
     PhaseDataModule,
     Shard,
+    tested_mask,
 )
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
-from zsl_lab.data.scaling import Normalization, Scaler, twins
+from zsl_lab.data.checks.equal_rows import twins
+from zsl_lab.data.checks.statistics import ColumnStatistics
+from zsl_lab.data.normalization import Normalization
+from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import Split
 
 
@@ -101,10 +105,20 @@ class TrainStream:
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore a position from :meth:`state_after`."""
+        """Restore a position from :meth:`state_after`.
+
+        Raises:
+            ValueError: The position lies outside a pass over these samples.
+        """
+        position = state["position"]
+        if type(position) is not int or not 0 <= position <= len(self._order):
+            raise ValueError(
+                f"the position in the training samples is {position!r:.60}; expected 0 to "
+                f"{len(self._order)}"
+            )
         self._generator.set_state(state["pass_state"])
         self._begin_pass()
-        self.step, self._position = state["step"], state["position"]
+        self.step, self._position = state["step"], position
 
 
 def _rows_of(samples: Batch, rows: Tensor) -> Batch:
@@ -150,6 +164,7 @@ class FeatureDataModule(PhaseDataModule):
             ids=ids,
             semantics=semantics_scaler.apply(semantics).numpy(),
             seen_mask=np.isin(ids, split.seen_classes),
+            tested_mask=tested_mask(ids, benchmark, split),
             names=tuple(benchmark.class_names[i] for i in ids),
         )
         super().__init__(benchmark, split, classes)
@@ -163,6 +178,11 @@ class FeatureDataModule(PhaseDataModule):
     def feature_dim(self) -> int:
         """D."""
         return int(self._features.shape[1])
+
+    @cached_property
+    def statistics(self) -> ColumnStatistics:
+        """Statistics of the unscaled features of the training samples."""
+        return ColumnStatistics.of(self._features, self.split.train)
 
     def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
         """Scaled samples (0-based indices), with class positions as labels."""
@@ -188,9 +208,10 @@ class FeatureDataModule(PhaseDataModule):
         return _Batches(self.samples(index, device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The base class's state and the scalers, with which prediction scales new data.
+        """The base class's state, the scalers, and statistics of the training samples.
 
-        On loading, the scalers are fitted again, on the same samples.
+        Prediction scales new data with the first and compares them with the second. On loading,
+        the scalers are fitted again, on the same samples.
         """
         state = super().state_dict()
         state["classes"] |= {
@@ -201,6 +222,7 @@ class FeatureDataModule(PhaseDataModule):
             **state,
             "scaler": self.scaler.state(),
             "feature_dim": self.feature_dim,
+            "feature_statistics": self.statistics.state(),
             "recipe": self._recipe.model_dump(),
         }
 

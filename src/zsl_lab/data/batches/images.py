@@ -10,7 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.base import WHOLE, Batch, BatchSize, ClassSpace, PhaseDataModule, Shard
+from zsl_lab.data.batches.base import (
+    WHOLE,
+    Batch,
+    BatchSize,
+    ClassSpace,
+    PhaseDataModule,
+    Shard,
+    tested_mask,
+)
 from zsl_lab.data.benchmark import ImageArray, ImageBenchmark, IntArray
 from zsl_lab.data.splits import Split
 
@@ -43,6 +51,7 @@ class ImageDataModule(PhaseDataModule):
             ids=ids,
             semantics=np.zeros((len(ids), 0), dtype=np.float32),
             seen_mask=np.isin(ids, split.seen_classes),
+            tested_mask=tested_mask(ids, benchmark, split),
             names=tuple(benchmark.class_names[i] for i in ids),
             descriptions=tuple(benchmark.descriptions[i] for i in ids),
         )

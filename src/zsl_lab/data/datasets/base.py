@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zsl_lab.data.batches.base import PhaseDataModule
-from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
-from zsl_lab.data.scaling import Normalization
+from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.splits import Split
-from zsl_lab.errors import ConfigError
+from zsl_lab.errors import InputError
+
+if TYPE_CHECKING:
+    from zsl_lab.data.batches.base import PhaseDataModule
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,16 @@ class DatasetConfig(BaseModel, ABC):
         """
         return None
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Raise the error of loading if a file is missing; quick, for a check before a run."""
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read and validate the benchmark of feature vectors, with its own (proposed) split."""
-        raise ConfigError(
+        raise InputError(
             f"dataset={self.name} holds images and descriptions, and this method takes feature "
-            "vectors. Choose a method that takes images (method=...), or a dataset with features "
-            "(dataset=flo, dataset.features=FILE)."
+            "vectors. Choose a dataset with features (`python -m zsl_lab.data list`), or another "
+            "method.",
+            holds="images",
         )
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
@@ -86,11 +91,12 @@ class DatasetConfig(BaseModel, ABC):
         """How new images and texts are prepared as those of :meth:`load_images` are."""
         raise self._without_images()
 
-    def _without_images(self) -> ConfigError:
-        return ConfigError(
+    def _without_images(self) -> InputError:
+        return InputError(
             f"dataset={self.name} holds feature vectors, and this method takes images and a "
-            "description of each class. Choose dataset=flowers or dataset=digits, or a method "
-            "that takes features (method=...)."
+            "description of each class. Choose a dataset with images (`python -m zsl_lab.data "
+            "list`), or another method.",
+            holds="features",
         )
 
     @abstractmethod
@@ -112,5 +118,7 @@ class FeatureDatasetConfig(DatasetConfig):
 
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
         """Scaled features on the training device."""
+        from zsl_lab.data.batches.features import FeatureDataModule  # it needs torch
+
         assert isinstance(benchmark, FeatureBenchmark)
         return FeatureDataModule(benchmark, split, self.normalize, self.normalize_semantics)

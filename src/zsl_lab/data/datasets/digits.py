@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import field_validator
 
-from zsl_lab.data.batches.base import PhaseDataModule
-from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig, ImageView
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import Split, hold_out
 from zsl_lab.files.hashing import sha256_arrays
+
+if TYPE_CHECKING:
+    from zsl_lab.data.batches.base import PhaseDataModule
 
 # How each digit is usually written by hand, with values from 0 to 1: 1 where the statement is true,
 # 0.5 where it is true of some hands only or in part (the line touches a cell, the stroke is short).
@@ -194,6 +195,8 @@ class DigitsDataset(FeatureDatasetConfig):
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
         """Scaled features, or whole images: neither cropped (8 x 8 pixels) nor mirrored."""
         if isinstance(benchmark, ImageBenchmark):
+            from zsl_lab.data.batches.images import ImageDataModule  # it needs torch
+
             return ImageDataModule(benchmark, split, image_size=_SIDE, flip=False)
         return super().data_module(benchmark, split)
 

@@ -12,12 +12,13 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, Provenance
+from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, ImageView
 from zsl_lab.data.files.benchmark_mat import Splits, read_splits
 from zsl_lab.data.files.descriptions import format_fields, read_descriptions
@@ -28,6 +29,9 @@ from zsl_lab.data.public.sources import split_version
 from zsl_lab.data.splits import Split, hold_out
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
+
+if TYPE_CHECKING:
+    from zsl_lab.data.batches.images import ImageDataModule
 
 _TEST_SEEN_FRACTION = 0.2
 _HOLD_OUT_SEED = 0
@@ -54,8 +58,8 @@ class ImageFolderDataset(DatasetConfig):
         image_order: A ``.mat`` below ``paths.data_dir`` whose ``image_files`` list the samples in
             the order of ``split_file``; None where ``labels`` lists them so.
         unseen_classes: Ids (1-based) or names of the classes that are not trained on; a fifth of
-            each other class, always the same samples, is ``test_seen``. None where ``split_file``
-            says it.
+            each other class, always the same samples, is ``test_seen``. Described classes without
+            images are unseen whether they are listed or not. None where ``split_file`` says it.
         validation_classes: Ids or names of the seen classes that are held out for tuning; None lets
             the run's seed draw them.
     """
@@ -114,6 +118,10 @@ class ImageFolderDataset(DatasetConfig):
         at = self._places(paths.data_dir.absolute())
         return (*at.values(), *find_pictures(at["images"]))
 
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that every file and the folder of pictures are there."""
+        self._locate(paths.data_dir.absolute())
+
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
         """Read labels, texts and split; the decoded images are a memory map of the cache.
 
@@ -141,6 +149,8 @@ class ImageFolderDataset(DatasetConfig):
     def data_module(self, benchmark: Benchmark, split: Split) -> ImageDataModule:
         """Squares cut from the pictures."""
         assert isinstance(benchmark, ImageBenchmark)
+        from zsl_lab.data.batches.images import ImageDataModule  # it needs torch
+
         return ImageDataModule(benchmark, split, self.image_size, self.flip)
 
     def _places(self, data_dir: Path) -> dict[str, Path]:
@@ -168,12 +178,13 @@ class ImageFolderDataset(DatasetConfig):
         names, texts = read_descriptions(at["descriptions"], self.description_format)
         files, labels = read_labels(at["labels"], names, at["descriptions"])
         check_files(at["images"], files, at["labels"])
+        check_file_classes(files, labels, names, (str(at["labels"]), "file", "class"))
         if "image_order" in at:
             order = _read_order(at["image_order"], files, labels, at["labels"])
             files, labels = [files[i] for i in order], labels[order]
         published = read_splits(at["split_file"]) if "split_file" in at else None
         parts = (
-            self._own_parts(labels, names, at["labels"])
+            self._own_parts(labels, names)
             if published is None
             else self._published_parts(published, at, len(labels))
         )
@@ -229,18 +240,10 @@ class ImageFolderDataset(DatasetConfig):
             )
         return parts
 
-    def _own_parts(
-        self, labels: IntArray, names: tuple[str, ...], labels_file: Path
-    ) -> dict[str, IntArray]:
-        """The samples of each part, from ``unseen_classes``."""
+    def _own_parts(self, labels: IntArray, names: tuple[str, ...]) -> dict[str, IntArray]:
+        """The samples of each part, from ``unseen_classes``; classes without images have none."""
         assert self.unseen_classes is not None
         unseen = _class_ids("unseen_classes", self.unseen_classes, names)
-        empty = np.setdiff1d(unseen, labels)
-        if len(empty):
-            raise DataError(
-                f"{labels_file}: found no image of class '{names[empty[0]]}', which "
-                "dataset.unseen_classes lists; expected at least one."
-            )
         seen = np.setdiff1d(labels, unseen)
         if len(seen) < 2:
             raise ConfigError(

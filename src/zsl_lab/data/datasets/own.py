@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import own_file
-from zsl_lab.errors import ConfigError
+from zsl_lab.data.files.class_semantics import is_semantics_file, names_file
+from zsl_lab.errors import ConfigError, InputError
 from zsl_lab.keys import Place
 
 
@@ -20,7 +21,8 @@ class OwnDataset(FeatureDatasetConfig):
     Attributes:
         path: The file; a relative path starts at the working folder.
         name: The name in results; empty takes the file's.
-        semantics: Which of the file's class semantics; None takes the only one, or ``att``.
+        semantics: Which of the file's class semantics, or another file with a table of classes,
+            whose rows are joined by name; None takes the only one, or ``att``.
     """
 
     path: Annotated[str | None, Place()]
@@ -33,8 +35,18 @@ class OwnDataset(FeatureDatasetConfig):
         return "" if name is None else name
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The file."""
-        return (self._file(),) if self.path else ()
+        """The file, and that of the class semantics where it is another one."""
+        files = (self._file(),) if self.path else ()
+        if self.semantics is None or not is_semantics_file(self.semantics):
+            return files
+        table = own_file.semantics_file(self.semantics)
+        names = names_file(table)
+        return (*files, table) if names is None else (*files, table, names)
+
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that the file is there."""
+        if not self._file().is_file():
+            self.load(paths)
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the file (:func:`zsl_lab.data.files.own_file.load`).
@@ -50,10 +62,10 @@ class OwnDataset(FeatureDatasetConfig):
             raise ConfigError(f"dataset.path=null: dataset=own takes a file. {own_file.MAKE}")
         return Path(self.path).expanduser().absolute()
 
-    def _without_images(self) -> ConfigError:
-        return ConfigError(
+    def _without_images(self) -> InputError:
+        return InputError(
             f"dataset.path={self.path}: such a file holds feature vectors, and this method takes "
-            "images and a description of each class. Give it the images themselves, with "
-            "dataset=flowers and the keys of that dataset (folder, labels, descriptions), or "
-            "choose a method that takes features (method=...)."
+            "images and a description of each class. Give it the images themselves "
+            "(conf/dataset/flowers.yaml is an example of their keys), or choose another method.",
+            holds="features",
         )

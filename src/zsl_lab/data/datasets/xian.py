@@ -7,29 +7,31 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
+from zsl_lab.data.checks.class_names import normalized
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.files.benchmark_file import default_names, float32
-from zsl_lab.data.files.mat import matrix, read_mat
-from zsl_lab.data.public.sources import FEATURES, SENTENCES, SPLITS, origin, split_version
+from zsl_lab.data.files.class_semantics import SUFFIXES, is_semantics_file, names_file
+from zsl_lab.data.files.mat import read_mat
+from zsl_lab.data.public.sources import FEATURES, PUBLIC, SENTENCES, SPLITS, origin, split_version
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
-from zsl_lab.files.memory import out_of_memory
-from zsl_lab.files.npy import load_npy
 
 # part of the cache's key: raise it when the same files would be read into something else
-_READER_VERSION = "1"
+_READER_VERSION = "2"
 
 Array = npt.NDArray[Any]
+
+_OF_THE_BENCHMARK = ("att", "original_att", "sent")
 
 
 class PublishedCounts(BaseModel):
@@ -64,8 +66,9 @@ class XianDataset(FeatureDatasetConfig):
     Attributes:
         features: The feature file's name without ``.mat``.
         semantics: ``att`` or ``original_att`` (fields of ``att_splits.mat``), ``sent`` (``att`` of
-            ``sent_splits.mat``), or a file: ``.mat`` with a field ``att [Q, C]``, ``.csv`` without
-            a header or ``.npy``, both ``[C, Q]``; a relative path starts at the working folder.
+            ``sent_splits.mat``), or a file
+            (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`), whose rows join the
+            classes by name where they have names; a relative path starts at the working folder.
         counts: The published counts; files with others are used, with a warning. None checks
             nothing.
     """
@@ -77,14 +80,10 @@ class XianDataset(FeatureDatasetConfig):
     @field_validator("semantics")
     @classmethod
     def _check_semantics(cls, semantics: str) -> str:
-        if semantics not in ("att", "original_att", "sent") and Path(semantics).suffix not in (
-            ".mat",
-            ".csv",
-            ".npy",
-        ):
+        if semantics not in _OF_THE_BENCHMARK and not is_semantics_file(semantics):
             raise ValueError(
-                f"found '{semantics}'; expected att, original_att, sent, or a file ending in .mat, "
-                ".csv or .npy"
+                f"found '{semantics}'; expected att, original_att, sent, or a file ending in "
+                f"{', '.join(SUFFIXES)}"
             )
         return semantics
 
@@ -94,12 +93,23 @@ class XianDataset(FeatureDatasetConfig):
 
     def _sources(self, paths: DataPaths) -> dict[str, Path]:
         folder = paths.data_dir.absolute() / self.name
-        return {
+        sources = {
             "features": folder / f"{self.features}.mat",
             "splits": folder / SPLITS,
             "semantics": self._semantics_file(folder),
             "sentences": folder / SENTENCES,
         }
+        if self.semantics not in ("att", "original_att"):
+            names = names_file(sources["semantics"])
+            return sources if names is None else {**sources, "names": names}
+        return sources
+
+    def check_files(self, paths: DataPaths) -> None:
+        """Check that features, splits and semantics are there."""
+        sources = self._sources(paths)
+        for role in ("features", "splits", "semantics"):
+            if not sources[role].is_file():
+                raise self._missing(role, sources[role], paths.data_dir.absolute())
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.
@@ -129,20 +139,18 @@ class XianDataset(FeatureDatasetConfig):
         return names, float32(semantics)
 
     def _load(self, paths: DataPaths, *, cache: bool) -> FeatureBenchmark:
+        self.check_files(paths)
         sources = self._sources(paths)
-        for role in ("features", "splits", "semantics"):
-            if not sources[role].is_file():
-                raise self._missing(role, sources[role], paths.data_dir.absolute())
         try:
             hashes = {
                 role: sha256_file(path) if path.is_file() else "" for role, path in sources.items()
             }
             key = {**hashes, "name": self.name, "reader": _READER_VERSION}
-            # a file's path is not part of the key: its content is
             key["choice"] = (
                 self.semantics
-                if self.semantics in ("att", "original_att", "sent")
-                else sources["semantics"].suffix
+                if self.semantics in _OF_THE_BENCHMARK
+                # warnings that are kept with it name the file
+                else str(sources["semantics"])
             )
             benchmark = (
                 cached(self.name, key, lambda: self._build(sources, hashes), paths.cache_dir)
@@ -150,14 +158,30 @@ class XianDataset(FeatureDatasetConfig):
                 else self._build(sources, hashes)
             )
         except DataError as error:
-            raise DataError(
-                f"{error} Get an intact copy of the file from "
-                f"{origin(self.name, paths.data_dir.absolute())}, or use other files: set"
-                " paths.data_dir (environment variable ZSL_LAB_DATA), dataset.features or "
-                "dataset.semantics."
-            ) from error
+            raise DataError(f"{error} {self._remedy(str(error), sources, paths)}") from error
         self._check_counts(benchmark)
         return benchmark
+
+    def _remedy(self, problem: str, sources: Mapping[str, Path], paths: DataPaths) -> str:
+        """What can be done about a file that cannot be used."""
+        keys = "paths.data_dir (environment variable ZSL_LAB_DATA), dataset.features or "
+        others = f"or use other files: set {keys}dataset.semantics."
+        own = [sources[role] for role in ("semantics", "names") if role in sources]
+        is_own = self.semantics not in _OF_THE_BENCHMARK
+        if is_own and any(problem.startswith(f"{path}:") for path in own):
+            return (
+                "Correct the file, or name another with dataset.semantics (att takes the "
+                "benchmark's own)."
+            )
+        own_features = self.features != Path(FEATURES).stem and problem.startswith(
+            f"{sources['features']}:"
+        )
+        if own_features or all(source.folder != self.name for source in PUBLIC.values()):
+            return f"Correct the file, {others}"
+        return (
+            "Correct the file if it is one of yours, or get an intact copy of the file from "
+            f"{origin(self.name, paths.data_dir.absolute())}, {others}"
+        )
 
     def _semantics_file(self, folder: Path) -> Path:
         if self.semantics in ("att", "original_att"):
@@ -179,6 +203,12 @@ class XianDataset(FeatureDatasetConfig):
         folder = data_dir / self.name
         if not folder.is_dir():
             text.append(f"The folder {folder} does not exist.")
+            similar = _similar_folder(data_dir, self.name)
+            if similar is not None:
+                text.append(
+                    f"Hint: there is {data_dir / similar}, spelled otherwise: rename it to "
+                    f"{self.name}, or set dataset.name={similar}."
+                )
             for candidate in (data_dir / "xlsa17" / "data", data_dir / "data", data_dir.parent):
                 if (candidate / self.name / SPLITS).is_file():
                     text.append(
@@ -194,6 +224,9 @@ class XianDataset(FeatureDatasetConfig):
                     "Hint: the folder has other feature files: set "
                     f"dataset.features={' or '.join(others)}."
                 )
+        if role == "semantics" and self.semantics not in ("att", "original_att"):
+            text.append(self._where_semantics())
+            return DataError(" ".join(text))
         text.append(
             f"{FEATURES} and {SPLITS} are in {origin(self.name, data_dir)}. Either put the file "
             f"there, or set paths.data_dir (environment variable ZSL_LAB_DATA; now {data_dir}) to "
@@ -201,18 +234,37 @@ class XianDataset(FeatureDatasetConfig):
         )
         return DataError(" ".join(text))
 
+    def _where_semantics(self) -> str:
+        """Where a missing file of class semantics can be had."""
+        others = "choose others with dataset.semantics (att, original_att, or a file)."
+        if self.semantics != "sent":
+            return (
+                f"Correct the path dataset.semantics={self.semantics} (a relative one starts at "
+                f"the working folder), or {others}"
+            )
+        source = next((s for s in PUBLIC.values() if s.folder == self.name), None)
+        if source is not None and SENTENCES in source.extra:
+            return f"It is {source.extra[SENTENCES]}. Put it there, or {others}"
+        att = "" if source is None else source.semantics.get("att", "")
+        own = f" (its att holds {att})" if "sentence" in att else ""
+        return (
+            f"No published archive has a {SENTENCES} for {self.name}{own}: set "
+            f"dataset.semantics=att, put a {SENTENCES} of your own there, or name a file with "
+            "dataset.semantics."
+        )
+
     def _build(self, sources: dict[str, Path], hashes: dict[str, str]) -> FeatureBenchmark:
         features_file = sources["features"]
         splits, semantics = self._read_classes(sources)
         content = benchmark_mat.assemble(
             self.name,
             features_file,
-            read_mat(features_file, ["features", "labels"]),
+            read_mat(features_file, ["features", "labels"], ["image_files"]),
             splits,
             {self.semantics: semantics},
         )
         field = "original_att" if self.semantics == "original_att" else "att"
-        benchmark = content.benchmark(
+        return content.benchmark(
             self.semantics,
             provenance=Provenance(
                 origin=str(features_file.parent),
@@ -225,30 +277,18 @@ class XianDataset(FeatureDatasetConfig):
                 },
             ),
         )
-        absent = np.setdiff1d(np.arange(benchmark.num_classes), benchmark.labels)
-        if len(absent):
-            raise DataError(
-                f"{splits.path}: field 'att': found semantics of {benchmark.num_classes} classes; "
-                f"expected {benchmark.num_classes - len(absent)}, those that have samples in "
-                f"{features_file} (class {absent[0] + 1}, "
-                f"'{benchmark.class_names[absent[0]]}', has none)."
-            )
-        return benchmark
 
     def _read_classes(self, sources: dict[str, Path]) -> tuple[benchmark_mat.Splits, Array]:
         """The split file and the class semantics ``[C, Q]`` in its order."""
         path = sources["semantics"]
         wanted = ["original_att"] if self.semantics == "original_att" else []
         splits = benchmark_mat.read_splits(
-            sources["splits"], ["att", *wanted], ["allclasses_names"]
+            sources["splits"], ["att", *wanted], ["allclasses_names", "original_att"]
         )
+        splits.check()
         if self.semantics in ("att", "original_att"):
             return splits, splits.semantics(self.semantics)
-        if path.suffix == ".mat":
-            return splits, benchmark_mat.read_semantics(path, "att", splits)
-        table = _read_table(path)
-        benchmark_mat.check_class_count(len(table), path, "semantics", splits)
-        return splits, table
+        return splits, benchmark_mat.read_semantics(path, splits, sources["sentences"])
 
     def _check_counts(self, benchmark: FeatureBenchmark) -> None:
         if self.counts is None:
@@ -278,16 +318,10 @@ class XianDataset(FeatureDatasetConfig):
             )
 
 
-def _read_table(path: Path) -> npt.NDArray[Any]:
+def _similar_folder(data_dir: Path, name: str) -> str | None:
+    """A folder of benchmark files whose name differs in case and separators only."""
     try:
-        # allow_pickle=False: a pickle inside is refused, not executed
-        table = (
-            np.loadtxt(path, delimiter=",", ndmin=2) if path.suffix == ".csv" else load_npy(path)
-        )
-    except MemoryError as error:
-        raise out_of_memory(str(path)) from error
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a table ({error}); expected numbers, one row per class."
-        ) from error
-    return matrix(table, path, "semantics")
+        folders = sorted(path.name for path in data_dir.iterdir() if (path / SPLITS).is_file())
+    except OSError:
+        return None
+    return next((folder for folder in folders if normalized(folder) == normalized(name)), None)

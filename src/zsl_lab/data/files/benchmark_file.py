@@ -13,10 +13,14 @@ Required:
 - ``semantics/KIND`` (numbers ``[C, Q]``): class semantics, row ``c`` for class id ``c``; one
   dataset per kind (``att``, ``original_att``, ``sent``, ...), at least one
 - ``split/trainval`` (integers): indices of the samples of the seen classes for training
-- ``split/test_seen`` (integers): indices of the test samples of the seen classes
-- ``split/test_unseen`` (integers): indices of the samples of all other classes
+- ``split/test_unseen`` (integers): indices of the samples of all other classes; may be empty. Every
+  class without training samples is unseen: one without any sample is a candidate by its semantics
+  alone, which no metric tests
 
 Optional:
+
+- ``split/test_seen`` (integers): indices of the test samples of the seen classes; default none, as
+  in conventional zero-shot learning
 
 - ``class_names`` (texts ``[C]``): unique names; default ``class 1``, ``class 2``, ...
 - ``split/train``, ``split/val`` (integers): the sample indices published for tuning, unchanged:
@@ -28,6 +32,8 @@ Optional:
 - attribute ``origin`` (text): where the numbers come from
 - attributes ``splits_sha256``, ``features_sha256`` (text): hashes of the source files
 - attribute ``splits_version`` (text): the name of the published splits
+- attribute ``notes`` (JSON text): what was warned of when the numbers were read from other files,
+  ``[[text, code, level]]``
 - attribute ``mat`` (JSON text): numeric types in published .mat files, ``{file: {field: type}}``
 
 Numbers are integers or floating point of at most 64 bits and keep their type in the file; training
@@ -70,9 +76,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import FeatureBenchmark, IntArray, Provenance
+from zsl_lab.data.checks.file_classes import check_file_classes
+from zsl_lab.data.files.class_semantics import check_agreement, is_transposed
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
-from zsl_lab.errors import DataError, OutputError
+from zsl_lab.errors import DataError, DataWarning, OutputError, nearest
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.files.hdf5 import (
     check_dataset,
@@ -144,6 +152,7 @@ class BenchmarkFile:
         descriptions: A text for each class; None likewise.
         recipe: How features and semantics were made.
         provenance: Where all this came from.
+        notes: What was warned of when these were read from other files.
         mat: Of .mat files that this was published in, by their names without ``.mat``: the numeric
             type of each field, ``""`` for texts. It only serves to write the same files again.
     """
@@ -163,6 +172,7 @@ class BenchmarkFile:
     descriptions: tuple[str, ...] | None = None
     recipe: Recipe = field(default_factory=Recipe)
     provenance: Provenance = field(default_factory=lambda: Provenance("memory"))
+    notes: tuple[DataWarning, ...] = ()
     mat: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -193,6 +203,7 @@ class BenchmarkFile:
         if kind not in self.semantics:
             self._fail("semantics", ", ".join(self.semantics), kind)
         self._check_names()
+        self._check_contradictions()
         if f"semantics/{kind}" in provenance.sources:
             provenance = replace(
                 provenance,
@@ -235,6 +246,7 @@ class BenchmarkFile:
                     f"semantics/{kind}", f"{table[~np.isfinite(table)][0]}", "finite numbers only"
                 )
         self._check_names()
+        self._check_contradictions()
         FeatureBenchmark(
             name=self.name,
             features=self.features,
@@ -267,6 +279,17 @@ class BenchmarkFile:
             value = getattr(self, texts)
             if value is not None and len(value) != count:
                 self._fail(texts, f"{len(value)} texts", f"{count}, one for each {each}")
+
+    def _check_contradictions(self) -> None:
+        """Compare tables with each other, and the folders of files with labels."""
+        source = self.provenance.sources.get("semantics/att", (self.name,))[0]
+        check_agreement(self.semantics, self.class_names, source)
+        if self.files is not None and self.class_names is not None:
+            source, files_field = self.provenance.sources.get("files", (source, "files"))
+            labels_field = self.provenance.sources.get("labels", ("", "labels"))[1]
+            check_file_classes(
+                self.files, self.labels, self.class_names, (source, files_field, labels_field)
+            )
 
     def _validation_classes(
         self, names: tuple[str, ...], provenance: Provenance
@@ -358,7 +381,7 @@ def read(
     Args:
         path: The file.
         lean: Only what training needs: features as float32, without a second copy of them, and
-            neither ``files`` nor ``descriptions``. That numbers are finite and splits consistent is
+            no ``descriptions``. That numbers are finite and splits consistent is
             left to :meth:`BenchmarkFile.benchmark`.
         edited: Whether a file that was changed after it was sealed is read, without that check.
         remedy: What the user can do about a file that cannot be used.
@@ -455,6 +478,12 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
             {"format": FORMAT, "format_version": FORMAT_VERSION, "name": content.name}
         )
         file.attrs.update({name: getattr(content.provenance, name) for name in _PROVENANCE})
+        if content.notes:
+            # attributes hold 64 KiB at most
+            file.attrs["notes"] = json.dumps(
+                [[str(note)[:2000], note.code, note.level] for note in content.notes[:20]],
+                ensure_ascii=False,
+            )
         if content.mat:
             file.attrs["mat"] = json.dumps(
                 {name: dict(types) for name, types in content.mat.items()}
@@ -557,7 +586,8 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
     semantics = {kind: reader.numbers(f"semantics/{kind}", 2) for kind in kinds}
     num_classes = len(semantics[kinds[0]])
     labels = reader.integers("labels", 0, num_classes)
-    index = {name: reader.integers(f"split/{name}", 0, len(labels)) for name in _PARTS}
+    index = {"trainval": reader.integers("split/trainval", 0, len(labels))}
+    index |= {name: reader.test_part(name, len(labels)) for name in ("test_seen", "test_unseen")}
     index |= {
         name: reader.integers(f"split/{name}", 0, len(labels))
         for name in _PUBLISHED_PARTS
@@ -567,6 +597,13 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
         index["validation_classes"] = reader.integers("split/validation_classes", 0, num_classes)
     names = reader.texts("class_names")
     if names is not None and len(names) != num_classes:
+        if is_transposed(semantics[kinds[0]], len(names)):
+            reader.fail(
+                f"semantics/{kinds[0]}",
+                f"shape {list(semantics[kinds[0]].shape)}, a transposed table",
+                f"[classes, attributes], a row for each of the {len(names)} class names; "
+                "transpose it",
+            )
         reader.fail(
             "class_names",
             f"{len(names)} names",
@@ -587,7 +624,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
         labels=labels,
         class_names=names,
         semantics=semantics,
-        files=None if lean else reader.texts("files"),
+        files=reader.texts("files"),
         descriptions=None if lean else reader.texts("descriptions"),
         recipe=reader.recipe(),
         provenance=Provenance(
@@ -597,6 +634,7 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
             splits_version=reader.attribute("splits_version") or "unknown",
             sources=sources,
         ),
+        notes=reader.notes(),
         mat=reader.mat(),
         **index,
     )
@@ -681,6 +719,20 @@ class _Reader:
                 self.fail("mat", f"{text[:40]!r}", "types by file and field")
         return value
 
+    def notes(self) -> tuple[DataWarning, ...]:
+        text = self.attribute("notes")
+        try:
+            value: Any = json.loads(text) if text else []
+        except (ValueError, RecursionError):
+            value = None
+        notes: list[Any] = value if isinstance(value, list) else [None]
+        if not all(
+            isinstance(note, list) and len(note) == 3 and all(isinstance(t, str) for t in note)
+            for note in notes
+        ):
+            self.fail("notes", f"{text[:40]!r}", "a JSON list of texts, codes and levels")
+        return tuple(DataWarning(*note) for note in notes)
+
     def recipe(self) -> Recipe:
         text = self.texts("recipe")
         return Recipe.from_plain(self.json("recipe", text[0]), str(self.path)) if text else Recipe()
@@ -763,6 +815,21 @@ class _Reader:
                 f"numbers from {low} to {end - 1}: ids and indices count from 0",
             )
         return array.astype(np.int64)
+
+    def test_part(self, name: str, num_samples: int) -> IntArray:
+        """Sample indices of a part of the test, which may be empty; that of seen classes absent."""
+        found = self.find(f"split/{name}")
+        if found is None:
+            if name != "test_seen":
+                self.missing(f"split/{name}", self.group("split"))
+            others = [other for other in self.group("split") if other not in _KNOWN_IN_SPLIT]
+            for near in nearest(name, others):
+                self.fail(f"split/{near}", "a field that is not read", f"'split/{name}'")
+            return np.zeros(0, dtype=np.int64)
+        # h5py stores an empty list as floating point, or without a shape
+        if found.shape is None or 0 in found.shape:
+            return np.zeros(0, dtype=np.int64)
+        return self.integers(f"split/{name}", 0, num_samples)
 
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Texts, a single one too; None where they are absent."""

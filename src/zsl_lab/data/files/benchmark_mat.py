@@ -3,7 +3,8 @@
 A folder holds ``<features>.mat`` (``features [D, N]``, ``labels [N, 1]``, ``image_files``),
 ``att_splits.mat`` (``att [Q, C]``, ``original_att``, ``allclasses_names`` and the sample numbers
 ``trainval_loc``, ``test_seen_loc``, ``test_unseen_loc``, ``train_loc`` and ``val_loc``, which count
-from 1) and, for the semantics ``sent``, ``sent_splits.mat``.
+from 1; ``test_seen_loc`` may be missing or empty, ``test_unseen_loc`` empty, where there are no
+such samples) and, for the semantics ``sent``, ``sent_splits.mat``.
 
 Numbers keep the type that ``scipy.io.loadmat`` gives them, and 1-based sample numbers and labels
 the one they were published in. (In MATLAB the published sample numbers are ``double``, stored in 16
@@ -25,7 +26,14 @@ import scipy.io
 
 from zsl_lab.data.benchmark import IntArray, Provenance
 from zsl_lab.data.files.benchmark_file import BenchmarkFile
-from zsl_lab.data.files.mat import field_names, integers, matrix, read_mat
+from zsl_lab.data.files.class_semantics import (
+    KnownClasses,
+    check_agreement,
+    is_transposed,
+    join,
+    read_semantics_table,
+)
+from zsl_lab.data.files.mat import field_names, integers, matrix, read_mat, texts
 from zsl_lab.data.public.sources import FEATURES, SENTENCES, SPLITS, split_version
 from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.errors import ConfigError, DataError, OutputError, nearest
@@ -36,6 +44,7 @@ Array = npt.NDArray[Any]
 Fields = dict[str, Array]
 
 _SPLITS, _SENTENCES = Path(SPLITS).stem, Path(SENTENCES).stem
+_KINDS = ("att", "original_att")
 _REQUIRED = ("trainval", "test_seen", "test_unseen")
 _OPTIONAL = ("train", "val")
 _REQUIRED_LOC, _OPTIONAL_LOC = (
@@ -72,11 +81,36 @@ class Splits:
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """C names in the order of ``att``; None where the file has none."""
-        return _texts(self.fields, _NAMES)
+        return _texts(self.fields, _NAMES, self.path)
 
     def semantics(self, field: str) -> Array:
-        """Class semantics ``[C, Q]``: the field ``att`` or ``original_att``."""
-        return matrix(self.fields[field], self.path, field).T
+        """Class semantics ``[C, Q]``: the field ``att`` or ``original_att``.
+
+        Raises:
+            DataError: It is no matrix, or has classes and attributes in each other's place.
+        """
+        table = matrix(self.fields[field], self.path, field).T
+        names = self.class_names
+        if names is not None and is_transposed(table, len(names)):
+            raise DataError(
+                f"{self.path}: field '{field}': found shape {list(table.T.shape)}, a transposed "
+                f"table: {_NAMES} has {len(names)} names; expected a column for each class "
+                "([attributes, classes]). Transpose it."
+            )
+        return table
+
+    def check(self) -> None:
+        """See that ``att`` and ``original_att`` agree, where both were read.
+
+        Raises:
+            DataError: They contradict each other.
+        """
+        tables = {
+            kind: matrix(self.fields[kind], self.path, kind).T
+            for kind in _KINDS
+            if kind in self.fields
+        }
+        check_agreement(tables, self.class_names, self.path)
 
     def test_parts(self) -> dict[str, IntArray]:
         """``trainval``, ``test_seen`` and ``test_unseen``."""
@@ -109,8 +143,14 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     Raises:
         DataError: The file is missing, damaged or lacks a field.
     """
-    fields = read_mat(path, [*required, *_REQUIRED_LOC], [*optional, *_OPTIONAL_LOC])
-    parts = _indices(fields, path)
+    fields = read_mat(
+        path,
+        [*required, "trainval_loc", "test_unseen_loc"],
+        [*optional, "test_seen_loc", *_OPTIONAL_LOC],
+    )
+    if "test_seen_loc" not in fields:
+        _check_misspelt(path, "test_seen_loc")
+    parts = {"test_seen": np.zeros(0, dtype=np.int64), **_indices(fields, path)}
     sources = {part: (str(path), f"{part}_loc") for part in (*_REQUIRED, *_OPTIONAL)}
     sentences = path.with_name(SENTENCES)
     if not set(_OPTIONAL) & parts.keys() and sentences.is_file():
@@ -123,44 +163,40 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     return Splits(path, fields, parts, sources)
 
 
-def read_semantics(path: Path, field: str, splits: Splits) -> Array:
-    """Class semantics ``[C, Q]`` from another ``.mat`` file, in the order of the split file.
+def _check_misspelt(path: Path, field: str) -> None:
+    """Raise where an optional field is missing and another one has a similar name."""
+    for near in nearest(field, field_names(path) - set(_SPLIT_FIELDS)):
+        raise DataError(
+            f"{path}: field '{field}' is missing; found '{near}', which is not read. Rename it to "
+            f"'{field}', or remove it: without '{field}' the benchmark has no such samples."
+        )
+
+
+def read_semantics(path: Path, splits: Splits, sentences: Path | None = None) -> Array:
+    """Class semantics ``[C, Q]`` from another file, in the order of the split file.
 
     Args:
-        path: The file; its ``allclasses_names``, where it has them, say the order of its columns.
-        field: A matrix ``[Q, C]``.
-        splits: The split file.
+        path: The file (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`).
+        splits: The split file; its tables are compared with this one.
+        sentences: A ``sent_splits.mat``, whose table is compared with it, too.
 
     Raises:
-        DataError: The file is missing or damaged, or has other classes.
+        DataError: The file is missing or damaged, has other classes, or has them in another order
+            than the split file.
     """
-    fields = read_mat(path, [field], [_NAMES])
-    table = matrix(fields[field], path, field).T
-    check_class_count(len(table), path, field, splits)
-    names, own = splits.class_names, _texts(fields, _NAMES)
-    if own is None or own == names:
-        return table
-    if names is None or len(set(own)) != len(table) or set(own) != set(names):
-        stranger = sorted(set(own) ^ set(names or ())) or ["a name twice"]
-        raise DataError(
-            f"{path}: field '{_NAMES}': found other class names than in {splits.path} "
-            f"({stranger[0]}); expected the same names, in any order."
-        )
-    row = {name: i for i, name in enumerate(own)}
-    return table[[row[name] for name in names]]
-
-
-def check_class_count(found: int, path: Path, field: str, splits: Splits) -> None:
-    """Raise where semantics are not of as many classes as the split file has.
-
-    Raises:
-        DataError: They are not.
-    """
-    if found != splits.num_classes:
-        raise DataError(
-            f"{path}: field '{field}': found {found} classes; expected {splits.num_classes}, as in "
-            f"{splits.path}."
-        )
+    tables = {kind: splits.semantics(kind) for kind in _KINDS if kind in splits.fields}
+    if sentences is not None and sentences.is_file() and sentences != path:
+        found = read_mat(sentences, [], ["att", _NAMES])
+        names = _texts(found, _NAMES, sentences)
+        if "att" in found and names in (None, splits.class_names):
+            tables["sent"] = matrix(found["att"], sentences, "att").T
+    known = KnownClasses(
+        splits.path,
+        splits.num_classes,
+        splits.class_names,
+        {kind: table for kind, table in tables.items() if len(table) == splits.num_classes},
+    )
+    return join(read_semantics_table(path), known)
 
 
 def assemble(
@@ -187,10 +223,29 @@ def assemble(
         if kind in semantics
     }
     sources |= dict.fromkeys(("class names", "class_names"), (splits_file, _NAMES))
+    features = matrix(samples["features"], file, "features").T
+    labels = integers(samples["labels"], file, "labels") - 1
+    for table, count, path, field, columns in (
+        (features, len(labels), file, "features", "samples ([dimensions, samples])"),
+        (
+            next(iter(semantics.values())),
+            # a class may be without samples: names, where they are, are counted in Splits.semantics
+            splits.num_classes if splits.class_names else len(np.unique(labels)),
+            splits.path,
+            next(iter(semantics)),
+            "classes ([attributes, classes])",
+        ),
+    ):
+        if is_transposed(table, count):
+            raise DataError(
+                f"{path}: field '{field}': found shape {list(table.T.shape)}, a transposed table; "
+                f"expected a column for each of the {count} {columns} of "
+                f"{file}. Transpose it."
+            )
     return BenchmarkFile(
         name=name,
-        features=matrix(samples["features"], file, "features").T,
-        labels=integers(samples["labels"], file, "labels") - 1,
+        features=features,
+        labels=labels,
         class_names=splits.class_names,
         semantics=semantics,
         trainval=splits.parts["trainval"],
@@ -198,7 +253,7 @@ def assemble(
         test_unseen=splits.parts["test_unseen"],
         train=splits.parts.get("train"),
         val=splits.parts.get("val"),
-        files=_texts(samples, "image_files"),
+        files=_texts(samples, "image_files", file),
         provenance=Provenance(origin=str(file.parent), sources=splits.sources | sources),
     )
 
@@ -220,8 +275,8 @@ def read(folder: Path, features: str | None = None) -> BenchmarkFile:
         return _read(folder, features_file)
     except DataError as error:
         raise DataError(
-            f"{error} Get an intact copy of the file (`python -m zsl_lab.data list` says where "
-            "public ones come from), or name another folder."
+            f"{error} Correct the file, or get an intact copy of the file if it is a public one "
+            "(`python -m zsl_lab.data list` says where they come from), or name another folder."
         ) from error
 
 
@@ -229,6 +284,7 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
     name, splits_file, sentences_file = folder.absolute().name, folder / SPLITS, folder / SENTENCES
     samples = _known(features_file, ["features", "labels"], ["image_files"])
     splits = read_splits(splits_file, ["att"], ["original_att", _NAMES])
+    splits.check()
     _warn_of_strangers(splits_file, _SPLIT_FIELDS)
     kept = {features_file.stem: samples, _SPLITS: splits.fields}
     semantics: dict[str, Array] = {
@@ -266,8 +322,8 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
 def _read_sentences(path: Path, splits: Splits) -> tuple[Array, Fields]:
     """The table of ``sent_splits.mat``, and its fields that agree with ``att_splits.mat``."""
     fields = _known(path, ["att"], [_NAMES, *_REQUIRED_LOC, *_OPTIONAL_LOC])
-    table = read_semantics(path, "att", splits)
-    if _texts(fields, _NAMES) not in (None, splits.class_names):
+    table = read_semantics(path, splits)
+    if _texts(fields, _NAMES, path) not in (None, splits.class_names):
         warnings.warn(f"{path}: its classes are put into the order of {SPLITS}.", stacklevel=3)
     others = [
         f"{part}_loc"
@@ -397,8 +453,8 @@ def _indices(fields: Mapping[str, Array], file: Path) -> dict[str, IntArray]:
     }
 
 
-def _texts(fields: Mapping[str, Array], name: str) -> tuple[str, ...] | None:
-    return tuple(map(str, fields[name].ravel(order="F"))) if name in fields else None
+def _texts(fields: Mapping[str, Array], name: str, file: Path) -> tuple[str, ...] | None:
+    return texts(fields[name], file, name) if name in fields else None
 
 
 def _of_samples(content: BenchmarkFile, published: str) -> Fields:

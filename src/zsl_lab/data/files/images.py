@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat as stat_module
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -35,8 +37,26 @@ _BLOCK = 256
 # number of images from which decoding is announced
 _MANY = 2000
 _SHOWN = 3
+_SHOWN_LEFT_OUT = 2
+#: files and folders that systems make by themselves
+_SYSTEM_NAMES = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 _WHITE_16 = 2**16 - 1
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+}
+#: Pillow's names of the formats that are read, whatever a file is called; others, such as
+#: PostScript, would start another program
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP", "AVIF")
+_POSTSCRIPT_STARTS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 
 def hash_files(files: Sequence[Path]) -> str:
@@ -95,11 +115,120 @@ def cached_images(
     return images
 
 
+@dataclass(frozen=True)
+class FoundPictures:
+    """What a folder and the folders in it hold.
+
+    Attributes:
+        pictures: The image files, by their suffixes, sorted.
+        left_out: What is no such file, sorted by path: the path, and what it is (``hidden``,
+            ``.txt``, ``a link to nothing``, ...).
+    """
+
+    pictures: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...]
+
+    def sentence(self, origin: str | Path) -> str | None:
+        """A warning that counts what was left out, by kind; None where nothing was."""
+        if not self.left_out:
+            return None
+        kinds: dict[str, list[Path]] = {}
+        for path, kind in self.left_out:
+            kinds.setdefault(kind, []).append(path)
+        parts = [
+            f"{len(paths)} {kind} ({', '.join(str(path) for path in paths[:_SHOWN_LEFT_OUT])}"
+            f"{', ...' if len(paths) > _SHOWN_LEFT_OUT else ''})"
+            for kind, paths in kinds.items()
+        ]
+        count = len(self.left_out)
+        return (
+            f"{origin}: {count:,} {'entry was' if count == 1 else 'entries were'} left out: "
+            f"{'; '.join(parts)}. Images end in {', '.join(sorted(_SUFFIXES))}; rename or move "
+            "what should count."
+        )
+
+
+def scan_pictures(folder: Path) -> FoundPictures:
+    """Find the image files in a folder and the folders in it, linked ones included.
+
+    Hidden files and folders are left out, as are names that systems make by themselves
+    (``__MACOSX``, ``Thumbs.db``). A folder that is reached a second time, by another link, is
+    left out too.
+
+    Raises:
+        DataError: The folder itself cannot be read.
+    """
+    pictures: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
+    seen: set[tuple[int, int]] = set()
+    # a folder's own files come before those that a link adds
+    waiting: list[Path] = [folder]
+    while waiting:
+        links: list[Path] = []
+        for place in waiting:
+            links += _scan(place, folder, seen, pictures, left_out)
+        waiting = links
+    return FoundPictures(tuple(sorted(pictures)), tuple(sorted(left_out)))
+
+
+def _scan(
+    top: Path,
+    folder: Path,
+    seen: set[tuple[int, int]],
+    pictures: list[Path],
+    left_out: list[tuple[Path, str]],
+) -> list[Path]:
+    """Add what a folder holds; returns the linked folders in it, which are not looked into."""
+    links: list[Path] = []
+    stack = [top]
+    while stack:
+        place = stack.pop()
+        try:
+            stat = place.stat()
+            if (stat.st_dev, stat.st_ino) in seen:
+                left_out.append((place.relative_to(folder), "link to a folder that is counted"))
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            entries = sorted(place.iterdir())
+        except OSError as error:
+            if place == folder:
+                raise DataError(
+                    f"{folder}: cannot be read ({error.strerror}). Fix its permissions, or give "
+                    "another folder."
+                ) from error
+            left_out.append((place.relative_to(folder), f"unreadable ({error.strerror})"))
+            continue
+        for path in entries:
+            kind = entry_kind(path)
+            if kind == "folder":
+                (links if path.is_symlink() else stack).append(path)
+            elif kind == "image":
+                pictures.append(path)
+            else:
+                left_out.append((path.relative_to(folder), kind))
+    return links
+
+
+def entry_kind(path: Path) -> str:
+    """``folder``, ``image``, or why the entry of a folder is left out."""
+    if path.name.startswith(".") or path.name in _SYSTEM_NAMES:
+        return "hidden"
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "link to nothing" if path.is_symlink() else "unreadable"
+    if stat_module.S_ISDIR(mode):
+        return "folder"
+    if not stat_module.S_ISREG(mode):
+        return "no ordinary file"
+    if path.suffix.lower() in _SUFFIXES:
+        return "image"
+    return path.suffix.lower() or "without an ending"
+
+
 def find_pictures(folder: Path) -> list[Path]:
-    """The image files in a folder and its subfolders, by their suffixes, sorted."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
-    )
+    """The image files of :func:`scan_pictures`, sorted."""
+    return list(scan_pictures(folder).pictures)
 
 
 def decode(
@@ -132,7 +261,7 @@ def decode(
             '"zsl-lab[images]".'
         ) from error
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to
             # scale down from
             image.draft("", (2 * side, 2 * side))
@@ -143,7 +272,7 @@ def decode(
     # ...
     except Exception as error:
         reason = (
-            "the bytes of no known format"
+            _unidentified(path)
             if isinstance(error, UnidentifiedImageError)
             else str(error) or type(error).__name__
         )
@@ -151,6 +280,25 @@ def decode(
             f"{path}: cannot be read as an image ({reason}); expected a whole picture, such as a "
             "JPEG or PNG."
         ) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats of :data:`_FORMATS` that this Pillow has."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _unidentified(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "an empty file"
+    if start.startswith(_POSTSCRIPT_STARTS):
+        return "PostScript, which is not read: a program of its own would have to run"
+    return "the bytes of no known format"
 
 
 def square(picture: ImageArray, side: int) -> ImageArray:

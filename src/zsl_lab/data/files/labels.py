@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.files.images import find_pictures
+from zsl_lab.data.files.images import FoundPictures, scan_pictures
 from zsl_lab.errors import DataError
 
 
@@ -46,6 +46,12 @@ def read_labels(
             for row in table:
                 name, label = (row["file"] or "").strip(), (row[column] or "").strip()
                 here = f"{path}: line {table.line_num}"
+                inside = PurePosixPath(name.replace("\\", "/"))
+                if inside.is_absolute() or ".." in inside.parts or PureWindowsPath(name).drive:
+                    raise DataError(
+                        f"{here}: field 'file': found {name}, which lies outside the folder of "
+                        "images; expected a path below it. Move the image there, or link to it."
+                    )
                 if not name or name in files:
                     found = f"{name} a second time" if name else "nothing"
                     raise DataError(
@@ -93,7 +99,12 @@ def check_files(images: Path, files: list[str], labels_file: Path) -> None:
             "labels."
         )
     labelled = {images / file for file in files}
-    strangers = [path for path in find_pictures(images) if path not in labelled]
+    found = scan_pictures(images)
+    others = tuple(entry for entry in found.left_out if images / entry[0] != labels_file)
+    left_out = FoundPictures((), others).sentence(images)
+    if left_out is not None:
+        warnings.warn(left_out, stacklevel=3)
+    strangers = [path for path in found.pictures if path not in labelled]
     if strangers:
         more = f" and {len(strangers) - 1} others" if len(strangers) > 1 else ""
         warnings.warn(

@@ -30,6 +30,8 @@ from zsl_lab.files.memory import ALWAYS_ALLOWED, out_of_memory
 
 Array = npt.NDArray[Any]
 
+#: cells within cells that are followed
+_DEPTH = 8
 _EXPECTED = "a MATLAB file (version 5 or 7.3), as the benchmark's authors published it"
 #: names of fields that are read, dimensions that an array may have
 _MAX_FIELDS, _MAX_DIMENSIONS = 10_000, 32
@@ -123,6 +125,20 @@ def integers(array: Array, path: Path, field: str) -> npt.NDArray[np.int64]:
     return flat.astype(np.int64)
 
 
+def texts(array: Array, path: Path, field: str) -> tuple[str, ...]:
+    """A list of texts; numbers are taken as texts where they are whole. DataError otherwise."""
+    flat = array.ravel(order="F")
+    if array.dtype.kind == "U":
+        return tuple(map(str, flat))
+    if array.dtype.kind not in "iuf" or flat.size != max(array.shape, default=0):
+        raise DataError(
+            f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; "
+            "expected texts: a cell array of strings, or a list of whole numbers. Save it as "
+            "cellstr(...) in MATLAB, or leave the field out."
+        )
+    return tuple(map(str, integers(array, path, field)))
+
+
 class _UnsupportedError(Exception):
     """A field holds something other than numbers or strings."""
 
@@ -166,28 +182,38 @@ def _read_matlab5(path: Path, names: list[str]) -> tuple[set[str], dict[str, Arr
 
 
 def _plain(name: str, value: Any) -> Array:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        # a matrix of characters: SciPy joins each row to a string, padded with spaces
+        return np.array([str(row).rstrip() for row in value.ravel()], dtype=np.str_)[:, None]
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufO":
         raise _UnsupportedError(f"field '{name}': found {_kind(value)}")
     if value.dtype.kind != "O":
         return value
-    strings = [str(cell.item()) if cell.size == 1 else "" for cell in value.flat if _is_text(cell)]
-    if len(strings) != value.size:
-        raise _UnsupportedError(
-            f"field '{name}': found a cell array with other things than strings"
-        )
+    strings = [_cell_text(name, cell) for cell in value.flat]
     return np.array(strings, dtype=np.str_).reshape(value.shape)
 
 
-def _is_text(cell: Any) -> bool:
-    # an empty cell has no text type of its own
-    return isinstance(cell, np.ndarray) and (
-        cell.size == 0 or (cell.size == 1 and cell.dtype.kind == "U")
-    )
+def _cell_text(name: str, cell: Any) -> str:
+    """The text of a cell: a string, a whole number, or a cell with one of them."""
+    while isinstance(cell, np.ndarray) and cell.dtype.kind == "O" and cell.size == 1:
+        cell = cell.item()
+    if isinstance(cell, np.ndarray) and cell.size == 0:
+        # an empty cell has no text type of its own
+        return ""
+    if isinstance(cell, np.ndarray) and cell.size == 1 and cell.dtype.kind in "Uiuf":
+        value = cell.item()
+        if isinstance(value, str):
+            return value
+        if value == value // 1:
+            return str(int(value))
+    raise _UnsupportedError(f"field '{name}': found a cell array with other things than strings")
 
 
 def _kind(value: Any) -> str:
     if not isinstance(value, np.ndarray):
         return f"a {type(value).__name__}"
+    if type(value).__name__ == "MatlabOpaque":
+        return "an object, such as a string array, which only MATLAB reads (cellstr converts it)"
     return {"V": "a struct", "c": "complex numbers", "U": "a string"}.get(
         value.dtype.kind, f"type {value.dtype}"
     )
@@ -210,6 +236,15 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
     if dataset.attrs.get("MATLAB_empty", 0):
         return _empty(dataset, where)
     check_dataset(dataset, where)
+    if "MATLAB_object_decode" in dataset.attrs:
+        raise _UnsupportedError(
+            f"field '{name}': found an object, such as a string array, which only MATLAB reads "
+            "(cellstr converts it)"
+        )
+    if dataset.attrs.get("MATLAB_class") == b"char":
+        # a row of characters for each text, padded with spaces
+        rows = np.atleast_2d(np.asarray(dataset[()], dtype="<u2").T)
+        return np.array([_decoded(row, name).rstrip() for row in rows], dtype=np.str_)[:, None]
     if dataset.dtype.kind in "biuf":
         # HDF5 lists the dimensions in reverse
         return np.asarray(dataset[()]).T
@@ -220,7 +255,7 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
     limit = max(file_size(dataset), ALWAYS_ALLOWED // 256)
     strings: list[str] = []
     for reference in references.flat:
-        strings.append(_read_string(file[reference], name, where))
+        strings.append(_read_string(file, file[reference], name, where))
         limit -= len(strings[-1])
         if limit < 0:
             raise DataError(
@@ -244,15 +279,35 @@ def _empty(dataset: Any, where: str) -> Array:
     return np.empty(shape)
 
 
-def _read_string(cell: Any, name: str, where: str) -> str:
-    if not isinstance(cell, h5py.Dataset) or cell.attrs.get("MATLAB_class") != b"char":
-        raise _UnsupportedError(
-            f"field '{name}': found a cell array with other things than strings"
-        )
+def _read_string(file: Any, cell: Any, name: str, where: str) -> str:
+    """The text of a cell: a string, a whole number, or a cell with one of them."""
+    depth = 0
+    while isinstance(cell, h5py.Dataset) and h5py.check_ref_dtype(cell.dtype) and cell.size == 1:
+        # a cell may refer to itself in a damaged file
+        depth += 1
+        if depth > _DEPTH:
+            break
+        check_inside(cell, where)
+        cell = file[np.asarray(cell[()]).item()]
+    if not isinstance(cell, h5py.Dataset):
+        raise _UnsupportedError(f"field '{name}': found a cell array with structs")
     if cell.attrs.get("MATLAB_empty", 0):
         return ""
     (check_dataset if cell.size > _MAX_UNCHECKED else check_inside)(cell, where)
-    return np.asarray(cell[()], dtype="<u2").tobytes().decode("utf-16-le")
+    if cell.attrs.get("MATLAB_class") == b"char":
+        return _decoded(cell[()], name)
+    if cell.dtype.kind in "iuf" and cell.size == 1 and "MATLAB_object_decode" not in cell.attrs:
+        value = np.asarray(cell[()]).item()
+        if value == value // 1:
+            return str(int(value))
+    raise _UnsupportedError(f"field '{name}': found a cell array with other things than strings")
+
+
+def _decoded(characters: Any, name: str) -> str:
+    try:
+        return np.asarray(characters, dtype="<u2").tobytes().decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise _UnsupportedError(f"field '{name}': found characters that are no UTF-16") from None
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

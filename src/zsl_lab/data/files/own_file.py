@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,12 @@ import numpy.typing as npt
 
 from zsl_lab.data.benchmark import FeatureBenchmark, Provenance
 from zsl_lab.data.files import benchmark_file as hdf5
+from zsl_lab.data.files.class_semantics import (
+    KnownClasses,
+    is_semantics_file,
+    join,
+    read_semantics_table,
+)
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.hashing import sha256_arrays
 
@@ -32,7 +40,9 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
 
     Args:
         path: The file.
-        semantics: Which of its class semantics; None takes the only one, or ``att``.
+        semantics: Which of its class semantics; None takes the only one, or ``att``. A file
+            (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`) is joined to its
+            classes by name.
         name: The name in results; None takes the file's.
 
     Raises:
@@ -47,6 +57,8 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
         )
     content = hdf5.read(path, lean=True)
     kind = semantics or content.default_kind
+    if kind is not None and kind not in content.semantics and is_semantics_file(kind):
+        content = _with_semantics(content, kind, path)
     if kind is None or kind not in content.semantics:
         kinds = ", ".join(content.semantics)
         found = f"dataset.semantics={semantics or 'null'}: found {kinds} in {path}"
@@ -57,10 +69,46 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
             else f"Set dataset.semantics={next(iter(content.semantics))}, or another of them."
         )
         raise ConfigError(f"{found}; expected one of these. {hint}")
+    for note in content.notes:
+        warnings.warn(note, stacklevel=2)
     try:
         return content.benchmark(kind, name or None, _provenance(path, content))
     except DataError as error:
         raise DataError(f"{error} {hdf5.REMEDY}") from error
+
+
+def _with_semantics(content: hdf5.BenchmarkFile, kind: str, path: Path) -> hdf5.BenchmarkFile:
+    """The benchmark with the class semantics of another file, called ``kind``."""
+    file = semantics_file(kind)
+    if not file.is_file():
+        raise DataError(
+            f"dataset.semantics={kind}: no such file; found {', '.join(content.semantics)} in "
+            f"{path}; expected one of these, or a table of classes. Correct the path, or set "
+            f"dataset.semantics={next(iter(content.semantics))}."
+        )
+    known = KnownClasses(path, content.num_classes, content.class_names, content.semantics)
+    try:
+        table = join(read_semantics_table(file), known)
+    except DataError as error:
+        raise DataError(
+            f"{error} Correct the file, or name another with dataset.semantics "
+            f"({', '.join(content.semantics)}, or a file)."
+        ) from error
+    return replace(
+        content,
+        semantics={**content.semantics, kind: table},
+        # the names of columns are those of the file's own tables
+        recipe=content.recipe.model_copy(update={"attributes": [], "texts": None}),
+        provenance=replace(
+            content.provenance,
+            sources={**content.provenance.sources, f"semantics/{kind}": (str(file), "semantics")},
+        ),
+    )
+
+
+def semantics_file(semantics: str) -> Path:
+    """The path that ``dataset.semantics`` names."""
+    return Path(semantics).expanduser().absolute()
 
 
 def _provenance(path: Path, content: hdf5.BenchmarkFile) -> Provenance:

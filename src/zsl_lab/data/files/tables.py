@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def read_class_table(path: Path) -> ClassTable:
     """Read a table of classes.
 
     Args:
-        path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``.
+        path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``,
+            or attributes: ``{name: [numbers]}`` or ``{name: {attribute: number}}``.
 
     Raises:
         DataError: The file is missing or unreadable, names are missing or repeated, a value is no
@@ -69,13 +71,27 @@ def read_class_table(path: Path) -> ClassTable:
             expected, and both ways out.
     """
     if path.suffix.lower() == ".json":
+        attributes = json_attributes(path)
+        if attributes is not None:
+            return attributes
         try:
             names, texts = read_descriptions(path, "{description}", named=True)
         except DataError as error:
             raise DataError(f"{error} Correct the table, or give another.") from error
         return ClassTable(path, names, None, (), texts)
-    lines = _lines(path, _text(path))
-    header = _header(path, next(lines, (0, []))[1])
+    lines = table_lines(path, table_text(path))
+    return class_table(path, next(lines, (0, []))[1], lines)
+
+
+def class_table(
+    path: Path, header: list[str], lines: Iterator[tuple[int, list[str]]]
+) -> ClassTable:
+    """The table of a first line, which names the columns, and the lines after it.
+
+    Raises:
+        DataError: As of :func:`read_class_table`.
+    """
+    _check_header(path, header)
     columns: dict[str, list[tuple[int, str]]] = {name: [] for name in header}
     for line, row in lines:
         if len(row) != len(header):
@@ -117,7 +133,52 @@ def read_class_table(path: Path) -> ClassTable:
     )
 
 
-def _text(path: Path) -> str:
+def json_attributes(path: Path) -> ClassTable | None:
+    """The attributes of a JSON file; None where it has texts, or another form.
+
+    Raises:
+        DataError: A class has other attributes than the first one, or a value is no number.
+    """
+    try:
+        content = json.loads(path.read_bytes(), object_pairs_hook=_Pairs)
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, _Pairs) or not content:
+        return None
+    if not all(isinstance(value, list) for _, value in content):
+        return None
+    names = _names(path, [(line, name.strip()) for line, (name, _) in enumerate(content, 1)])
+    labels: tuple[str, ...] | None = None
+    rows: list[list[Any]] = []
+    for name, (_, value) in zip(names, content, strict=True):
+        own = tuple(key for key, _ in value) if isinstance(value, _Pairs) else None
+        found = dict(value) if isinstance(value, _Pairs) else {}
+        if labels is None:
+            labels = own or tuple(f"attribute {i + 1}" for i in range(len(value)))
+        if len(value) != len(labels) or (own and set(own) != set(labels)) or not labels:
+            raise DataError(
+                f"{path}: class '{name}': found {len(value)} attributes, other than those of "
+                f"'{names[0]}'; expected the same {len(labels)} for every class. Correct the "
+                "class, or take it out."
+            )
+        rows.append([found[label] for label in labels] if own else list(value))
+    for name, row in zip(names, rows, strict=True):
+        for label, value in zip(labels or (), row, strict=True):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not abs(value) <= float(np.finfo(np.float32).max):
+                raise DataError(
+                    f"{path}: class '{name}', '{label}': found {_shown(json.dumps(value))}; "
+                    "expected a number. Put one there, or take the class out."
+                )
+    return ClassTable(path, names, np.array(rows, dtype=np.float32), labels or (), None)
+
+
+class _Pairs(list[Any]):
+    """An object of JSON as pairs, so that a name that occurs twice is noticed."""
+
+
+def table_text(path: Path) -> str:
+    """The text of a CSV file in UTF-8; DataError otherwise."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -146,7 +207,7 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def table_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and stripped cells of each row; empty rows are left out."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     line = 1
@@ -165,7 +226,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _header(path: Path, header: list[str]) -> list[str]:
+def _check_header(path: Path, header: list[str]) -> None:
     if not header:
         raise DataError(
             f"{path}: found an empty file; {_EXPECTED}. Fill it, or give another table."
@@ -206,7 +267,6 @@ def _header(path: Path, header: list[str]) -> list[str]:
                 f"{path}: line 1: found the column '{name}' twice; expected each once. Rename one, "
                 "or take it out."
             )
-    return header
 
 
 def _names(path: Path, cells: list[tuple[int, str]]) -> tuple[str, ...]:
@@ -234,13 +294,13 @@ def _names(path: Path, cells: list[tuple[int, str]]) -> tuple[str, ...]:
 def _numbers(
     path: Path, column: str, cells: list[tuple[int, str]], names: Sequence[str]
 ) -> FloatArray:
-    numbers = np.array([_number(cell) for _, cell in cells], dtype=np.float32)
+    numbers = np.array([number(cell) for _, cell in cells], dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         line, cell = cells[bad[0]]
         near = nearest(column, [known for known in COLUMNS if known != "class"])
         also = f"Rename the column {near[0]}, if that is what it means" if near else "Put one there"
-        if math.isfinite(_number(cell.replace(",", "."))):
+        if math.isfinite(number(cell.replace(",", "."))):
             also = "Write it with a point as decimal mark"
         raise DataError(
             f"{path}: line {line}, column '{column}': found {_shown(cell)} for '{names[bad[0]]}'; "
@@ -250,7 +310,7 @@ def _numbers(
     return numbers
 
 
-def _number(cell: str) -> float:
+def number(cell: str) -> float:
     """NaN or infinite for what is no number, or too large for 32 bits."""
     try:
         value = float(cell) if "_" not in cell else math.nan

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from zsl_lab.methods.aspn.config import Compatibility
 from zsl_lab.nn.gaussian import squared_distances
 from zsl_lab.nn.gradient_penalty import gradient_penalty
-
-Compatibility = Literal["inner_product", "distance", "cosine", "centered_cosine", "whitened_cosine"]
 
 
 def comparable(

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import MethodConfig, ZeroShotMethod
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.eszsl.config import ESZSLConfig
 from zsl_lab.methods.eszsl.solver import RidgeSolver
-
-Ridge = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class ESZSLConfig(MethodConfig):
-    """The keys of ESZSL, described in conf/method/eszsl.yaml."""
-
-    gammas: list[Ridge] = Field(min_length=1)
-    lambdas: list[Ridge] = Field(min_length=1)
-    negative: float = Field(ge=-1, le=0)
-
-    @property
-    def candidates(self) -> list[tuple[float, float]]:
-        """Every pair (gamma, lambda), stronger ridges first: the first of equals is selected."""
-        return list(
-            itertools.product(sorted(self.gammas, reverse=True), sorted(self.lambdas, reverse=True))
-        )
 
 
 class ESZSL(ZeroShotMethod):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
+from zsl_lab.methods.mmvae.config import Pairs
 from zsl_lab.nn.gaussian import kl_to_unit_variance
 
-Pairs = Literal["different", "all", "classes"]
+#: pairs of samples in memory at a time
+_MAX_PAIRS = 2**22
 
 
 def latent_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) -> Tensor:
@@ -39,8 +41,49 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs)
             0, inverse, order, "amin"
         )
         prior_mean, labels = prior_mean[first], labels[first]
-    distance = torch.cdist(prior_mean, prior_mean, p=1)
-    penalty = relu(d * prior_mean.shape[1] - distance).square()
-    if pairs != "all":
-        penalty = penalty * (labels[:, None] != labels[None, :])
-    return penalty.sum() / len(prior_mean)
+    threshold, of_all = d * prior_mean.shape[1], pairs == "all"
+    if len(prior_mean) ** 2 <= _MAX_PAIRS:
+        total = _penalty(prior_mean, prior_mean, labels, labels, threshold, of_all)
+    else:
+        total = _BlockwisePenalty.apply(prior_mean, labels, threshold, of_all)  # type: ignore[no-untyped-call]
+    return total / len(prior_mean)
+
+
+def _penalty(
+    rows: Tensor, columns: Tensor, of_rows: Tensor, of_columns: Tensor, threshold: float, all_: bool
+) -> Tensor:
+    """The sum over pairs of ``rows`` ``[R, Z]`` and ``columns`` ``[B, Z]``, with their classes."""
+    penalty = relu(threshold - torch.cdist(rows, columns, p=1)).square()
+    if not all_:
+        penalty = penalty * (of_rows[:, None] != of_columns[None, :])
+    return penalty.sum()
+
+
+class _BlockwisePenalty(torch.autograd.Function):
+    """The penalty of all pairs, of which only a block is in memory at a time.
+
+    The gradient is computed together with the value, block by block, so that no block is needed
+    again. It cannot be differentiated twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, prior_mean: Tensor, labels: Tensor, threshold: float, all_: bool
+    ) -> Tensor:
+        size = max(1, _MAX_PAIRS // len(prior_mean))
+        means = prior_mean.detach().requires_grad_(prior_mean.requires_grad)
+        total = torch.zeros((), dtype=prior_mean.dtype, device=prior_mean.device)
+        with torch.set_grad_enabled(prior_mean.requires_grad):
+            for start in range(0, len(means), size):
+                block = slice(start, start + size)
+                part = _penalty(means[block], means, labels[block], labels, threshold, all_)
+                if part.requires_grad:
+                    part.backward()  # type: ignore[no-untyped-call]
+                total += part.detach()
+        ctx.save_for_backward(means.grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradients[0] * gradient, None, None, None

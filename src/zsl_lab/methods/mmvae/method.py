@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import GradientMethodConfig, Width, ZeroShotMethod
-from zsl_lab.methods.mmvae.losses import Pairs, latent_divergence, prior_separation
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.mmvae.config import MMVAEConfig
+from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
 from zsl_lab.nn.gaussian import reparameterize
 from zsl_lab.nn.losses import squared_error
-
-
-class MMVAEConfig(GradientMethodConfig):
-    """The keys of mmVAE, described in conf/method/mmvae.yaml."""
-
-    batch_size: int = Field(ge=2)
-    latent_dim: Width
-    encoder_hidden: list[Width]
-    decoder_hidden: list[Width]
-    prior_hidden: list[Width] | Literal["geometric"]
-    encoder_dropout: float = Field(ge=0, lt=1)
-    decoder_dropout: float = Field(ge=0, lt=1)
-    prior_dropout: float = Field(ge=0, lt=1)
-    batch_norm: bool
-    prior_batch_norm: bool
-    kl_weight: float = Field(gt=0)
-    gamma: float = Field(ge=0)
-    d: float = Field(ge=0)
-    pairs: Pairs
 
 
 class MMVAE(ZeroShotMethod):

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
 
 from zsl_lab.errors import ConfigError, quoted
-from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, BaseNetwork, build_network
+from zsl_lab.extraction.backbones import ARCHITECTURES, BaseNetwork, build_network
 from zsl_lab.extraction.weights import Terms
-from zsl_lab.keys import Place
-
-Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
-#: the layers of small_cnn that end a stage, and their channels
-_SMALL_CNN_STAGES = {"relu1": 16, "relu3": 64}
+from zsl_lab.methods.n3.base_config import SMALL_CNN_STAGES, BaseConfig, Name
 
 _KEY = "method.base.weights"
 _TERMS = Terms(
@@ -27,42 +22,6 @@ _TERMS = Terms(
     larger="Take larger ones (dataset.image_size of an image folder), or set "
     "method.base.name=small_cnn.",
 )
-
-
-class BaseConfig(BaseModel):
-    """Which network is adapted, and where its weights come from.
-
-    Attributes:
-        name: The network.
-        weights: ``imagenet`` (torchvision downloads them), the file of a state dict (a relative
-            path starts at the working folder), or None: not given. ``small_cnn`` takes None only,
-            it is trained in the run.
-        stages: Whose averages over the image are the features, side by side, by number from the
-            input. A stage is what lies between two reductions of the image's size. None is the
-            last, which the network's own classifier reads.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    name: Name
-    weights: Annotated[str | None, Place(names=("imagenet",))]
-    stages: list[int] | None = None
-
-    @model_validator(mode="after")
-    def _check_stages(self) -> BaseConfig:
-        if self.stages is None:
-            return self
-        count = len(STAGES.get(self.name, _SMALL_CNN_STAGES))
-        if (
-            not self.stages
-            or self.stages != sorted(set(self.stages))
-            or not 1 <= self.stages[0] <= self.stages[-1] <= count
-        ):
-            raise ValueError(
-                f"found base.stages={self.stages}; expected ascending numbers from 1 to {count}, "
-                f"the stages of {self.name}, or null for the last one"
-            )
-        return self
 
 
 def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) -> BaseNetwork:
@@ -114,7 +73,7 @@ def _small_cnn(channels: int, stages: Sequence[int] | None) -> BaseNetwork:
     return BaseNetwork(
         "small_cnn",
         layers,
-        _SMALL_CNN_STAGES,
+        SMALL_CNN_STAGES,
         stages,
         min_size=1,
         mean=(0.5,) * channels,

@@ -6,32 +6,17 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.base import GradientMethodConfig, MethodConfig, Width, ZeroShotMethod
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.config import MethodConfig
+from zsl_lab.methods.vzsl.config import VZSLConfig
 from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
 from zsl_lab.nn.blocks import mlp
 from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparameterize
-
-
-class VZSLConfig(GradientMethodConfig):
-    """The keys of VZSL, described in conf/method/vzsl.yaml."""
-
-    beta1: float = Field(ge=0, lt=1)
-    latent_dim: Width
-    encoder_hidden: list[Width]
-    decoder_hidden: list[Width]
-    dropout: float = Field(ge=0, lt=1)
-    prior_bias: bool
-    log_variance_limit: float = Field(gt=0)
-    decoder_variance: float = Field(gt=0)
-    reconstruction: bool
-    lambda_: float = Field(ge=0)
-    exclude_true: bool
 
 
 class VZSL(ZeroShotMethod):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from zsl_lab.errors import TerminationError
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
+from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run.checkpoints import SECTION, RunState
+from zsl_lab.run.checkpoints import LAST, SECTION, RunState, keep_previous
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
@@ -25,7 +24,8 @@ from zsl_lab.run.records.metrics_csv import read_rows
 class PhaseCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` regularly, and ``best.ckpt`` when the weights are those to report.
 
-    Each file is replaced atomically, and never by weights that are not finite.
+    Each file is replaced atomically, and never by weights that are not finite. The ``last.ckpt``
+    before the present one is kept as ``last-previous.ckpt``.
 
     Args:
         folder: The run's folder.
@@ -34,6 +34,9 @@ class PhaseCheckpoint(Checkpoint):
         every: Steps between two checkpoints to resume from, besides those at checks; None for none.
         resumed: Whether the phase resumes from its own checkpoint, so that the weights it starts
             with are no candidate to report.
+
+    Attributes:
+        started: Whether the first step has begun, so that all states are restored.
     """
 
     def __init__(
@@ -53,7 +56,8 @@ class PhaseCheckpoint(Checkpoint):
         self._reporting = False
         self._shared: SharedPretraining | None = None
         self._sharing = False
-        self._terminated = False
+        self._stop = StopRequest()
+        self.started = False
 
     @property
     def best_path(self) -> Path:
@@ -63,7 +67,12 @@ class PhaseCheckpoint(Checkpoint):
     @property
     def last_path(self) -> Path:
         """The newest checkpoint, to resume from."""
-        return self._folder / "checkpoints" / "last.ckpt"
+        return self._folder / "checkpoints" / LAST
+
+    @property
+    def stop(self) -> StopRequest:
+        """Whether SIGTERM asked the run to end; to be entered around the training."""
+        return self._stop
 
     def share(self, pretraining: SharedPretraining) -> None:
         """Also write a checkpoint at the end of pre-training, for other runs."""
@@ -79,20 +88,32 @@ class PhaseCheckpoint(Checkpoint):
         return f"Last good checkpoint: {self.last_path if self.last_path.exists() else 'none yet'}."
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the initial weights where they are to be reported; handle SIGTERM from here on.
+        """Write the initial weights where they are to be reported.
 
         Initial weights may be a candidate: those of ``init_from``, or of shared pre-training.
         """
         if not self._resumed:
             self._save_best(trainer, pl_module)
-        # several processes are stopped by zsl_lab.hardware.processes, or in Lightning's own way
-        if trainer.world_size == 1:
-            with suppress(ValueError):  # raised outside the main thread
-                # Lightning restores the earlier handler after the fit
-                signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        self._terminated = True
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Check once that the optimisers' states fit the weights, before the first step.
+
+        Raises:
+            ValueError: A state has another shape than its parameter.
+        """
+        if self.started:
+            return
+        for optimizer in trainer.optimizers:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if torch.is_tensor(value) and value.ndim and value.shape != parameter.shape:
+                        raise ValueError(
+                            f"the optimiser's {name} is {list(value.shape)}, its parameter "
+                            f"{list(parameter.shape)}"
+                        )
+        self.started = True
 
     def on_train_batch_end(
         self,
@@ -106,9 +127,11 @@ class PhaseCheckpoint(Checkpoint):
         assert isinstance(pl_module, ZeroShotMethod)
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return  # on_train_epoch_end writes it
-        if self._terminated or (self._every and pl_module.step % self._every == 0):
+        stop = self._stop.agreed(pl_module.device)
+        if stop or (self._every and pl_module.step % self._every == 0):
             self._save_last(trainer, pl_module)
-        self._stop_if_terminated()
+        if stop:
+            raise TerminationError(self.how_to_go_on("Terminated"))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """After a check, which ends an epoch, write every checkpoint that is due."""
@@ -120,22 +143,25 @@ class PhaseCheckpoint(Checkpoint):
             trainer.save_checkpoint(self._shared.path)
             self._sharing = False
             self._shared.release()
-        self._stop_if_terminated()
+        self.stop_if_asked(pl_module)
+
+    def stop_if_asked(self, pl_module: pl.LightningModule) -> None:
+        """Raise TerminationError where a process of the run was asked to end; all must call it."""
+        if self._stop.agreed(pl_module.device, last=True):
+            raise TerminationError(self.how_to_go_on("Terminated"))
 
     def save_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both checkpoints of a phase without steps to train, for which no hook is called."""
         self._save_best(trainer, pl_module)
         self._save_last(trainer, pl_module)
 
-    def _stop_if_terminated(self) -> None:
-        if self._terminated:
-            raise TerminationError(self.how_to_go_on("Terminated"))
-
     def _save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)
         pl_module.check_finite()
         for logger in trainer.loggers:  # metrics are on disk before a checkpoint that follows them
             logger.save()
+        if distributed.is_main():
+            keep_previous(self.last_path)
         trainer.save_checkpoint(self.last_path)
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

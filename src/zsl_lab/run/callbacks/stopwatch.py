@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -51,5 +52,12 @@ class Stopwatch(pl.Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from stored seconds."""
-        self.seconds = state_dict["seconds"]
+        """Continue from stored seconds.
+
+        Raises:
+            ValueError: They are not finite, or below 0.
+        """
+        seconds = float(state_dict["seconds"])
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"the stopwatch is at {seconds} seconds")
+        self.seconds = seconds

@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from zsl_lab.errors import ConfigError, ZslLabError
 from zsl_lab.hardware.distributed import is_main
 from zsl_lab.result import Result
+from zsl_lab.run.records import job_file
 from zsl_lab.run.records.metrics_csv import MetricsCSV, Row, read_rows
 
 #: groups of metrics in a result, which prefix their logged names; ``oracle`` is selected on test
@@ -46,8 +47,15 @@ class RunFacts:
         record = self.folder / ".hydra" / "hydra.yaml"
         if not record.is_file():
             return None
-        mode = OmegaConf.select(OmegaConf.load(record), "hydra.mode")
+        # not resolved: the folder may be a stranger's
+        found: Any = OmegaConf.to_container(OmegaConf.load(record))
+        mode = found["hydra"]["mode"] if isinstance(found, dict) else None
         return self.folder.absolute().parent.name if str(mode).endswith("MULTIRUN") else None
+
+    @property
+    def job(self) -> str | None:
+        """Which job of a sweep the run is, ``[3/8] g=0.9 seed=0``; None for a single run."""
+        return job_file.label(self.folder) if self.sweep else None
 
 
 class RunLogger(Logger):

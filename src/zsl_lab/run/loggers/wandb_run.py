@@ -184,6 +184,7 @@ def _start(facts: RunFacts, options: WandbConfig, run_id: str, commit: str | Non
         entity=options.entity,
         group=options.group or sweep,
         name=options.name
+        or facts.job
         or (facts.folder.name if sweep else f"{method}_{dataset}_seed{facts.config['seed']}"),
         job_type=method,
         tags=[method, dataset, facts.config["selection"]["name"]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from zsl_lab.files.atomic import atomic_write
 
 FILE = "metrics.csv"
+#: the phases of a run, in their order
+PHASES = ("select", "refit")
 Row = dict[str, str | int | float]
 
 
@@ -79,13 +82,48 @@ class MetricsCSV(Logger):
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a run's ``metrics.csv`` without empty cells; [] where there is no file."""
-    path = folder / FILE
+    """The rows of a run's ``metrics.csv`` without empty cells; [] where there is no file.
+
+    A run that is killed while it writes can leave an incomplete row, which is left out.
+    """
+    return _read(folder / FILE)[0]
+
+
+def _read(path: Path) -> tuple[list[Row], list[int]]:
+    """The complete rows of a file, and the numbers of its incomplete lines."""
     if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: _value(name, cell) for name, cell in row.items() if cell} for row in rows]
+        return [], []
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    columns = _cells(lines[0]) or []
+    rows, incomplete = [], []
+    # what follows the last line end is no line, or one that was not written to its end
+    for number, line in enumerate(lines[1:-1], start=2):
+        row = _row(columns, line)
+        if row is None:
+            incomplete.append(number)
+        else:
+            rows.append(row)
+    return rows, incomplete + ([len(lines)] if lines[-1] else [])
+
+
+def _row(columns: list[str], line: str) -> Row | None:
+    """A line's values without empty cells; None where it is no row of such columns."""
+    cells = _cells(line)
+    if cells is None or len(cells) != len(columns):
+        return None
+    pairs = zip(columns, cells, strict=True)
+    try:
+        row = {name: _value(name, cell) for name, cell in pairs if cell}
+    except ValueError:
+        return None
+    return row if row.get("phase") in PHASES and "step" in row else None
+
+
+def _cells(line: str) -> list[str] | None:
+    try:
+        return next(csv.reader([line]), None)
+    except csv.Error:  # a NUL byte, as a power cut leaves them
+        return None
 
 
 def rewind(folder: Path, phase: str, step: int) -> None:
@@ -96,11 +134,16 @@ def rewind(folder: Path, phase: str, step: int) -> None:
         phase: Phase of the checkpoint; ``refit`` follows ``select``.
         step: Training step of the checkpoint.
     """
-    order = ("select", "refit")
+    found, incomplete = _read(folder / FILE)
+    if incomplete:
+        warnings.warn(
+            f"{folder / FILE}: line {', '.join(map(str, incomplete[:3]))} is incomplete, as after "
+            f"a run that was killed; it is left out, and {len(found)} rows are kept.",
+            stacklevel=1,
+        )
+    order = PHASES.index
     rows = [
-        row
-        for row in read_rows(folder)
-        if (order.index(str(row["phase"])), int(row["step"])) <= (order.index(phase), step)
+        row for row in found if (order(str(row["phase"])), int(row["step"])) <= (order(phase), step)
     ]
     columns = list(dict.fromkeys(["phase", "step", *(name for row in rows for name in row)]))
     atomic_write(folder / FILE, _text(rows, columns, header=True).encode())

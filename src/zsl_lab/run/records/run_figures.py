@@ -1,4 +1,4 @@
-"""Figures of a finished run: ``figures/*.png`` in its folder."""
+"""Figures of a finished run: ``figures/*.png`` and ``*.pdf`` in its folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def draw_figures(
 ) -> None:
     """Draw training curves, recall of each class, confusion of unseen classes and latent space.
 
-    A method's own figures (:meth:`ZeroShotMethod.plots`) are drawn too.
+    A figure that no test sample fills is left out. A method's own figures
+    (:meth:`ZeroShotMethod.plots`) are drawn too.
 
     Args:
         folder: The run's folder.
@@ -42,11 +43,14 @@ def draw_figures(
     rows = read_rows(folder)
     if rows:
         figures.training_curves(rows, target / "training_curves.png", selected)
-    figures.per_class_recall(result.per_class, target / "per_class_recall.png")
-    _draw_confusion(data, predicted, target / "confusion_matrix_unseen.png")
+    if len(data.evaluation_index):
+        figures.per_class_recall(result.per_class, target / "per_class_recall.png")
+    if len(data.split.eval_unseen):
+        _draw_confusion(data, predicted, target / "confusion_matrix_unseen.png")
     for name, draw in method.plots().items():
         draw(target / name)
-    if method.takes == "features":  # more images than features may not fit in memory at once
+    # more images than features may not fit in memory at once
+    if method.takes == "features" and len(data.split.eval_unseen):
         _draw_latent_space(data, method, target / "latent_projection.png")
 
 

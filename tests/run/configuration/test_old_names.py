@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hydra.utils import get_class
 
-from zsl_lab.run.old_names import OLD_NAMES, current_target, with_current_targets
+from zsl_lab.run.configuration.old_names import OLD_NAMES, current_target, with_current_targets
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from zsl_lab.errors import DataError
 from zsl_lab.keys import Marks
-from zsl_lab.run.settings import read_configuration, shown_value
+from zsl_lab.run.configuration.settings import read_configuration, shown_value
 
 TEXT = """
 task: fit
@@ -79,7 +79,8 @@ def test_a_value_is_shown_as_an_override_has_it(value: object, shown: str) -> No
 def test_neither_the_package_nor_reading_settings_loads_torch(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(TEXT)
     code = (
-        "import sys, pathlib, zsl_lab; from zsl_lab.run.settings import read_configuration; "
+        "import sys, pathlib; "
+        "from zsl_lab.run.configuration.settings import read_configuration; "
         f"read_configuration(pathlib.Path({str(tmp_path / 'config.yaml')!r})); "
         "assert 'torch' not in sys.modules"
     )

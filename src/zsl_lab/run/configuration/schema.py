@@ -23,12 +23,16 @@ from zsl_lab.keys import (
     Place,
     PredictOnly,
     Section,
+    marked,
     marks_of,
 )
 
 #: which classes to predict among: the checkpoint's and those given, the unseen ones and those
 #: given, or only those given
 Among = Literal["all", "unseen", "new"]
+#: which scores of a prediction are written: of every class, of the best five, of the best one, or
+#: of every class in a NumPy archive
+Scores = Literal["all", "best", "none", "npz"]
 
 
 class PathsConfig(Section):
@@ -67,6 +71,28 @@ class SelectionConfig(Section):
     calibrate: bool = False
 
 
+class DataConfig(Section):
+    """What is done about what the data check finds; see :mod:`zsl_lab.data.checks.check`.
+
+    Attributes:
+        check: ``warn`` (errors and warnings are shown) or ``strict`` (they stop the run).
+    """
+
+    check: Literal["warn", "strict"] = "warn"
+
+
+class TunedConfig(Section):
+    """Which settings of conf/tuned were taken.
+
+    Attributes:
+        name: The file; None where the command took none, or did not record it.
+        dataset: Keys of the dataset, with the values that the settings were found for.
+    """
+
+    name: str | None = None
+    dataset: dict[str, Any] = Field(default_factory=dict)
+
+
 class SweepConfig(Section):
     """How a sweep is made; see conf/sweep."""
 
@@ -91,19 +117,29 @@ class RunKeys(Section):
     seed: Annotated[int, FixedByCheckpoint()] = Field(ge=0, lt=2**32)
     deterministic: bool = False
     debug: Annotated[bool, Irrelevant()]
+    overwrite: Annotated[bool, NotStored()] = False
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None
     classes: Annotated[str | None, PredictOnly()] = None
     descriptions: Annotated[str | None, PredictOnly()] = None
     among: Annotated[Among | None, PredictOnly()] = None
+    scores: Annotated[Scores | None, PredictOnly()] = None
     paths: Annotated[PathsConfig, Irrelevant()]
     trainer: Annotated[TrainerConfig, FilledBy("hardware")]
     selection: Annotated[SelectionConfig, FixedByCheckpoint()]
+    data: Annotated[DataConfig, Irrelevant()] = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
+    tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
     callbacks: CallbackKeys | None = None
+
+
+@cache
+def run_groups() -> dict[str, str]:
+    """The sections that a group of another name fills, and that group."""
+    return {section: mark.group for section, mark in marked(RunKeys, FilledBy).items()}
 
 
 @cache

@@ -15,8 +15,8 @@ from typing import Any
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.bounded import read_bounded
 from zsl_lab.keys import Marks, is_below
-from zsl_lab.run.old_names import with_current_targets
-from zsl_lab.run.schema import run_marks
+from zsl_lab.run.configuration.old_names import with_current_targets
+from zsl_lab.run.configuration.schema import run_marks
 
 CONFIG_FILE = "config.yaml"
 #: a configuration has about 5 KB

@@ -1,0 +1,142 @@
+"""Equal rows of a table, found without comparing every pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zsl_lab.data.benchmark import FloatArray, IntArray
+
+Array = npt.NDArray[Any]
+
+#: rows are equal up to this squared distance, relative to their squared lengths
+_SAME = 1e-12
+#: bytes at each end and in the middle of a row that are compared first
+_SAMPLED = 64
+
+
+def equal_rows(table: Array) -> IntArray:
+    """For each row the index of the first row that is equal to it, bit for bit but for -0.
+
+    Most rows differ in a few bytes already; only the others are read as a whole.
+
+    Args:
+        table: ``[N, D]`` or ``[N, ...]``; may be a memory map.
+
+    Returns:
+        int64 ``[N]``; a row that is equal to none before it has its own index.
+    """
+    first = np.arange(len(table), dtype=np.int64)
+    candidates = _repeated(_sampled(table))
+    seen: dict[bytes, int] = {}
+    for row in candidates:
+        values = np.ascontiguousarray(table[row])
+        if values.dtype.kind == "f":
+            values = values + values.dtype.type(0)  # -0 becomes 0
+        first[row] = seen.setdefault(values.tobytes(), int(row))
+    return first
+
+
+def _sampled(table: Array) -> Array:
+    """Some bytes of each row, ``[N, bytes]``; equal rows have equal ones."""
+    flat = table.reshape(len(table), -1)
+    width = flat.shape[1]
+    count = max(1, _SAMPLED // flat.dtype.itemsize)
+    if width <= 3 * count:
+        part = np.ascontiguousarray(flat)
+    else:
+        middle = (width - count) // 2
+        part = np.concatenate(
+            [flat[:, :count], flat[:, middle : middle + count], flat[:, -count:]], axis=1
+        )
+    if part.dtype.kind == "f":
+        part = part + part.dtype.type(0)
+    return np.ascontiguousarray(part).view(np.uint8).reshape(len(table), -1)
+
+
+def _repeated(rows: npt.NDArray[np.uint8]) -> IntArray:
+    """Increasing indices of the rows of bytes that occur more than once."""
+    keys = rows.view(f"V{rows.shape[1]}").ravel()
+    if rows.shape[1] >= 8:
+        # a hash is sorted much faster than bytes; equal hashes of other rows do no harm here
+        padded = np.zeros((len(rows), -(-rows.shape[1] // 8) * 8), dtype=np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        words = padded.view(np.uint64)
+        factors = np.random.default_rng(0).integers(1, 2**63, words.shape[1], dtype=np.uint64)
+        keys = ((words ^ (words >> np.uint64(31))) * (factors * np.uint64(2) + np.uint64(1))).sum(
+            axis=1, dtype=np.uint64
+        )
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[inverse.ravel()] > 1)
+
+
+def equal_classes(semantics: FloatArray) -> IntArray:
+    """For each row the index of the first row that is equal to it up to rounding.
+
+    Rows are equal where their squared distance is at most 1e-12 of the sum of their squared
+    lengths. They are sorted by their projection onto one direction, in which equal rows are
+    neighbours: the cost is that of a sort, and the memory that of the table.
+
+    Args:
+        semantics: ``[C, Q]``.
+
+    Returns:
+        int64 ``[C]``; a row that is equal to none before it has its own index.
+    """
+    exact = semantics.astype(np.float64)
+    # so that neither the squares of large nor those of small numbers are lost
+    scale = np.abs(exact).max(initial=0.0)
+    exact = exact / scale if scale > 0 else exact
+    squares = (exact**2).sum(axis=1)
+    direction = np.random.default_rng(0).standard_normal(exact.shape[1])
+    direction /= np.linalg.norm(direction)
+    position = exact @ direction
+    order = np.argsort(position, kind="stable")
+    first = np.arange(len(exact), dtype=np.int64)
+    # no two equal rows are farther apart than this in any direction of length 1
+    reach = np.sqrt(_SAME * 2 * squares) * (1 + 1e-6) + 1e-15 * np.sqrt(squares)
+    for lag in range(1, len(order)):
+        left, right = order[:-lag], order[lag:]
+        near = position[right] - position[left] <= reach[left] + reach[right]
+        left, right = left[near], right[near]
+        apart = first[left] != first[right]
+        if not apart.any():
+            break  # none is near, or all that are near are known to be equal
+        left, right = left[apart], right[apart]
+        distance = ((exact[left] - exact[right]) ** 2).sum(axis=1)
+        same = distance <= _SAME * (squares[left] + squares[right])
+        for one, other in zip(left[same], right[same], strict=True):
+            _join(first, int(one), int(other))
+        first = _roots(first)
+    return first
+
+
+def twins(rows: FloatArray) -> tuple[int, int] | None:
+    """Indices of the first two equal rows of ``[C, Q]``, up to rounding; None where all differ."""
+    first = equal_classes(rows)
+    later = np.flatnonzero(first != np.arange(len(first)))
+    if not len(later):
+        return None
+    earliest = later[np.lexsort((later, first[later]))[0]]
+    return int(first[earliest]), int(earliest)
+
+
+def _join(first: IntArray, one: int, other: int) -> None:
+    """Make one group of the groups of two rows."""
+    one, other = _root(first, one), _root(first, other)
+    first[max(one, other)] = min(one, other)
+
+
+def _root(first: IntArray, row: int) -> int:
+    while first[row] != row:
+        row = int(first[row])
+    return row
+
+
+def _roots(first: IntArray) -> IntArray:
+    """The first row of each row's group."""
+    while (first[first] != first).any():
+        first = first[first]
+    return first

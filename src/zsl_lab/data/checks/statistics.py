@@ -1,0 +1,131 @@
+"""Statistics of the rows of a table, column by column, to compare other rows with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Float64Array = npt.NDArray[np.float64]
+
+#: rows converted to double precision at once
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnStatistics:
+    """Statistics of a table ``[N, D]``.
+
+    Attributes:
+        rows: N.
+        low: The smallest value of each column, float64 ``[D]``.
+        high: The largest value of each column.
+        mean: The mean of each column.
+        std: The standard deviation of each column.
+        norms: The smallest, the mean and the largest Euclidean norm of a row, ``[3]``.
+    """
+
+    rows: int
+    low: Float64Array
+    high: Float64Array
+    mean: Float64Array
+    std: Float64Array
+    norms: Float64Array
+
+    @classmethod
+    def of(cls, table: npt.NDArray[Any], index: npt.NDArray[Any] | None = None) -> ColumnStatistics:
+        """Compute the statistics.
+
+        Args:
+            table: ``[N, D]``.
+            index: The rows that count; None for all.
+        """
+        running = RunningStatistics(table.shape[1])
+        for block in _blocks(table, index):
+            running.add(block)
+        return running.result()
+
+    def state(self) -> dict[str, int | Tensor]:
+        """Plain values for a checkpoint."""
+        arrays = {
+            field.name: torch.from_numpy(getattr(self, field.name))
+            for field in fields(self)
+            if field.name != "rows"
+        }
+        return {"rows": self.rows, **arrays}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], columns: int) -> ColumnStatistics:
+        """What :meth:`state` was taken of.
+
+        Args:
+            state: The plain values.
+            columns: D.
+
+        Raises:
+            ValueError: This is no such state.
+        """
+        rows = state.get("rows")
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise ValueError(f"the number of training samples is {rows!r}")
+        arrays = {}
+        for field in fields(cls):
+            if field.name == "rows":
+                continue
+            found = state.get(field.name)
+            length = 3 if field.name == "norms" else columns
+            if not isinstance(found, Tensor) or found.shape != (length,):
+                raise ValueError(f"the statistic '{field.name}' of the features is no [{length}]")
+            arrays[field.name] = found.double().numpy()
+            if not np.isfinite(arrays[field.name]).all():
+                raise ValueError(f"the statistic '{field.name}' of the features is not finite")
+        return cls(rows, **arrays)
+
+
+class RunningStatistics:
+    """Statistics of rows that are added in blocks."""
+
+    def __init__(self, columns: int) -> None:
+        self._rows = 0
+        self._low, self._high = np.full(columns, np.inf), np.full(columns, -np.inf)
+        self._mean, self._squares = np.zeros(columns), np.zeros(columns)
+        self._norms = [np.inf, 0.0, 0.0]
+
+    def add(self, block: Float64Array) -> None:
+        """Add rows ``[n, D]``, at least one."""
+        count, total = len(block), self._rows + len(block)
+        mean = block.mean(0)
+        delta = mean - self._mean
+        # Chan et al.: exact for means far larger than the deviations
+        self._squares += ((block - mean) ** 2).sum(0) + delta**2 * self._rows * count / total
+        self._mean += delta * count / total
+        self._low = np.minimum(self._low, block.min(0))
+        self._high = np.maximum(self._high, block.max(0))
+        norms = np.linalg.norm(block, axis=1)
+        low, sum_, high = self._norms
+        self._norms = [min(low, norms.min()), sum_ + norms.sum(), max(high, norms.max())]
+        self._rows = total
+
+    def result(self) -> ColumnStatistics:
+        """The statistics of all rows added."""
+        low, total, high = self._norms
+        return ColumnStatistics(
+            self._rows,
+            self._low,
+            self._high,
+            self._mean,
+            np.sqrt(self._squares / self._rows),
+            np.array([low, total / self._rows, high]),
+        )
+
+
+def _blocks(table: npt.NDArray[Any], index: npt.NDArray[Any] | None) -> Iterator[Float64Array]:
+    count = len(table) if index is None else len(index)
+    for start in range(0, count, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        yield table[part if index is None else index[part]].astype(np.float64)

@@ -1,0 +1,7 @@
+"""Kinds of scaling by name; :class:`zsl_lab.data.scaling.Scaler` describes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Normalization = Literal["none", "minmax", "minmax_sqrt", "l2", "standard", "scale", "centered_l2"]

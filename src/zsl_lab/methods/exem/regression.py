@@ -1,0 +1,90 @@
+"""(Kernel) ridge regression from class semantics to exemplars, for many ridge constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+#: similarities of the rows of two tables, ``[A, Q], [B, Q] -> [A, B]``
+Kernel = Callable[[Tensor, Tensor], Tensor]
+
+
+def rbf(scale: float) -> Kernel:
+    """The Gaussian kernel ``exp(-||a - b||^2 / scale)``."""
+    return lambda a, b: (torch.cdist(a, b).square() / -scale).exp()
+
+
+def mean_squared_distance(rows: Tensor) -> float:
+    """Mean of ``||a - b||^2`` over pairs of rows of ``[n, Q]``; 1 where all rows are equal."""
+    count = len(rows)
+    total = 2 * count * (rows - rows.mean(0)).square().sum()
+    return float(total / (count * (count - 1))) if count > 1 and total > 0 else 1.0
+
+
+class ClassRegression:
+    """Ridge regression with an intercept that no ridge acts on, from semantics of n classes.
+
+    The prediction for semantics a is a weighted sum of the n targets: ``E(a) = t(a) M``. With the
+    centred kernel matrix ``K = U diag(e) U^T`` and the centred similarities ``k(a)`` the weights
+    are ``t(a) = k(a) U diag(1 / (e + ridge mean(e))) U^T + 1/n``: one decomposition gives them for
+    every ridge constant. Without a kernel the same is computed from the SVD of the centred
+    semantics, whose cost is set by the smaller of n and Q. In double precision.
+
+    Args:
+        semantics: Semantics of the classes that have a target, ``[n, Q]``.
+        kernel: Similarity of classes; None for the inner product.
+    """
+
+    def __init__(self, semantics: Tensor, kernel: Kernel | None = None) -> None:
+        self._kernel = kernel
+        self._semantics = semantics.double()
+        count = len(semantics)
+        similarities = self._similarities(self._semantics)
+        self.centre = similarities.mean(0)
+        centred = similarities - self.centre
+        if kernel is None:
+            self._u, singular, v_transposed = torch.linalg.svd(centred, full_matrices=False)
+            self._basis = v_transposed.T
+            self._numerator, self._e = singular, singular.square()
+        else:
+            values, self._u = torch.linalg.eigh(centred - centred.mean(1, keepdim=True))
+            # rounding puts eigenvalues of 0 on either side of it
+            self._e = values.clamp(min=0)
+            self._basis = self._u - self._u.mean(0)
+            self._numerator = torch.ones_like(values)
+        # where all classes have equal semantics there is no eigenvalue above 0: predict the mean
+        total = self._e.sum()
+        self._level = torch.where(total > 0, total / count, torch.ones_like(total))
+
+    def _similarities(self, semantics: Tensor) -> Tensor:
+        return semantics if self._kernel is None else self._kernel(semantics, self._semantics)
+
+    def _gains(self, ridge: float) -> Tensor:
+        gains: Tensor = self._numerator / (self._e + ridge * self._level)
+        return gains
+
+    def smoothing(self, semantics: Tensor, ridge: float) -> Tensor:
+        """The weights t(a) of the targets for each class, float64 ``[m, n]``; rows sum to 1.
+
+        Args:
+            semantics: Any classes, ``[m, Q]``.
+            ridge: The ridge constant in units of the mean eigenvalue of K, above 0.
+        """
+        coordinates = (self._similarities(semantics.double()) - self.centre) @ self._basis
+        weights: Tensor = coordinates * self._gains(ridge) @ self._u.T + 1 / len(self._semantics)
+        return weights
+
+    def weights(self, targets: Tensor, ridge: float) -> Tensor:
+        """W with ``E(a) = (k(a) - centre) W + mean(targets)``, k(a) = a where there is no kernel.
+
+        Args:
+            targets: M, ``[n, D]``.
+            ridge: As in :meth:`smoothing`.
+
+        Returns:
+            float64 ``[Q, D]`` without a kernel, ``[n, D]`` with one.
+        """
+        found: Tensor = self._basis @ (self._gains(ridge)[:, None] * (self._u.T @ targets.double()))
+        return found

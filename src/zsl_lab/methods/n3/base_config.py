@@ -1,0 +1,51 @@
+"""The keys of the network that N3 adapts; nothing here needs torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from zsl_lab.keys import Place
+
+Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
+#: the layers of small_cnn that end a stage, and their channels
+SMALL_CNN_STAGES = {"relu1": 16, "relu3": 64}
+
+
+class BaseConfig(BaseModel):
+    """Which network is adapted, and where its weights come from.
+
+    Attributes:
+        name: The network.
+        weights: ``imagenet`` (torchvision downloads them), the file of a state dict (a relative
+            path starts at the working folder), or None: not given. ``small_cnn`` takes None only,
+            it is trained in the run.
+        stages: Whose averages over the image are the features, side by side, by number from the
+            input. A stage is what lies between two reductions of the image's size. None is the
+            last, which the network's own classifier reads.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Name
+    weights: Annotated[str | None, Place(names=("imagenet",))]
+    stages: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> BaseConfig:
+        if self.stages is None:
+            return self
+        from zsl_lab.extraction.backbones import STAGES  # it needs torch
+
+        count = len(STAGES.get(self.name, SMALL_CNN_STAGES))
+        if (
+            not self.stages
+            or self.stages != sorted(set(self.stages))
+            or not 1 <= self.stages[0] <= self.stages[-1] <= count
+        ):
+            raise ValueError(
+                f"found base.stages={self.stages}; expected ascending numbers from 1 to {count}, "
+                f"the stages of {self.name}, or null for the last one"
+            )
+        return self

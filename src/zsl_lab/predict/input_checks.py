@@ -1,0 +1,388 @@
+"""Do the inputs of a prediction look like those of training? Sentences where they do not.
+
+Each check compares with statistics of the training data that the checkpoint holds. Their limits are
+wide: on the published benchmarks no test sample, no single unseen class and no random subset of
+unseen samples or classes is warned of (tests/predict/test_input_checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from zsl_lab.data.checks.statistics import ColumnStatistics, Float64Array, RunningStatistics
+from zsl_lab.data.recipe import ImageRecipe
+
+#: how many columns or classes a warning names
+_SHOWN = 3
+#: rows that are needed before the spread of columns is compared
+_ROWS_OF_SPREAD = 20
+#: the correlation of the columns' spreads, or means, below which these are other columns
+_SAME_PROFILE = 0.2
+#: the columns that are needed for such a correlation
+_COLUMNS_OF_PROFILE = 50
+#: common marks for unknown values
+_MARKS = (-9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0)
+
+_FEATURES = (
+    "Give features as the extractor made them for training, unscaled (the method scales them "
+    "itself), or train on features like these."
+)
+_SEMANTICS = (
+    "Give new classes in the same units as training had, or train on semantics in these units."
+)
+
+
+# ------------------------------------------------------------------------------------------------
+# features
+
+
+def recipe_differences(training: ImageRecipe, given: ImageRecipe) -> list[str]:
+    """What differs between the recipes of two feature files, as parts of a sentence."""
+    theirs, ours = given.model_dump(), training.model_dump()
+    found = []
+    for name in ("backbone", "resize", "image_size", "preparation"):
+        if theirs.get(name) != ours.get(name):
+            found.append(f"{name} {theirs.get(name)} (training: {ours.get(name)})")
+    if given.weights_sha256 != training.weights_sha256:
+        found.append(
+            f"weights {given.weights} {given.weights_sha256[:12]} "
+            f"(training: {training.weights} {training.weights_sha256[:12]})"
+        )
+    return found
+
+
+class FeatureCheck:
+    """Compares feature vectors, added in blocks, with those of training.
+
+    Args:
+        training: Statistics of the training samples.
+        seen_classes: How many classes these are of: of few classes, the samples of another one
+            easily lie outside their range.
+    """
+
+    def __init__(self, training: ColumnStatistics, seen_classes: int) -> None:
+        self._training, self._classes = training, max(seen_classes, 1)
+        self._given = RunningStatistics(len(training.low))
+        self._range = training.high - training.low
+        self._outside = self._negative = 0
+        #: rows of each column that lie far outside its range
+        self._far = np.zeros(len(training.low), dtype=np.int64)
+        positive = self._range[self._range > 0]
+        typical = np.median(positive) if len(positive) else 1.0
+        # a column that is constant in training has no range of its own
+        self._unit = np.maximum(self._range, 0.25 * typical)
+        self._far_limit = 3 + 30 / self._classes
+
+    def add(self, block: Float64Array) -> None:
+        """Add rows ``[n, D]``."""
+        training = self._training
+        self._given.add(block)
+        beyond = np.maximum(block - training.high, training.low - block)
+        self._outside += int((beyond > 0.1 * self._unit).sum())
+        self._far += (beyond > self._far_limit * self._unit).sum(0)
+        self._negative += int((block < -1e-6 * np.abs(training.high).max()).sum())
+
+    def findings(self, origin: str) -> list[str]:
+        """Sentences on what does not fit; none where everything does.
+
+        Args:
+            origin: Begins each sentence.
+        """
+        given = self._given.result()
+        for check in (
+            _equal_rows,
+            self._scale,
+            self._signs,
+            self._columns,
+            self._profile,
+            self._share,
+        ):
+            found = check(given)
+            if found:
+                return [f"{origin}: {found} {_FEATURES}"]
+        return []
+
+    def _scale(self, given: ColumnStatistics) -> str | None:
+        """Rows that are far shorter or longer, or that were scaled in a way one recognises."""
+        low, mean, high = self._training.norms
+        small, middle, large = given.norms
+        few = given.rows < 5
+        ratio = middle / mean if mean > 0 else np.inf if middle > 0 else 1.0
+        shortest, longest = (0.4, 2.5) if few else (0.55, 1.8)
+        other = middle < 0.6 * low or middle > 1.6 * high
+        strange = not shortest <= ratio <= longest and (other or middle < low or middle > high)
+        fixed = high - low <= 1e-3 * mean and abs(ratio - 1) > 0.01
+        unit = (
+            abs(small - 1) < 1e-4
+            and abs(large - 1) < 1e-4
+            and not (abs(low - 1) < 0.02 and abs(high - 1) < 0.02)
+        )
+        cause = ""
+        if unit or (large - small < 1e-4 * middle and given.rows >= 5 and high - low > 1e-2 * mean):
+            cause = "they were divided by their norm (l2) before"
+        elif _standardised(given) and not _standardised(self._training):
+            cause = "each column was standardised (mean 0, standard deviation 1) before"
+        elif _minmaxed(given) and not _minmaxed(self._training):
+            cause = "each column was scaled to [0, 1] before"
+        elif strange or fixed:
+            cause = (
+                f"they were scaled, by about {_number(ratio)}, or another recipe or extractor "
+                "made them"
+            )
+        if not cause:
+            return None
+        return (
+            f"the rows have norms from {_number(small)} to {_number(large)}; those of training "
+            f"have {_number(low)} to {_number(high)}.{self._worst(given)} The likely cause: "
+            f"{cause}."
+        )
+
+    def _worst(self, given: ColumnStatistics) -> str:
+        """The column whose range differs most, with both ranges."""
+        scale = np.where(self._training.std > 0, self._training.std, np.inf)
+        column = int(np.argmax(np.abs(given.mean - self._training.mean) / scale))
+        return (
+            f" Column {column} (0-based) lies between {_number(given.low[column])} and "
+            f"{_number(given.high[column])}, in training between "
+            f"{_number(self._training.low[column])} and {_number(self._training.high[column])}."
+        )
+
+    def _signs(self, given: ColumnStatistics) -> str | None:
+        if not self._negative or (self._training.low < 0).any():
+            return None
+        column = int(np.argmin(given.low))
+        return (
+            f"found negative numbers ({self._negative:,}; column {column}, 0-based, lies between "
+            f"{_number(given.low[column])} and {_number(given.high[column])}); the features of "
+            f"training have none (there it lies between {_number(self._training.low[column])} and "
+            f"{_number(self._training.high[column])}). The likely cause: they were standardised or "
+            "centred before, or taken from another layer."
+        )
+
+    def _columns(self, given: ColumnStatistics) -> str | None:
+        """Columns that lie far outside their range in nearly all rows."""
+        if given.rows < 3:
+            return None
+        far = np.flatnonzero(self._far >= 0.9 * given.rows)
+        if not len(far):
+            return None
+        ranges = "; ".join(
+            f"column {column} lies between {_number(given.low[column])} and "
+            f"{_number(given.high[column])}, in training between "
+            f"{_number(self._training.low[column])} and {_number(self._training.high[column])}"
+            for column in far[:_SHOWN]
+        )
+        more = f"; and {len(far) - _SHOWN} more" if len(far) > _SHOWN else ""
+        return (
+            f"found {len(far)} column{'s' if len(far) > 1 else ''} far outside "
+            f"{'their' if len(far) > 1 else 'its'} range in training (0-based: {ranges}{more}). "
+            "The likely cause: other units, or columns in another order."
+        )
+
+    def _profile(self, given: ColumnStatistics) -> str | None:
+        """Columns whose spread and mean have nothing to do with those of training."""
+        if given.rows < _ROWS_OF_SPREAD or len(given.low) < _COLUMNS_OF_PROFILE:
+            return None
+        training = self._training
+        found = []
+        if training.std.mean() > 0 and training.std.std() > 0.35 * training.std.mean():
+            found.append(_correlation(given.std, training.std))
+        if training.mean.std() > 0.35 * np.sqrt((training.std**2).mean()):
+            found.append(_correlation(given.mean, training.mean))
+        if not found or max(found) >= _SAME_PROFILE:
+            return None
+        return (
+            "means and standard deviations of the columns are unlike those of training "
+            f"(correlation over the columns {max(found):.2f}).{self._worst(given)} The likely "
+            "cause: another extractor, or columns in another order."
+        )
+
+    def _share(self, given: ColumnStatistics) -> str | None:
+        """Too many numbers outside the range of their column in training."""
+        cells = given.rows * len(given.low)
+        share = self._outside / cells
+        limit = 0.05 + 1 / (self._classes + 1) + 2 / (self._training.rows + 1)
+        if share <= limit or self._outside < 8:
+            return None
+        return (
+            f"{100 * share:.0f} % of the numbers lie outside the range of their column in "
+            f"training.{self._worst(given)} The likely cause: another recipe, extractor or scale."
+        )
+
+
+def _equal_rows(given: ColumnStatistics) -> str | None:
+    if given.rows < 2 or given.std.any():
+        return None
+    return (
+        f"all {given.rows:,} rows are equal, so all samples get the same class. The likely cause: "
+        "an extractor with wrong weights, or one image many times."
+    )
+
+
+def _standardised(table: ColumnStatistics) -> bool:
+    """Whether nearly every column has mean 0 and standard deviation 1."""
+    varied = table.std > 1e-6
+    close = (np.abs(table.mean) < 1e-3) & (np.abs(table.std - 1) < 0.03)
+    return table.rows >= 5 and bool(varied.any()) and float(close[varied].mean()) > 0.95
+
+
+def _minmaxed(table: ColumnStatistics) -> bool:
+    """Whether nearly every column reaches from 0 to 1."""
+    varied = table.std > 1e-6
+    close = (np.abs(table.low) < 1e-5) & (np.abs(table.high - 1) < 1e-5)
+    return table.rows >= 5 and bool(varied.any()) and float(close[varied].mean()) > 0.95
+
+
+def _correlation(first: Float64Array, second: Float64Array) -> float:
+    if first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+# ------------------------------------------------------------------------------------------------
+# semantics
+
+
+def semantics_findings(
+    training: Float64Array, given: Float64Array, classes: Sequence[str], columns: Sequence[str]
+) -> list[str]:
+    """Sentences on class semantics in other units than those of training.
+
+    Args:
+        training: Unscaled semantics of the checkpoint's classes, ``[C, Q]``.
+        given: Those of the new classes, ``[K, Q]``.
+        classes: Names of the new classes.
+        columns: Names of the columns; empty where they have none.
+    """
+    found = [
+        *_without_information(training, given, classes),
+        *(_whole_table(training, given, columns) or _units(training, given, classes, columns)),
+    ]
+    return [f"{sentence} {_SEMANTICS}" for sentence in found]
+
+
+def _without_information(
+    training: Float64Array, given: Float64Array, classes: Sequence[str]
+) -> Iterator[str]:
+    if given.shape[1] < 2:
+        return
+    flat = np.flatnonzero(np.ptp(given, axis=1) == 0)
+    if len(flat) and not (np.ptp(training, axis=1) == 0).any():
+        yield (
+            f"all numbers of {_named(classes, flat)} are {_number(given[flat[0], 0])}, which says "
+            "nothing about the class."
+        )
+
+
+def _whole_table(training: Float64Array, given: Float64Array, columns: Sequence[str]) -> list[str]:
+    ours, theirs = np.linalg.norm(training, axis=1), np.linalg.norm(given, axis=1)
+    theirs = theirs[theirs > 0]
+    if not len(theirs) or not ours.max():
+        return []
+    low, middle, high = ours.min(), float(np.median(theirs)), ours.max()
+    ratio = middle / float(np.median(ours))
+    unit = bool((np.abs(theirs - 1) < 1e-4).all()) and not 0.5 < low <= high < 2
+    if unit:
+        cause = "each class was divided by its norm (l2) before"
+    elif middle > 4 * high or middle < low / 4:
+        cause = f"the numbers are about {_number(ratio)} times as large"
+        if 30 < ratio < 300 or 30 < 1 / ratio < 300:
+            cause += ", as percentages are against fractions"
+    else:
+        return []
+    column = int(np.argmax(np.abs(given).max(0) / np.maximum(np.abs(training).max(0), 1e-12)))
+    return [
+        f"the numbers lie between {_number(given.min())} and {_number(given.max())} "
+        f"({_range_of(column, given, columns)}), those of training between "
+        f"{_number(training.min())} and {_number(training.max())} "
+        f"({_range_of(column, training, columns)}). The likely cause: {cause}."
+    ]
+
+
+def _range_of(column: int, table: Float64Array, columns: Sequence[str]) -> str:
+    low, high = table[:, column].min(), table[:, column].max()
+    return f"{_called(column, columns)}: {_number(low)} to {_number(high)}"
+
+
+def _called(column: int, columns: Sequence[str]) -> str:
+    return f"column '{columns[column]}'" if columns else f"column {column + 1}"
+
+
+def _units(
+    training: Float64Array, given: Float64Array, classes: Sequence[str], columns: Sequence[str]
+) -> list[str]:
+    low, high = training.min(0), training.max(0)
+    own = high - low
+    positive = own[own > 0]
+    own = np.where(own > 0, own, np.median(positive) if len(positive) else 1.0)
+    whole = float(training.max() - training.min()) or 1.0
+    beyond = np.maximum(given - high, low - given)
+    # a single value far away; rare attributes reach 10 such units in published tables
+    cells = beyond > 12 * np.maximum(own, 0.1 * whole)
+    sizes = np.abs(training)
+    # in a column that most classes have, a value lies rarely far outside
+    dense = np.median(sizes, axis=0) > 0.1 * sizes.max(0)
+    cells |= dense & (beyond > 5 * own)
+    cells |= np.isin(given, _MARKS) & (beyond > own)
+    found = cells.any(0)
+    if (training >= 0).all():
+        found |= (given < -1e-6 * whole).any(0)
+    if len(given) > 1:
+        # most classes beyond the range at once, or all far below it
+        found |= np.quantile(beyond / own, 0.25, axis=0, method="lower") > 3
+        largest = np.abs(given).max(0)
+        kept_away = (sizes.min(0) > 0.1 * np.median(sizes, axis=0)) & (
+            np.median(sizes, axis=0) > 0.02 * whole
+        )
+        found |= kept_away & (largest > 0) & (sizes.min(0) > 3 * largest)
+    strange = np.flatnonzero(found)
+    if not len(strange):
+        return []
+    parts = [
+        _column(int(column), training[:, column], given[:, column], classes, columns)
+        for column in strange[:_SHOWN]
+    ]
+    more = f"; and {len(strange) - _SHOWN} more columns" if len(strange) > _SHOWN else ""
+    return [f"found other units than in training: {'; '.join(parts)}{more}."]
+
+
+def _column(
+    column: int,
+    training: Float64Array,
+    given: Float64Array,
+    classes: Sequence[str],
+    columns: Sequence[str],
+) -> str:
+    low, high = training.min(), training.max()
+    row = int(np.argmax(np.maximum(given - high, low - given)))
+    ratio = float(np.median(np.abs(given))) / max(float(np.median(np.abs(training))), 1e-12)
+    if (training >= 0).all() and given.min() < 0:
+        mark = float(given.min())
+        cause = (
+            f"; {_number(mark)} is a common mark for an unknown value"
+            if mark in (-1.0, *_MARKS)
+            else "; training has no negative number there"
+        )
+    elif 1.5 < ratio < 1e6 or 1e-6 < ratio < 0.7:
+        cause = f"; about {_number(ratio)} times those of training" + (
+            ", as percentages are against fractions" if 30 < max(ratio, 1 / ratio) < 300 else ""
+        )
+    else:
+        cause = ""
+    return (
+        f"{_called(column, columns)} lies between {_number(given.min())} and "
+        f"{_number(given.max())} ('{classes[row]}'), in training between {_number(low)} and "
+        f"{_number(high)}{cause}"
+    )
+
+
+def _named(names: Sequence[str], positions: Sequence[int] | np.ndarray) -> str:
+    shown = ", ".join(f"'{names[position]}'" for position in positions[:_SHOWN])
+    more = f" and {len(positions) - _SHOWN} more" if len(positions) > _SHOWN else ""
+    return shown + more
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"

@@ -1,0 +1,1 @@
+"""The configuration of a run: its keys, what was stored of it, and its limits."""

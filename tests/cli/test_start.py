@@ -1,0 +1,191 @@
+"""What the command does before it runs anything: subcommands, quick checks, the settings taken."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import zsl_lab as package
+from tests.cli.test_main import cpu_seconds_of_children, zsl_lab
+from zsl_lab import __main__ as entry
+from zsl_lab.cli import tuned
+from zsl_lab.errors import ConfigError, nearest
+
+#: CPU seconds in which a wrong value must be answered, on a busy machine too; with torch, Lightning
+#: and transformers imported it takes nine
+MOST_SECONDS = 4.0
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[object, str, str]]:
+    """Call the command in this process: exit code, standard output and standard error."""
+
+    def command(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["zsl-lab", *arguments])
+        code: object = 0
+        try:
+            entry.main()
+        except SystemExit as error:
+            code = error.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return command
+
+
+def test_the_version_is_ours(command: Callable[..., tuple[object, str, str]]) -> None:
+    assert command("--version") == (0, f"zsl_lab {package.__version__}\n", "")
+
+
+def test_the_data_tool_and_the_report_are_subcommands(
+    command: Callable[..., tuple[object, str, str]], tmp_path: Path
+) -> None:
+    code, out, _ = command("data", "--help")
+    assert code == 0
+    assert "download" in out
+    code, _, err = command("report", str(tmp_path / "nothing"))
+    assert code == 2
+    assert "no such folder" in err
+
+
+def test_predict_is_a_task(command: Callable[..., tuple[object, str, str]]) -> None:
+    code, out, _ = command("predict", "--help")
+    assert code == 0
+    assert "task=predict" in out
+    code, _, err = command("predict", "task=test")
+    assert code == 2
+    assert err.startswith("task=test: ")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("predit", "predict"), ("reports", "report"), ("dat", "data")]
+)
+def test_an_unknown_command_is_answered_with_the_nearest(
+    command: Callable[..., tuple[object, str, str]], word: str, meant: str
+) -> None:
+    code, _, err = command(word)
+    assert code == 2
+    assert f"{word}: there is no such command. Did you mean {meant}?" in err
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "seed=-1",
+        "method.lr=3",
+        "method.g=x",
+        "trainer.devices=0",
+        "dataset=awa2",
+        "dataset.path=nowhere.h5",
+        "metod=sgal",
+        "task=test",
+    ],
+)
+def test_a_wrong_value_or_a_missing_file_is_answered_without_importing_torch(
+    tmp_path: Path, argument: str
+) -> None:
+    before = cpu_seconds_of_children()
+    done = zsl_lab(tmp_path, argument)
+    assert cpu_seconds_of_children() - before < MOST_SECONDS
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_keys_of_every_method_are_checked_without_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+from hydra import compose, initialize_config_module
+from zsl_lab.methods import catalogue
+from zsl_lab.run.config import parse
+with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+    for name in catalogue.names():
+        cfg = compose("config", [f"method={name}", "tuned=none", "paths.run_dir=nowhere"])
+        assert parse(cfg).method.name == name
+assert "torch" not in sys.modules
+"""
+    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
+
+
+def test_the_backend_of_a_notebook_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://a_notebook.backend")
+    done = zsl_lab(
+        tmp_path,
+        *("method=eszsl", "method.gammas=[1.0]", "method.lambdas=[1.0]", "selection=last"),
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("training_curves.pdf"))
+    assert "tuned=eszsl_digits" in done.stdout
+
+
+FLO = "dataset=flo"
+FEATURES = "dataset.features=efficientnet_lite2"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["seed=1"],
+        [FLO, FEATURES],
+        ["method=mmvae", FLO, FEATURES],
+        ["method=sgal,mmvae", FLO, FEATURES],
+        ["dataset=awa2"],
+        ["dataset=unknown"],
+        [FLO, "tuned=sgal_flo"],
+        [FLO, "ckpt=run"],
+    ],
+)
+def test_settings_are_taken_where_they_fit_or_the_command_says(arguments: list[str]) -> None:
+    assert tuned.choose(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [FLO],
+        ["method=mmvae", FLO],
+        ["method=aspn", FLO, "dataset.features=res101"],
+        ["method=sgal,mmvae", FLO],
+        ["sweep=all_methods", FLO],
+        [FLO, "dataset.features=res101,googlenet"],
+        ["method=sgal_dropout", FLO],
+    ],
+)
+def test_settings_found_for_other_features_are_not_taken(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "tuned=none" in tuned.choose(arguments)
+    assert "found for dataset.features=efficientnet_lite2" in capsys.readouterr().err
+
+
+def test_a_sweep_of_which_only_some_jobs_have_the_features_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.features=res101.*tuned=none"):
+        tuned.choose([FLO, "dataset.features=res101,efficientnet_lite2"])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("method.lr", "method.learning_rate"),
+        ("method.epochs", "method.steps"),
+        ("method.bs", "method.batch_size"),
+        ("method.hidden", "method.hidden_dim"),
+        ("epochs", "method.steps"),
+        ("gpus", "trainer.devices"),
+        ("data_path", "paths.data_dir"),
+        ("model", "method"),
+    ],
+)
+def test_keys_that_other_projects_have_are_understood(key: str, meant: str) -> None:
+    keys = ["method", "method.d", "method.g", "method.learning_rate", "method.steps", "seed"]
+    keys += ["method.batch_size", "method.hidden_dim", "trainer.devices", "paths.data_dir"]
+    assert nearest(key, keys)[0] == meant

@@ -1,0 +1,173 @@
+"""Inputs unlike those of training are found, and no sample of a benchmark is one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.conftest import REPOSITORY, composed
+from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.checks.statistics import ColumnStatistics
+from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.recipe import ImageRecipe
+from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
+from zsl_lab.run.config import parse
+
+Array = npt.NDArray[np.float64]
+BENCHMARKS = {
+    "digits": (),
+    "synthetic": (),
+    "flo": ("dataset.features=efficientnet_lite2",),
+    "awa1": ("dataset.features=lampert_pca512",),
+}
+
+
+@pytest.fixture(scope="module", params=list(BENCHMARKS))
+def benchmark(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> FeatureBenchmark:
+    shared = Path(os.environ.get("ZSL_LAB_SHARED", REPOSITORY.parent / "shared"))
+    data = shared / "data" / "xlsa17" / "data"
+    if request.param in ("flo", "awa1") and not data.is_dir():
+        pytest.skip("needs the genuine files")
+    keys = ("method=eszsl", f"dataset={request.param}", *BENCHMARKS[request.param])
+    dataset = parse(composed(Path("run"), *keys)).dataset
+    return dataset.load(DataPaths(data, tmp_path_factory.mktemp("cache")))
+
+
+def findings(of: FeatureBenchmark, rows: npt.NDArray[np.floating]) -> list[str]:
+    check = FeatureCheck(ColumnStatistics.of(of.features, of.trainval), len(of.seen_classes))
+    for start in range(0, len(rows), 64):
+        check.add(rows[start : start + 64].astype(np.float64))
+    return check.findings("features")
+
+
+def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: FeatureBenchmark) -> None:
+    rng, unseen = np.random.default_rng(0), benchmark.test_unseen
+    labels = benchmark.labels[unseen]
+    parts = [benchmark.test_seen, unseen, *(unseen[labels == c] for c in np.unique(labels))]
+    parts += [rng.choice(unseen, n, replace=False) for n in (1, 1, 1, 2, 3, 5, 20, 40) * 3]
+    assert [
+        found for part in parts for found in findings(benchmark, benchmark.features[part])
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda x: x / np.linalg.norm(x, axis=1, keepdims=True), r"divided by their norm \(l2\)"),
+        (lambda x: x / np.linalg.norm(x, axis=1, keepdims=True) / 50, "divided by their norm"),
+        (lambda x: (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1), "standardised"),
+        (lambda x: (x - x.min(0)) / np.where(np.ptp(x, 0) > 0, np.ptp(x, 0), 1), "scaled"),
+        (lambda x: x * 255, "scaled, by about 2"),
+        (lambda x: x / 255, "scaled, by about 0.00"),
+        (lambda x: x + 3 * x.std(), "scale|range"),
+        (lambda x: np.repeat(x[:1], len(x), axis=0), "all 40 rows are equal"),
+        (lambda x: np.concatenate([x[:, :5], 1000 * x[:, 5:6], x[:, 6:]], 1), "Column 5|column 5"),
+    ],
+)
+def test_changed_features_are_warned_of(
+    benchmark: FeatureBenchmark, change: Callable[[Array], Array], cause: str
+) -> None:
+    rows = benchmark.features[np.random.default_rng(1).choice(benchmark.test_unseen, 40)]
+    (sentence,) = findings(benchmark, change(rows.astype(np.float64)))
+    assert sentence.startswith("features: ")
+    assert re.search(cause, sentence), sentence
+    assert sentence.endswith("or train on features like these.")
+
+
+def test_columns_in_another_order_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.gamma(1, 1, 200)
+    training = ColumnStatistics.of(rng.gamma(2, spread, (500, 200)))
+    rows = rng.gamma(2, spread, (40, 200))
+    for given, warned in ((rows, False), (rows[:, rng.permutation(200)], True)):
+        check = FeatureCheck(training, 50)
+        check.add(given)
+        assert bool(check.findings("x")) == warned
+
+
+def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    training = rng.uniform(0, 1, (100, 8))
+    check = FeatureCheck(ColumnStatistics.of(training), 10)
+    check.add(training[:10] - [0, 0, 0.3, 0, 0, 0, 0, 0])
+    (sentence,) = check.findings("x")
+    assert "found negative numbers" in sentence
+    assert "column 2, 0-based" in sentence
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def test_no_classes_of_a_benchmark_are_warned_of(benchmark: FeatureBenchmark) -> None:
+    rng = np.random.default_rng(0)
+    # AWA1 holds -1 for unknown values, which a warning is due for
+    unknown = benchmark.name == "AWA1"
+    table = benchmark.semantics.astype(np.float64)
+    table = np.maximum(table, 0) if unknown else table
+    names = [str(name) for name in benchmark.class_names]
+    for count in (2, 3, 5) * 10:
+        new = rng.choice(len(table), min(count, len(table) // 3), replace=False)
+        known = np.setdiff1d(np.arange(len(table)), new)
+        chosen = [names[i] for i in new]
+        assert semantics_findings(table[known], table[new], chosen, ()) == []
+
+
+TRAINING = np.random.default_rng(0).uniform(0, 1, (12, 6)) * [60, 1, 1, 1, 1, 1]
+NEW = np.random.default_rng(1).uniform(0.2, 0.9, (2, 6)) * [60, 1, 1, 1, 1, 1]
+COLUMNS = ("length", "b", "c", "d", "e", "f")
+
+
+def scaled(column: int, factor: float) -> Array:
+    table = NEW.copy()
+    table[:, column] *= factor
+    return table
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (scaled(1, 50), "column 'b' lies between .*, in training between 0.*about .* times"),
+        (scaled(1, 100), "column 'b' .* as percentages are against fractions"),
+        (scaled(4, 30), "column 'e' lies"),
+        (scaled(0, 100), "column 'length': "),
+        (100 * NEW, "the likely|The likely cause: the numbers are about .* percentages"),
+        (NEW / 100, "as percentages are against fractions"),
+        (NEW / np.linalg.norm(NEW, axis=1, keepdims=True), "divided by its norm"),
+        (np.where(np.arange(6) == 3, -1, NEW), "column 'd' .* -1 is a common mark for an unknown"),
+        (np.where(np.arange(6) == 3, 999, NEW), "column 'd'|'d': "),
+        (np.zeros((2, 6)), "all numbers of 'x', 'y' are 0"),
+    ],
+)
+def test_classes_in_other_units_are_warned_of(given: Array, sentence: str) -> None:
+    found = semantics_findings(TRAINING, given, ("x", "y"), COLUMNS)
+    assert found
+    assert re.search(sentence, found[0]), found
+    assert semantics_findings(TRAINING, NEW, ("x", "y"), COLUMNS) == []
+
+
+def test_a_column_that_training_keeps_away_from_0_may_be_too_small() -> None:
+    training = np.random.default_rng(0).uniform(20, 60, (10, 3))
+    given = training[:2] * [1, 1, 0.02]
+    (sentence,) = semantics_findings(training[2:], given, ("x", "y"), ())
+    assert "column 3 lies between" in sentence
+
+
+def test_recipes_differ_by_network_weights_and_sizes_but_not_by_the_place_of_weights() -> None:
+    recipe = ImageRecipe(
+        backbone="resnet50", weights="a.pth", weights_sha256="12" * 32, resize=256, image_size=224
+    )
+    moved = recipe.model_copy(update={"weights": "b.pth", "weights_path": "/x/b.pth"})
+    assert recipe_differences(recipe, moved) == []
+    other = recipe.model_copy(update={"image_size": 200, "weights_sha256": "ab" * 32})
+    assert recipe_differences(recipe, other) == [
+        "image_size 200 (training: 224)",
+        f"weights a.pth {'ab' * 6} (training: a.pth {'12' * 6})",
+    ]

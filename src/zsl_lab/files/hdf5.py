@@ -17,6 +17,7 @@ import h5py
 
 from zsl_lab.errors import DataError
 from zsl_lab.files.memory import ALWAYS_ALLOWED, check_size, free_memory
+from zsl_lab.files.probe import check_structure
 
 #: names of a group that a message lists
 _SHOWN_NAMES = 12
@@ -25,14 +26,21 @@ _MAX_TEXTS = 2**16
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Any]:
+def open_hdf5(path: Path, *, trusted: bool = False) -> Iterator[Any]:
     """Open a file for reading, also one that this process has open for reading already.
 
+    Args:
+        path: The file.
+        trusted: Whether its bytes are known to be those that HDF5 wrote.
+
     Raises:
-        DataError: It is open for writing, here or in another program.
+        DataError: It is open for writing, here or in another program; or it is damaged in a way
+            that makes HDF5 loop or crash.
         OSError: It cannot be opened: damaged, or no such file.
     """
     check_not_written(path)
+    if not trusted:
+        check_structure(path)
     try:
         # data folders may be read-only or on a network file system, where locks fail
         file = h5py.File(path, "r", locking=False)

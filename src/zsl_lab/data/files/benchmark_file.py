@@ -391,7 +391,7 @@ def read(
     """
     try:
         sealed = _verify(path, edited=edited)
-        with _opened(path) as file:
+        with _opened(path, trusted=sealed) as file:
             content = _read(_Reader(path, file), lean=lean)
         if not sealed:
             # without a hash the name of the splits cannot be verified
@@ -561,9 +561,9 @@ def _check_version(path: Path, version: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, *, trusted: bool) -> Iterator[Any]:
     try:
-        with open_hdf5(path) as file:
+        with open_hdf5(path, trusted=trusted) as file:
             yield file
     except DataError:
         raise

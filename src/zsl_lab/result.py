@@ -20,8 +20,11 @@ from typing import Any
 from zsl_lab import __version__
 from zsl_lab.errors import DataError
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.bounded import read_bounded
 
 RESULT_FILE = "result.json"
+#: a file with more is no result: one of 100,000 classes has 10 MB
+_MAX_BYTES = 2**25
 SELECTIONS = ("validation", "oracle", "last")
 PACKAGES = (
     *(
@@ -128,13 +131,14 @@ class Result:
         if path.is_dir():
             path = path / RESULT_FILE
         try:
-            raw = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+            content = read_bounded(path, _MAX_BYTES)
+            raw = json.loads(content, parse_constant=_refuse_constant)
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror or error}); expected the {RESULT_FILE} "
                 "of a finished run."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: not valid JSON ({error}); expected the {RESULT_FILE} of a finished run."
             ) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from zsl_lab.errors import DataError
+from zsl_lab.files.escaping import one_line
 
 
 class _Stored(BaseModel):
@@ -23,8 +24,14 @@ def _nan_if_null(value: float | None) -> float:
     return math.nan if value is None else value
 
 
+#: in percent; the range only keeps absurd values out, whose mean would overflow
+_Percent = Annotated[float, Field(ge=-1e4, le=1e4)]
+_Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+_Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 #: a metric, ``null`` in the file where no sample measures it
-_Metric = Annotated[float | None, AfterValidator(_nan_if_null)]
+_Metric = Annotated[_Percent | None, AfterValidator(_nan_if_null)]
+#: a method's own metric
+_OwnMetric = Annotated[_Number | None, AfterValidator(_nan_if_null)]
 
 
 class _Metrics(_Stored):
@@ -36,7 +43,7 @@ class _Metrics(_Stored):
 
 
 class _MetricsAtStep(_Metrics):
-    step: int
+    step: _Integer
 
 
 class _PerClass(_Stored):
@@ -45,28 +52,28 @@ class _PerClass(_Stored):
 
 
 class _Training(_Stored):
-    steps: int
-    seconds: float | None
-    steps_per_second: float | None
+    steps: _Integer
+    seconds: _Number | None
+    steps_per_second: _Number | None
     device: str | None
     precision: str | None
-    world_size: int | None
+    world_size: _Integer | None
 
 
 class _Benchmark(_Stored):
-    classes: int
-    seen: int
-    unseen: int
-    untested: int = 0
-    samples: int
+    classes: _Integer
+    seen: _Integer
+    unseen: _Integer
+    untested: _Integer = 0
+    samples: _Integer
     splits_sha256: str
     features_sha256: str
     splits_version: str
 
 
 class _Model(_Stored):
-    parameters: int
-    flops: int
+    parameters: _Integer
+    flops: _Integer
 
 
 class _Finding(_Stored):
@@ -83,7 +90,7 @@ class _StoredResult(_Stored):
 
     method: str
     dataset: str
-    seed: int
+    seed: _Integer
     selection: Literal["validation", "oracle", "last"]
     metrics: _Metrics
     oracle: _MetricsAtStep | None
@@ -95,7 +102,7 @@ class _StoredResult(_Stored):
     git_commit: str | None
     model: _Model | None = None
     calibration: float | None = None
-    extra: dict[str, _Metric] | None = None
+    extra: dict[str, _OwnMetric] | None = None
     validation: _MetricsAtStep | None = None
     findings: list[_Finding] | None = None
     metric: str | None = None
@@ -113,13 +120,26 @@ def validated(raw: object, path: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         missing = first["type"] == "missing"
-        found = "nothing" if missing else json.dumps(first["input"], ensure_ascii=False)
-        found = found if len(found) <= 60 else f"{found[:57]}..."
-        field = ".".join(map(str, first["loc"]))
+        found = "nothing" if missing else _brief(first["input"])
+        field = ".".join(one_line(str(part)) for part in first["loc"])
         raise DataError(
             f"{path}: {f'field {field!r}' if field else 'the whole file'}: found {found}; expected "
-            f"{_expected(first['loc'])}."
+            f"{_expected(first['loc'])}{_bounds(first.get('ctx', {}))}."
         ) from error
+
+
+def _brief(value: object) -> str:
+    try:
+        found = json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):  # nested too deep, or an integer of too many digits
+        return f"a value of type {type(value).__name__}"
+    return found if len(found) <= 60 else f"{found[:57]}..."
+
+
+def _bounds(context: Mapping[str, Any]) -> str:
+    """What a number had to be, where it is outside its range."""
+    words = {"ge": "at least", "le": "at most", "lt": "below"}
+    return next((f", {words[name]} {context[name]}" for name in words if name in context), "")
 
 
 _TYPE_NAMES = {

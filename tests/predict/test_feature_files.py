@@ -200,7 +200,9 @@ def test_a_file_of_other_datasets_is_refused(
         layout = h5py.VirtualLayout((3, 64), float)
         layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "features", (3, 64))
         file.create_virtual_dataset("features", layout)
-    with pytest.raises(DataError, match=r"x\.h5: found a dataset whose numbers lie in other files"):
+    with pytest.raises(
+        DataError, match=r"x\.h5: found a dataset whose numbers lie in another file"
+    ):
         of_features(tmp_path / "x.h5")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         chunk = file.create_dataset("features", data=np.zeros((3, 64)), compression="gzip").id

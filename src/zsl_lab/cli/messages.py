@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zsl_lab.cli.overrides import explain
 from zsl_lab.errors import ZslLabError, output_error
+from zsl_lab.files.escaping import message as escaped
 
 _usual_format = warnings.formatwarning
 
@@ -46,5 +47,5 @@ def format_warning(
     """This package's warnings as sentences; those of other packages as Python prints them."""
     ours = Path(filename).is_relative_to(Path(__file__).parents[1])
     if issubclass(category, UserWarning) and ours:
-        return f"Warning: {message}\n"
+        return f"Warning: {escaped(str(message))}\n"
     return _usual_format(message, category, filename, lineno, line)

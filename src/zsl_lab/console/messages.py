@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from zsl_lab.files.escaping import message, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def say(sentence: str, *, error: bool = True) -> None:
-    """Print a sentence unchanged, to standard error unless ``error`` is false."""
-    print(sentence, file=sys.stderr if error else sys.stdout, flush=True)
+    """Print a sentence, to standard error unless ``error`` is false.
+
+    Control characters in names are escaped, and so is what the terminal's encoding lacks.
+    """
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = message(sentence).encode(encoding, "backslashreplace").decode(encoding)
+    print(text, file=stream, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -25,7 +33,15 @@ def duration(seconds: float) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console of rich that prints names and paths unchanged: "[" begins no markup."""
-    from rich.console import Console  # takes a tenth of a second to import
+    """A console of rich that prints names and paths as text: "[" begins no markup.
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    Control characters in strings are escaped. A :class:`rich.text.Text` is printed as it is.
+    """
+    from rich.console import Console  # takes a tenth of a second to import
+    from rich.text import Text
+
+    class Escaping(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
+    return Escaping(stderr=stderr, highlight=False, markup=False, emoji=False)

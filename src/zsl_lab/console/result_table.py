@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zsl_lab.console.messages import console
+from zsl_lab.files.escaping import one_line
 from zsl_lab.result import Result
 
 COLUMNS = ("zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc")
@@ -48,8 +49,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
     screen.print()
     screen.print(
-        f"{result.method} on {result.dataset}, seed {result.seed} (per class, %; "
-        f"{class_counts(result.benchmark)})",
+        f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
+        f"(per class, %; {class_counts(result.benchmark)})",
         style="bold",
         soft_wrap=True,
     )

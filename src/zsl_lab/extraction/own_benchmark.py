@@ -20,6 +20,7 @@ from zsl_lab.extraction.kept import Extracted, Problem
 from zsl_lab.extraction.own_images import Parts, Pictures
 from zsl_lab.extraction.texts import Semantics
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.escaping import csv_row
 from zsl_lab.files.hashing import sha256_arrays
 
 #: the share of a seen class's images that are held out for testing
@@ -146,7 +147,7 @@ def list_problems(problems: Sequence[Problem], pictures: Pictures, path: Path) -
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["file", "reason"])
     writer.writerows(
-        [problem.file.relative_to(pictures.folder).as_posix(), problem.reason]
+        csv_row((problem.file.relative_to(pictures.folder).as_posix(), problem.reason))
         for problem in problems
     )
     # a file's name may hold bytes that are not UTF-8

@@ -51,6 +51,8 @@ ACCURACIES = {
 MAX_BARS_PER_COLUMN, MAX_COLUMNS_PER_ROW, MAX_BARS = 55, 7, 770
 #: :func:`confusion_matrix` prints the percentages of up to this many classes
 MAX_ANNOTATED = 15
+#: inches that the confusion matrix is high and wide at most
+MAX_SIDE = 36.0
 #: maximum number of samples in :func:`latent_projection`
 MAX_POINTS = 1000
 
@@ -213,7 +215,8 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
             (name, recall, colour) for name, recall in sorted(known, key=lambda pair: -pair[1])
         ]
     count = len(bars)
-    bars = bars[:: max(1, math.ceil(count / MAX_BARS))]
+    step = max(1, math.ceil(count / MAX_BARS))
+    bars = [(plain_text(name), recall, colour) for name, recall, colour in bars[::step]]
     layout = _BarLayout.of(len(bars), max((len(name) for name, _, _ in bars), default=0))
     figure = new_figure(*layout.size)
     panels = figure.subplots(layout.num_rows, layout.per_row, squeeze=False).ravel()
@@ -243,7 +246,7 @@ def _plot_bars(axes: Axes, bars: Sequence[tuple[str, float, str]], layout: _BarL
             fontsize=layout.font - 0.5,
             color=MUTED,
         )
-    axes.set_yticks(positions, [plain_text(name) for name, _, _ in bars], fontsize=layout.font)
+    axes.set_yticks(positions, [name for name, _, _ in bars], fontsize=layout.font)
     # space on the right for the number next to a full bar; equal limits, so that bars are equally
     # thick in every column
     axes.set(xlim=(0, 112), ylim=(layout.length - 0.4, -0.6))
@@ -273,13 +276,16 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     cell = 0.62 if count <= 5 else 0.46 if count <= MAX_ANNOTATED else 0.2 if count <= 60 else 0.12
     size = 8.5 if count <= MAX_ANNOTATED else 7.0 if count <= 60 else 5.0
     margin = 0.085 * longest * size / 10 + 0.6
-    side = max(cell * count, 2.0)
+    side = min(max(cell * count, 2.0), MAX_SIDE)
+    named = cell * count <= MAX_SIDE
     figure = new_figure(side + margin + 1.0, side + margin + 0.5)
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     rotation = 0 if count <= 5 and longest <= 8 else 90
-    axes.set_xticks(range(count), labels, rotation=rotation, fontsize=size)
-    axes.set_yticks(range(count), labels, fontsize=size)
+    # of more classes names would cover each other
+    shown = labels if named else []
+    axes.set_xticks(range(len(shown)), shown, rotation=rotation, fontsize=size)
+    axes.set_yticks(range(len(shown)), shown, fontsize=size)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.escaping import one_line, shortened
 
 PathLike = str | os.PathLike[str]
 _P = ParamSpec("_P")
@@ -49,12 +51,20 @@ _OTHER_SCRIPTS = (
     "Yu Gothic",
     "Malgun Gothic",
 )
+#: characters of a name in a figure
+MAX_LABEL = 48
+#: characters of the figure that is being drawn that no font has
+_missing: set[str] = set()
+#: such characters that a warning was given for
+_told: set[str] = set()
 #: resolution of PNG files, dots per inch
 DPI = 150
 
 #: rcParams; Any, because their type in matplotlib's stubs differs between releases
 STYLE: Any = {
     "font.family": "sans-serif",
+    # a name is never run through LaTeX, whatever the user's matplotlibrc says
+    "text.usetex": False,
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -94,7 +104,7 @@ def _families() -> tuple[str, ...]:
 def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
     """Decorator: draw in this style, and restore matplotlib's settings afterwards.
 
-    Characters that no installed font has are named in one warning, rather than one for each.
+    A warning says where characters are replaced because no installed font has them.
     """
 
     @functools.wraps(draw)
@@ -102,6 +112,7 @@ def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
         settings = {**STYLE, "font.family": list(_families())}
         with matplotlib.rc_context(settings), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            _missing.clear()
             draw(*args, **kwargs)
         missing = {str(w.message) for w in caught if "missing from" in str(w.message)}
         for warning in caught:
@@ -109,10 +120,12 @@ def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
                 warnings.warn_explicit(
                     warning.message, warning.category, warning.filename, warning.lineno
                 )
-        if missing:
+        if missing or _missing - _told:
+            _told.update(_missing)
             warnings.warn(
-                "Figures: no installed font has some characters of the names of classes; boxes "
-                "stand for them. Install a font that has them, such as Noto Sans CJK.",
+                "Figures: no installed font has some characters of the names of classes; their "
+                "code points (U+9CE5) stand for them. Install a font that has them, such as Noto "
+                "Sans CJK, and test the run again to draw its figures again.",
                 stacklevel=1,  # once for all figures of a run
             )
 
@@ -127,8 +140,35 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain_text(name: str) -> str:
-    """A name as plain text: ``$`` would start a formula, ``_`` becomes a blank."""
-    return name.replace("_", " ").replace("$", r"\$")
+    """A name as plain text of bounded length.
+
+    ``$`` would start a formula, ``_`` becomes a blank, and characters that no installed font has
+    become their nearest letter or their code point.
+    """
+    text = one_line(name.replace("_", " "), MAX_LABEL)
+    if not text.isascii():
+        text = shortened("".join(map(_drawable, text)), MAX_LABEL)
+    return text.replace("$", r"\$")
+
+
+def _drawable(character: str) -> str:
+    if character.isascii() or any(ord(character) in drawn for drawn in _characters()):
+        return character
+    plain = unicodedata.normalize("NFKD", character)
+    if plain != character and all(one.isascii() or unicodedata.combining(one) for one in plain):
+        return "".join(one for one in plain if one.isascii())
+    _missing.add(character)
+    return f"U+{ord(character):04X}"
+
+
+@functools.cache
+def _characters() -> tuple[Collection[int], ...]:
+    """Of each font that is used, the characters that it has."""
+    fonts = (
+        font_manager.get_font(font_manager.findfont(font_manager.FontProperties([name])))
+        for name in _families()
+    )
+    return tuple(font.get_charmap() for font in fonts)
 
 
 def save_png(figure: Figure, path: PathLike) -> None:

@@ -13,6 +13,7 @@ from zsl_lab.console.messages import console
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.files.descriptions import read_descriptions
 from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.files.escaping import one_line
 from zsl_lab.predict.classes import Candidates
 from zsl_lab.predict.feature_files import EXAMPLES, open_features
 from zsl_lab.predict.features import FeaturePredictor
@@ -154,7 +155,7 @@ def _counts(prediction: Prediction) -> Table:
     most = sorted(scores.items(), key=lambda item: -len(item[1]))
     for name, of_class in most[:_SHOWN_CLASSES]:
         mean = [f"{sum(of_class) / len(of_class):.2f}"] if probabilities else []
-        table.add_row(name, kinds[name], str(len(of_class)), *mean)
+        table.add_row(one_line(name), kinds[name], str(len(of_class)), *mean)
     return table
 
 

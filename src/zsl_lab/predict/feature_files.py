@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.benchmark_file import is_hdf5
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import DataError
+from zsl_lab.files.hdf5 import check_dataset, names_in, open_hdf5
+from zsl_lab.files.npy import load_npy
 from zsl_lab.predict.feature_table import read_feature_table
 
 _FIELD = "features"
@@ -92,7 +92,7 @@ def open_features(path: Path, feature_dim: int) -> Iterator[FeatureFile]:
 
 def _from_numpy(path: Path, origin: str) -> FloatArray:
     def read(mode: Any) -> Any:
-        return np.load(path, mmap_mode=mode, allow_pickle=False)
+        return load_npy(path, mode)
 
     ways_out = "Save it with np.save(FILE, features), or give another."
     objects = "Python objects, which were not unpickled"
@@ -115,12 +115,14 @@ def _from_numpy(path: Path, origin: str) -> FloatArray:
             found: FloatArray = read("r")
         except ValueError:  # an empty array cannot be mapped into memory
             found = read(None)
+    except DataError as error:
+        raise DataError(f"features={str(error).removeprefix('features=')}") from error
     except OSError as error:
         raise DataError(
             f"{origin}: cannot be read ({error.strerror or error}); expected a file of numbers. "
             f"{ways_out}"
         ) from error
-    except (ValueError, EOFError, SyntaxError) as error:
+    except ValueError as error:
         # NumPy's own message would say how to unpickle the file
         reason = "" if "pickle" in str(error) else f" ({error})"
         what = objects if "Object arrays" in str(error) else f"a damaged file{reason}"
@@ -135,29 +137,26 @@ def _opened(path: Path, origin: str) -> Iterator[h5py.File]:
     ways_out = f"expected an HDF5 file with the dataset {_FIELD}. Repair it, or give another."
     if not path.is_file():
         raise DataError(f"{origin}: there is no such file; {ways_out}")
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise DataError(
-            f"{origin}: cannot be read ({str(error).splitlines()[0]}); {ways_out}"
-        ) from error
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_hdf5(path))
+        except DataError as error:
+            raise DataError(f"features={error}") from error
+        except Exception as error:  # damaged bytes surface as almost any exception
+            raise DataError(
+                f"{origin}: cannot be read ({str(error).splitlines()[0]}); {ways_out}"
+            ) from error
         yield file
 
 
 def _dataset(file: h5py.File, origin: str) -> Any:
     found = file[_FIELD] if isinstance(file.get(_FIELD, getlink=True), h5py.HardLink) else None
     if not isinstance(found, h5py.Dataset):
-        names = ", ".join(islice(file, 10)) or "nothing"
         raise DataError(
-            f"{origin}: found {names}; expected a dataset called {_FIELD}, and no link. Rename it, "
-            "or give another file."
+            f"{origin}: found {names_in(file)}; expected a dataset called {_FIELD}, and no "
+            "link. Rename it, or give another file."
         )
-    if found.external or found.is_virtual:
-        raise DataError(
-            f"{origin}: found a dataset whose numbers lie in other files; expected them in this "
-            "one. Copy it, or give .npy."
-        )
+    check_dataset(found, origin, itemsize=0)  # rows are read when they are sliced
     return found
 
 

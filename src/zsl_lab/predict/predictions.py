@@ -17,6 +17,7 @@ import torch
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.atomic import atomic_write_all
+from zsl_lab.files.escaping import csv_row
 from zsl_lab.methods.base import ExportedNetwork
 from zsl_lab.run.configuration.schema import Scores
 
@@ -151,7 +152,11 @@ class Prediction:
 
     @property
     def table(self) -> Path:
-        """CSV: a row a sample, its class, its score, and the scores of all classes if asked for."""
+        """CSV: a row a sample, its class, its score, and the scores of all classes if asked for.
+
+        Names that a spreadsheet would take for formulas have an apostrophe before them
+        (:func:`zsl_lab.files.escaping.csv_cell`).
+        """
         return self.folder / PREDICTIONS_FILE
 
     @property
@@ -240,13 +245,14 @@ class Prediction:
         writer = csv.writer(text, lineterminator="\n")
         every = self.written_scores == "all"
         writer.writerow(
-            [self._sample, "predicted", self.score, *(predictions.names if every else ())]
+            [self._sample, "predicted", self.score, *csv_row(predictions.names if every else ())]
         )
         best = predictions.scores.max(1).tolist()
         samples = zip(self._samples(), predictions.predicted, best, strict=True)
         for number, (sample, name, highest) in enumerate(samples):
             others = predictions.scores[number].tolist() if every else ()
-            writer.writerow([sample, name, *(f"{value:.6g}" for value in (highest, *others))])
+            values = (f"{value:.6g}" for value in (highest, *others))
+            writer.writerow([*csv_row((sample, name)), *values])
         text.flush()
         text.detach()
 

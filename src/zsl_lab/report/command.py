@@ -12,6 +12,7 @@ from zsl_lab.console.parsers import Parser
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, exit_code, nearest
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.memory import out_of_memory
 from zsl_lab.report import tables
 from zsl_lab.report.groups import Found, Group, find_runs, group_runs
 from zsl_lab.result import RESULT_FILE
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         return _report(_parse(sys.argv[1:] if arguments is None else arguments))
+    except MemoryError as error:
+        say(f"{out_of_memory('the runs')} Or report fewer folders at once.")
+        return exit_code(error)
     except ZslLabError as error:
         say(str(error))
         return exit_code(error)
@@ -121,7 +125,10 @@ def _show(
     repeated: list[str],
     options: argparse.Namespace,
 ) -> None:
-    sheets = tables.recall_sheets(groups) if options.per_class else [tables.result_sheet(groups)]
+    limit = None if options.markdown else tables.MAX_PRINTED
+    sheets = (
+        tables.recall_sheets(groups, limit) if options.per_class else [tables.result_sheet(groups)]
+    )
     texts = {}
     if options.html:
         from zsl_lab.report import page
@@ -136,7 +143,8 @@ def _show(
     if options.markdown:
         texts[options.markdown] = "\n".join(tables.as_markdown(sheet) for sheet in sheets)
     for path, text in texts.items():
-        atomic_write(path, text.encode())
+        # a folder's name may hold bytes that are not UTF-8
+        atomic_write(path, text.encode(errors="backslashreplace"))
         runs = sum(len(group.runs) for group in groups)
         console().print(f"{path}: run groups: {len(groups)}, runs: {runs}", soft_wrap=True)
     if not texts:

@@ -13,6 +13,7 @@ from typing import Any
 
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, nearest
+from zsl_lab.files.escaping import one_line
 from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
 from zsl_lab.run.configuration.settings import (
     CONFIG_FILE,
@@ -37,6 +38,8 @@ _WITHOUT_EFFECT = {
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
 #: a label lists up to _MAX_KEYS settings that change together; of more, the first _FIRST_KEYS
 _MAX_KEYS, _FIRST_KEYS = 4, 3
+#: characters of a setting in a label
+_MAX_SETTING = 120
 _ABSENT = object()
 
 
@@ -203,15 +206,19 @@ def _walk(place: Path, found: Found, visited: set[str]) -> None:
             "the folders beside it."
         )
 
-    # symbolic links are followed, so a folder may be reached twice or contain itself
-    for name, folders, files in os.walk(place, followlinks=True, onerror=unreadable):
+    # no recursion: folders may be nested deeper than Python's stack
+    waiting = [str(place)]
+    while waiting:
+        name = waiting.pop()
+        # symbolic links are followed, so a folder may be reached twice or contain itself
         real = os.path.realpath(name)
         if real in visited:
-            folders.clear()
             continue
         visited.add(real)
+        _, folders, files = next(os.walk(name, followlinks=True, onerror=unreadable), ("", [], []))
         # hidden folders contain no runs: .hydra has its own config.yaml, .venv is large
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        visible = sorted((one for one in folders if not one.startswith(".")), reverse=True)
+        waiting += [os.path.join(name, folder) for folder in visible]
         if RESULT_FILE in files:
             _add(Path(name), found)
         elif CONFIG_FILE in files and _is_run(Path(name) / CONFIG_FILE):
@@ -228,6 +235,11 @@ def _add(folder: Path, found: Found) -> None:
         found.runs.append(Run(folder, result, settings))
     except DataError as error:
         found.problems.append(str(error))
+    except Exception as error:  # one damaged run must not hide the others
+        found.problems.append(
+            f"{folder}: left out, its files cannot be read ({type(error).__name__}: "
+            f"{one_line(str(error))}). Restore the folder, or take it away."
+        )
 
 
 def _is_run(path: Path) -> bool:
@@ -338,10 +350,12 @@ def _label(run: Run, others: Sequence[Run]) -> tuple[str, str]:
         hashes = {other.result.benchmark[f"{what}_sha256"] for other in same_dataset}
         parts.append(f"{what} {mine.benchmark[f'{what}_sha256'][:8]}" if len(hashes) > 1 else "")
     text = ", ".join(part for part in parts if part)
-    return f"{mine.method} ({text})" if text else mine.method, " ".join(differences)
+    method = one_line(mine.method)
+    return f"{method} ({text})" if text else method, " ".join(differences)
 
 
 def _shortened(texts: list[str]) -> list[str]:
+    texts = [one_line(text, _MAX_SETTING) for text in texts]
     if len(texts) <= _MAX_KEYS:
         return texts
     return [*texts[:_FIRST_KEYS], f"{len(texts) - _FIRST_KEYS} more"]

@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from zsl_lab import __version__
 from zsl_lab.errors import DataError
+from zsl_lab.files.escaping import one_line
 from zsl_lab.report import charts
 from zsl_lab.report.groups import Found, Group, Run, Summary
 from zsl_lab.report.sections import Curves, Fact, Section, sections
@@ -30,8 +31,10 @@ from zsl_lab.run.records.tradeoff_csv import Point
 
 #: digits of a commit that are shown
 _COMMIT = 8
-#: characters that neither HTML nor XML may contain
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: characters that neither HTML nor XML may contain, and those that turn the text around them
+_FORBIDDEN = re.compile(
+    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ def make(groups: Sequence[Group], curves: Curves, found: Found, repeated: Sequen
     """
     runs = [run for group in groups for run in group.runs]
     own = sections(groups, curves)
+    sweeps = _sweeps(runs, found.problems)
     datasets = ", ".join(dict.fromkeys(section.dataset for section in own))
     unfinished = [f"{folder}: unfinished, without {RESULT_FILE}." for folder in found.unfinished]
     return render(
@@ -144,7 +148,7 @@ def make(groups: Sequence[Group], curves: Curves, found: Found, repeated: Sequen
             facts=_facts(runs, groups),
             problems=[*found.problems, *repeated, *unfinished],
             sections=own,
-            sweeps=_sweeps(runs),
+            sweeps=sweeps,
             speed=[_speed_row(group) for group in groups],
             runs=[_run_row(group, run) for group in groups for run in group.runs],
             version=__version__,
@@ -220,9 +224,8 @@ def _commit(result: Result) -> str:
 # --------------------------------------------------------------------------- sweeps
 
 
-def _sweeps(runs: Sequence[Run]) -> list[Sweep]:
-    from zsl_lab.sweep.job import SWEEP_FILE, read_jobs
-    from zsl_lab.sweep.report import compare
+def _sweeps(runs: Sequence[Run], problems: list[str]) -> list[Sweep]:
+    from zsl_lab.sweep.job import SWEEP_FILE
 
     by_folder: dict[Path, list[Run]] = {}
     for run in runs:
@@ -231,13 +234,31 @@ def _sweeps(runs: Sequence[Run]) -> list[Sweep]:
     for folder, own in by_folder.items():
         if not (folder / SWEEP_FILE).is_file():
             continue
-        known = {run.folder for run in own}
-        jobs = [job for job in read_jobs(folder) if job.folder in known]
-        recorded = {job.folder for job in jobs}
-        swept = compare(jobs, [run for run in own if run.folder in recorded])
-        if len(swept.groups) > 1 and swept.keys:
-            found.append(Sweep(str(folder), swept.sheet(), _figures(swept.draw)))
+        try:
+            sweep = _sweep(folder, own, problems)
+        except Exception as error:  # one damaged sweep must not hide the others
+            problems.append(
+                f"{folder}: its comparison is left out ({type(error).__name__}: "
+                f"{one_line(str(error))}). Its runs are shown one by one; restore the job.json of "
+                "its jobs, or take them away."
+            )
+            continue
+        if sweep is not None:
+            found.append(sweep)
     return found
+
+
+def _sweep(folder: Path, runs: Sequence[Run], problems: list[str]) -> Sweep | None:
+    from zsl_lab.sweep.job import read_jobs
+    from zsl_lab.sweep.report import compare
+
+    known = {run.folder for run in runs}
+    jobs = [job for job in read_jobs(folder, problems) if job.folder in known]
+    recorded = {job.folder for job in jobs}
+    swept = compare(jobs, [run for run in runs if run.folder in recorded])
+    if len(swept.groups) < 2 or not swept.keys:
+        return None
+    return Sweep(str(folder), swept.sheet(), _figures(swept.draw))
 
 
 def _figures(draw: Callable[[Path, str], None]) -> list[Figure]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsl_lab.console.result_table import COLUMNS
+from zsl_lab.files.escaping import one_line
 from zsl_lab.report import charts
 from zsl_lab.report.charts import Line, Mark
 from zsl_lab.report.groups import Group, Run
@@ -22,6 +23,8 @@ from zsl_lab.run.records.tradeoff_csv import Point
 
 #: number of groups in a table of recalls
 MAX_COLUMNS = 24
+#: number of seen or unseen classes in a table of recalls
+MAX_CLASSES = 2000
 #: a table of more classes is collapsed
 MAX_OPEN = 12
 #: number of run folders that a sentence lists
@@ -152,11 +155,15 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Recalls:
-    """Recalls per class of the first groups; ``left_out`` more are not shown."""
+    """Recalls per class of the first groups; ``left_out`` more are not shown.
+
+    ``classes_note`` says how many classes are not.
+    """
 
     rows: list[RecallRow]
     heat_maps: list[HeatMap]
     left_out: int
+    classes_note: str
 
 
 @dataclass(frozen=True)
@@ -416,7 +423,7 @@ def _line(run: Run, points: Sequence[Point], number: int) -> Line:
 
 def _recalls(groups: Sequence[Group]) -> Recalls:
     shown = groups[:MAX_COLUMNS]
-    [sheet] = recall_sheets(shown)
+    [sheet] = recall_sheets(shown, MAX_CLASSES)
     return Recalls(
         rows=[
             RecallRow(
@@ -433,6 +440,7 @@ def _recalls(groups: Sequence[Group]) -> Recalls:
             if rows
         ],
         left_out=len(groups) - len(shown),
+        classes_note=sheet.note if "more classes" in sheet.note else "",
     )
 
 
@@ -444,10 +452,14 @@ def _profile(group: Group, part: str) -> RecallProfile | None:
     ordered = sorted(known, key=lambda name: known[name])
     worst, best = ordered[0], ordered[-1]
     median = known[ordered[(len(ordered) - 1) // 2]]
-    label = f"{part}: {worst} {known[worst]:.1f}, median {median:.1f}, {best} {known[best]:.1f}"
+    label = (
+        f"{part}: {one_line(worst)} {known[worst]:.1f}, median {median:.1f}, "
+        f"{one_line(best)} {known[best]:.1f}"
+    )
     never = sum(value == 0 for value in known.values())
     return RecallProfile(
-        charts.profile(list(known.values()), label, part),
+        # more bars than pixels cannot be seen
+        charts.profile([known[name] for name in ordered[:: 1 + len(ordered) // 1000]], label, part),
         f"{known[worst]:.1f}",
         f"{median:.1f}",
         f"{never} of {len(known)}",

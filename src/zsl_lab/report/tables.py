@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zsl_lab.console.messages import console as make_console
 from zsl_lab.console.result_table import COLUMNS
+from zsl_lab.files.escaping import csv_row, markdown, one_line
 from zsl_lab.report.groups import Group, Summary
 from zsl_lab.run.configuration.settings import shown_value
 
@@ -28,6 +30,8 @@ from zsl_lab.run.configuration.settings import shown_value
 #: the label column
 _WIDE_HEAD, _NARROW_HEAD = 13, 8
 _WIDE_LABEL, _NARROW_LABEL = 28, 11
+#: classes of a part that are printed, characters of their names
+MAX_PRINTED, _MAX_NAME = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def result_sheet(groups: Sequence[Group]) -> Sheet:
         summaries = [[*group.metrics.values(), group.oracle] for group in members]
         rows = []
         for group, cells in zip(members, _compared(summaries), strict=True):
-            texts = (group.first.dataset, group.label)[one_dataset:]
+            texts = (one_line(group.first.dataset), group.label)[one_dataset:]
             seeds = Cell(str(len(group.runs)))
             rows.append(Row(texts, (seeds, *cells, *(_size(group) if sized else ()))))
         sections.append(tuple(rows))
@@ -96,7 +100,7 @@ def result_sheet(groups: Sequence[Group]) -> Sheet:
     classes = f"; {facts['seen']} seen + {facts['unseen']} unseen classes" if one_dataset else ""
     sizes = ("params (M)", "MFLOPs") if sized else ()
     return Sheet(
-        title=f"{', '.join(datasets)} (per class, %{classes})",
+        title=f"{', '.join(map(one_line, datasets))} (per class, %{classes})",
         text_heads=("dataset", "method")[one_dataset:],
         metric_heads=("seeds", *COLUMNS, _ORACLE_HEAD, *sizes),
         sections=tuple(sections),
@@ -144,7 +148,9 @@ def sweep_sheet(
             f"selection={', '.join(dict.fromkeys(unvalidated))} has no metric on validation "
             f"classes: sorted by {metric} on test, which is no way to choose settings."
         )
-    names = dict.fromkeys(f"{group.first.method} on {group.first.dataset}" for group in groups)
+    names = dict.fromkeys(
+        f"{one_line(group.first.method)} on {one_line(group.first.dataset)}" for group in groups
+    )
     return Sheet(
         title=f"Sweep of {', '.join(names)} (per class, %)",
         text_heads=tuple(keys) or ("method",),
@@ -167,29 +173,42 @@ def _descending(groups: Sequence[Group], metric: str, *, on_validation: bool) ->
     return sorted(groups, key=key)
 
 
-def recall_sheets(groups: Sequence[Group]) -> list[Sheet]:
-    """Recall of each class, one column per group; one sheet per dataset and splits."""
+def recall_sheets(groups: Sequence[Group], limit: int | None = None) -> list[Sheet]:
+    """Recall of each class, one column per group; one sheet per dataset and splits.
+
+    Args:
+        groups: The groups.
+        limit: Most seen and most unseen classes that are shown; None shows all.
+    """
     sheets = []
     for (dataset, version, *_), same in itertools.groupby(
         groups, key=lambda group: group.comparable[:3]
     ):
         columns = list(same)
+        names = {part: _classes(columns, part) for part in ("unseen", "seen")}
         sections = tuple(
             tuple(
-                Row((part, name), _recall_cells(columns, part, name))
-                for name in _classes(columns, part)
+                Row((part, one_line(name, _MAX_NAME)), _recall_cells(columns, part, name))
+                for name in own[:limit]
             )
-            for part in ("unseen", "seen")
+            for part, own in names.items()
         )
+        left_out = sum(len(own) - len(own[:limit]) for own in names.values())
         facts = columns[0].first.benchmark
         sheets.append(
             Sheet(
-                title=f"{dataset}, recall per class (%; {facts['seen']} seen + {facts['unseen']} "
-                f"unseen classes; splits: {version})",
+                title=f"{one_line(dataset)}, recall per class (%; {facts['seen']} seen + "
+                f"{facts['unseen']} unseen classes; splits: {version})",
                 text_heads=("", "class"),
                 metric_heads=tuple(group.label for group in columns),
                 sections=sections,
-                note=_note(["Mean over seeds, prediction over all classes."], sections),
+                note=_note(
+                    [
+                        "Mean over seeds, prediction over all classes.",
+                        f"{left_out:,} more classes: --per-class --csv FILE." if left_out else "",
+                    ],
+                    sections,
+                ),
             )
         )
     return sheets
@@ -256,7 +275,7 @@ def print_sheet(sheet: Sheet) -> None:
 
     In a narrow terminal labels are wrapped, and standard deviations are printed below the means.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = make_console()
     longest = max(
         len(text)
         for text in (
@@ -328,9 +347,9 @@ def _folded(text: str, width: int) -> str:
 
 def as_markdown(sheet: Sheet) -> str:
     """The table in Markdown, the best metrics in bold."""
-    heads = [_escaped(head) for head in (*sheet.text_heads, *sheet.metric_heads)]
+    heads = [markdown(head) for head in (*sheet.text_heads, *sheet.metric_heads)]
     lines = [
-        sheet.title,
+        markdown(sheet.title),
         "",
         heads,
         ["---"] * len(sheet.text_heads) + ["---:"] * len(sheet.metric_heads),
@@ -341,21 +360,20 @@ def as_markdown(sheet: Sheet) -> str:
             f"**{text}**" if cell.best else text
             for text, cell in zip(summaries, row.cells, strict=True)
         ]
-        lines.append([*(_escaped(text) for text in row.texts), *bold])
-    lines += ["", sheet.note]
+        lines.append([*(markdown(text) for text in row.texts), *bold])
+    lines += ["", markdown(sheet.note)]
     return (
         "\n".join(line if isinstance(line, str) else f"| {' | '.join(line)} |" for line in lines)
         + "\n"
     )
 
 
-def _escaped(text: str) -> str:
-    # an underscore within a word is no emphasis
-    return re.sub(r"([\\`*|<\[])", r"\\\1", " ".join(text.split()))
-
-
 def result_csv(groups: Sequence[Group]) -> str:
-    """One row per group: unrounded means and standard deviations, seeds, hashes of the data."""
+    """One row per group: unrounded means and standard deviations, seeds, hashes of the data.
+
+    Texts that a spreadsheet would take for formulas have an apostrophe before them
+    (:func:`zsl_lab.files.escaping.csv_cell`).
+    """
     rows = []
     for group in groups:
         first = group.first
@@ -389,7 +407,10 @@ def result_csv(groups: Sequence[Group]) -> str:
 
 
 def recall_csv(groups: Sequence[Group]) -> str:
-    """One row per class, one column per group: the mean recall over seeds, unrounded."""
+    """One row per class, one column per group: the mean recall over seeds, unrounded.
+
+    Names are written as in :func:`result_csv`.
+    """
     heads = [
         "dataset",
         "splits_sha256",
@@ -422,7 +443,7 @@ def _number(value: float | None) -> float | None:
 
 def _csv(heads: list[str], rows: Iterable[dict[str, Any]]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, heads, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(csv_row(heads))
+    writer.writerows(csv_row(row.get(head, "") for head in heads) for row in rows)
     return buffer.getvalue()

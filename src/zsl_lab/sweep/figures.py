@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
+from zsl_lab.files.escaping import one_line
 from zsl_lab.plots.style import (
+    MAX_LABEL,
     MUTED,
     PALETTE,
     PathLike,
@@ -39,6 +42,12 @@ MAX_ANNOTATED = 10
 _WIDE = 20.0
 #: values up to which each has a tick
 _MAX_TICKS = 6
+#: numbers of a larger size are choices
+_LARGEST = 1e100
+#: keys with a figure of their own, choices with a bar
+_MAX_FIGURES, _MAX_BARS = 12, 60
+#: inches that a map is high and wide at most
+_MAX_SIDE = 30.0
 _H = "harmonic mean (%)"
 
 
@@ -72,18 +81,23 @@ def draw(
         folder: The folder of the figures.
         suffix: ``.png`` or ``.svg``.
     """
-    for place, key in enumerate(keys):
+    for place, key in enumerate(keys[:_MAX_FIGURES]):
         own = [setting for setting in settings if setting.values[place]]
         if own:
             (against_number if _numbers(own, place) is not None else against_choice)(
-                own, keys, place, folder / f"h_by_{key.replace('/', '.')}{suffix}"
+                own, keys, place, folder / f"h_by_{_file_name(key)}{suffix}"
             )
     if len(keys) == 2:
         heat_map(
             settings,
             keys,
-            folder / f"h_by_{'_and_'.join(key.replace('/', '.') for key in keys)}{suffix}",
+            folder / f"h_by_{'_and_'.join(map(_file_name, keys))}{suffix}",
         )
+
+
+def _file_name(key: str) -> str:
+    """A key as a part of a file's name."""
+    return re.sub(r"[^\w.@-]", ".", key)[:60]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -229,12 +243,13 @@ def against_choice(
     choices: dict[str, list[Setting]] = {}
     for setting in settings:
         choices.setdefault(setting.values[place], []).append(setting)
-    ordered = sorted(
+    best_first = sorted(
         choices,
         key=lambda choice: (
             -_mean([setting.part(parts[0]).mean for setting in choices[choice]], none=-1.0)
         ),
     )
+    ordered = best_first[:_MAX_BARS]
     height = 0.8 / len(parts)
     figure = new_figure(6.4, 0.5 * len(ordered) + 1.5)
     axes = figure.subplots()
@@ -274,7 +289,8 @@ def against_choice(
     axes.set_xticks([0, 25, 50, 75, 100])
     horizontal(axes)
     colours = [Patch(color=PARTS[part][1], alpha=0.85, label=PARTS[part][0]) for part in parts]
-    titled_legend(figure, f"H by {_plain_key(keys[place])}", colours)
+    shown = f" (the best {len(ordered)} of {len(choices)})" if len(ordered) < len(choices) else ""
+    titled_legend(figure, f"H by {_plain_key(keys[place])}{shown}", colours)
     (save_svg if Path(path).suffix == ".svg" else save_png)(figure, path)
 
 
@@ -300,7 +316,10 @@ def heat_map(settings: Sequence[Setting], keys: Sequence[str], path: PathLike) -
     width, height = (
         (3.6, 3.2)
         if as_points
-        else (max(2.2, cell * len(columns)) + 0.9, max(1.8, cell * len(rows)) + 0.6)
+        else (
+            min(max(2.2, cell * len(columns)), _MAX_SIDE) + 0.9,
+            min(max(1.8, cell * len(rows)), _MAX_SIDE) + 0.6,
+        )
     )
     figure = new_figure((width + 0.9) * len(parts) + 0.3, height + 0.6)
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
@@ -390,7 +409,7 @@ def _annotate(
 
 def _plain_key(key: str) -> str:
     """A key as text, not as mathematics."""
-    return key.replace("$", r"\$")
+    return one_line(key, MAX_LABEL).replace("$", r"\$")
 
 
 def _keys_short(keys: Sequence[str]) -> list[str]:
@@ -410,9 +429,11 @@ def _parts(settings: Sequence[Setting]) -> list[str]:
 
 def _numbers(settings: Sequence[Setting], place: int) -> npt.NDArray[np.float64] | None:
     try:
-        return np.array([float(setting.values[place]) for setting in settings])
+        numbers = np.array([float(setting.values[place]) for setting in settings])
     except ValueError:
         return None
+    # an axis has no place for other values, nor for all of a float's range
+    return numbers if bool((np.abs(numbers) < _LARGEST).all()) else None
 
 
 def _ordered(settings: Sequence[Setting], place: int) -> list[str]:

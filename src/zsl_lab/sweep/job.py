@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.console.messages import duration
-from zsl_lab.errors import OutputError
+from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.bounded import read_bounded
+from zsl_lab.files.escaping import one_line
 from zsl_lab.run.records import job_file
 
 #: in a job's folder: how it ended
@@ -24,6 +26,8 @@ JOB_FILE = job_file.FILE
 SWEEP_FILE = "sweep.json"
 #: outcomes of jobs that this command has run to their end
 _ENDED = ("finished", "failed")
+#: a record has about 500 bytes
+_MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,6 @@ class Job:
             key.lstrip("+~"): value
             for key, _, value in (override.partition("=") for override in self.overrides)
         }
-
-
-_FIELDS = {field.name for field in fields(Job)} - {"folder"}
 
 
 def begin(cfg: DictConfig, hydra: HydraConf, folder: Path) -> Job:
@@ -115,17 +116,45 @@ def end(job: Job, outcome: str, *, why: str = "", exit_code: int = 0) -> None:
         _write(replace(job, outcome=outcome, why=why, exit_code=exit_code))
 
 
-def read_jobs(folder: Path) -> list[Job]:
-    """The jobs of a sweep that have begun since it did or was resumed, by number."""
+def read_jobs(folder: Path, problems: list[str] | None = None) -> list[Job]:
+    """The jobs of a sweep that have begun since it did or was resumed, by number.
+
+    Args:
+        folder: The sweep's folder.
+        problems: Receives a sentence for each record that is damaged, and left out.
+    """
     jobs = []
-    for path in folder.glob(f"*/{JOB_FILE}"):
-        values = {key: value for key, value in read_json(path).items() if key in _FIELDS}
-        overrides = values.get("overrides")
-        # a record that is damaged is as good as none
-        if isinstance(overrides, list) and isinstance(values.get("number"), int):
-            named = {"metric": "", **values, "folder": path.parent}
-            jobs.append(Job(**{**named, "overrides": tuple(map(str, overrides))}))
+    for path in sorted(folder.glob(f"*/{JOB_FILE}")):
+        try:
+            jobs.append(_read_job(path))
+        except DataError as error:
+            if problems is not None:
+                problems.append(str(error))
     return sorted(jobs, key=lambda job: job.number)
+
+
+def _read_job(path: Path) -> Job:
+    values = read_json(path)
+    overrides = values.get("overrides")
+    defaults = {"metric": "", "outcome": "started", "why": "", "label": "", "exit_code": 0}
+    rest: dict[str, Any] = {name: values.get(name, default) for name, default in defaults.items()}
+    if not (
+        _is_integer(values.get("number"))
+        and isinstance(overrides, list)
+        and all(isinstance(override, str) for override in overrides)
+        and all(isinstance(rest[name], type(default)) for name, default in defaults.items())
+        and _is_integer(rest["exit_code"])
+    ):
+        raise DataError(
+            f"{path}: found no record of a job ({one_line(', '.join(values)) or 'damaged'}); "
+            "expected number, overrides, metric, outcome, why and exit_code as a sweep writes "
+            "them. Run the job again, or take the file out: the job then counts as a run alone."
+        )
+    return Job(values["number"], path.parent, tuple(overrides), **rest)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _write(job: Job) -> None:
@@ -142,7 +171,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A file of a sweep; empty where it is missing or damaged."""
     try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        values = json.loads(read_bounded(path, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError, DataError):
         return {}
     return values if isinstance(values, dict) else {}

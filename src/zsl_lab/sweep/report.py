@@ -14,6 +14,7 @@ from zsl_lab.console.messages import say
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import OutputError
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.escaping import csv_row
 from zsl_lab.report.groups import Group, Run, find_runs, group_runs
 from zsl_lab.report.tables import Sheet, print_sheet, sweep_sheet
 from zsl_lab.sweep.job import Job
@@ -94,7 +95,9 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
     keys = swept_keys(jobs)
     swept = compare(jobs, found.runs)
     try:
-        atomic_write(folder / CSV_FILE, sweep_csv(jobs, keys, runs).encode())
+        atomic_write(
+            folder / CSV_FILE, sweep_csv(jobs, keys, runs).encode(errors="backslashreplace")
+        )
         swept.draw(folder / "figures")
     except OutputError as error:  # the metrics are in the jobs' folders in any case
         say(str(error))
@@ -131,8 +134,8 @@ def sweep_csv(jobs: Sequence[Job], keys: Sequence[str], runs: Mapping[Path, Run]
         "why",
     ]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, heads, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(csv_row(heads))
     for job in jobs:
         row: dict[str, Any] = {
             "job": job.number,
@@ -153,11 +156,11 @@ def sweep_csv(jobs: Sequence[Job], keys: Sequence[str], runs: Mapping[Path, Run]
                 "steps": result.training["steps"],
                 "seconds": result.training["seconds"],
             }
+        values = (row.get(head, "") for head in heads)
         writer.writerow(
-            {
-                name: "" if isinstance(value, float) and math.isnan(value) else value
-                for name, value in row.items()
-            }
+            csv_row(
+                "" if isinstance(value, float) and math.isnan(value) else value for value in values
+            )
         )
     return buffer.getvalue()
 

@@ -21,6 +21,7 @@ from zsl_lab.data.public.sources import (
 )
 from zsl_lab.data.recipe import ATTRIBUTES
 from zsl_lab.errors import ConfigError, DataError, nearest
+from zsl_lab.files.escaping import one_line
 from zsl_lab.files.hashing import md5_file, sha256_file
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def _show_class_sizes(sizes: ClassSizes) -> None:
         _say(f"samples per class: {least} each")
     else:
         _say(
-            f"samples per class: {least} ({smallest}) to {most} ({largest}), "
+            f"samples per class: {least} ({one_line(smallest)}) to {most} ({one_line(largest)}), "
             f"median {sizes.median:g}"
         )
 
@@ -400,21 +401,21 @@ def _show_classes(
     examples: Sequence[ClassExample], kind: str, attributes: Sequence[str] = ()
 ) -> None:
     _say()
+    names = [one_line(example.name) for example in examples]
     if any(example.text for example in examples):
         _say("some classes:")
-        for example in examples:
-            text = example.text
-            _say(f"  {example.name} ({example.part}): {text[:100]}{'...' * (len(text) > 100)}")
+        for name, example in zip(names, examples, strict=True):
+            _say(f"  {name} ({example.part}): {one_line(example.text, 103)}")
         return
     _say("some classes and their highest attributes:")
-    width = max(len(example.name) for example in examples)
-    for example in examples:
+    width = max(map(len, names))
+    for name, example in zip(names, examples, strict=True):
         values = "  ".join(
-            f"{attributes[i] if attributes else f'{kind}[{i}]'} {value:.3g}"
+            f"{one_line(attributes[i]) if attributes else f'{kind}[{i}]'} {value:.3g}"
             for i, value in example.highest
         )
         part = f"{example.part:7}" if example.part else ""
-        _say(f"  {example.name:{width}}  {part}{values or 'none above 0'}")
+        _say(f"  {name:{width}}  {part}{values or 'none above 0'}")
 
 
 def _show_files(paths: Sequence[Path], versions: Mapping[Path, str]) -> None:

@@ -96,6 +96,8 @@ from zsl_lab.files.memory import out_of_memory
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    WriteableBuffer = bytearray | memoryview
+
 Array = npt.NDArray[Any]
 
 FORMAT = "zsl_lab benchmark"
@@ -348,7 +350,13 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _Output(temporary, "w+") as output:
-            _write(content, output)
+            try:
+                _write(content, output)
+            except OSError:
+                # HDF5 may notice a failed write by what it reads back
+                if output.failure is not None:
+                    raise output.failure from None
+                raise
             output.seek(0)
             output.write(_seal(temporary, FORMAT_VERSION))
             if output.failure is not None:
@@ -357,8 +365,9 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror}). Make the folder {path.parent} writable "
-            f"with free space for {content.features.nbytes / 2**20:.0f} MiB, or {elsewhere}."
+            f"{path}: cannot be written ({error.strerror or error}). Make the folder "
+            f"{path.parent} writable with free space for "
+            f"{content.features.nbytes / 2**20:.0f} MiB, or {elsewhere}."
         ) from error
     finally:
         _discard(temporary)
@@ -432,6 +441,13 @@ class _Output(io.FileIO):
         except OSError as error:
             self.failure = error
         return size
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        target = memoryview(buffer).cast("B")
+        size = super().readinto(target) or 0
+        # HDF5 reads back what it wrote, and follows the pointers in what was never written
+        target[size:] = bytes(len(target) - size)
+        return len(target)
 
     def truncate(self, size: int | None = None, /) -> int:
         try:
@@ -637,8 +653,7 @@ class _Reader:
     def missing(self, name: str, parent: Any) -> NoReturn:
         raise DataError(
             f"{self.path}: field '{name}' is missing; found {names_in(parent)}; expected the "
-            "layout of format "
-            f"version {FORMAT_VERSION}."
+            f"layout of format version {FORMAT_VERSION}."
         )
 
     def check_format(self) -> None:

@@ -24,6 +24,8 @@ from zsl_lab.data.checks.table_order import Relation, relate
 from zsl_lab.data.files.mat import matrix, read_mat, texts
 from zsl_lab.data.files.tables import class_table, number, read_class_table, table_lines, table_text
 from zsl_lab.errors import DataError, DataWarning
+from zsl_lab.files.memory import out_of_memory
+from zsl_lab.files.npy import load_npy
 
 Array = npt.NDArray[Any]
 
@@ -405,16 +407,13 @@ def _numbers(path: Path, suffix: str) -> Array:
                 text.splitlines(), delimiter="," if "," in first else None, ndmin=2
             )
         else:
-            # allow_pickle=False: a pickle inside is refused, not executed
-            table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+            table = load_npy(path)
+    except MemoryError as error:
+        raise out_of_memory(str(path)) from error
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a table ({error}); expected numbers, one row per class."
         ) from error
-    if not isinstance(table, np.ndarray):
-        raise DataError(
-            f"{path}: found several arrays; expected one table of numbers, one row per class."
-        )
     return matrix(table, path, "semantics")
 
 

@@ -34,7 +34,7 @@ _OTHER_CLASSES = {
     3: "an object",
     5: "a sparse matrix",
     16: "a function handle",
-    _OBJECT: "an object (a string array, say)",
+    _OBJECT: "an object, such as a string array, which only MATLAB reads (cellstr converts it)",
 }
 _COMPLEX = 0x0800
 _MAX_DIMENSIONS = 32

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from zsl_lab.console.messages import console as make_console
 from zsl_lab.console.messages import duration
 from zsl_lab.methods.base import ZeroShotMethod
 
@@ -33,7 +34,7 @@ class ProgressLine(pl.Callback):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or make_console(stderr=True)
         self._bar: Progress | None = None
         self._due = 0.0
         self._first = 0

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.files.bounded import read_bounded
 from zsl_lab.keys import Marks, is_below
 from zsl_lab.run.configuration.old_names import with_current_targets
 from zsl_lab.run.configuration.schema import run_marks
 
 CONFIG_FILE = "config.yaml"
+#: a configuration has about 5 KB
+_MAX_BYTES, _MAX_DEPTH = 2**18, 50
 
 #: values by dotted keys
 Settings = dict[str, Any]
@@ -61,18 +64,40 @@ def read_configuration(path: Path) -> Configuration:
         "counts as one of unknown settings."
     )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, _MAX_BYTES).decode()
+        _check_structure(text)
         config = OmegaConf.to_container(OmegaConf.create(text))
     except Exception as error:  # the parser's errors share no narrower base
-        raise DataError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); {advice}"
-        ) from error
+        brief = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read ({brief}); {advice}") from error
     for section in ("method", "dataset", "paths"):
         if not isinstance(config, dict) or not isinstance(config.get(section), dict):
             raise DataError(f"{path}: field {section!r}: found no section of keys; {advice}")
     assert isinstance(config, dict)
     plain = with_current_targets({str(key): value for key, value in config.items()})
     return Configuration(plain, run_marks() | (Marks.of_header(text) or _marks_of_classes(plain)))
+
+
+def _check_structure(text: str) -> None:
+    """Refuse YAML that takes much longer to read than to write: aliases of aliases, deep nesting.
+
+    Raises:
+        ValueError: It has an alias, or is nested too deep.
+        yaml.YAMLError: It is no YAML.
+    """
+    import yaml
+
+    depth = 0
+    # the loader in C is not always compiled
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("an alias, which no run writes")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"sections within sections, more than {_MAX_DEPTH} deep")
 
 
 def _marks_of_classes(plain: dict[str, Any]) -> Marks:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 
+from zsl_lab.console.messages import console
 from zsl_lab.errors import ConfigError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.keys import checked
@@ -249,4 +249,4 @@ def _run_id(facts: RunFacts) -> tuple[str, bool]:
 
 
 def _say(sentence: str) -> None:
-    Console(stderr=True).print(sentence, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console(stderr=True).print(sentence, soft_wrap=True)

@@ -11,8 +11,12 @@ from pathlib import Path
 
 from zsl_lab.errors import DataError
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.bounded import read_bounded
+from zsl_lab.files.escaping import one_line
 
 FILE = "tradeoff.csv"
+#: a curve has a point for each test sample, of about 30 bytes
+_MAX_BYTES = 2**23
 HEADS = ("constant", "seen", "unseen")
 
 
@@ -56,17 +60,18 @@ def read(folder: Path) -> list[Point]:
     """
     path = folder / FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, _MAX_BYTES).decode()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(path, f"cannot be read ({error})") from error
-    rows = list(csv.reader(io.StringIO(text)))
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise _damaged(path, f"found no table ({error})") from error
     if not rows or tuple(rows[0]) != HEADS:
-        raise _damaged(
-            path,
-            f"line 1: found {','.join(rows[0]) if rows else 'nothing'}; expected {','.join(HEADS)}",
-        )
+        found = one_line(",".join(rows[0])) if rows else "nothing"
+        raise _damaged(path, f"line 1: found {found}; expected {','.join(HEADS)}")
     return [_point(row, path, number) for number, row in enumerate(rows[1:], 2)]
 
 
@@ -75,7 +80,7 @@ def _point(row: list[str], path: Path, line: int) -> Point:
         constant, seen, unseen = map(float, row)
     except ValueError as error:
         raise _damaged(
-            path, f"line {line}: found {','.join(row)}; expected three numbers"
+            path, f"line {line}: found {one_line(','.join(row))}; expected three numbers"
         ) from error
     if math.isnan(constant) or not (0 <= seen <= 100 and 0 <= unseen <= 100):
         raise _damaged(

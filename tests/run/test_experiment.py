@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, power_cut
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
-from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.batches import features as features_module
+from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.mmvae.method import MMVAE

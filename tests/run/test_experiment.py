@@ -268,13 +268,15 @@ def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) 
 
 
 def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path: Path) -> None:
-    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
+    segments = "dataset.semantics=segments"
+    run(configure("method=mmvae", *SHORT, segments, "selection=last", run_dir="mmvae"))
     start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
     # fine-tuning that ruins what it starts from
     ruin = (
         "method.g=1",
         "method.p=0",
-        "method.fine_tune_learning_rate=1.0",
+        "method.fine_tune_learning_rate=0.02",
+        segments,
         "selection.metric=seen",
         f"method.init_from={start}",
     )

@@ -111,8 +111,9 @@ class Result:
             OutputError: If it cannot be written.
         """
         fields = asdict(self)
-        if fields["findings"] is None:  # of an older version, which is written as it was
-            del fields["findings"]
+        if self.metric is None:  # of an older version, which is written as it was
+            for name in ("findings", "metric", "tuned"):
+                del fields[name]
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
 

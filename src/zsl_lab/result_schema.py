@@ -116,7 +116,7 @@ def validated(raw: object, path: Path) -> dict[str, Any]:
         DataError: If a field is missing or has another type; names the first such field.
     """
     try:
-        return _StoredResult.model_validate(raw).model_dump()
+        return _StoredResult.model_validate(raw).model_dump(exclude_unset=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         missing = first["type"] == "missing"

@@ -13,17 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from hydra import compose, initialize_config_module
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tests.conftest import METHODS, SHORT, SHORT_SGAL
 from zsl_lab.cli import main as cli
 from zsl_lab.cli.help import asks_for_help, help_text
 from zsl_lab.cli.messages import format_warning
 from zsl_lab.cli.overrides import prepare
-from zsl_lab.run import checkpoints
 
 
 def zsl_lab(
@@ -229,27 +227,11 @@ def test_what_every_checkpoint_brings_is_locked_before_the_checkpoint_is_read(
 
 @pytest.mark.parametrize("override", ["method.gamma=1", "+method.new=1", "dataset.unseen=[1]"])
 def test_keys_of_its_method_and_dataset_are_locked(
-    refused: Refused, tmp_path_factory: pytest.TempPathFactory, override: str
+    refused: Refused, short_run: Callable[[str], Path], override: str
 ) -> None:
-    path = tmp_path_factory.mktemp("run") / "best.ckpt"
-    section = {"checkpoint": "of another method"}
-    config = OmegaConf.to_container(composed(path))
-    assert isinstance(config, dict)
-    state = checkpoints.RunState(
-        {str(key): value for key, value in config.items()},
-        phase="refit",
-        selected=None,
-        calibration=0.0,
-        validation=None,
-        spent=checkpoints.Spent(0, 0.0),
-        splits_sha256="ab" * 32,
-        features_sha256="cd" * 32,
-    )
-    content = {"zsl_lab": state.to_plain(), "method_state": {"step": 1}, "state_dict": section}
-    torch.save(content, path)
     typed = override.lstrip("+")
     key = typed.partition("=")[0]
-    found = refused("task=test", f"ckpt={path}", override)
+    found = refused("task=test", f"ckpt={short_run('mmvae')}", override)
     assert found == f"{typed}: {LOCKED.format(key=key)} without ckpt.\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DictConf
     (tmp_path / "their_package.py").write_text(METHOD)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    import_module("their_package")  # a class is taken from a file once the program has imported it
     changes = ["method=mmvae", "method._target_=their_package.Mine", "+method.vectors=v.txt"]
     yield composed(*changes)
     sys.modules.pop("their_package", None)

@@ -36,6 +36,9 @@ SGAL = (
     "trainer.log_every_n_steps=10",
 )
 
+#: values that the former defaults had
+FORMER = ("method.kl_weight=3.0", "~dataset.semantics")
+
 OldRun = Callable[[str], Path]
 
 
@@ -130,9 +133,9 @@ def test_resume_auto_recognises_a_finished_run_of_the_same_settings(
     command: Command, old_run: OldRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = old_run("sgal")
-    assert command("resume=auto", f"hydra.run.dir={folder}", *SGAL) == 0
+    assert command("resume=auto", f"hydra.run.dir={folder}", *SGAL, *FORMER) == 0
     assert f"this run is finished, in {folder}" in capsys.readouterr().out
-    assert command("resume=auto", f"hydra.run.dir={folder}", *SGAL, "method.g=0.5") == 2
+    assert command("resume=auto", f"hydra.run.dir={folder}", *SGAL, *FORMER, "method.g=0.5") == 2
     assert "method.g is 0.9 there, 0.5 here" in capsys.readouterr().err
 
 

@@ -102,7 +102,7 @@ def test_a_run_leaves_the_whole_run_folder(
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training"),
         *("benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
-        *("validation", "metric", "tuned"),
+        *("validation", "findings", "metric", "tuned"),
     ]
     assert (stored["method"], stored["metrics"]) == (method, result.metrics)
     assert stored["oracle"]["step"] > 0
@@ -153,7 +153,10 @@ def test_training_in_mixed_precision(
 def test_a_run_that_crashed_late_ends_in_the_same_weights_after_resuming(
     configure: Configure, overrides: Overrides, tmp_path: Path, method: str, phase: str
 ) -> None:
-    step = steps_of(parse(configure(*overrides(method)))) * 4 // 5 + 1
+    steps = steps_of(parse(configure(*overrides(method))))
+    if steps == 1:
+        pytest.skip("one step: nothing to resume within a phase")
+    step = steps * 4 // 5 + 1
     assert_resumed_equals_whole(configure, tmp_path, overrides(method), phase, step)
 
 

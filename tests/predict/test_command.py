@@ -774,7 +774,7 @@ def test_a_runs_own_configuration_knows_nothing_of_predictions() -> None:
         ),
         (
             {"file": "A closed loop.", "b": "A line."},
-            r"field 'name': found 'file', which is a column of predicted\.csv",
+            r"field 'name': found 'file', which is a column of predictions\.csv",
         ),
     ],
 )

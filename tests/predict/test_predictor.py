@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import zsl_lab
+from tests.conftest import GENERATING
 from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, described
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
@@ -92,7 +93,7 @@ def test_sgal_generates_with_dropout_as_it_was_trained_to(
         (
             "eszsl",
             r"^method=eszsl generates no features\. Take a checkpoint of a method that does "
-            r"\(mmvae, sgal, vzsl, aspn\)",
+            rf"\({', '.join(GENERATING)}\), or only predict",
         ),
         ("n3", "^method=n3 generates no features"),
         ("vzsl_no_reconstruction", "without a decoder no features can be generated"),
@@ -147,7 +148,7 @@ def test_methods_that_learned_generated_features_say_that_they_know_no_new_class
     with pytest.warns(
         UserWarning,
         match=r"method=sgal was trained on features that it generated .* or take a checkpoint of "
-        r"aspn, eszsl, mmvae, vzsl\.$",
+        r"aspn, eszsl, exem, mmvae, vzsl\.$",
     ):
         load("sgal").predict(x, described("sgal", digits, pictures))
     for method, classes in (("sgal", None), ("mmvae", described("mmvae", digits, pictures))):

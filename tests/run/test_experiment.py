@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, power_cut
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
+from zsl_lab.data.batches import features as features_module
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.batches.features import FeatureDataModule
-from zsl_lab.data.datasets import base as dataset_module
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.module import Check
@@ -46,7 +46,7 @@ def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModul
             super().__init__(*args, **kwargs)
             modules.append(self)
 
-    monkeypatch.setattr(dataset_module, "FeatureDataModule", Spy)
+    monkeypatch.setattr(features_module, "FeatureDataModule", Spy)
     return modules
 
 
@@ -135,7 +135,7 @@ def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
     # fine-tuning begins after step 40; the check at 45 is undone, the one at 50 is the best
     found = {40: 50.0, 45: 40.0, 50: 60.0}
     monkeypatch.setattr(
-        SGAL, "own_figures", lambda self: {"harmonic_mean": found.get(self.step, 0.0)}
+        SGAL, "own_metrics", lambda self: {"harmonic_mean": found.get(self.step, 0.0)}
     )
     overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5")
     result = run(configure(*overrides, "selection.report_oracle=false"))
@@ -268,13 +268,15 @@ def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) 
 
 
 def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path: Path) -> None:
-    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
+    segments = "dataset.semantics=segments"
+    run(configure("method=mmvae", *SHORT, segments, "selection=last", run_dir="mmvae"))
     start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
     # fine-tuning that ruins what it starts from
     ruin = (
         "method.g=1",
         "method.p=0",
         "method.fine_tune_learning_rate=0.02",
+        segments,
         "selection.metric=seen",
         f"method.init_from={start}",
     )

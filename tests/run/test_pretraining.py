@@ -128,6 +128,7 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
         "method.g=1",
         "method.p=0",
         "method.fine_tune_learning_rate=0.02",
+        "dataset.semantics=segments",
         "selection.metric=seen",
     )
     overrides = ("method=sgal", *SHORT_SGAL, *ruin, f"selection.report_oracle={report_oracle}")

@@ -31,9 +31,12 @@ def setting(
 
 
 def names(folder: Path) -> set[str]:
-    for path in folder.iterdir():
-        check(path)
-    return {path.name for path in folder.iterdir()}
+    """The figures in a folder, each as PNG and as PDF."""
+    pictures = {path.name for path in folder.iterdir() if path.suffix == ".png"}
+    for name in pictures:
+        check(folder / name)
+        assert (folder / name).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    return pictures
 
 
 def line(axes: Axes, place: int) -> tuple[list[float], list[float]]:

@@ -40,8 +40,10 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     label = _LABELS[result.selection] + (", calibrated" if result.calibration is not None else "")
     table.add_row(label, *_cells(result.metrics), style="bold")
     if result.oracle is not None:
+        usual = result.metric in (None, "harmonic_mean")
+        best = "step on test, " if usual else f"{result.metric} on test, step "
         table.add_row(
-            f"oracle (best {result.metric or 'step'} on test, step {result.oracle['step']})",
+            f"oracle (best {best}{result.oracle['step']})",
             *_cells(result.oracle),
             style="dim",
         )

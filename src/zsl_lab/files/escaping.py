@@ -24,7 +24,6 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IG
 MAX_NAME = 60
 #: length of a line of a message
 MAX_LINE = 5000
-_LONG_NAME = re.compile("'([^'\n]{500,})'")
 
 
 def printable(text: str) -> str:
@@ -73,12 +72,11 @@ def csv_row(values: Iterable[object]) -> list[object]:
 
 
 def message(sentence: str) -> str:
-    """A message for the terminal: :func:`printable`, with quoted names and lines of bounded length.
+    """A message for the terminal: :func:`printable`, with lines of bounded length.
 
     A path is at most 4096 characters long, and mostly much shorter; names may be longer.
     """
-    short = _LONG_NAME.sub(lambda found: f"'{one_line(found[1])}'", sentence)
-    return "\n".join(shortened(line, MAX_LINE) for line in printable(short).split("\n"))
+    return "\n".join(shortened(line, MAX_LINE) for line in printable(sentence).split("\n"))
 
 
 def markdown(text: str) -> str:

@@ -453,7 +453,7 @@ def read_to_resume(path: Path, key: str) -> Checkpoint:
     try:
         return read(path, key)
     except CheckpointError as error:
-        previous = path.with_name(PREVIOUS)
+        previous = path.parent / PREVIOUS
         if path.name != LAST or not previous.is_file():
             raise
         try:

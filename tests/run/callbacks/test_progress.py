@@ -35,7 +35,7 @@ def shown(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             file=screen, force_terminal=width is not None, width=width or 80, color_system=None
         )
         monkeypatch.setattr(progress, "INTERVAL", 0.0)
-        monkeypatch.setattr(progress, "Console", lambda **options: console)
+        monkeypatch.setattr(progress, "make_console", lambda **options: console)
         cfg = configure(*(override for override in overrides if override != "callbacks=none"))
         run(cfg)
         text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())

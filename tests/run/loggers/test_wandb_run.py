@@ -330,7 +330,7 @@ def test_a_new_run_in_the_folder_of_a_finished_one_is_another_wandb_run(
     configure: Configure, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        run(configure("method=mmvae", "logger=wandb", *SHORT))
+        run(configure("method=mmvae", "logger=wandb", "overwrite=true", *SHORT))
     first, second = offline_runs(tmp_path / "run")
     assert first.run.run_id != second.run.run_id
 

@@ -275,7 +275,7 @@ def _zero_rows(features: FloatArray) -> IntArray:
 
 
 def _check_classes(benchmark: Benchmark) -> Iterator[Finding]:
-    unseen = benchmark.unseen_classes
+    unseen = np.setdiff1d(benchmark.unseen_classes, benchmark.untested_classes)
     if len(unseen) == 1:
         yield Finding(
             "warning",

@@ -442,7 +442,7 @@ class _Output(io.FileIO):
             self.failure = error
         return size
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:  # type: ignore[override]
         target = memoryview(buffer).cast("B")
         size = super().readinto(target) or 0
         # HDF5 reads back what it wrote, and follows the pointers in what was never written

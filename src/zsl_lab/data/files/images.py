@@ -153,7 +153,7 @@ def scan_pictures(folder: Path) -> FoundPictures:
 
     Hidden files and folders are left out, as are names that systems make by themselves
     (``__MACOSX``, ``Thumbs.db``). A folder that is reached a second time, by another link, is
-    left out too.
+    left out too. A folder that does not exist holds none.
 
     Raises:
         DataError: The folder itself cannot be read.
@@ -162,7 +162,7 @@ def scan_pictures(folder: Path) -> FoundPictures:
     left_out: list[tuple[Path, str]] = []
     seen: set[tuple[int, int]] = set()
     # a folder's own files come before those that a link adds
-    waiting: list[Path] = [folder]
+    waiting: list[Path] = [folder] if folder.exists() else []
     while waiting:
         links: list[Path] = []
         for place in waiting:

@@ -157,7 +157,7 @@ def check_inside(dataset: Any, where: str) -> None:
         DataError: They do.
     """
     if dataset.external or dataset.is_virtual:
-        found = "that is put together from others" if dataset.is_virtual else "outside"
+        found = "a virtual dataset" if dataset.is_virtual else "external storage"
         raise DataError(
             f"{where}: found a dataset whose numbers lie in another file ({found}); expected them "
             "in this file. Copy the numbers into it, or give another file."

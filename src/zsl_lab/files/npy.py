@@ -32,8 +32,9 @@ def load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[A
         found = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except MemoryError as error:
         raise out_of_memory(str(path)) from error
-    # of damaged headers
-    except (EOFError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # damaged bytes surface as almost any exception
         raise ValueError(str(error) or type(error).__name__) from error
     if not isinstance(found, np.ndarray):
         raise ValueError("several arrays")

@@ -38,6 +38,8 @@ _WITHOUT_EFFECT = {
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
 #: a label lists up to _MAX_KEYS settings that change together; of more, the first _FIRST_KEYS
 _MAX_KEYS, _FIRST_KEYS = 4, 3
+#: folders within folders that are searched
+_MAX_DEPTH = 64
 #: characters of a setting in a label
 _MAX_SETTING = 120
 _ABSENT = object()
@@ -207,9 +209,15 @@ def _walk(place: Path, found: Found, visited: set[str]) -> None:
         )
 
     # no recursion: folders may be nested deeper than Python's stack
-    waiting = [str(place)]
+    waiting = [(str(place), 0)]
     while waiting:
-        name = waiting.pop()
+        name, depth = waiting.pop()
+        if depth > _MAX_DEPTH:
+            found.problems.append(
+                f"{one_line(name, 300)}: folders that are nested more than {_MAX_DEPTH} deep are "
+                "not searched. Give the folder of the run itself."
+            )
+            continue
         # symbolic links are followed, so a folder may be reached twice or contain itself
         real = os.path.realpath(name)
         if real in visited:
@@ -218,7 +226,7 @@ def _walk(place: Path, found: Found, visited: set[str]) -> None:
         _, folders, files = next(os.walk(name, followlinks=True, onerror=unreadable), ("", [], []))
         # hidden folders contain no runs: .hydra has its own config.yaml, .venv is large
         visible = sorted((one for one in folders if not one.startswith(".")), reverse=True)
-        waiting += [os.path.join(name, folder) for folder in visible]
+        waiting += [(os.path.join(name, folder), depth + 1) for folder in visible]
         if RESULT_FILE in files:
             _add(Path(name), found)
         elif CONFIG_FILE in files and _is_run(Path(name) / CONFIG_FILE):

@@ -703,7 +703,7 @@ class _Reader:
     def json(self, name: str, text: str) -> dict[str, Any]:
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             self.fail(name, f"{text[:40]!r}", "a JSON object")

@@ -113,7 +113,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {expected}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: found no valid JSON ({error}); {expected}.") from error
     if isinstance(content, dict) and content:
         return [{"name": name, "description": text} for name, text in content.items()]

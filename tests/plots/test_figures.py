@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from zsl_lab.errors import OutputError
 from zsl_lab.plots import figures
-from zsl_lab.plots.style import new_figure
+from zsl_lab.plots.style import new_figure, plain_text
 
 LONG = "great_crested_flycatcher_{}"
 
@@ -208,3 +208,35 @@ def test_unwritable_figure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Cannot write"):
         figures.confusion_matrix(["a", "b"], np.eye(2, dtype=int), tmp_path / "file" / "f.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("great_auk", "great auk"),
+        ("x" * 9000, f"{'x' * 30}...{'x' * 15}"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\nb", r"a\nb"),
+        ("$x$", r"\$x\$"),
+        ("naïve Ж", "naïve Ж"),
+        ("\U0010fffd", "U+10FFFD"),  # no font has a character of private use
+    ],
+)
+def test_a_name_is_short_and_of_characters_that_a_font_has(name: str, shown: str) -> None:
+    assert plain_text(name) == shown
+
+
+def test_figures_of_hostile_names_are_small(tmp_path: Path) -> None:
+    names = ["x" * 8000, "e" + "\u0301" * 8000, "\x1b[2J", "\\frac{$", "\U000ffffd", "\ud800"]
+    recalls = {"unseen": dict.fromkeys(names, 50.0), "seen": {}}
+    with pytest.warns(UserWarning, match=r"code points \(U\+9CE5\) stand for them"):
+        figures.per_class_recall(recalls, tmp_path / "a.png")
+    figures.confusion_matrix(names, np.eye(len(names), dtype=int), tmp_path / "b.png")
+    for path in (tmp_path / "a.png", tmp_path / "b.png"):
+        check(path)
+
+
+def test_a_confusion_matrix_of_1000_classes_has_a_bounded_size(tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(1000)]
+    figures.confusion_matrix(names, np.eye(1000, dtype=int), tmp_path / "a.png")
+    check(tmp_path / "a.png", widest=8000, highest=8000)

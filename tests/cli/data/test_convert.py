@@ -282,6 +282,23 @@ def test_a_file_of_somebody_else_gets_a_checksum(tmp_path: Path) -> None:
     np.testing.assert_array_equal(hdf5.read(tmp_path / "my.h5").features, known.features)
 
 
+def test_a_sealed_file_that_was_edited_is_sealed_again_where_that_is_said(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited, new = tmp_path / "edited.h5", tmp_path / "new.h5"
+    assert convert(toy, edited) == 0
+    with h5py.File(edited, "r+") as file:
+        trainval = file["split/trainval"][()]
+        del file["split/trainval"]
+        file["split/trainval"] = trainval[:-1]
+    assert convert(edited, new) == 1
+    assert f"convert {edited} {tmp_path / 'edited_sealed.h5'} --edited" in capsys.readouterr().err
+    assert not new.exists()
+    assert convert(edited, new, "--edited") == 0
+    np.testing.assert_array_equal(hdf5.read(new).trainval, trainval[:-1])
+    assert convert(toy, tmp_path / "other.h5", "--edited") == 2
+
+
 def test_what_mat_files_cannot_hold_is_named_and_the_rest_put_in_their_form(tmp_path: Path) -> None:
     b = content(
         features=np.ones((20, 2), dtype=np.float16),

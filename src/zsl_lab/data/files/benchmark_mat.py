@@ -9,6 +9,10 @@ such samples) and, for the semantics ``sent``, ``sent_splits.mat``.
 Numbers keep the type that ``scipy.io.loadmat`` gives them, and 1-based sample numbers and labels
 the one they were published in. (In MATLAB the published sample numbers are ``double``, stored in 16
 bits; those written here are ``uint16`` there too.)
+
+A compressed ``.mat`` file (version 5) has checksums, which are verified. The numbers of an
+uncompressed one have none, so a wrong bit in them cannot be noticed; ``convert`` writes an HDF5
+file that has one (:mod:`zsl_lab.data.files.benchmark_file`).
 """
 
 from __future__ import annotations

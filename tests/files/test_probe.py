@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import h5py
@@ -22,9 +23,9 @@ def file(tmp_path: Path) -> Path:
 def served_by(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Start another program in the place of the one that walks through files."""
     probe._end()
-    start = probe.subprocess.Popen
+    start = subprocess.Popen
     monkeypatch.setattr(
-        probe.subprocess,
+        subprocess,
         "Popen",
         lambda command, **options: start([*command[:2], program], **options),
     )
@@ -80,6 +81,6 @@ def test_where_no_process_can_be_started_the_file_is_read(
     def refuse(*args: object, **options: object) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(probe.subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with open_hdf5(file) as opened:
         assert list(opened) == ["x"]

@@ -30,13 +30,6 @@ from zsl_lab.run.records import metrics_csv, run_figures, tradeoff_csv
 Configure = Callable[..., DictConfig]
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-
-
 def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModule]:
     """Every data module that a run makes, in order, filled as it goes."""
     modules: list[FeatureDataModule] = []

@@ -26,7 +26,6 @@ from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.run import context as context_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 from zsl_lab.text import cache as text_cache
 from zsl_lab.text.cache import EncodedText, text_file
 
@@ -34,12 +33,6 @@ Configure = Callable[..., DictConfig]
 
 #: a test that crashes between checks: these are far apart
 RARE = ("selection.check_every=1000", "trainer.save_every_n_steps=7", "trainer.log_every_n_steps=5")
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def state(path: Path) -> dict[str, Any]:
@@ -328,9 +321,7 @@ def test_weights_that_are_not_finite_are_noticed_where_losses_are(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 19, weights=True)
-    with pytest.raises(
-        TrainingError, match=r"weights are not finite after step 20.*none yet"
-    ):
+    with pytest.raises(TrainingError, match=r"weights are not finite after step 20.*none yet"):
         run(configure("method=mmvae", *SHORT, "selection=last", "trainer.log_every_n_steps=1000"))
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 

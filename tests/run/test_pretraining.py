@@ -18,7 +18,6 @@ from zsl_lab.run import checkpoints
 from zsl_lab.run import pretraining as pretrained
 from zsl_lab.run.experiment import run
 from zsl_lab.run.pretraining import SharedPretraining
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -37,12 +36,6 @@ OTHER = (
         "method.restore_best=false",
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture

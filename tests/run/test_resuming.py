@@ -19,14 +19,8 @@ from zsl_lab.methods.mmvae import MMVAE
 from zsl_lab.result import Result
 from zsl_lab.run import checkpoints, resuming
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 OVERRIDES = ("method=mmvae", *SHORT, "selection=last", "trainer.save_every_n_steps=7")
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture(scope="module")

@@ -342,6 +342,7 @@ def test_whitening_is_that_of_the_base_network_as_it_was_trained_in_the_run(
     )
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_run_reports_what_only_n3_measures_and_draws_how_far_it_adapted(
     configure: Configure, tmp_path: Path
 ) -> None:

@@ -14,15 +14,8 @@ from tests.conftest import SHORT_FIT, SHORT_SGAL
 from zsl_lab.run.callbacks import progress
 from zsl_lab.run.callbacks.progress import ProgressLine
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture

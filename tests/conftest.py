@@ -66,6 +66,7 @@ def _no_figures() -> Iterator[None]:
     """Runs draw no figures, which takes longer than their training: see ``figures``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
+        patch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "helpers" / "no_figures"))
         yield
 
 
@@ -73,6 +74,7 @@ def _no_figures() -> Iterator[None]:
 def figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of a test that asks for this draw their figures."""
     monkeypatch.setattr(run_figures, "draw_figures", _DRAW_FIGURES)
+    monkeypatch.delenv("PYTHONPATH")
 
 
 @pytest.fixture

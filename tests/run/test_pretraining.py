@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT_SGAL, power_cut
+from tests.conftest import SHORT_SGAL, Command, power_cut
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import checkpoints
 from zsl_lab.run import pretraining as pretrained
@@ -366,47 +366,23 @@ def test_jobs_at_once_pre_train_once(configure: Configure, tmp_path: Path) -> No
     assert sorted(said) == ["0", "400"]
 
 
-def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "zsl_lab", *arguments],
-        cwd=folder,
-        timeout=200,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 @pytest.mark.slow
-def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(tmp_path: Path) -> None:
-    command(
-        "-m",
-        "method=sgal",
-        *SHORT_SGAL,
-        "method.g=0.5,0.9",
-        "method.p=0,1",
-        "hydra.sweep.dir=sweep",
-        folder=tmp_path,
-    )
+def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *args, **kwargs: None)
+    sgal = ("method=sgal", *SHORT_SGAL)
+    assert command("-m", *sgal, "method.g=0.5,0.9", "method.p=0,1", "hydra.sweep.dir=sweep") == 0
     files = list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))
     assert len(files) == 2  # one for each phase
     for job in (0, 3):
         g, p = ("0.5", "0") if job == 0 else ("0.9", "1")
-        single = (
-            "method=sgal",
-            *SHORT_SGAL,
-            f"method.g={g}",
-            f"method.p={p}",
-            f"hydra.run.dir=single{job}",
-        )
-        command(*single, folder=tmp_path)
+        assert command(*sgal, f"method.g={g}", f"method.p={p}", f"hydra.run.dir=single{job}") == 0
         assert_same_run(tmp_path / f"single{job}", tmp_path / "sweep" / f"{job}_sgal_digits")
 
 
 @pytest.mark.slow
-def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
+def test_jobs_of_several_processes_share_too(command: Command, tmp_path: Path) -> None:
     overrides = (
         "method=sgal",
         *SHORT_SGAL,
@@ -414,8 +390,8 @@ def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
         "selection=last",
         "trainer.save_every_n_steps=7",
     )
-    command("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep", folder=tmp_path)
+    assert command("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep") == 0
     assert len(list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))) == 1
     shutil.rmtree(tmp_path / "sweep" / "pretrained")
-    command(*overrides, "method.g=0.9", "hydra.run.dir=single", folder=tmp_path)
+    assert command(*overrides, "method.g=0.9", "hydra.run.dir=single") == 0
     assert_same_run(tmp_path / "single", tmp_path / "sweep" / "1_sgal_digits")

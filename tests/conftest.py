@@ -43,6 +43,17 @@ _DRAW_FIGURES = run_figures.draw_figures
 Command = Callable[..., int]
 
 
+#: fixtures that train, or start the command: the tests that use them are slow
+_TRAINING = {"command", "fitted", "own_conf", "real_command", "run_of_two", "short_run", "trained"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains as slow."""
+    for item in items:
+        if _TRAINING & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @contextmanager
 def power_cut(
     method_class: type[ZeroShotMethod], step: int, phase: str | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import zsl_lab
@@ -74,8 +75,14 @@ def steps_of(config: RunConfig) -> int:
 @pytest.mark.usefixtures("figures")
 @every_method
 def test_a_run_leaves_the_whole_run_folder(
-    configure: Configure, overrides: Overrides, tmp_path: Path, method: str
+    configure: Configure,
+    overrides: Overrides,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
 ) -> None:
+    # rendering is tested with the figures themselves
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"drawn"))
     result = run(configure(*overrides(method)))
     folder = tmp_path / "run"
     network = zsl_lab.load(folder).network

@@ -590,6 +590,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_images_are_cut_and_texts_are_formatted_as_the_runs_dataset_does(
     toy: Path, tmp_path: Path
 ) -> None:

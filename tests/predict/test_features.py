@@ -216,6 +216,7 @@ def test_where_attributes_have_no_names_a_table_needs_as_many(
         unnamed.predict(x, table(tmp_path / "few.csv", columns))
 
 
+@pytest.mark.slow
 def test_semantics_are_scaled_as_those_of_training_were(
     digits: FeatureBenchmark, tmp_path: Path
 ) -> None:

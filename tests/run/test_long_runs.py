@@ -78,6 +78,7 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
 # --------------------------------------------------------------------------- between checks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["select", "refit"])
 @pytest.mark.parametrize(
     ("method", "step", "saved"),
@@ -102,6 +103,7 @@ def test_a_run_that_dies_between_checks_goes_on_from_the_last_multiple(
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -349,6 +351,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_read_a_benchmark_once(configure: Configure, reads: list[str]) -> None:
     for seed in (0, 1):
         run(configure("method=mmvae", *SHORT, "selection=last", f"seed={seed}", run_dir=f"a{seed}"))
@@ -444,6 +447,7 @@ def test_a_file_is_another_when_it_changes(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- provenance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sgal", "n3"])
 def test_a_deterministic_run_gives_equal_bits_each_time(
     configure: Configure, tmp_path: Path, method: str

@@ -82,6 +82,7 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "common", "user"),
     [
@@ -112,6 +113,7 @@ def test_who_uses_a_pre_training_ends_as_who_has_pre_trained_by_itself(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report_oracle", ["true", "false"])
 def test_where_the_end_of_pre_training_is_selected_it_is_reported(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], report_oracle: str
@@ -139,6 +141,7 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 def test_without_fine_tuning_nothing_is_left_to_train(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -151,6 +154,7 @@ def test_without_fine_tuning_nothing_is_left_to_train(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
@@ -181,6 +185,7 @@ def test_what_shapes_pre_training_makes_it_another(
     assert len(list((tmp_path / "shared").glob("*.ckpt"))) == 2
 
 
+@pytest.mark.slow
 def test_other_code_makes_it_another(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -213,6 +218,7 @@ def test_the_code_that_counts_is_this_package_and_the_modules_of_the_classes(
     assert Path(__file__) in seen
 
 
+@pytest.mark.slow
 def test_constants_that_calibrate_the_checks_are_not_mixed_up(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -224,6 +230,7 @@ def test_constants_that_calibrate_the_checks_are_not_mixed_up(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_a_warning_and_is_made_again(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -238,6 +245,7 @@ def test_a_damaged_file_is_a_warning_and_is_made_again(
     assert checkpoints.read(file, "ckpt").state.phase == "refit"
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_left_each_run_does_its_own(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -251,6 +259,7 @@ def test_where_nothing_can_be_left_each_run_does_its_own(
     assert len(steps) == 40
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_while_pre_training_leaves_the_place_to_others(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -265,6 +274,7 @@ def test_a_run_that_fails_while_pre_training_leaves_the_place_to_others(
     assert_same_run(tmp_path / "next", tmp_path / "crashed")
 
 
+@pytest.mark.slow
 def test_what_was_resumed_is_not_shared_since_it_may_have_begun_in_another_way(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:

@@ -51,6 +51,7 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 EPOCH = ("loops", "fit_loop", "epoch_progress", "current")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -110,6 +111,7 @@ def test_lightning_trains_with_the_checkpoint_that_was_read_also_where_its_file_
     assert run(resumed(folder, last)).metrics == whole.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 torn"])
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_to_the_same_end(
     cut: Path, tmp_path: Path, damage: bytes

@@ -141,6 +141,7 @@ def test_a_stall_is_followed_by_a_request_for_the_rest(server: Server, part: Pat
     assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_on_stalling_is_given_up_and_what_arrived_is_kept(
     server: Server, part: Path
 ) -> None:

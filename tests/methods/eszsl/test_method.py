@@ -329,6 +329,7 @@ def test_the_reported_weights_are_the_solution_of_the_selected_pair_on_all_train
     )
 
 
+@pytest.mark.slow
 def test_every_seed_gives_the_same_weights(configure: Configure, tmp_path: Path) -> None:
     for seed in (0, 1):
         run(configure("method=eszsl", *SHORT_FIT["eszsl"], f"seed={seed}", run_dir=str(seed)))

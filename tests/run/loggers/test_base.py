@@ -53,6 +53,7 @@ def in_metrics_csv(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["csv", "tensorboard", "wandb", "[tensorboard,wandb]"])
 def test_metrics_csv_is_written_whatever_is_chosen(
     configure: Configure, tmp_path: Path, choice: str
@@ -65,6 +66,7 @@ def test_metrics_csv_is_written_whatever_is_chosen(
     assert (tmp_path / "run" / "wandb").exists() == ("wandb" in choice)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_tensorboard_shows_scalars_figures_and_pictures(
     configure: Configure, tmp_path: Path
@@ -91,6 +93,7 @@ def test_tensorboard_shows_scalars_figures_and_pictures(
     }
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_each_step_once_in_tensorboard(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_resumed_run_has_each_step_once_in_tensorboard(
     } == in_metrics_csv(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_logger_of_lightning_gets_the_figures_too(configure: Configure, tmp_path: Path) -> None:
     cfg = configure("method=mmvae", *SHORT)
     target = {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": str(tmp_path / "own")}

@@ -141,6 +141,7 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(
     configure: Configure,
@@ -217,6 +218,7 @@ def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(
     ]
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_an_artifact_on_request(configure: Configure, tmp_path: Path) -> None:
     run(
         configure(
@@ -263,6 +265,7 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path: Path) -> None:
     assert first.summary["metrics/harmonic_mean"] != second.summary["metrics/harmonic_mean"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_closed_as_failed_and_the_next_is_another(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +283,7 @@ def _diverge(self: SGAL, batch: Any) -> Any:
     raise TrainingError("training diverged")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_same_wandb_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +306,7 @@ def test_a_resumed_run_goes_on_with_the_same_wandb_run(
     assert any(name.startswith("refit/") for row in second.rows for name in row)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_that_wandb_does_not_know_yet_is_recorded_from_its_beginning(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -316,6 +321,7 @@ def test_a_resumed_run_that_wandb_does_not_know_yet_is_recorded_from_its_beginni
     assert [row["select/step"] for row in found.rows if "select/check/unseen" in row] == [20, 40]
 
 
+@pytest.mark.slow
 def test_a_new_run_in_the_folder_of_a_finished_one_is_another_wandb_run(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -325,6 +331,7 @@ def test_a_new_run_in_the_folder_of_a_finished_one_is_another_wandb_run(
     assert first.run.run_id != second.run.run_id
 
 
+@pytest.mark.slow
 def test_an_agent_of_a_sweep_gives_a_single_run_its_id(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +340,7 @@ def test_an_agent_of_a_sweep_gives_a_single_run_its_id(
     assert offline_runs(tmp_path / "run")[0].run.run_id == "from-agent"
 
 
+@pytest.mark.slow
 def test_a_failing_wandb_at_the_end_is_a_warning_and_the_result_is_there(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

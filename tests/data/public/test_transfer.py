@@ -329,7 +329,7 @@ def test_a_busy_server_may_be_free_the_second_time(server: Server, part: Path) -
         (
             b"\x1f\x8b\x08",
             {"Content_Encoding": "gzip"},
-            "it sent the file in the encoding gzip, which nobody asked for",
+            "it sent the file in the encoding gzip, which was not requested",
         ),
         (b"", {}, "it sent nothing, 2 times in a row"),
     ],

@@ -36,7 +36,7 @@ from zsl_lab.run.configuration.schema import (
     RunKeys,
     Scores,
     SelectionConfig,
-    TunedConfig,
+    SettingsConfig,
     cache_folder,
     run_marks,
 )
@@ -73,7 +73,7 @@ class RunConfig(BaseModel):
     trainer: TrainerConfig
     selection: SelectionConfig
     data: DataConfig
-    tuned: TunedConfig
+    settings: SettingsConfig
     dataset: DatasetConfig
     method: MethodConfig
     loggers: dict[str, Any]
@@ -150,13 +150,20 @@ def parse(cfg: DictConfig) -> RunConfig:
         trainer=top.trainer,
         selection=top.selection,
         data=top.data,
-        tuned=top.tuned,
+        settings=_settings(top),
         dataset=dataset,
         method=method,
         loggers=top.logger or {},
         callbacks=plain.get("callbacks") or {},
         plain=stored,
     )
+
+
+def _settings(top: RunKeys) -> SettingsConfig:
+    """The section ``settings``; of an older run what its section ``tuned`` says."""
+    if top.settings.name is not None or top.tuned.name is None:
+        return top.settings
+    return SettingsConfig(choice="best", name=top.tuned.name, dataset=top.tuned.dataset)
 
 
 def _path(value: str | None) -> Path | None:

@@ -43,6 +43,7 @@ class PathsConfig(Section):
     output_dir: Annotated[str, Place()]
     run_dir: Annotated[str, Place()]
     pretrained_dir: Annotated[str | None, Place()] = None
+    settings_dir: Annotated[str | None, Place()] = None
 
     @property
     def cache_folder(self) -> Path:
@@ -81,13 +82,30 @@ class DataConfig(Section):
     check: Literal["warn", "strict"] = "warn"
 
 
-class TunedConfig(Section):
-    """Which settings of conf/tuned were taken.
+class SettingsConfig(Section):
+    """Which settings a run began with; see conf/settings.
 
     Attributes:
-        name: The file; None where the command took none, or did not record it.
-        dataset: Keys of the dataset, with the values that the settings were found for.
+        choice: ``best``, ``general``, ``published``, ``none`` or ``file``; None where the run does
+            not say.
+        name: The file whose settings were taken: its name in conf/tuned, conf/published or the
+            user's folder, or a path. None for the values of the method's yaml alone.
+        method: The method that the file's settings were found for; None where it does not say.
+        dataset_name: The choice of ``dataset=`` that they were found on; likewise.
+        dataset: Keys of the dataset, with the values that they were found for.
+        study: How ``zsl_lab.tune`` found them: its study, trials, metric and draws.
     """
+
+    choice: str | None = None
+    name: str | None = None
+    method: str | None = None
+    dataset_name: str | None = None
+    dataset: dict[str, Any] = Field(default_factory=dict)
+    study: dict[str, Any] = Field(default_factory=dict)
+
+
+class TunedConfig(Section):
+    """The former section ``settings``: older runs have it, and files of settings may."""
 
     name: str | None = None
     dataset: dict[str, Any] = Field(default_factory=dict)
@@ -131,6 +149,7 @@ class RunKeys(Section):
     data: Annotated[DataConfig, Irrelevant()] = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
+    settings: Annotated[SettingsConfig, Irrelevant(), FixedByCheckpoint()] = SettingsConfig()
     tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
     callbacks: CallbackKeys | None = None

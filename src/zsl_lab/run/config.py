@@ -42,6 +42,7 @@ from zsl_lab.run.configuration.schema import (
 )
 
 if TYPE_CHECKING:
+    from zsl_lab.data.benchmark import Benchmark
     from zsl_lab.methods.base import ZeroShotMethod
 
 
@@ -84,6 +85,11 @@ class RunConfig(BaseModel):
     def method_class(self) -> type[ZeroShotMethod]:
         """The method's class; importing it imports PyTorch, which takes seconds."""
         return _method_class(self.plain["method"])
+
+    def for_benchmark(self, benchmark: Benchmark) -> RunConfig:
+        """The configuration with training steps in place of epochs; ``plain`` stays as it is."""
+        method = self.method.for_samples(len(benchmark.trainval))
+        return self.model_copy(update={"method": method})
 
     @property
     def takes(self) -> Takes:

@@ -179,6 +179,6 @@ class PhaseCheckpoint(Checkpoint):
         state = replace(self._state, reported=self._reporting)
         if self._sharing and self._shared is not None:
             rows = read_rows(self._folder) if distributed.is_main() else []
-            own = [row for row in rows if row["phase"] == state.phase]
+            own = [row for row in rows if row["phase"] == state.label]
             state = replace(state, pretraining=self._shared.facts, metrics=own)
         checkpoint[SECTION] = state.to_plain()

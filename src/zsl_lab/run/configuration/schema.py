@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.keys import (
+    AddedLater,
     FilledBy,
     FixedByCheckpoint,
     Irrelevant,
@@ -60,6 +61,9 @@ class SelectionConfig(Section):
     """How the step whose weights are reported is chosen; see conf/selection.
 
     Attributes:
+        checks: Checks from the first candidate to the last step, evenly spaced; None where
+            ``check_every`` holds.
+        draws: Draws of validation classes; the step is chosen on the mean over them.
         calibrate: Whether a constant is chosen with the step; without effect where no validation
             classes choose.
     """
@@ -67,8 +71,10 @@ class SelectionConfig(Section):
     name: Literal["validation", "oracle", "last"]
     metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
     check_every: int = Field(ge=1)
+    checks: int | None = Field(default=None, ge=1)
     report_oracle: bool
     validation_seed: int = Field(default=0, ge=0)
+    draws: Annotated[int, AddedLater(1)] = Field(default=1, ge=1, le=1000)
     calibrate: bool = False
 
 

@@ -30,6 +30,13 @@ from zsl_lab.run.configuration.settings_files import (
 #: choices of ``method`` and ``dataset`` where the command names none
 _METHOD, _DATASET = "sgal", "digits"
 
+#: keys that hold only where another one is null
+_WHERE_NULL = {
+    "method.epochs": "method.steps",
+    "method.fine_tune_epochs": "method.fine_tune_steps",
+    "selection.check_every": "selection.checks",
+}
+
 #: a method, a dataset and the keys of the dataset that the command sets
 _Job = tuple[str, str, dict[str, str]]
 
@@ -47,7 +54,17 @@ def choose(arguments: list[str]) -> list[str]:
     given = command.parsed(arguments)
     if command.has_checkpoint(given):
         return arguments
+    nulls = [
+        f"{other}=null"
+        for key, other in _WHERE_NULL.items()
+        if key in given and other not in given and command.text(given[key]) != "null"
+    ]
     _check_published(given)
+    chosen = _chosen(arguments, given)
+    return command.insert(chosen, *nulls) if nulls else chosen
+
+
+def _chosen(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
     if "settings" not in given and "tuned" not in given:
         return _fitting(arguments, given)
     if "settings" not in given:

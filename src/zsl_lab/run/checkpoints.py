@@ -168,7 +168,7 @@ class RunState:
 
 
 def phase_label(phase: Phase, draw: int) -> str:
-    """A phase's name in ``metrics.csv``: ``select``, ``select_2`` for the second draw, ``refit``."""
+    """A phase's name in ``metrics.csv``: ``select``, ``refit``, ``select_2`` of a second draw."""
     return phase if draw == 0 else f"{phase}_{draw + 1}"
 
 

@@ -33,8 +33,8 @@ from zsl_lab.hardware.trainer import (
     device_name,
     find_hardware,
 )
-from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.methods.module import Check
+from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
@@ -42,8 +42,8 @@ from zsl_lab.run.configuration.checks import check_task, naming_methods
 from zsl_lab.run.context import RunContext, load_checked
 from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
-from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.mean_check import best_on_average
+from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
 from zsl_lab.run.testing import TrainingRecord, test
 

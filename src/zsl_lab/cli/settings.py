@@ -24,18 +24,12 @@ from zsl_lab.run.configuration.settings_files import (
     NONE,
     PUBLISHED,
     TUNED,
+    WHERE_NULL,
     SettingsFile,
 )
 
 #: choices of ``method`` and ``dataset`` where the command names none
 _METHOD, _DATASET = "sgal", "digits"
-
-#: keys that hold only where another one is null
-_WHERE_NULL = {
-    "method.epochs": "method.steps",
-    "method.fine_tune_epochs": "method.fine_tune_steps",
-    "selection.check_every": "selection.checks",
-}
 
 #: a method, a dataset and the keys of the dataset that the command sets
 _Job = tuple[str, str, dict[str, str]]
@@ -56,7 +50,7 @@ def choose(arguments: list[str]) -> list[str]:
         return arguments
     nulls = [
         f"{other}=null"
-        for key, other in _WHERE_NULL.items()
+        for key, other in WHERE_NULL.items()
         if key in given and other not in given and command.text(given[key]) != "null"
     ]
     _check_published(given)

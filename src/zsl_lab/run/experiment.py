@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> Result:
     """
     config = parse(cfg)
     _check_task(config)
-    _silence_lightning()
+    silence_lightning()
     checkpoint = _checkpoint(config)
     hardware = _hardware(config)
     folder = Path(config.paths.run_dir)
@@ -231,7 +231,7 @@ def _checkpoint(config: RunConfig) -> Checkpoint | None:
     return checkpoint
 
 
-def _silence_lightning() -> None:
+def silence_lightning() -> None:
     """Silence Lightning's comments on choices that were made on purpose."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

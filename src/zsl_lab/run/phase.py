@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -134,8 +135,20 @@ class _Schedule:
     evaluates: bool
 
 
-def train(context: RunContext, phase: Phase) -> PhaseOutcome:
+def train(
+    context: RunContext,
+    phase: Phase,
+    callbacks: Sequence[pl.Callback] = (),
+    *,
+    writes: bool = True,
+) -> PhaseOutcome:
     """Train a method from the start of a phase, or from where it was interrupted, to its end.
+
+    Args:
+        context: The run.
+        phase: The phase.
+        callbacks: Callbacks beside those of the configuration.
+        writes: Whether checkpoints are written.
 
     Raises:
         ConfigError: There is nothing to train.
@@ -146,10 +159,17 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
     pl.seed_everything(config.seed, verbose=False)
     data = context.data_module(phase.split)
     with limits.out_of_memory(config.method):
-        return _train(context, phase, data)
+        return _train(context, phase, data, callbacks, writes=writes)
 
 
-def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOutcome:
+def _train(
+    context: RunContext,
+    phase: Phase,
+    data: PhaseDataModule,
+    callbacks: Sequence[pl.Callback],
+    *,
+    writes: bool,
+) -> PhaseOutcome:
     config = context.config
     method = _build(context, phase, data)
     if phase.name == "refit" and config.selection.name == "oracle":
@@ -168,11 +188,12 @@ def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOut
         partial(_is_reported, phase=phase, selection=config.selection, schedule=schedule),
         every=config.trainer.save_every_n_steps,
         resumed=phase.resumed is not None,
+        writes=writes,
     )
     clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(
         context,
-        [saver, clock],
+        [saver, clock, *callbacks],
         epochs=len(schedule.checks),
         validate=schedule.evaluates,
         checkpoint_io=source,

@@ -25,6 +25,12 @@ VARIABLE = "ZSL_LAB_SETTINGS"
 #: the choices of ``settings=``; anything else names a file
 Choice = Literal["best", "general", "published", "none"]
 CHOICES: tuple[Choice, ...] = ("best", "general", "published", "none")
+#: keys that hold only where another one is null
+WHERE_NULL = {
+    "method.epochs": "method.steps",
+    "method.fine_tune_epochs": "method.fine_tune_steps",
+    "selection.check_every": "selection.checks",
+}
 #: configuration groups of the files, and the choice for no file
 TUNED, PUBLISHED, NONE = "tuned", "published", "none"
 #: sections that a file may set
@@ -193,7 +199,7 @@ def yaml_keys(group: str, choice: str) -> dict[str, Any]:
     for folder in config_folders(group):
         path = folder / f"{choice}.yaml"
         if path.is_file():
-            values = OmegaConf.to_container(_merged(path), resolve=False)
+            values = OmegaConf.to_container(merged_yaml(path), resolve=False)
             assert isinstance(values, dict)
             return {str(key): value for key, value in values.items()}
     return {}
@@ -240,7 +246,7 @@ def read(path: Path) -> SettingsFile:
 
 def _loaded(path: Path) -> SettingsFile:
     try:
-        merged = OmegaConf.to_container(_merged(path), resolve=False)
+        merged = OmegaConf.to_container(merged_yaml(path), resolve=False)
         assert isinstance(merged, dict)
     except Exception as error:  # the parser's errors share no narrower base
         brief = (str(error).splitlines() or [type(error).__name__])[0]
@@ -274,13 +280,13 @@ def _check_plain(node: Any, path: Path) -> None:
             _check_plain(value, path)
 
 
-def _merged(path: Path) -> DictConfig:
+def merged_yaml(path: Path) -> DictConfig:
     """A yaml over those of its folder that its ``defaults`` name."""
     own = OmegaConf.load(path)
     if not isinstance(own, DictConfig):
         raise ValueError("it is a list")
     parents: Sequence[Any] = own.pop("defaults", [])
     above = [str(name).partition("@")[0] for name in parents if name != "_self_"]
-    merged = OmegaConf.merge(*(_merged(path.parent / f"{name}.yaml") for name in above), own)
+    merged = OmegaConf.merge(*(merged_yaml(path.parent / f"{name}.yaml") for name in above), own)
     assert isinstance(merged, DictConfig)
     return merged

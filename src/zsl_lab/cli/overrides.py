@@ -30,7 +30,6 @@ CONFIG_MODULE = "zsl_lab.conf"
 
 #: choices of Hydra's own groups that need more packages, and the extra that installs them
 EXTRAS = {
-    "hydra/sweeper=optuna": "sweep",
     "hydra/launcher=joblib": "sweep",
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
@@ -434,6 +433,12 @@ def _cut_at_space(argument: str, arguments: Sequence[str]) -> str | None:
 
 def _unknown_choice(missing: str, options: Sequence[str]) -> str:
     group, _, choice = missing.rpartition("/")
+    if f"{group}={choice}" == "hydra/sweeper=optuna":
+        return (
+            "hydra/sweeper=optuna: values are searched by `python -m zsl_lab.tune method=... "
+            "dataset=...` instead, which trains no refit and tests nothing. `python -m "
+            "zsl_lab.tune --help` shows examples."
+        )
     extra = EXTRAS.get(f"{group}={choice}")
     if extra:
         return f'{group}={choice} needs more packages: pip install "zsl-lab[{extra}]".'

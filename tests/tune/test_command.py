@@ -114,8 +114,7 @@ def test_no_test_sample_has_any_effect(
         return replace(benchmark, features=features)
 
     monkeypatch.setattr(DigitsDataset, "load", without_test)
-    monkeypatch.setattr(run_context.benchmarks, "_kept", {}, raising=False)
-    run_context.benchmarks.__init__(2**30, run_context._size)  # type: ignore[misc]
+    run_context.benchmarks.clear()
     command("trials=2", "study=blind")
     whole, blind = study_of(studies / "whole"), study_of(studies / "blind")
     first = [study.trials[0] for study in (whole, blind)]

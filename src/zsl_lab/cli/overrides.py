@@ -371,8 +371,6 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
         return f"{str(error).splitlines()[0]}: {_how_to_write(str(error.override), arguments)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).splitlines()[0]
-    if isinstance(error, ValueError) and "No trials are completed" in str(error):
-        return "No trial has a result: every job failed."
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return (
             "A group takes the name of one of its choices (python -m zsl_lab --help lists them); "

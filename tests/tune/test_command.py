@@ -199,10 +199,10 @@ def test_an_interrupted_trial_is_made_again(
     study = study_of(studies / NAME)
     (stale,) = [t for t in study.trials if t.user_attrs.get(STALE)]
     done = len(complete(study))
-    code, out, _ = command(f"trials={done + 1}")
+    code, _out, _ = command(f"trials={done + 1}")
     assert code == 0
     again = study_of(studies / NAME)
-    assert [t.params for t in again.trials if t.number > stale.number][0] == stale.params
+    assert next(t.params for t in again.trials if t.number > stale.number) == stale.params
     assert len(counted(again)) == done + 1
 
 

@@ -108,8 +108,15 @@ def _fitting(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
     if clause:
         what = "the values of the method's yaml" if names == {NONE} else ", ".join(sorted(names))
         say(f"Note: {clause}; settings used instead: {what}.")
-    rest = [argument for argument in arguments if not argument.startswith("settings=")]
-    return command.insert(rest, f"tuned={names.pop()}" if len(names) == 1 else "settings=general")
+    return _replaced(arguments, f"tuned={names.pop()}" if len(names) == 1 else "settings=general")
+
+
+def _replaced(arguments: list[str], *new: str) -> list[str]:
+    """The arguments with others in place of ``settings=...``."""
+    place = next((i for i, given in enumerate(arguments) if given.startswith("settings=")), None)
+    if place is None:
+        return command.insert(arguments, *new)
+    return [*arguments[:place], *new, *arguments[place + 1 :]]
 
 
 def _name(found: SettingsFile | None) -> str:
@@ -156,15 +163,14 @@ def _check_published(given: Mapping[str, Any]) -> None:
 
 def _named(arguments: list[str], given: Mapping[str, Any], typed: str) -> list[str]:
     """The arguments with Hydra's name of a file of settings, or with what the file sets."""
-    rest = [argument for argument in arguments if not argument.startswith("settings=")]
     names = typed.split(",")
     if set(names) <= set(settings_files.names(TUNED)):
         for name in names:
             _check_methods(settings_files.find(name), f"settings={name}", given)
-        return command.insert(rest, f"tuned={typed}")
+        return _replaced(arguments, f"tuned={typed}")
     if typed in settings_files.names(PUBLISHED):
         _check_methods(settings_files.find(typed, PUBLISHED), f"settings={typed}", given)
-        return command.insert(rest, "settings=none", f"published={typed}")
+        return _replaced(arguments, "settings=none", f"published={typed}")
     path = Path(str(command.value(given["settings"]) or typed)).expanduser()
     if not path.is_file():
         raise _no_such_file(typed)
@@ -176,8 +182,8 @@ def _named(arguments: list[str], given: Mapping[str, Any], typed: str) -> list[s
             say(f"Note: {clause} (method={method}); they are used all the same.")
             break
     flat = {"settings.name": str(found.path), "settings.choice": "file", **dict(_flat(found))}
-    return command.insert(
-        rest,
+    return _replaced(
+        arguments,
         "settings=none",
         *(f"++{key}={command.literal(value)}" for key, value in flat.items() if key not in given),
     )

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +101,14 @@ def open_study(folder: Path, facts: Facts, metric: str, seed: int) -> optuna.Stu
         ) from error
     optuna.logging.set_verbosity(logging.ERROR)
     # each process draws other values than those that share the study
-    sampler = optuna.samplers.TPESampler(
-        n_startup_trials=STARTUP,
-        multivariate=True,
-        constant_liar=True,
-        seed=(seed * 100_003 + os.getpid()) % 2**32,
-        warn_independent_sampling=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            n_startup_trials=STARTUP,
+            multivariate=True,
+            constant_liar=True,
+            seed=(seed * 100_003 + os.getpid()) % 2**32,
+        )
     lock: Any = _JournalLock(folder / ".journal.lock")
     try:
         backend = JournalFileBackend(str(folder / JOURNAL_FILE), lock_obj=lock)

@@ -60,7 +60,7 @@ def test_settings_of_another_method_are_refused(found: Path) -> None:
     with pytest.raises(ConfigError, match="found for method=mmvae, not for method=sgal"):
         settings.choose([f"settings='{found}'"])
     for argument in ("settings=sgal_flo", "tuned=sgal_flo"):
-        with pytest.raises(ConfigError, match=r"it sets method\.batch_norm, which method=vzsl"):
+        with pytest.raises(ConfigError, match=r"it sets method\.prior_hidden, which method=vzsl"):
             settings.choose(["method=vzsl", argument])
 
 

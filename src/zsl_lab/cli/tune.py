@@ -165,11 +165,17 @@ def _tune(options: Options) -> None:
     with settings_folder(settings.folder_given(prepared)):
         chosen = settings.choose(prepared)
         choices, cfg = _composed(chosen)
-        begins_with = [a for a in chosen if not a.startswith(("settings=", "tuned=", "published="))]
-        # a file of settings by its path has become single keys
-        stock = [a for a in begins_with if not a.startswith("++")]
-        _, none = _composed([*stock, "settings=none"])
+        # where the data lie, which the values of the method's yaml do not say
+        data = [a for a in options.overrides if _is_of_data(a)]
+        _, none = _composed([*command.prepare(data), "settings=none"])
         _search(options, choices, cfg, none)
+
+
+def _is_of_data(override: str) -> bool:
+    key = override.partition("=")[0].lstrip("+")
+    return key in ("method", "dataset") or (
+        key.startswith("dataset.") and not key.startswith("dataset.normalize")
+    )
 
 
 def _composed(overrides: list[str]) -> tuple[dict[str, Any], DictConfig]:

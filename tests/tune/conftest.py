@@ -9,7 +9,7 @@ import pytest
 
 from zsl_lab.cli import tune
 
-#: a trial of less than a second: ESZSL solves two small systems, and mmVAE takes 40 steps
+#: trials of a second or two
 SHORT = (
     *("method=mmvae", "method.latent_dim=8", "method.encoder_hidden=[16]"),
     *("method.decoder_hidden=[16]", "method.prior_hidden=[16]", "selection.draws=2"),

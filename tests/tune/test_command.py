@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +25,14 @@ from tests.tune.conftest import SHORT, SPACE, Tune
 from zsl_lab.cli import settings as cli_settings
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.digits import DigitsDataset
-from zsl_lab.errors import TrainingError
-from zsl_lab.methods.mmvae.method import MMVAE
+from zsl_lab.errors import TerminationError, TrainingError
+from zsl_lab.methods.module import Check
 from zsl_lab.run import context as run_context
 from zsl_lab.run.configuration import settings_files
-from zsl_lab.tune import summary
-from zsl_lab.tune.study import JOURNAL_FILE, STALE, Facts, complete, counted, open_study
+from zsl_lab.run.context import RunContext
+from zsl_lab.run.validation import OnCheck
+from zsl_lab.tune import search, summary
+from zsl_lab.tune.study import JOURNAL_FILE, PROCESS, STALE, Facts, complete, counted, open_study
 
 NAME = "mmvae_digits_strokes"
 
@@ -38,13 +43,55 @@ def study_of(folder: Path) -> optuna.Study:
     return open_study(folder, Facts(**facts), "harmonic_mean", 0)
 
 
+class Trials:
+    """Stands for the training of trials.
+
+    Attributes:
+        values: The selection metric by the learning rate of a trial; by itself its logarithm.
+        events: What the trial of that number ends with, from 0 in each process.
+    """
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.values: Callable[[float], float] = lambda rate: 90 + 10 * math.log10(rate)
+        self.events: dict[int, BaseException] = {}
+
+    def __call__(
+        self, context: RunContext, on_check: OnCheck, on_end: Callable[[float], None]
+    ) -> Check:
+        event = self.events.pop(self.made, None)
+        self.made += 1
+        if event is not None:
+            raise event
+        config = context.config
+        value = self.values(config.method.model_dump()["learning_rate"])
+        check = Check(10, 10, {config.selection.metric: value, "ausuc": value})
+        for draw in range(config.selection.draws):
+            for share in (0.25, 0.5, 0.75, 1.0):
+                on_check(draw, share, check)
+            on_end(0.01)
+        return check
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    """Trials that take no time."""
+    made = Trials()
+    monkeypatch.setattr(search, "validate", made)
+    return made
+
+
 @pytest.fixture
 def studies(tmp_path: Path) -> Path:
     return tmp_path / "outputs" / "studies"
 
 
 def test_a_study_leaves_a_table_figures_and_settings_that_runs_take(
-    command: Tune, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Tune,
+    studies: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trials: Trials,
 ) -> None:
     code, out, err = command("trials=6")
     assert (code, err) == (0, "")
@@ -75,7 +122,7 @@ def test_a_study_leaves_a_table_figures_and_settings_that_runs_take(
 
 
 def test_the_first_trial_is_the_settings_that_the_study_begins_with(
-    command: Tune, studies: Path, space: Path
+    command: Tune, studies: Path, space: Path, trials: Trials
 ) -> None:
     space.write_text(SPACE.replace("high: 3}", "high: 30}").replace("[0.01, 0.1]", "[0.01, 0.5]"))
     command("trials=1", "method.epochs=2")
@@ -104,7 +151,7 @@ def test_the_objective_is_the_mean_over_the_draws(
 def test_no_test_sample_has_any_effect(
     command: Tune, studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command("trials=2", "study=whole")
+    command("trials=1", "study=whole")
     load = DigitsDataset.load
 
     def without_test(self: DigitsDataset, paths: Any) -> FeatureBenchmark:
@@ -115,7 +162,7 @@ def test_no_test_sample_has_any_effect(
 
     monkeypatch.setattr(DigitsDataset, "load", without_test)
     run_context.benchmarks.clear()
-    command("trials=2", "study=blind")
+    command("trials=1", "study=blind")
     whole, blind = study_of(studies / "whole"), study_of(studies / "blind")
     first = [study.trials[0] for study in (whole, blind)]
     assert first[0].params == first[1].params
@@ -123,7 +170,7 @@ def test_no_test_sample_has_any_effect(
 
 
 def test_the_same_command_goes_on_and_ends_at_once_when_all_is_done(
-    command: Tune, studies: Path
+    command: Tune, studies: Path, trials: Trials
 ) -> None:
     command("trials=2")
     code, out, _ = command("trials=4")
@@ -137,17 +184,9 @@ def test_the_same_command_goes_on_and_ends_at_once_when_all_is_done(
 
 
 def test_a_trial_that_diverges_leaves_the_others(
-    command: Tune, studies: Path, monkeypatch: pytest.MonkeyPatch
+    command: Tune, studies: Path, trials: Trials
 ) -> None:
-    train_on, calls = MMVAE.train_on, []
-
-    def diverge(self: MMVAE, batch: Any) -> Any:
-        calls.append(self.step)
-        if len(calls) == 5:
-            raise TrainingError("the loss 'kl' is nan.")
-        return train_on(self, batch)
-
-    monkeypatch.setattr(MMVAE, "train_on", diverge)
+    trials.events[0] = TrainingError("the loss 'kl' is nan.")
     code, out, _ = command("trials=3")
     assert code == 0
     assert "trial 0: failed: the loss 'kl' is nan." in out
@@ -156,57 +195,84 @@ def test_a_trial_that_diverges_leaves_the_others(
     assert "2 with a value, 0 pruned, 1 failed" in out
 
 
-def test_a_study_whose_trials_all_fail_says_where_to_look(
-    command: Tune, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: MMVAE, batch: Any) -> Any:
-        raise TrainingError("the loss 'kl' is nan.")
-
-    monkeypatch.setattr(MMVAE, "train_on", fail)
+def test_a_study_whose_trials_all_fail_says_where_to_look(command: Tune, trials: Trials) -> None:
+    trials.events |= {0: TrainingError("the loss is nan."), 1: TrainingError("the loss is nan.")}
     code, _, err = command("trials=2")
     assert code == 1
     assert "no trial has a value" in err
     assert "trials.csv says why" in err
 
 
-def test_bad_trials_are_pruned_at_their_checks(command: Tune, studies: Path, space: Path) -> None:
-    # with a learning rate of next to nothing H stays at 0
-    space.write_text("method.learning_rate: [0.003, 1.0e-12]\nmethod.epochs: {low: 3, high: 4}\n")
-    command("trials=30", "selection.draws=1", "selection.metric=ausuc")
+def test_an_error_of_the_program_is_no_outcome_of_a_trial(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    trials.events[1] = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        command("trials=3")
+    assert len(counted(study_of(studies / NAME))) == 1
+
+
+def test_bad_trials_are_pruned_at_their_checks(
+    command: Tune, studies: Path, space: Path, trials: Trials
+) -> None:
+    space.write_text("method.learning_rate: [0.003, 0.001]\nmethod.epochs: {low: 3, high: 40}\n")
+    trials.values = lambda rate: 50.0 if rate == 0.003 else 1.0
+    code, out, _ = command("trials=30")
+    assert code == 0
     study = study_of(studies / NAME)
     pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
     assert pruned
-    assert {t.params["method.learning_rate"] for t in pruned} == {"1e-12"}
+    assert {t.params["method.learning_rate"] for t in pruned} == {"0.001"}
+    assert "pruned after 25 % of its training; best 50.00" in out
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt])
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (TerminationError("stopped"), 143)]
+)
 def test_an_interrupted_trial_is_made_again(
-    command: Tune, studies: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    command: Tune, studies: Path, trials: Trials, error: BaseException, code: int
 ) -> None:
-    with monkeypatch.context() as patch:
-        train_on, calls = MMVAE.train_on, []
-
-        def interrupt(self: MMVAE, batch: Any) -> Any:
-            calls.append(self.step)
-            if len(calls) == 200:
-                raise error
-            return train_on(self, batch)
-
-        patch.setattr(MMVAE, "train_on", interrupt)
-        code, _, err = command("trials=40")
-    assert code == 130
+    trials.events[2] = error
+    found, _, err = command("trials=6")
+    assert found == code
     assert "No finished trial is lost; the same command goes on" in err
     study = study_of(studies / NAME)
     (stale,) = [t for t in study.trials if t.user_attrs.get(STALE)]
-    done = len(complete(study))
-    code, _out, _ = command(f"trials={done + 1}")
-    assert code == 0
+    assert len(complete(study)) == 2
+    found, out, _ = command("trials=3")
+    assert found == 0
+    assert "The study goes on: 2 trials there." in out
     again = study_of(studies / NAME)
     assert next(t.params for t in again.trials if t.number > stale.number) == stale.params
-    assert len(counted(again)) == done + 1
+    assert len(counted(again)) == 3
 
 
-def test_a_torn_last_line_of_the_journal_is_taken_away(command: Tune, studies: Path) -> None:
+def test_a_trial_of_a_process_that_is_no_more_is_made_again(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    command("trials=1")
+    study = study_of(studies / NAME)
+    lost = study.ask()
+    lost.suggest_int("method.epochs", 1, 3)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lost.set_user_attr(PROCESS, [socket.gethostname(), ended.pid])
+    _, out, _ = command("trials=2")
+    assert "The study goes on: 1 trials there, 1 that were interrupted are made again." in out
+    states = [t.state for t in study_of(studies / NAME).trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_the_time_may_be_the_budget(command: Tune, studies: Path, trials: Trials) -> None:
+    code, out, _ = command("minutes=0.03")
+    assert code == 0
+    assert "trials until the time is up" in out
+    assert complete(study_of(studies / NAME))
+
+
+def test_a_torn_last_line_of_the_journal_is_taken_away(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
     command("trials=2")
     journal = studies / NAME / JOURNAL_FILE
     with journal.open("ab") as file:
@@ -216,7 +282,9 @@ def test_a_torn_last_line_of_the_journal_is_taken_away(command: Tune, studies: P
     assert len(complete(study_of(studies / NAME))) == 3
 
 
-def test_a_damaged_journal_is_answered_with_a_sentence(command: Tune, studies: Path) -> None:
+def test_a_damaged_journal_is_answered_with_a_sentence(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
     command("trials=1")
     journal = studies / NAME / JOURNAL_FILE
     journal.write_bytes(b"nonsense\n" + journal.read_bytes())
@@ -236,7 +304,7 @@ def test_a_damaged_journal_is_answered_with_a_sentence(command: Tune, studies: P
     ],
 )
 def test_a_study_of_other_settings_or_data_is_refused(
-    command: Tune, argument: str, what: str
+    command: Tune, argument: str, what: str, trials: Trials
 ) -> None:
     command("trials=1", "study=mine")
     code, _, err = command("trials=2", "study=mine", argument)
@@ -245,7 +313,7 @@ def test_a_study_of_other_settings_or_data_is_refused(
     assert "or another name: study=NAME" in err
 
 
-def test_a_study_of_another_space_is_refused(command: Tune, space: Path) -> None:
+def test_a_study_of_another_space_is_refused(command: Tune, space: Path, trials: Trials) -> None:
     command("trials=1")
     space.write_text(SPACE.replace("high: 3}", "high: 4}"))
     code, _, err = command("trials=2")

@@ -335,10 +335,10 @@ def test_a_study_of_another_space_is_refused(command: Tune, space: Path, trials:
         (("selection=last",), "selection=last: settings are found on validation classes only"),
         (("trainer.devices=2",), "Start the command several times instead"),
         (("method=nope",), "method=nope: there is no such choice."),
-        (("method.gama=1",), "method.gama: there is no such key. Did you mean method.gamma?"),
+        (("method.gama=1",), "method.gama: there is no such key. Did you mean method.gamma"),
         (("method.gamma=x",), "method.gamma=x: input should be a valid number."),
         (("dataset=awa2",), "awa2"),
-        (("settings=sgal_flo",), "it sets method.fine_tune_batch_size, which method=mmvae"),
+        (("settings=sgal_flo",), "it sets method.fine_tune_steps, which method=mmvae"),
     ],
 )
 def test_a_wrong_command_is_answered_with_a_sentence(

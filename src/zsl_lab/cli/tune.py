@@ -150,6 +150,12 @@ def _tune(options: Options) -> None:
         raise ConfigError(
             f"{PROG} trains and validates anew in each trial: leave ckpt, task and resume out."
         )
+    selection = given.get("selection")
+    if selection is not None and command.text(selection) != "validation":
+        raise ConfigError(
+            f"{selection.input_line}: settings are found on validation classes only. Leave it out, "
+            "or give selection=validation."
+        )
     defaults = {
         "settings": "general",
         "selection.draws": str(DRAWS),
@@ -195,11 +201,6 @@ def _search(options: Options, choices: dict[str, Any], cfg: DictConfig, none: Di
     from zsl_lab.run.configuration.checks import check_early
     from zsl_lab.tune import space as spaces
 
-    if cfg.selection.name != "validation":
-        raise ConfigError(
-            f"selection={cfg.selection.name}: settings are found on validation classes only. Leave "
-            "it out, or give selection=validation."
-        )
     method, dataset = str(choices["method"]), str(choices["dataset"])
     space = spaces.read(method, options.space)
     spaces.check(space, cfg)

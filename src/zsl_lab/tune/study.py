@@ -26,6 +26,7 @@ from zsl_lab.run.configuration.settings import shown_value
 
 #: what the study searches, and its trials
 FACTS_FILE, JOURNAL_FILE = "study.json", "journal.log"
+_JOURNAL_LOCK = ".journal.lock"
 _MAX_BYTES = 2**20
 #: differing facts that a message names
 _MOST_SHOWN = 3
@@ -94,6 +95,7 @@ def open_study(folder: Path, facts: Facts, metric: str, seed: int) -> optuna.Stu
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder / ".study.lock")):
             _check_facts(folder, facts)
+        with FileLock(str(folder / _JOURNAL_LOCK)):
             _cut_torn_line(folder / JOURNAL_FILE)
     except OSError as error:
         raise OutputError(
@@ -109,7 +111,7 @@ def open_study(folder: Path, facts: Facts, metric: str, seed: int) -> optuna.Stu
             constant_liar=True,
             seed=(seed * 100_003 + os.getpid()) % 2**32,
         )
-    lock: Any = _JournalLock(folder / ".journal.lock")
+    lock: Any = _JournalLock(folder / _JOURNAL_LOCK)
     try:
         backend = JournalFileBackend(str(folder / JOURNAL_FILE), lock_obj=lock)
         study = optuna.create_study(

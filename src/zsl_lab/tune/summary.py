@@ -206,4 +206,5 @@ def draw(study: optuna.Study, folder: Path, metric: str, shares: Mapping[str, fl
     if shares:
         figures.importance(shares, metric, target / "importance.png")
     else:
-        say(f"Importance of keys: it needs {_LEAST_TRIALS} trials with different values.")
+        needed = f"it needs {_LEAST_TRIALS} trials with different values"
+        say(f"Importance of keys: {needed}.", error=False)

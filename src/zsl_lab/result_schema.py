@@ -54,6 +54,7 @@ class _PerClass(_Stored):
 class _Training(_Stored):
     steps: _Integer
     seconds: _Number | None
+    check_seconds: _Number | None = None
     steps_per_second: _Number | None
     device: str | None
     precision: str | None
@@ -107,6 +108,7 @@ class _StoredResult(_Stored):
     findings: list[_Finding] | None = None
     metric: str | None = None
     tuned: str | None = None
+    oracle_by_metric: dict[str, _MetricsAtStep] | None = None
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

@@ -20,7 +20,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.hardware import distributed
-from zsl_lab.metrics import ZeroShotMetrics, predict
+from zsl_lab.metrics import ExtraAccuracies, ZeroShotMetrics, predict
+
+#: below the rank of every check that measured something
+_NOTHING = (-math.inf, -math.inf)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class MethodModule(pl.LightningModule, ABC):
             self.register_buffer(name, tensor, persistent=False)
         tested = None if classes.tested_mask is None else torch.as_tensor(classes.tested_mask)
         self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask), tested)
+        self.extra_accuracies = ExtraAccuracies(torch.as_tensor(classes.seen_mask), tested)
         self.step = 0
         self.checks: list[Check] = []
         self.best: Check | None = None
@@ -116,6 +120,10 @@ class MethodModule(pl.LightningModule, ABC):
     @abstractmethod
     def own_metrics(self) -> dict[str, float]:
         """Metrics of the last evaluation that replace those of the same name."""
+
+    @abstractmethod
+    def extra_metrics(self) -> dict[str, float]:
+        """Further metrics of the last test."""
 
     @abstractmethod
     def extra_state(self) -> dict[str, Any]:
@@ -285,9 +293,10 @@ class MethodModule(pl.LightningModule, ABC):
         metrics = self._with_own(computed)
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
-        lowest = (-math.inf, -math.inf) if self.best is None else self._rank(self.best)
-        # a check without any metric to compare is no candidate
-        improved = self.step >= self.first_candidate and self._rank(check) > lowest
+        is_candidate = self.step >= self.first_candidate
+        lowest = _NOTHING if self.best is None else self._rank(self.best, self.selection_metric)
+        # a check without any metric to compare is not selected
+        improved = is_candidate and self._rank(check, self.selection_metric) > lowest
         if improved:
             self.best = check
         for logger in self.loggers:
@@ -295,12 +304,19 @@ class MethodModule(pl.LightningModule, ABC):
                 {f"{self.phase}/check/{name}": value for name, value in metrics.items()},
                 step=self.step,
             )
-        if self.steered_by_checks:
+        if self.steered_by_checks and is_candidate:
             self.after_check(improved=improved)
 
-    def _rank(self, check: Check) -> tuple[float, float]:
+    def best_by(self, metric: str) -> Check | None:
+        """The best check by a metric, as :attr:`best` is by :attr:`selection_metric`."""
+        candidates = [check for check in self.checks if check.step >= self.first_candidate]
+        found = max(candidates, key=lambda check: self._rank(check, metric), default=None)
+        return found if found and self._rank(found, metric) > _NOTHING else None
+
+    @staticmethod
+    def _rank(check: Check, metric: str) -> tuple[float, float]:
         # early in training every harmonic mean may be 0, and AUSUC still differs
-        values = (check.metrics[self.selection_metric], check.metrics["ausuc"])
+        values = (check.metrics[metric], check.metrics["ausuc"])
         first, second = (value if value == value else -math.inf for value in values)
         return first, second
 
@@ -313,12 +329,14 @@ class MethodModule(pl.LightningModule, ABC):
     def on_test_epoch_start(self) -> None:
         """Reset the metrics and the predictions."""
         self.metrics.reset()
+        self.extra_accuracies.reset()
         self._predictions = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of test samples and keep the predictions."""
         scores = self._scores(batch)
         self.metrics.update(scores, batch.labels)
+        self.extra_accuracies.update(scores, batch.labels)
         gzsl, zsl = predict(scores, self.seen_mask, self.metrics.zsl_ids)
         if (gzsl < 0).any():
             raise TrainingError(
@@ -330,6 +348,10 @@ class MethodModule(pl.LightningModule, ABC):
     def test_metrics(self) -> dict[str, float]:
         """The five metrics of the last test, in percent; NaN where no sample measures one."""
         return self._with_own(self.metrics.compute())
+
+    def test_extra_metrics(self) -> dict[str, float]:
+        """Further metrics of the last test, in percent; those of the method replace others."""
+        return {**self.extra_accuracies.compute(), **self.extra_metrics()}
 
     def _with_own(self, computed: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics with the method's own; NaN where one says nothing."""

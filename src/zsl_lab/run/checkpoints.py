@@ -50,6 +50,7 @@ def _plain_number(value: Any) -> Any:
 Steps = Annotated[int, Strict(), Field(ge=0, lt=10**9)]
 Metric = Annotated[float, Strict(), BeforeValidator(_plain_number)]
 Number = Annotated[Metric, Field(allow_inf_nan=False)]
+Seconds = Annotated[Number, Field(ge=0, lt=1e12)]
 SHA256 = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Strict(), Field(max_length=1000)]
 
@@ -61,10 +62,20 @@ class Spent:
     Attributes:
         steps: Training steps, undone ones included.
         seconds: Seconds spent in them.
+        check_seconds: Seconds spent in checks; 0 where an older version wrote the checkpoint.
     """
 
     steps: Steps
-    seconds: Annotated[Number, Field(ge=0, lt=1e12)]
+    seconds: Seconds
+    check_seconds: Seconds = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        """The training of both."""
+        return Spent(
+            self.steps + other.steps,
+            self.seconds + other.seconds,
+            self.check_seconds + other.check_seconds,
+        )
 
 
 NOTHING_SPENT = Spent(0, 0.0)

@@ -145,17 +145,26 @@ def _refit(
 
 
 def _record(context: RunContext, spent: Spent, outcome: PhaseOutcome) -> TrainingRecord:
-    steps, seconds = spent.steps + outcome.spent.steps, spent.seconds + outcome.spent.seconds
+    total = spent + outcome.spent
     training = {
-        "steps": steps,
-        "seconds": round(seconds, 3),
-        "steps_per_second": round(steps / seconds, 3) if seconds else 0.0,
+        "steps": total.steps,
+        "seconds": round(total.seconds, 3),
+        "check_seconds": round(total.check_seconds, 3),
+        "steps_per_second": round(total.steps / total.seconds, 3) if total.seconds else 0.0,
         "device": device_name(context.hardware),
         "precision": context.config.trainer.precision,
         "world_size": context.hardware.processes,
     }
+    by_metric = {
+        metric: {**check.metrics, "step": check.effective_step}
+        for metric, check in outcome.best_by_metric.items()
+    }
     best = outcome.best
-    return TrainingRecord(training, {**best.metrics, "step": best.effective_step} if best else None)
+    return TrainingRecord(
+        training,
+        {**best.metrics, "step": best.effective_step} if best else None,
+        by_metric or None,
+    )
 
 
 def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
@@ -166,10 +175,13 @@ def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
     beside = checkpoint.path.parent.parent / RESULT_FILE
     if beside.is_file():
         earlier = Result.load(beside)
-        record = TrainingRecord(earlier.training, earlier.oracle)
+        record = TrainingRecord(earlier.training, earlier.oracle, earlier.oracle_by_metric)
     else:
-        unknown = ("seconds", "steps_per_second", "device", "precision", "world_size")
-        record = TrainingRecord({"steps": checkpoint.step, **dict.fromkeys(unknown)}, None)
+        unknown = (
+            *("seconds", "check_seconds", "steps_per_second"),
+            *("device", "precision", "world_size"),
+        )
+        record = TrainingRecord({"steps": checkpoint.step, **dict.fromkeys(unknown)})
     return test(context, checkpoint.path, record)
 
 

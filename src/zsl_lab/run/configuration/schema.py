@@ -59,6 +59,9 @@ class SelectionConfig(Section):
     """How the step whose weights are reported is chosen; see conf/selection.
 
     Attributes:
+        check_every: Steps between two checks of weights that may be selected, and between two
+            checkpoints to resume from.
+        max_checks: The most such checks in a phase, evenly spaced where there would be more.
         calibrate: Whether a constant is chosen with the step; without effect where no validation
             classes choose.
     """
@@ -66,6 +69,7 @@ class SelectionConfig(Section):
     name: Literal["validation", "oracle", "last"]
     metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
     check_every: int = Field(ge=1)
+    max_checks: int = Field(default=100, ge=1)
     report_oracle: bool
     validation_seed: int = Field(default=0, ge=0)
     calibrate: bool = False

@@ -18,6 +18,8 @@ _LABELS = {
     "last": "last step",
 }
 
+_ORACLE = "oracle: at the step that is best on test by this metric; a biased estimate."
+
 
 def print_result(result: Result, run_folder: Path, command: str) -> None:
     """Print to standard output; without colours where that is not a terminal.
@@ -39,10 +41,10 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         table.add_column(name, justify="right")
     label = _LABELS[result.selection] + (", calibrated" if result.calibration is not None else "")
     table.add_row(label, *_cells(result.metrics), style="bold")
-    for metric, metrics in _oracles(result).items():
+    oracles = _oracles(result)
+    for metric, metrics in oracles.items():
         name = "H" if metric == "harmonic_mean" else metric
-        label = f"oracle (best {name} on test, step {metrics['step']})"
-        table.add_row(label, *_cells(metrics), style="dim")
+        table.add_row(f"oracle {name}, step {metrics['step']}", *_cells(metrics), style="dim")
     screen.print()
     screen.print(
         f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
@@ -52,6 +54,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     )
     screen.print()
     screen.print(table)
+    if oracles:
+        screen.print(_ORACLE, style="dim", soft_wrap=True)
     for note in undefined(result):
         screen.print(note, style="dim", soft_wrap=True)
     if result.extra is not None:

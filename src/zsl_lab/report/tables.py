@@ -61,6 +61,7 @@ class Sheet:
         metric_heads: Heads of the number columns.
         sections: Rows; those of a section may be compared with each other.
         note: Explanation below the table.
+        spare: Heads of number columns that a terminal too narrow for all of them leaves out.
     """
 
     title: str
@@ -68,6 +69,23 @@ class Sheet:
     metric_heads: tuple[str, ...]
     sections: tuple[tuple[Row, ...], ...]
     note: str
+    spare: tuple[str, ...] = ()
+
+    def without_spare(self) -> Sheet:
+        """The table without its ``spare`` columns; the note names them."""
+        kept = [i for i, head in enumerate(self.metric_heads) if head not in self.spare]
+        sections = tuple(
+            tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows)
+            for rows in self.sections
+        )
+        left_out = f"A wider terminal also shows: {', '.join(self.spare)}."
+        return replace(
+            self,
+            metric_heads=tuple(self.metric_heads[i] for i in kept),
+            sections=sections,
+            note=f"{self.note} {left_out}",
+            spare=(),
+        )
 
 
 # --------------------------------------------------------------------------- sheets
@@ -105,6 +123,7 @@ def result_sheet(groups: Sequence[Group]) -> Sheet:
         metric_heads=("seeds", *COLUMNS, *ORACLE_HEADS, *sizes),
         sections=tuple(sections),
         note=_note([_spread(groups), _STEP, _MFLOPS if sized else ""], sections),
+        spare=ORACLE_HEADS[:1],
     )
 
 
@@ -283,7 +302,11 @@ def print_sheet(sheet: Sheet) -> None:
             *(row.texts[-1] for rows in sheet.sections for row in rows),
         )
     )
-    for narrow, least in ((False, min(longest, _WIDE_LABEL)), (True, min(longest, _NARROW_LABEL))):
+    wide, least = min(longest, _WIDE_LABEL), min(longest, _NARROW_LABEL)
+    choices = [(sheet, False, wide), (sheet, True, least)]
+    if sheet.spare:
+        choices.append((sheet.without_spare(), True, least))
+    for sheet, narrow, least in choices:
         rest = _width(_table(sheet, narrow, 0))
         if rest + least <= console.width:
             break

@@ -232,10 +232,11 @@ class MethodModule(pl.LightningModule, ABC):
             *self.state_dict().values(),
             *(value for state in states for value in state.values()),
         ]
+        # extremes are not finite if any number is not, and need no memory
         found = [
-            tensor.isfinite().all().to(self.device)
+            torch.stack(torch.aminmax(tensor)).isfinite().all().to(self.device)
             for tensor in tensors
-            if torch.is_tensor(tensor) and tensor.is_floating_point()
+            if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel()
         ]
         if not found or bool(torch.stack(found).all()):
             return

@@ -21,6 +21,7 @@ from torch import Tensor
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.run.configuration.stored_config import check_literal, shown
 
@@ -374,9 +375,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return found.content
 
 
-def keep_previous(last: Path) -> None:
-    """Keep the present ``last.ckpt`` as the one before the next; a damaged one is not kept."""
-    if not last.is_file() or not _is_whole(last):
+def keep_previous(last: Path, written: FileStamp = ()) -> None:
+    """Keep the present ``last.ckpt`` as the one before the next; a damaged one is not kept.
+
+    Args:
+        last: The file.
+        written: The stamp of the file as this process wrote it, which need not be read again while
+            it is unchanged; empty where this process wrote none.
+    """
+    unchanged = bool(written) and file_stamp([last]) == written
+    if not last.is_file() or not (unchanged or _is_whole(last)):
         return
     previous, link = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}.link")
     link.unlink(missing_ok=True)

@@ -82,8 +82,10 @@ class Result:
             None in results of older versions.
         metric: Metric that steps were selected by, also the oracle's; None in results of older
             versions.
-        tuned: File of ``conf/tuned`` whose settings were taken; None for the method's published
-            settings, and in results of older versions.
+        tuned: File whose settings were taken, found on validation classes; None for published ones
+            and those of the method's yaml, and in results of older versions.
+        settings: ``choice`` (``best``, ``general``, ``published``, ``none`` or ``file``) and
+            ``name``, the file whose settings were taken or None; None where the run does not say.
         oracle_by_metric: As ``oracle``, at the step that is best on test by ``zsl_top1`` and at the
             one that is best by ``harmonic_mean``: papers print each metric at its own best step.
             None if not measured, and in results of older versions.
@@ -108,6 +110,7 @@ class Result:
     findings: list[dict[str, Any]] | None = None
     metric: str | None = None
     tuned: str | None = None
+    settings: dict[str, str | None] | None = None
     oracle_by_metric: dict[str, dict[str, float]] | None = None
 
     def at_best_on_test(self, metric: str) -> float:
@@ -133,7 +136,7 @@ class Result:
         """
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
-            for name in ("findings", "metric", "tuned", "oracle_by_metric"):
+            for name in ("findings", "metric", "tuned", "settings", "oracle_by_metric"):
                 del fields[name]
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())

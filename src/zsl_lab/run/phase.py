@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,19 @@ from zsl_lab.errors import (
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.module import Check
-from zsl_lab.result import ORACLE_METRICS
 from zsl_lab.run import initial_weights
 from zsl_lab.run.callbacks.checks import ChecksAt
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
-from zsl_lab.run.checkpoints import NOTHING_SPENT, AtomicCheckpointIO, Checkpoint, RunState, Spent
+from zsl_lab.run.checkpoints import (
+    NOTHING_SPENT,
+    AtomicCheckpointIO,
+    Checkpoint,
+    RunState,
+    Spent,
+    StoredCheck,
+    phase_label,
+)
 from zsl_lab.run.checkpoints import Phase as PhaseName
 from zsl_lab.run.configuration import limits
 from zsl_lab.run.configuration.schema import SelectionConfig
@@ -74,6 +81,8 @@ class Phase:
 
     Attributes:
         name: ``select`` or ``refit``.
+        draw: In ``select``: which draw of validation classes.
+        earlier: The candidate checks of each draw before it.
         split: The samples to train on, and those to evaluate on.
         selected: What was selected before the phase.
         spent: Training done before the phase.
@@ -87,6 +96,13 @@ class Phase:
     spent: Spent = NOTHING_SPENT
     resumed: Checkpoint | None = None
     start: Checkpoint | None = None
+    draw: int = 0
+    earlier: tuple[tuple[Check, ...], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The phase's name in ``metrics.csv``."""
+        return phase_label(self.name, self.draw)
 
 
 @dataclass(frozen=True)
@@ -96,17 +112,28 @@ class PhaseOutcome:
     Attributes:
         spent: Training done in the phase.
         best: The best check by the selection metric; None where none was made.
-        best_by_metric: The best check by each metric of :data:`ORACLE_METRICS` that a check
-            measured.
+        candidates: The checks whose weights may be selected, in their order.
     """
 
     spent: Spent
     best: Check | None
-    best_by_metric: Mapping[str, Check]
+    candidates: tuple[Check, ...] = ()
 
 
-def train(context: RunContext, phase: Phase) -> PhaseOutcome:
+def train(
+    context: RunContext,
+    phase: Phase,
+    callbacks: Sequence[pl.Callback] = (),
+    *,
+    writes: bool = True,
+) -> PhaseOutcome:
     """Train a method from the start of a phase, or from where it was interrupted, to its end.
+
+    Args:
+        context: The run.
+        phase: The phase.
+        callbacks: Callbacks beside those of the configuration.
+        writes: Whether checkpoints are written.
 
     Raises:
         ConfigError: There is nothing to train.
@@ -117,10 +144,17 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
     pl.seed_everything(config.seed, verbose=False)
     data = context.data_module(phase.split)
     with limits.out_of_memory(config.method):
-        return _train(context, phase, data)
+        return _train(context, phase, data, callbacks, writes=writes)
 
 
-def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOutcome:
+def _train(
+    context: RunContext,
+    phase: Phase,
+    data: PhaseDataModule,
+    callbacks: Sequence[pl.Callback],
+    *,
+    writes: bool,
+) -> PhaseOutcome:
     config = context.config
     method = _build(context, phase, data)
     if phase.name == "refit" and config.selection.name == "oracle":
@@ -139,11 +173,12 @@ def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOut
         partial(_is_reported, phase=phase, selection=config.selection, schedule=schedule),
         every=config.trainer.save_every_n_steps,
         resumed=phase.resumed is not None,
+        writes=writes,
     )
     clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(
         context,
-        [saver, clock, ChecksAt(schedule.checks)],
+        [saver, clock, ChecksAt(schedule.checks), *callbacks],
         epochs=len(schedule.epochs),
         validate=bool(schedule.checks),
         checkpoint_io=source,
@@ -153,8 +188,9 @@ def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOut
         saver.save_end(trainer, method)  # nothing to train: Lightning called no hook
     if method.step != schedule.last:
         raise _out_of_place(phase, method.step, schedule)
+    candidates = tuple(c for c in method.checks if c.step >= method.first_candidate)
     spent = Spent(method.step - schedule.first, clock.seconds, clock.check_seconds)
-    return PhaseOutcome(spent, method.best, _best_by_metric(method))
+    return PhaseOutcome(spent, method.best, candidates)
 
 
 def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShotMethod:
@@ -172,7 +208,7 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
             "selection=validation pre-trains one of its own to choose the step with. Set "
             "method.steps above 0, or selection=last."
         )
-    method.phase = phase.name
+    method.phase = phase.label
     method.calibration = phase.selected.calibration
     method.selection_metric = config.selection.metric
     method.steered_by_checks = phase.name == "select" or config.selection.name == "oracle"
@@ -229,6 +265,8 @@ def _state(context: RunContext, phase: Phase) -> RunState:
         splits_sha256=provenance.splits_sha256,
         features_sha256=provenance.features_sha256,
         selected_check=selected.check,
+        draw=phase.draw,
+        earlier=[[StoredCheck(**asdict(check)) for check in checks] for checks in phase.earlier],
     )
 
 
@@ -287,11 +325,6 @@ def _fit(
     return first
 
 
-def _best_by_metric(method: ZeroShotMethod) -> dict[str, Check]:
-    found = {metric: method.best_by(metric) for metric in ORACLE_METRICS}
-    return {metric: check for metric, check in found.items() if check is not None}
-
-
 def _out_of_place(phase: Phase, step: int, schedule: Schedule) -> CheckpointError | TrainingError:
     if phase.resumed is None:
         return TrainingError(f"training ended after step {step} of {schedule.last}.")
@@ -318,7 +351,7 @@ def _shared_pretraining(
     facts = pretraining_facts(
         config,
         context.benchmark,
-        phase.name,
+        phase.label,
         phase.selected.calibration,
         context.hardware,
         evaluates=bool(schedule.checks),

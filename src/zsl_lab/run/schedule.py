@@ -37,10 +37,11 @@ def plan(
 ) -> Schedule:
     """The schedule of a phase that starts with the method as it is.
 
-    Every ``selection.check_every`` steps a checkpoint is written. A check is made there if its
-    weights can be selected, of which there are ``selection.max_checks`` at most, evenly spaced; and
-    at :data:`CURVE_CHECKS` of the steps before. The method's milestones, the selected and the last
-    step are checked in any case.
+    Every ``selection.check_every`` steps a checkpoint is written, or as often as makes
+    ``selection.checks`` from the first step that can be selected on. A check is made there if its
+    weights can be selected, of which there are ``selection.max_checks`` at most, evenly spaced,
+    unless ``selection.checks`` says how many; and at :data:`CURVE_CHECKS` of the steps before. The
+    method's milestones, the selected and the last step are checked in any case.
 
     Args:
         method: The method.
@@ -52,20 +53,28 @@ def plan(
         ConfigError: There are more steps than can be planned.
     """
     last = method.total_steps if evaluates or selected is None else selected
-    limits.check_steps(last, selection.check_every)
-    regular = range(selection.check_every, last, selection.check_every)
+    every = _steps_between(method, selection)
+    limits.check_steps(last, every)
+    regular = range(every, last, every)
     special = {step for step in method.milestones if 0 < step < last}
     special |= {last} if selected is None else {last, selected}
     epochs = sorted(step for step in {*regular, *special} if step > method.step)
     if not evaluates:
         return Schedule(method.step, last, epochs, frozenset())
-    before = max(0, method.first_candidate - 1) // selection.check_every
+    before = max(0, method.first_candidate - 1) // every
+    most = selection.max_checks if selection.checks is None else len(regular)
     checks = {
         *evenly_spaced(regular[:before], CURVE_CHECKS),
-        *evenly_spaced(regular[before:], selection.max_checks),
+        *evenly_spaced(regular[before:], most),
         *special,
     }
     return Schedule(method.step, last, epochs, frozenset(checks))
+
+
+def _steps_between(method: ZeroShotMethod, selection: SelectionConfig) -> int:
+    if selection.checks is None:
+        return selection.check_every
+    return max(1, -(-(method.total_steps - method.first_candidate) // selection.checks))
 
 
 def say_if_bounded(schedule: Schedule, selection: SelectionConfig, first_candidate: int) -> None:

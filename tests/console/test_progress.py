@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from zsl_lab.console import progress
 from zsl_lab.console.progress import Progress, Unit
 
 STEPS, MB = Unit("steps"), Unit("MB", 10**6)
@@ -18,7 +17,7 @@ Clock = Callable[[float], None]
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Sets the time in seconds."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, seconds)
 
 

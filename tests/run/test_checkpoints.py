@@ -11,6 +11,7 @@ import torch
 
 from tests.helpers.hostile_checkpoints import sealed
 from zsl_lab.errors import CheckpointError
+from zsl_lab.files import seal
 from zsl_lab.files.cache import file_stamp
 from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import RunState, Spent
@@ -223,8 +224,13 @@ def test_a_file_that_this_process_wrote_is_not_read_again_unless_it_was_changed(
     whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[bytes] = []
-    check = checkpoints.seal.check
-    monkeypatch.setattr(checkpoints.seal, "check", lambda d: (checked.append(d), check(d)))
+    check = seal.check
+
+    def spy(data: bytes) -> None:
+        checked.append(data)
+        check(data)
+
+    monkeypatch.setattr(seal, "check", spy)
     last = tmp_path / "last.ckpt"
     last.write_bytes(whole)
     stamp = file_stamp([last])

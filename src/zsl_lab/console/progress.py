@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zsl_lab.console.messages import console as make_console
 from zsl_lab.console.messages import duration
@@ -162,7 +162,7 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def _draw(self, bar: RichProgress, **fields: str) -> None:
+    def _draw(self, bar: RichProgress, **fields: Any) -> None:
         bar.update(
             self._task, total=self._total, completed=self._done, counts=self._counts(), **fields
         )

@@ -27,7 +27,7 @@ def seal(archive: bytes) -> bytes:
     assert _ends_without_comment(archive)
     length = struct.pack("<H", len(_MARK) + _DIGEST)
     # views, since each copy of a large archive takes as long as its hash
-    parts = [memoryview(archive)[: -len(length)], length, _MARK]
+    parts: list[memoryview | bytes] = [memoryview(archive)[: -len(length)], length, _MARK]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

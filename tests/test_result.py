@@ -107,6 +107,28 @@ def test_a_result_from_before_a_field_was_added_is_read(tmp_path: Path) -> None:
     assert Result.load(tmp_path) == replace(RESULT, calibration=None)
 
 
+def test_the_oracle_of_each_metric_is_kept(tmp_path: Path) -> None:
+    by_metric = {"zsl_top1": {**METRICS, "step": 900}, "harmonic_mean": {**METRICS, "step": 1200}}
+    found = replace(RESULT, metric="ausuc", findings=[], oracle_by_metric=by_metric)
+    found.save(tmp_path)
+    assert Result.load(tmp_path) == found
+    assert found.at_best_on_test("zsl_top1") == METRICS["zsl_top1"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "known"),
+    [(None, "harmonic_mean"), ("harmonic_mean", "harmonic_mean"), ("zsl_top1", "zsl_top1")],
+)
+def test_of_an_older_result_the_oracle_of_the_selection_metric_is_known(
+    metric: str | None, known: str
+) -> None:
+    older = replace(RESULT, metric=metric)
+    for name in ("zsl_top1", "harmonic_mean"):
+        expected = METRICS[name] if name == known else math.nan
+        assert older.at_best_on_test(name) == pytest.approx(expected, nan_ok=True)
+    assert math.isnan(replace(older, oracle=None).at_best_on_test(known))
+
+
 def test_nan_is_written_as_null_and_read_as_nan(tmp_path: Path) -> None:
     damaged = replace(
         RESULT,

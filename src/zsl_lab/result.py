@@ -26,6 +26,8 @@ RESULT_FILE = "result.json"
 #: a file with more is no result: one of 100,000 classes has 10 MB
 _MAX_BYTES = 2**25
 SELECTIONS = ("validation", "oracle", "last")
+#: papers print each of these metrics at the step that is best by it on test
+ORACLE_METRICS = ("zsl_top1", "harmonic_mean")
 PACKAGES = (
     *(
         "torch",
@@ -55,10 +57,11 @@ class Result:
             select this way, not an unbiased estimate. None if not measured.
         per_class: ``unseen`` and ``seen``: recall of each class by its name, predicted among all
             classes; NaN for a class without test samples.
-        training: ``steps, seconds, steps_per_second, device, precision, world_size``; all but
-            ``steps`` may be None (unknown). Steps and seconds count training from scratch: a
-            pre-training that was reused from another job of a sweep is included with the seconds
-            it took there.
+        training: ``steps, seconds, check_seconds, steps_per_second, device, precision,
+            world_size``; all but ``steps`` may be None (unknown), and older versions did not
+            measure ``check_seconds``, the time spent in checks, which ``seconds`` does not include.
+            Steps and seconds count training from scratch: a pre-training that was reused from
+            another job of a sweep is included with the seconds it took there.
         benchmark: ``classes, seen, unseen, untested, samples`` (counts; ``untested`` unseen classes
             have no test sample), ``splits_sha256, features_sha256`` and ``splits_version``, the
             name of the split files that the first hash identifies.
@@ -69,7 +72,9 @@ class Result:
             :func:`zsl_lab.methods.complexity.complexity`); None in results of older versions.
         calibration: Constant added to the scores of unseen classes, chosen on validation classes;
             None if there is none.
-        extra: Metrics that only this method has, by name, in percent; None if there are none.
+        extra: Further metrics on test by name, in percent: those of
+            :class:`zsl_lab.metrics.ExtraAccuracies`, and those that only this method has. None if
+            there are none.
         validation: ``metrics`` on validation classes at the selected ``step``, for choosing
             between settings. None if the step was not selected on validation classes.
         findings: What the data check found: the fields of each
@@ -81,6 +86,9 @@ class Result:
             and those of the method's yaml, and in results of older versions.
         settings: ``choice`` (``best``, ``general``, ``published``, ``none`` or ``file``) and
             ``name``, the file whose settings were taken or None; None where the run does not say.
+        oracle_by_metric: As ``oracle``, at the step that is best on test by ``zsl_top1`` and at the
+            one that is best by ``harmonic_mean``: papers print each metric at its own best step.
+            None if not measured, and in results of older versions.
     """
 
     method: str
@@ -103,6 +111,19 @@ class Result:
     metric: str | None = None
     tuned: str | None = None
     settings: dict[str, str | None] | None = None
+    oracle_by_metric: dict[str, dict[str, float]] | None = None
+
+    def at_best_on_test(self, metric: str) -> float:
+        """A metric at the step that is best by it on test; NaN if that is unknown.
+
+        Args:
+            metric: One of :data:`ORACLE_METRICS`.
+        """
+        if self.oracle_by_metric is not None:
+            return self.oracle_by_metric.get(metric, {}).get(metric, math.nan)
+        # an older version recorded the step that is best by the selection metric only
+        known = self.oracle is not None and (self.metric or "harmonic_mean") == metric
+        return self.oracle[metric] if known and self.oracle is not None else math.nan
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.
@@ -115,7 +136,7 @@ class Result:
         """
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
-            for name in ("findings", "metric", "tuned", "settings"):
+            for name in ("findings", "metric", "tuned", "settings", "oracle_by_metric"):
                 del fields[name]
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())

@@ -54,6 +54,7 @@ class _PerClass(_Stored):
 class _Training(_Stored):
     steps: _Integer
     seconds: _Number | None
+    check_seconds: _Number | None = None
     steps_per_second: _Number | None
     device: str | None
     precision: str | None
@@ -113,6 +114,7 @@ class _StoredResult(_Stored):
     metric: str | None = None
     tuned: str | None = None
     settings: _Settings | None = None
+    oracle_by_metric: dict[str, _MetricsAtStep] | None = None
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

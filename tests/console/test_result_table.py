@@ -47,19 +47,34 @@ def test_table(printed: list[str]) -> None:
     assert "82 seen + 20 unseen" in title
     assert head.split() == ["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
     assert row.split() == ["validation-selected", "80.5", "47.2", "100.0", "62.0", "55.0"]
-    assert oracle.split() == [
-        "oracle",
-        "(best",
-        "step",
-        "on",
-        "test,",
-        "12345)",
-        "99.0",
-        "47.2",
-        "100.0",
-        "62.0",
-        "55.0",
-    ]
+    assert oracle.startswith("oracle H, step 12345 ")
+    assert oracle.split()[-5:] == ["99.0", "47.2", "100.0", "62.0", "55.0"]
+
+
+def oracle_rows(result: Result, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_result(result, FOLDER, COMMAND)
+    lines = capsys.readouterr().out.splitlines()
+    return [line.partition("  ")[0] for line in lines if line.startswith("oracle ")]
+
+
+def test_each_metric_of_the_oracle_has_a_row_at_its_own_best_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    by_metric = {"zsl_top1": {**METRICS, "step": 900}, "harmonic_mean": {**METRICS, "step": 1200}}
+    found = replace(
+        RESULT,
+        oracle={**METRICS, "step": 1200},
+        metric="harmonic_mean",
+        oracle_by_metric=by_metric,
+    )
+    best_t, best_h = "oracle zsl_top1, step 900", "oracle H, step 1200"
+    assert oracle_rows(found, capsys) == [best_t, best_h]
+    by_ausuc = replace(found, oracle={**METRICS, "step": 700}, metric="ausuc")
+    assert oracle_rows(by_ausuc, capsys) == [best_t, best_h, "oracle ausuc, step 700"]
+
+
+def test_the_oracle_is_said_to_be_selected_on_test(printed: list[str]) -> None:
+    assert any(line.startswith("oracle: at the step that is best on test") for line in printed)
 
 
 def test_fits_in_80_columns_and_is_plain(printed: list[str]) -> None:
@@ -85,6 +100,6 @@ def test_other_selections_without_oracle(
     )
     printed = capsys.readouterr().out
     assert label in printed
-    assert "best step" not in printed
+    assert "oracle:" not in printed
     assert " - " in printed
     assert "nan" not in printed

@@ -102,10 +102,12 @@ def test_a_run_leaves_the_whole_run_folder(
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training"),
         *("benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
-        *("validation", "findings", "metric", "tuned", "settings"),
+        *("validation", "findings", "metric", "tuned", "settings", "oracle_by_metric"),
     ]
     assert (stored["method"], stored["metrics"]) == (method, result.metrics)
     assert stored["oracle"]["step"] > 0
+    assert set(stored["oracle_by_metric"]) == {"zsl_top1", "harmonic_mean"}
+    assert {"seen_per_sample", "unseen_top5"} <= set(stored["extra"])
     assert stored["benchmark"]["classes"] == 10
 
 
@@ -119,6 +121,8 @@ def test_testing_a_checkpoint_gives_the_stored_metrics(
     tested = run(again)
     assert tested.metrics == pytest.approx(trained.metrics, abs=1e-6)
     assert tested.oracle == trained.oracle
+    assert tested.oracle_by_metric == trained.oracle_by_metric
+    assert tested.extra == pytest.approx(trained.extra, abs=1e-6, nan_ok=True)
     assert tested.training == trained.training
 
 

@@ -11,10 +11,12 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy
 
 from zsl_lab.metrics import (
     AUSUC,
     METRIC_NAMES,
+    ExtraAccuracies,
     HarmonicMean,
     PerClassAccuracy,
     ZeroShotMetrics,
@@ -472,3 +474,106 @@ def test_an_unseen_class_without_samples_competes_with_all_but_in_zsl_top1() -> 
     assert metric.recalls()[3].isnan()
     gzsl, zsl = predict(scores, seen, metric.zsl_ids)
     assert (gzsl.tolist(), zsl.tolist()) == ([0, 1, 3, 3], [1, 1, 2, 1])
+
+
+# ------------------------------------------------------------------------------------------- per
+# sample and top-5
+
+
+def ref_ranking(row: Floats, candidates: list[int], seen: Bools) -> list[int]:
+    """Candidates by score, the highest first; of equal ones seen before unseen, then by id."""
+    return sorted(candidates, key=lambda c: (-row[c], not seen[c], c))
+
+
+def ref_extra(scores: Floats, target: Ints, seen: Bools) -> dict[str, float]:
+    every = list(range(len(seen)))
+    tested = [c for c in every if not seen[c] and c in target]
+    zsl = tested or [c for c in every if not seen[c]]
+    of_unseen = [i for i, t in enumerate(target) if not seen[t]]
+    of_seen = [i for i, t in enumerate(target) if seen[t]]
+
+    def share(samples: list[int], candidates: list[int], k: int) -> float:
+        right = [target[i] in ref_ranking(scores[i], candidates, seen)[:k] for i in samples]
+        return 100 * sum(right) / len(right) if right else math.nan
+
+    def per_class(samples: list[int], candidates: list[int], k: int) -> float:
+        classes = sorted({int(target[i]) for i in samples})
+        shares = [share([i for i in samples if target[i] == c], candidates, k) for c in classes]
+        return sum(shares) / len(shares) if shares else math.nan
+
+    u, s = share(of_unseen, every, 1), share(of_seen, every, 1)
+    u = u if of_seen else math.nan
+    trivial = len(every) <= 5
+    return {
+        "zsl_top1_per_sample": share(of_unseen, zsl, 1) if len(zsl) > 1 else math.nan,
+        "unseen_per_sample": u,
+        "seen_per_sample": s,
+        "harmonic_mean_per_sample": 0.0 if u + s == 0 else 2 * u * s / (u + s),
+        "zsl_top5": per_class(of_unseen, zsl, 5) if len(zsl) > 5 else math.nan,
+        "unseen_top5": math.nan if trivial or not of_seen else per_class(of_unseen, every, 5),
+        "seen_top5": math.nan if trivial else per_class(of_seen, every, 5),
+    }
+
+
+EXTRA_CASES = {
+    **CASES,
+    "more unseen classes than five": draw(10, classes=20, samples=200),
+    "ties among many classes": draw(11, classes=20, samples=200, levels=2),
+}
+
+
+def extra(case: Case) -> ExtraAccuracies:
+    scores, target, seen = tensors(case)
+    tested = torch.bincount(target, minlength=len(seen)) > 0
+    # the cases without an unseen sample test none of them
+    metric = ExtraAccuracies(seen, tested if tested[~seen].any() else None)
+    for start in range(0, max(1, len(target)), 7):
+        metric.update(scores[start : start + 7], target[start : start + 7])
+    return metric
+
+
+@pytest.mark.parametrize("name", EXTRA_CASES)
+def test_accuracies_per_sample_and_top5(name: str) -> None:
+    case = EXTRA_CASES[name]
+    assert extra(case).compute() == pytest.approx(ref_extra(*case), abs=1e-9, nan_ok=True)
+
+
+def test_accuracy_per_sample_is_torchmetrics_micro_average_of_the_predictions() -> None:
+    case = EXTRA_CASES["more unseen classes than five"]
+    scores, target, seen = tensors(case)
+    found, (predicted, _) = extra(case).compute(), predict(scores, seen)
+    for name, own in (("seen", seen[target]), ("unseen", ~seen[target])):
+        micro = MulticlassAccuracy(len(seen), average="micro")
+        expected = 100 * float(micro(predicted[own], target[own]))
+        assert found[f"{name}_per_sample"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_two_ways_of_counting_differ_where_classes_have_unequal_sizes() -> None:
+    # nine samples of class 0 are right, one of class 2 is wrong
+    scores = torch.eye(6)[torch.zeros(10, dtype=torch.int64)]
+    target = torch.tensor([0] * 9 + [2])
+    seen = torch.tensor([True, False, True, False, True, False])
+    metric, per_class = ExtraAccuracies(seen), ZeroShotMetrics(seen)
+    metric.update(scores, target)
+    per_class.update(scores, target)
+    assert metric.compute()["seen_per_sample"] == 90.0
+    assert per_class.compute()["seen"].item() == 50.0
+
+
+def test_a_sample_with_a_score_that_is_no_number_is_wrong_in_every_accuracy() -> None:
+    scores = torch.eye(8)
+    scores[3, 5] = math.nan
+    seen = torch.tensor([True, False] * 4)
+    metric = ExtraAccuracies(seen)
+    metric.update(scores, torch.arange(8))
+    found = metric.compute()
+    assert found["unseen_per_sample"] == found["zsl_top1_per_sample"] == 75.0
+    assert found["unseen_top5"] == 75.0
+    assert found["seen_top5"] == 100.0
+
+
+def test_the_share_of_right_samples_of_per_class_accuracy() -> None:
+    metric = PerClassAccuracy(3)
+    metric.update(torch.tensor([0, 0, 0, -1]), torch.tensor([0, 0, 0, 1]))
+    assert metric.per_sample().item() == 0.75
+    assert metric.compute().item() == 0.5

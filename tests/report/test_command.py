@@ -71,7 +71,24 @@ def test_the_table_of_flowers_comes_out_as_written_by_hand(
         write_run(f"{seed}", h, seed=seed, oracle=oracle)
     [[row]] = result_sheet(groups_in(tmp_path)).sections
     texts = [f"{cell.text} {cell.sd}".strip() for cell in row.cells]
-    assert texts == ["5", *["42.3 ± 7.0"] * 5, "46.7 ± 1.4"]
+    assert texts == ["5", *["42.3 ± 7.0"] * 5, "-", "46.7 ± 1.4"]
+
+
+def test_each_metric_of_the_oracle_is_that_of_its_own_best_step(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    for seed, (t, h) in enumerate(((60.0, 50.0), (64.0, 54.0))):
+        by_metric = {
+            "zsl_top1": {**dict.fromkeys(METRICS, 1.0), "zsl_top1": t, "step": 5},
+            "harmonic_mean": {**dict.fromkeys(METRICS, 2.0), "harmonic_mean": h, "step": 9},
+        }
+        write_run(f"{seed}", seed=seed, metric="ausuc", oracle_by_metric=by_metric)
+    groups = groups_in(tmp_path)
+    [[row]] = result_sheet(groups).sections
+    assert [f"{cell.text} {cell.sd}" for cell in row.cells[-2:]] == ["62.0 ± 2.8", "52.0 ± 2.8"]
+    [written] = rows_of(result_csv(groups))
+    assert float(written["oracle_on_test_zsl_top1_mean"]) == 62.0
+    assert float(written["oracle_on_test_harmonic_mean_mean"]) == 52.0
 
 
 # --------------------------------------------------------------------------- grouping
@@ -304,10 +321,10 @@ def test_table(write_run: WriteRun, reported: Reported) -> None:
         "seen",
         "harmonic_mean",
         "ausuc",
-        "test)",
+        *("test)", "test)"),
     ] in lines
-    assert ["sgal", "2", *["55.0", "±", "7.1"] * 5, "56.0", "±", "7.1"] in lines
-    assert ["mmvae", "1", *["40.0"] * 5, "-"] in lines
+    assert ["sgal", "2", *["55.0", "±", "7.1"] * 5, "-", "56.0", "±", "7.1"] in lines
+    assert ["mmvae", "1", *["40.0"] * 5, "-", "-"] in lines
     assert "selected on" in out
     assert "biased estimate" in out
 
@@ -329,6 +346,11 @@ def test_fits_into_the_terminal(write_run: WriteRun, reported: Reported, columns
     assert max(len(line) for line in out.splitlines()) <= columns
     for text in ("55.0", "± 63.6", "12.34", "123.45", "_dropout", "20000"):
         assert text in out
+    # the least needed column makes room for the others
+    left_out = "A wider terminal also shows: oracle zsl_top1 (selected on test)." in " ".join(
+        out.split()
+    )
+    assert left_out == (columns == 80)
     assert "\x1b" not in out
 
 
@@ -368,12 +390,12 @@ def test_markdown(write_run: WriteRun, reported: Reported) -> None:
     lines = Path("new/table.md").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "digits, flo (per class, %)"
     assert lines[2:7] == [
-        "| dataset | method | seeds | zsl_top1 | unseen | seen | harmonic_mean | ausuc | oracle H "
-        "(selected on test) |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| digits | sgal | 2 |" + " **55.0 ± 7.1** |" * 5 + " **56.0 ± 7.1** |",
-        "| digits | mmvae | 1 |" + " 40.0 |" * 5 + " 41.0 |",
-        "| flo | sgal | 1 |" + " 30.0 |" * 5 + " 31.0 |",
+        "| dataset | method | seeds | zsl_top1 | unseen | seen | harmonic_mean | ausuc | "
+        "oracle zsl_top1 (selected on test) | oracle H (selected on test) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| digits | sgal | 2 |" + " **55.0 ± 7.1** |" * 5 + " - | **56.0 ± 7.1** |",
+        "| digits | mmvae | 1 |" + " 40.0 |" * 5 + " - | 41.0 |",
+        "| flo | sgal | 1 |" + " 30.0 |" * 5 + " - | 31.0 |",
     ]
     assert lines[-1].startswith("Mean ± sample standard deviation over seeds. ")
 

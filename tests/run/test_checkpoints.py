@@ -11,6 +11,8 @@ import torch
 
 from tests.helpers.hostile_checkpoints import sealed
 from zsl_lab.errors import CheckpointError
+from zsl_lab.files import seal
+from zsl_lab.files.cache import file_stamp
 from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import RunState, Spent
 
@@ -216,6 +218,30 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     last.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"last\.ckpt: .*the file is empty"):
         checkpoints.read_to_resume(last, "ckpt")
+
+
+def test_a_file_that_this_process_wrote_is_not_read_again_unless_it_was_changed(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[bytes] = []
+    check = seal.check
+
+    def spy(data: bytes) -> None:
+        checked.append(data)
+        check(data)
+
+    monkeypatch.setattr(seal, "check", spy)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(whole)
+    stamp = file_stamp([last])
+    checkpoints.keep_previous(last, stamp)
+    assert checked == []
+    assert (tmp_path / checkpoints.PREVIOUS).read_bytes() == whole
+    last.unlink()
+    last.write_bytes(whole[:-100])
+    checkpoints.keep_previous(last, stamp)
+    assert checked == [whole[:-100]]
+    assert (tmp_path / checkpoints.PREVIOUS).read_bytes() == whole
 
 
 def test_the_one_before_is_kept_where_the_file_system_has_no_links(

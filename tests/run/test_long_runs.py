@@ -64,7 +64,7 @@ def assert_same_end(a: Path, b: Path) -> None:
             assert_same(first[part], second[part])
     assert (a / "metrics.csv").read_text() == (b / "metrics.csv").read_text()
     results = [json.loads((folder / "result.json").read_text()) for folder in (a, b)]
-    for part in ("metrics", "oracle", "validation"):
+    for part in ("metrics", "oracle", "oracle_by_metric", "validation"):
         assert results[0][part] == results[1][part]
     assert results[0]["training"]["steps"] == results[1]["training"]["steps"]
 

@@ -18,6 +18,8 @@ _LABELS = {
     "last": "last step",
 }
 
+_ORACLE = "oracle: at the step that is best on test by this metric; a biased estimate."
+
 
 def print_result(result: Result, run_folder: Path, command: str) -> None:
     """Print to standard output; without colours where that is not a terminal.
@@ -39,14 +41,10 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         table.add_column(name, justify="right")
     label = _LABELS[result.selection] + (", calibrated" if result.calibration is not None else "")
     table.add_row(label, *_cells(result.metrics), style="bold")
-    if result.oracle is not None:
-        usual = result.metric in (None, "harmonic_mean")
-        best = "step on test, " if usual else f"{result.metric} on test, step "
-        table.add_row(
-            f"oracle (best {best}{result.oracle['step']})",
-            *_cells(result.oracle),
-            style="dim",
-        )
+    oracles = _oracles(result)
+    for metric, metrics in oracles.items():
+        name = "H" if metric == "harmonic_mean" else metric
+        table.add_row(f"oracle {name}, step {metrics['step']}", *_cells(metrics), style="dim")
     screen.print()
     screen.print(
         f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
@@ -56,6 +54,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     )
     screen.print()
     screen.print(table)
+    if oracles:
+        screen.print(_ORACLE, style="dim", soft_wrap=True)
     for note in undefined(result):
         screen.print(note, style="dim", soft_wrap=True)
     if result.extra is not None:
@@ -71,6 +71,16 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     # a path or a command must survive copying: on one line, however narrow the terminal
     screen.print(f"run folder:     {run_folder}", soft_wrap=True)
     screen.print(f"evaluate again: {command}", soft_wrap=True)
+
+
+def _oracles(result: Result) -> dict[str, Mapping[str, float]]:
+    """What the oracle found, by the metric that it went by; that of the selection comes last."""
+    found: dict[str, Mapping[str, float]] = dict(result.oracle_by_metric or {})
+    if result.oracle is not None:
+        metric = result.metric or "harmonic_mean"
+        found.pop(metric, None)
+        found[metric] = result.oracle
+    return found
 
 
 #: what is said about settings, by the choice that was taken

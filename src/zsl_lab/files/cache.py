@@ -46,7 +46,11 @@ class LRUCache(Generic[T]):
             self._total = 0
 
 
-def file_stamp(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+#: path, size and modification time of each of some files
+FileStamp = tuple[tuple[str, int, int], ...]
+
+
+def file_stamp(files: Iterable[Path]) -> FileStamp:
     """Path, size and modification time of each existing file: differs when one of them changes."""
     found = []
     for file in files:

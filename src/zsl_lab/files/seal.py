@@ -26,8 +26,12 @@ def seal(archive: bytes) -> bytes:
     """
     assert _ends_without_comment(archive)
     length = struct.pack("<H", len(_MARK) + _DIGEST)
-    sealed = archive[: -len(length)] + length + _MARK
-    return sealed + hashlib.sha256(sealed).hexdigest().encode()
+    # views, since each copy of a large archive takes as long as its hash
+    parts: list[memoryview | bytes] = [memoryview(archive)[: -len(length)], length, _MARK]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return b"".join([*parts, digest.hexdigest().encode()])
 
 
 def check(data: bytes) -> None:

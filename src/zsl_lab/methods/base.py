@@ -174,12 +174,15 @@ class ZeroShotMethod(MethodModule):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """Steps after which a check is made in addition to ``selection.check_every``."""
+        """Steps after which a check is made whatever ``selection`` says."""
         return ()
 
     @property
     def first_candidate(self) -> int:
-        """The first step whose weights may be selected."""
+        """The first step whose weights may be selected.
+
+        Of the checks before it only a few are made, for the training curve.
+        """
         return 0
 
     @property
@@ -188,7 +191,7 @@ class ZeroShotMethod(MethodModule):
         return self.step
 
     def after_check(self, *, improved: bool) -> None:
-        """React to a check; only called where checks may influence training.
+        """React to a check of weights that may be selected; called where checks may steer training.
 
         Args:
             improved: Whether this check is the best so far.
@@ -301,5 +304,5 @@ class ZeroShotMethod(MethodModule):
         return {}
 
     def extra_metrics(self) -> dict[str, float]:
-        """Metrics of the last test, in percent, that only this method has."""
+        """Metrics of the last test, in percent, that only this method has or measures itself."""
         return {}

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.hardware import distributed
-from zsl_lab.metrics import ZeroShotMetrics, predict
+from zsl_lab.metrics import ExtraAccuracies, ZeroShotMetrics, predict
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class MethodModule(pl.LightningModule, ABC):
             self.register_buffer(name, tensor, persistent=False)
         tested = None if classes.tested_mask is None else torch.as_tensor(classes.tested_mask)
         self.metrics = ZeroShotMetrics(torch.as_tensor(classes.seen_mask), tested)
+        self.extra_accuracies = ExtraAccuracies(torch.as_tensor(classes.seen_mask), tested)
         self.step = 0
         self.checks: list[Check] = []
         self.best: Check | None = None
@@ -131,6 +132,10 @@ class MethodModule(pl.LightningModule, ABC):
     @abstractmethod
     def own_metrics(self) -> dict[str, float]:
         """Metrics of the last evaluation that replace those of the same name."""
+
+    @abstractmethod
+    def extra_metrics(self) -> dict[str, float]:
+        """Further metrics of the last test."""
 
     @abstractmethod
     def extra_state(self) -> dict[str, Any]:
@@ -244,10 +249,11 @@ class MethodModule(pl.LightningModule, ABC):
             *self.state_dict().values(),
             *(value for state in states for value in state.values()),
         ]
+        # extremes are not finite if any number is not, and need no memory
         found = [
-            tensor.isfinite().all().to(self.device)
+            torch.stack(torch.aminmax(tensor)).isfinite().all().to(self.device)
             for tensor in tensors
-            if torch.is_tensor(tensor) and tensor.is_floating_point()
+            if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel()
         ]
         if not found or bool(torch.stack(found).all()):
             return
@@ -306,9 +312,10 @@ class MethodModule(pl.LightningModule, ABC):
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
         metric = self.selection_metric
+        is_candidate = self.step >= self.first_candidate
         lowest = (-math.inf, -math.inf) if self.best is None else rank(self.best, metric)
-        # a check without any metric to compare is no candidate
-        improved = self.step >= self.first_candidate and rank(check, metric) > lowest
+        # a check without any metric to compare is not selected
+        improved = is_candidate and rank(check, metric) > lowest
         if improved:
             self.best = check
         for logger in self.loggers:
@@ -316,7 +323,7 @@ class MethodModule(pl.LightningModule, ABC):
                 {f"{self.phase}/check/{name}": value for name, value in metrics.items()},
                 step=self.step,
             )
-        if self.steered_by_checks:
+        if self.steered_by_checks and is_candidate:
             self.after_check(improved=improved)
 
     def _scores(self, batch: Batch) -> Tensor:
@@ -328,12 +335,14 @@ class MethodModule(pl.LightningModule, ABC):
     def on_test_epoch_start(self) -> None:
         """Reset the metrics and the predictions."""
         self.metrics.reset()
+        self.extra_accuracies.reset()
         self._predictions = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of test samples and keep the predictions."""
         scores = self._scores(batch)
         self.metrics.update(scores, batch.labels)
+        self.extra_accuracies.update(scores, batch.labels)
         gzsl, zsl = predict(scores, self.seen_mask, self.metrics.zsl_ids)
         if (gzsl < 0).any():
             raise TrainingError(
@@ -345,6 +354,10 @@ class MethodModule(pl.LightningModule, ABC):
     def test_metrics(self) -> dict[str, float]:
         """The five metrics of the last test, in percent; NaN where no sample measures one."""
         return self._with_own(self.metrics.compute())
+
+    def test_extra_metrics(self) -> dict[str, float]:
+        """Further metrics of the last test, in percent; those of the method replace others."""
+        return {**self.extra_accuracies.compute(), **self.extra_metrics()}
 
     def _with_own(self, computed: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics with the method's own; NaN where one says nothing."""

@@ -64,6 +64,14 @@ class PerClassAccuracy(Metric):
         """Mean recall in [0, 1], a 0-dim float64 tensor; NaN when no class has a sample."""
         return on_device(class_recalls(self.correct, self.total).nanmean(), self.device)
 
+    def per_sample(self) -> Tensor:
+        """Share of all samples that are right, in [0, 1], 0-dim float64; NaN without a sample.
+
+        In a distributed run every rank must call it, as with ``compute``.
+        """
+        with self.sync_context():
+            return on_device(class_recalls(self.correct.sum(), self.total.sum()), self.device)
+
     def recalls(self) -> Tensor:
         """Recall of each class in [0, 1], float64 ``[C]``; NaN for a class without a sample.
 

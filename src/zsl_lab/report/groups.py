@@ -14,7 +14,7 @@ from typing import Any
 from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.escaping import one_line
-from zsl_lab.result import RESULT_FILE, SELECTIONS, Result
+from zsl_lab.result import ORACLE_METRICS, RESULT_FILE, SELECTIONS, Result
 from zsl_lab.run.configuration.settings import (
     CONFIG_FILE,
     Configuration,
@@ -143,14 +143,12 @@ class Group:
         return {name: Summary.of([metrics[name] for metrics in found]) for name in COLUMNS}
 
     @cached_property
-    def oracle(self) -> Summary:
-        """Harmonic mean at the step that is best on test."""
-        return Summary.of(
-            [
-                run.result.oracle["harmonic_mean"] if run.result.oracle else math.nan
-                for run in self.runs
-            ]
-        )
+    def oracles(self) -> dict[str, Summary]:
+        """Metrics by name, each at the step that is best by it on test; see ORACLE_METRICS."""
+        return {
+            name: Summary.of([run.result.at_best_on_test(name) for run in self.runs])
+            for name in ORACLE_METRICS
+        }
 
     @cached_property
     def model(self) -> dict[str, int] | None:

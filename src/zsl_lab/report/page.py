@@ -26,7 +26,7 @@ from zsl_lab.report import charts
 from zsl_lab.report.groups import Found, Group, Run, Summary
 from zsl_lab.report.sections import Curves, Fact, Section, sections
 from zsl_lab.report.tables import Cell, Sheet
-from zsl_lab.result import RESULT_FILE, Result
+from zsl_lab.result import ORACLE_METRICS, RESULT_FILE, Result
 from zsl_lab.run.records import tradeoff_csv
 from zsl_lab.run.records.tradeoff_csv import Point
 
@@ -79,7 +79,7 @@ class RunRow:
     dataset: str
     seed: int
     harmonic_mean: Cell
-    oracle: Cell
+    oracles: tuple[Cell, ...]
     folder: str
     commit: str
     full_commit: str | None
@@ -315,13 +315,12 @@ def _number(value: float, decimals: int) -> str:
 
 def _run_row(group: Group, run: Run) -> RunRow:
     result = run.result
-    oracle = math.nan if result.oracle is None else result.oracle["harmonic_mean"]
     return RunRow(
         label=group.label,
         dataset=result.dataset,
         seed=result.seed,
         harmonic_mean=Cell(_number(result.metrics["harmonic_mean"], 1)),
-        oracle=Cell(_number(oracle, 1)),
+        oracles=tuple(Cell(_number(result.at_best_on_test(name), 1)) for name in ORACLE_METRICS),
         folder=str(run.folder),
         commit=_commit(result),
         full_commit=result.git_commit,

@@ -17,7 +17,7 @@ from zsl_lab.report import charts
 from zsl_lab.report.charts import Line, Mark
 from zsl_lab.report.groups import Group, Run
 from zsl_lab.report.published import Published, published
-from zsl_lab.report.tables import Cell, Row, recall_sheets, result_sheet
+from zsl_lab.report.tables import ORACLE_HEADS, Cell, Row, recall_sheets, result_sheet
 from zsl_lab.run.configuration.settings import shown_value
 from zsl_lab.run.records.tradeoff_csv import Point
 
@@ -47,7 +47,7 @@ class ResultRow:
     label: str
     seeds: str
     metrics: tuple[Cell, ...]
-    oracle: Cell
+    oracles: tuple[Cell, ...]
     selected_on: str
     calibrated: bool
 
@@ -175,7 +175,7 @@ class Section:
     dataset: str
     facts: list[Fact]
     metric_heads: tuple[str, ...]
-    oracle_head: str
+    oracle_heads: tuple[str, ...]
     results: list[list[ResultRow]]
     papers: Papers | None
     tradeoffs: Tradeoffs
@@ -272,12 +272,12 @@ def sections(groups: Sequence[Group], curves: Curves) -> list[Section]:
 def _section(anchor: str, heading: str, benchmark: _Benchmark, curves: Curves) -> Section:
     groups = benchmark.groups
     sheet = result_sheet(groups)
-    # the sheet's columns: number of seeds, metrics, oracle H, sizes
-    oracle = 1 + len(COLUMNS)
+    # the sheet's columns: number of seeds, metrics, the oracle's, sizes
+    oracles = slice(1 + len(COLUMNS), 1 + len(COLUMNS) + len(ORACLE_HEADS))
     numbers = itertools.count()
     results = [
         [
-            _result_row(groups[number], number, row, oracle)
+            _result_row(groups[number], number, row, oracles)
             for row, number in zip(rows, numbers, strict=False)
         ]
         for rows in sheet.sections
@@ -287,8 +287,8 @@ def _section(anchor: str, heading: str, benchmark: _Benchmark, curves: Curves) -
         heading=heading,
         dataset=benchmark.dataset,
         facts=benchmark.facts(),
-        metric_heads=sheet.metric_heads[1:oracle],
-        oracle_head=sheet.metric_heads[oracle],
+        metric_heads=sheet.metric_heads[1 : oracles.start],
+        oracle_heads=sheet.metric_heads[oracles],
         results=results,
         papers=_papers(benchmark),
         tradeoffs=_tradeoffs(benchmark, curves),
@@ -296,13 +296,13 @@ def _section(anchor: str, heading: str, benchmark: _Benchmark, curves: Curves) -
     )
 
 
-def _result_row(group: Group, number: int, row: Row, oracle: int) -> ResultRow:
+def _result_row(group: Group, number: int, row: Row, oracles: slice) -> ResultRow:
     return ResultRow(
         style=charts.style(number),
         label=group.label,
         seeds=f"{len(group.runs)} ({_seeds(group)})",
-        metrics=row.cells[1:oracle],
-        oracle=row.cells[oracle],
+        metrics=row.cells[1 : oracles.start],
+        oracles=row.cells[oracles],
         selected_on=_SELECTION[group.first.selection],
         calibrated=group.first.calibration is not None,
     )

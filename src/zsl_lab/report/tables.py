@@ -61,6 +61,7 @@ class Sheet:
         metric_heads: Heads of the number columns.
         sections: Rows; those of a section may be compared with each other.
         note: Explanation below the table.
+        spare: Heads of number columns that a terminal too narrow for all of them leaves out.
     """
 
     title: str
@@ -68,14 +69,31 @@ class Sheet:
     metric_heads: tuple[str, ...]
     sections: tuple[tuple[Row, ...], ...]
     note: str
+    spare: tuple[str, ...] = ()
+
+    def without_spare(self) -> Sheet:
+        """The table without its ``spare`` columns; the note names them."""
+        kept = [i for i, head in enumerate(self.metric_heads) if head not in self.spare]
+        sections = tuple(
+            tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows)
+            for rows in self.sections
+        )
+        left_out = f"A wider terminal also shows: {', '.join(self.spare)}."
+        return replace(
+            self,
+            metric_heads=tuple(self.metric_heads[i] for i in kept),
+            sections=sections,
+            note=f"{self.note} {left_out}",
+            spare=(),
+        )
 
 
 # --------------------------------------------------------------------------- sheets
 
-_ORACLE_HEAD = "oracle H (selected on test)"
+ORACLE_HEADS = ("oracle zsl_top1 (selected on test)", "oracle H (selected on test)")
 _STEP = (
-    "The step is selected on validation classes unless the row says otherwise; oracle H, at the "
-    "step that is best on test, is a biased estimate."
+    "The step is selected on validation classes unless the row says otherwise; oracle zsl_top1 and "
+    "oracle H, each at the step that is best by it on test, are biased estimates."
 )
 _SPREAD = "Mean ± sample standard deviation over seeds."
 _MFLOPS = "MFLOPs: to classify one sample, a multiplication and an addition counted as two."
@@ -83,13 +101,13 @@ _BOLD = "Bold: best of those with the same dataset, splits, features and selecti
 
 
 def result_sheet(groups: Sequence[Group]) -> Sheet:
-    """One row per group: number of seeds, metrics, oracle H, and the size of the model if known."""
+    """One row per group: seeds, metrics, the oracle's, and the size of the model if known."""
     datasets = list(dict.fromkeys(group.first.dataset for group in groups))
     one_dataset = len(datasets) == 1
     sized = any(group.model for group in groups)
     sections = []
     for members in _sections(groups):
-        summaries = [[*group.metrics.values(), group.oracle] for group in members]
+        summaries = [[*group.metrics.values(), *group.oracles.values()] for group in members]
         rows = []
         for group, cells in zip(members, _compared(summaries), strict=True):
             texts = (one_line(group.first.dataset), group.label)[one_dataset:]
@@ -102,9 +120,10 @@ def result_sheet(groups: Sequence[Group]) -> Sheet:
     return Sheet(
         title=f"{', '.join(map(one_line, datasets))} (per class, %{classes})",
         text_heads=("dataset", "method")[one_dataset:],
-        metric_heads=("seeds", *COLUMNS, _ORACLE_HEAD, *sizes),
+        metric_heads=("seeds", *COLUMNS, *ORACLE_HEADS, *sizes),
         sections=tuple(sections),
         note=_note([_spread(groups), _STEP, _MFLOPS if sized else ""], sections),
+        spare=ORACLE_HEADS[:1],
     )
 
 
@@ -283,7 +302,11 @@ def print_sheet(sheet: Sheet) -> None:
             *(row.texts[-1] for rows in sheet.sections for row in rows),
         )
     )
-    for narrow, least in ((False, min(longest, _WIDE_LABEL)), (True, min(longest, _NARROW_LABEL))):
+    wide, least = min(longest, _WIDE_LABEL), min(longest, _NARROW_LABEL)
+    choices = [(sheet, False, wide), (sheet, True, least)]
+    if sheet.spare:
+        choices.append((sheet.without_spare(), True, least))
+    for sheet, narrow, least in choices:
         rest = _width(_table(sheet, narrow, 0))
         if rest + least <= console.width:
             break
@@ -394,7 +417,7 @@ def result_csv(groups: Sequence[Group]) -> str:
         }
         for name, summary in (
             *group.metrics.items(),
-            ("oracle_on_test_harmonic_mean", group.oracle),
+            *((f"oracle_on_test_{name}", found) for name, found in group.oracles.items()),
         ):
             row |= {f"{name}_mean": _number(summary.mean), f"{name}_sd": _number(summary.sd)}
         if any(other.model for other in groups):

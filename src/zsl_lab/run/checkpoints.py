@@ -21,6 +21,7 @@ from torch import Tensor
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
 from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.run.configuration.stored_config import check_literal, shown
 
@@ -50,6 +51,7 @@ def _plain_number(value: Any) -> Any:
 Steps = Annotated[int, Strict(), Field(ge=0, lt=10**9)]
 Metric = Annotated[float, Strict(), BeforeValidator(_plain_number)]
 Number = Annotated[Metric, Field(allow_inf_nan=False)]
+Seconds = Annotated[Number, Field(ge=0, lt=1e12)]
 SHA256 = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Strict(), Field(max_length=1000)]
 
@@ -61,14 +63,20 @@ class Spent:
     Attributes:
         steps: Training steps, undone ones included.
         seconds: Seconds spent in them.
+        check_seconds: Seconds spent in checks; 0 where an older version wrote the checkpoint.
     """
 
     steps: Steps
-    seconds: Annotated[Number, Field(ge=0, lt=1e12)]
+    seconds: Seconds
+    check_seconds: Seconds = 0.0
 
     def __add__(self, other: Spent) -> Spent:
         """The training of both."""
-        return Spent(self.steps + other.steps, self.seconds + other.seconds)
+        return Spent(
+            self.steps + other.steps,
+            self.seconds + other.seconds,
+            self.check_seconds + other.check_seconds,
+        )
 
 
 NOTHING_SPENT = Spent(0, 0.0)
@@ -387,9 +395,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return found.content
 
 
-def keep_previous(last: Path) -> None:
-    """Keep the present ``last.ckpt`` as the one before the next; a damaged one is not kept."""
-    if not last.is_file() or not _is_whole(last):
+def keep_previous(last: Path, written: FileStamp = ()) -> None:
+    """Keep the present ``last.ckpt`` as the one before the next; a damaged one is not kept.
+
+    Args:
+        last: The file.
+        written: The stamp of the file as this process wrote it, which need not be read again while
+            it is unchanged; empty where this process wrote none.
+    """
+    unchanged = bool(written) and file_stamp([last]) == written
+    if not last.is_file() or not (unchanged or _is_whole(last)):
         return
     previous, link = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}.link")
     link.unlink(missing_ok=True)

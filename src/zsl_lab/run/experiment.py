@@ -34,7 +34,7 @@ from zsl_lab.hardware.trainer import (
     find_hardware,
 )
 from zsl_lab.methods.module import Check
-from zsl_lab.result import RESULT_FILE, Result
+from zsl_lab.result import ORACLE_METRICS, RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
@@ -168,17 +168,28 @@ def _refit(
 
 
 def _record(context: RunContext, spent: Spent, outcome: PhaseOutcome) -> TrainingRecord:
-    steps, seconds = spent.steps + outcome.spent.steps, spent.seconds + outcome.spent.seconds
+    total = spent + outcome.spent
     training = {
-        "steps": steps,
-        "seconds": round(seconds, 3),
-        "steps_per_second": round(steps / seconds, 3) if seconds else 0.0,
+        "steps": total.steps,
+        "seconds": round(total.seconds, 3),
+        "check_seconds": round(total.check_seconds, 3),
+        "steps_per_second": round(total.steps / total.seconds, 3) if total.seconds else 0.0,
         "device": device_name(context.hardware),
         "precision": context.config.trainer.precision,
         "world_size": context.hardware.processes,
     }
+    checks = {name: best_on_average([outcome.candidates], name) for name in ORACLE_METRICS}
+    by_metric = {
+        name: {**check.metrics, "step": check.effective_step}
+        for name, check in checks.items()
+        if check is not None
+    }
     best = outcome.best
-    return TrainingRecord(training, {**best.metrics, "step": best.effective_step} if best else None)
+    return TrainingRecord(
+        training,
+        {**best.metrics, "step": best.effective_step} if best else None,
+        by_metric or None,
+    )
 
 
 def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
@@ -189,10 +200,13 @@ def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
     beside = checkpoint.path.parent.parent / RESULT_FILE
     if beside.is_file():
         earlier = Result.load(beside)
-        record = TrainingRecord(earlier.training, earlier.oracle)
+        record = TrainingRecord(earlier.training, earlier.oracle, earlier.oracle_by_metric)
     else:
-        unknown = ("seconds", "steps_per_second", "device", "precision", "world_size")
-        record = TrainingRecord({"steps": checkpoint.step, **dict.fromkeys(unknown)}, None)
+        unknown = (
+            *("seconds", "check_seconds", "steps_per_second"),
+            *("device", "precision", "world_size"),
+        )
+        record = TrainingRecord({"steps": checkpoint.step, **dict.fromkeys(unknown)})
     return test(context, checkpoint.path, record)
 
 

@@ -24,6 +24,7 @@ from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.module import Check
 from zsl_lab.run import initial_weights
+from zsl_lab.run.callbacks.checks import ChecksAt
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
 from zsl_lab.run.checkpoints import (
@@ -42,6 +43,7 @@ from zsl_lab.run.context import RunContext, make_trainer
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.pretraining import facts as pretraining_facts
+from zsl_lab.run.schedule import Schedule, plan, say_if_bounded
 
 
 @dataclass(frozen=True)
@@ -118,23 +120,6 @@ class PhaseOutcome:
     candidates: tuple[Check, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Schedule:
-    """When a phase is evaluated.
-
-    Attributes:
-        first: Training steps that the method starts with.
-        last: The last training step.
-        checks: Training steps that end with a check, from ``first`` on.
-        evaluates: Whether checks evaluate the method, or only write checkpoints.
-    """
-
-    first: int
-    last: int
-    checks: list[int]
-    evaluates: bool
-
-
 def train(
     context: RunContext,
     phase: Phase,
@@ -174,13 +159,13 @@ def _train(
     method = _build(context, phase, data)
     if phase.name == "refit" and config.selection.name == "oracle":
         _check_oracle(context, phase.split)
-    schedule = _schedule(method, config.selection, phase)
+    schedule = _schedule(context, method, phase)
     features = getattr(context.benchmark, "features", None)
     batch_size = method.batch_size_at(schedule.first)
     if features is not None and batch_size is not None:  # None: all samples at once
         limits.check_batch(batch_size, features.shape[1])
     data.plan_training(
-        method.batch_size_at, schedule.checks or [schedule.last], config.seed, schedule.first
+        method.batch_size_at, schedule.epochs or [schedule.last], config.seed, schedule.first
     )
     saver = PhaseCheckpoint(
         context.folder,
@@ -193,9 +178,9 @@ def _train(
     clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(
         context,
-        [saver, clock, *callbacks],
-        epochs=len(schedule.checks),
-        validate=schedule.evaluates,
+        [saver, clock, ChecksAt(schedule.checks), *callbacks],
+        epochs=len(schedule.epochs),
+        validate=bool(schedule.checks),
         checkpoint_io=source,
     )
     trained_from = _fit(context, phase, schedule, trainer, method, data, saver, source)
@@ -204,7 +189,7 @@ def _train(
     if method.step != schedule.last:
         raise _out_of_place(phase, method.step, schedule)
     candidates = tuple(c for c in method.checks if c.step >= method.first_candidate)
-    spent = Spent(method.step - schedule.first, clock.seconds)
+    spent = Spent(method.step - schedule.first, clock.seconds, clock.check_seconds)
     return PhaseOutcome(spent, method.best, candidates)
 
 
@@ -251,30 +236,21 @@ def _check_oracle(context: RunContext, split: Split) -> None:
         )
 
 
-def _schedule(method: ZeroShotMethod, selection: SelectionConfig, phase: Phase) -> _Schedule:
-    selected, first = phase.selected.step, method.step
+def _schedule(context: RunContext, method: ZeroShotMethod, phase: Phase) -> Schedule:
+    selection, selected = context.config.selection, phase.selected.step
     evaluates = phase.name == "select" or selection.report_oracle or selection.name == "oracle"
     # Lightning calls no hook without a sample to evaluate
     evaluates = evaluates and len(phase.split.eval_seen) + len(phase.split.eval_unseen) > 0
-    last = method.total_steps if evaluates or selected is None else selected
-    every = _steps_between_checks(method, selection)
-    limits.check_steps(last, every)
+    schedule = plan(method, selection, selected, evaluates=evaluates)
     if selected is not None and selected > method.total_steps:
         origin = f"ckpt={phase.resumed.path}: " if phase.resumed is not None else ""
         raise CheckpointError(
             f"{origin}the selected step is {selected}; the method has {method.total_steps} steps. "
             "Give another checkpoint, or train anew."
         )
-    checks = set(range(every, last, every))
-    checks |= {step for step in method.milestones if 0 < step < last}
-    checks |= {last} if selected is None else {last, selected}
-    return _Schedule(first, last, sorted(step for step in checks if step > first), evaluates)
-
-
-def _steps_between_checks(method: ZeroShotMethod, selection: SelectionConfig) -> int:
-    if selection.checks is None:
-        return selection.check_every
-    return max(1, -(-(method.total_steps - method.first_candidate) // selection.checks))
+    if distributed.is_main() and method.steered_by_checks:
+        say_if_bounded(schedule, selection, method.first_candidate)
+    return schedule
 
 
 def _state(context: RunContext, phase: Phase) -> RunState:
@@ -295,13 +271,13 @@ def _state(context: RunContext, phase: Phase) -> RunState:
 
 
 def _is_reported(
-    method: ZeroShotMethod, *, phase: Phase, selection: SelectionConfig, schedule: _Schedule
+    method: ZeroShotMethod, *, phase: Phase, selection: SelectionConfig, schedule: Schedule
 ) -> bool:
     """Whether the weights right after a check are the best so far to report."""
     if phase.name == "select":
         return False
-    if selection.name == "oracle" and schedule.checks:
-        return method.best is not None and method.best == method.checks[-1]
+    if selection.name == "oracle" and schedule.epochs:
+        return method.best is not None and method.best.step == method.step
     selected = phase.selected.step
     return method.step == (schedule.last if selected is None else selected)
 
@@ -309,7 +285,7 @@ def _is_reported(
 def _fit(
     context: RunContext,
     phase: Phase,
-    schedule: _Schedule,
+    schedule: Schedule,
     trainer: pl.Trainer,
     method: ZeroShotMethod,
     data: PhaseDataModule,
@@ -349,7 +325,7 @@ def _fit(
     return first
 
 
-def _out_of_place(phase: Phase, step: int, schedule: _Schedule) -> CheckpointError | TrainingError:
+def _out_of_place(phase: Phase, step: int, schedule: Schedule) -> CheckpointError | TrainingError:
     if phase.resumed is None:
         return TrainingError(f"training ended after step {step} of {schedule.last}.")
     return CheckpointError(
@@ -363,7 +339,7 @@ def _out_of_place(phase: Phase, step: int, schedule: _Schedule) -> CheckpointErr
 
 
 def _shared_pretraining(
-    context: RunContext, phase: Phase, schedule: _Schedule
+    context: RunContext, phase: Phase, schedule: Schedule
 ) -> SharedPretraining | None:
     """The shared pre-training of a phase; None where the phase shares none."""
     config = context.config
@@ -378,7 +354,7 @@ def _shared_pretraining(
         phase.label,
         phase.selected.calibration,
         context.hardware,
-        evaluates=schedule.evaluates,
+        evaluates=bool(schedule.checks),
     )
     return SharedPretraining(Path(folder), pretraining.steps, facts)
 

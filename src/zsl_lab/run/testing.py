@@ -31,10 +31,12 @@ class TrainingRecord:
     Attributes:
         training: Steps, seconds and hardware.
         oracle: Metrics of the best check on test, and ``step``; None where none was made.
+        oracle_by_metric: The same of the best check by each of several metrics.
     """
 
     training: dict[str, Any]
-    oracle: dict[str, Any] | None
+    oracle: dict[str, Any] | None = None
+    oracle_by_metric: dict[str, dict[str, Any]] | None = None
 
 
 def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
@@ -57,9 +59,9 @@ def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
         make_trainer(context).test(method, datamodule=data, verbose=False)
     else:
         # Lightning calls no hook without a batch; an empty one makes every metric NaN
-        method.metrics.update(
-            torch.zeros(0, len(data.classes.ids)), torch.zeros(0, dtype=torch.int64)
-        )
+        scores, labels = torch.zeros(0, len(data.classes.ids)), torch.zeros(0, dtype=torch.int64)
+        for metric in (method.metrics, method.extra_accuracies):
+            metric.update(scores, labels)
     method.eval()  # Lightning puts it back as it was, with dropout on
     result = _result(context, checkpoint, record, method, data)
     tradeoff = method.metrics.tradeoff(method.calibration or 0.0)
@@ -111,6 +113,7 @@ def _result(
         selection=selection.name,
         metrics=method.test_metrics(),
         oracle=record.oracle,
+        oracle_by_metric=record.oracle_by_metric,
         per_class=_recalls(method, data),
         training=record.training,
         benchmark=_facts(context.benchmark),
@@ -119,7 +122,7 @@ def _result(
         git_commit=git_commit(),
         model=complexity(method, one_sample),
         calibration=method.calibration if calibrated else None,
-        extra=method.extra_metrics() or None,
+        extra=method.test_extra_metrics(),
         validation=checkpoint.state.validation,
         findings=[finding.plain() for finding in context.findings],
         metric=selection.metric,

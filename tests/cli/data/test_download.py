@@ -383,20 +383,6 @@ def test_ctrl_c_keeps_what_is_there_and_names_the_command(
     assert left(data_dir) == ["AWA2/att_splits.mat", "AWA2/res101.mat"]
 
 
-def test_progress_is_a_line_now_and_then_without_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = iter([0.0, 1.0, 5.0, 7.0, 11.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    lines = tool._Lines()
-    for have in (100_000_000, 140_000_000, 160_000_000, 200_000_000):
-        lines(have, 880_000_000)
-    assert capsys.readouterr().err.splitlines() == [
-        "  140 of 880 MB, 10.0 MB/s, 74 s left",
-        "  200 of 880 MB, 10.0 MB/s, 68 s left",
-    ]
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from tests.conftest import SHORT_FIT, SHORT_SGAL
-from zsl_lab.run.callbacks import progress
-from zsl_lab.run.callbacks.progress import ProgressLine
+from zsl_lab.console import progress
+from zsl_lab.run.callbacks import progress as training_progress
+from zsl_lab.run.callbacks.progress import ProgressLine, note, steps_left
 from zsl_lab.run.experiment import run
 
 Configure = Callable[..., DictConfig]
@@ -28,7 +30,7 @@ def shown(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             file=screen, force_terminal=width is not None, width=width or 80, color_system=None
         )
         monkeypatch.setattr(progress, "INTERVAL", 0.0)
-        monkeypatch.setattr(progress, "make_console", lambda **options: console)
+        monkeypatch.setattr(training_progress, "make_console", lambda **options: console)
         cfg = configure(*(override for override in overrides if override != "callbacks=none"))
         run(cfg)
         text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
@@ -94,15 +96,14 @@ def test_without_a_terminal_a_phase_is_its_title_and_its_last_check(
 
 
 @pytest.mark.slow
-def test_checks_are_printed_when_enough_time_has_passed(
+def test_without_a_terminal_a_line_is_printed_when_enough_time_has_passed(
     shown: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_INTERVAL", -1.0)
     lines = shown("method=sgal", *SHORT_SGAL, "selection=last", width=None)
-    assert [line.split(":")[0] for line in lines] == [
-        "sgal",
-        *(f"  step {step}" for step in (20, 40, 60, 80)),
-    ]
+    steps = [int(line.split(":")[0].removeprefix("  step ")) for line in lines[1:]]
+    # a step that ends with a check has a line before it and one after it
+    assert steps == sorted([*range(1, 81), 20, 40, 60, 80])
 
 
 @pytest.mark.slow
@@ -142,17 +143,12 @@ def test_the_steps_left_are_those_of_both_phases(
     method = SimpleNamespace(
         phase=phase, step=step, best=None if best is None else SimpleNamespace(effective_step=best)
     )
-    assert progress.steps_left(method, 100) == left  # type: ignore[arg-type]
+    assert steps_left(method, 100) == left  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("rate", "left", "text"),
-    [
-        (512.3, 3000, "512 steps/s, 6 s left"),
-        (0.25, 600, "0.25 steps/s, 40 min left"),
-        (2.0, 36000, "2 steps/s, 5.0 h left"),
-        (100.0, 0, "100 steps/s"),
-    ],
-)
-def test_a_pace_names_the_rate_and_the_time_left(rate: float, left: int, text: str) -> None:
-    assert progress.pace(rate, left) == text
+def test_a_metric_that_no_sample_measures_is_a_dash() -> None:
+    metrics = {"unseen": 50.0, "seen": math.nan, "harmonic_mean": math.nan, "ausuc": math.nan}
+    method = SimpleNamespace(
+        checks=[SimpleNamespace(metrics=metrics)], selection_metric="ausuc", last_losses={}
+    )
+    assert note(method) == "u 50.0 s - H - ausuc -"  # type: ignore[arg-type]

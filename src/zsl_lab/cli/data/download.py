@@ -5,23 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
-from zsl_lab.console.messages import console, say
+from zsl_lab.console.messages import say
 from zsl_lab.console.parsers import Parser
+from zsl_lab.console.progress import Progress, Unit
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.public import archive as zip_archive
 from zsl_lab.data.public import transfer
@@ -51,8 +43,6 @@ examples:
   {PROG} flo --data-dir DIR --url https://HOST/cvpr18xian.zip
 """
 _INTERRUPTED = 130
-#: seconds from one line about the progress to the next, where there is no terminal
-_EVERY = 5.0
 # of version 5 and of version 7.3
 _MATLAB = (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")
 _FIELDS = {
@@ -195,8 +185,8 @@ def download(
 def _fetch(url: str, part: Path, patience: transfer.Patience) -> None:
     have = transfer.size_of(part)
     say(f"From {url}" + (f", going on at {have / 1e6:,.1f} MB" if have else ""))
-    with _meter() as progress:
-        transfer.fetch(url, part, _ZIP, progress, patience)
+    with Progress(Unit("MB", 10**6)) as shown:
+        transfer.fetch(url, part, _ZIP, shown.update, patience)
 
 
 def _unpack(source: Source, archive: Path, folder: Path, intact: list[str]) -> None:
@@ -304,51 +294,3 @@ def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
-
-
-@contextmanager
-def _meter() -> Iterator[transfer.Progress]:
-    """Progress of a download: a bar in a terminal, otherwise a line every few seconds."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield _Lines()
-        return
-    columns = (
-        TextColumn("  "),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=screen) as bar:
-        task = bar.add_task("", total=None)
-        last = [-1]
-
-        def show(have: int, size: int | None) -> None:
-            # bytes of an earlier download do not count for the speed
-            if last[0] < 0 or have < last[0]:
-                bar.reset(task, completed=have, total=size)
-            bar.update(task, completed=have, total=size)
-            last[0] = have
-
-        yield show
-
-
-class _Lines:
-    """Progress as lines of text."""
-
-    def __init__(self) -> None:
-        self.start: tuple[float, int] | None = None
-        self.last = time.monotonic()
-
-    def __call__(self, have: int, size: int | None) -> None:
-        now = time.monotonic()
-        if self.start is None or have < self.start[1]:
-            self.start = (now, have)
-        if now - self.last < _EVERY:
-            return
-        self.last = now
-        speed = (have - self.start[1]) / (now - self.start[0])
-        of = f" of {size / 1e6:,.0f}" if size else ""
-        left = f", {(size - have) / speed:,.0f} s left" if size and speed else ""
-        say(f"  {have / 1e6:,.0f}{of} MB, {speed / 1e6:,.1f} MB/s{left}")

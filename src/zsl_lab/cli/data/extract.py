@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zsl_lab.cli.data.findings import check_content, warn_of_findings
 from zsl_lab.console.messages import console, say
 from zsl_lab.console.parsers import Parser
+from zsl_lab.console.progress import Progress, Unit
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe, TextRecipe
 from zsl_lab.errors import ConfigError, OutputError, nearest, quoted
@@ -51,9 +52,6 @@ examples:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
 ENCODERS = ("minilm", "bert", "glove", "tfidf")
-
-#: seconds between two lines where there is no terminal
-_LINE_INTERVAL = 10.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -353,58 +351,19 @@ def _extract(
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A function that shows how many images are done, the rate and the time left.
+    """A function that shows how many images are done; the first call tells those done before."""
+    begun = False
+    with Progress(Unit("images"), total) as shown:
 
-    Without a terminal it prints a line every 10 seconds.
-    """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
+        def show(done: int) -> None:
+            nonlocal begun
+            if not begun and not shown.is_bar:
+                before = f"; the features of {done:,} are there already" if done else ""
+                say(f"{total:,} images{before}")
+            begun = True
+            shown.update(done)
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:.0f} images/s")
-
-    screen = console(stderr=True)
-    start, first, due = 0.0, -1, 0.0
-
-    def line(done: int) -> None:
-        nonlocal start, first, due
-        now = time.monotonic()
-        if first < 0:
-            start, first, due = now, done, now + _LINE_INTERVAL
-            say(
-                f"{total:,} images"
-                + (f"; the features of {done:,} are there already" if done else "")
-            )
-        elif now > due and done > first:
-            due = now + _LINE_INTERVAL
-            rate = (done - first) / (now - start)
-            say(
-                f"  {done:,} of {total:,} images, {rate:.0f} images/s, {(total - done) / rate:.0f} "
-                "s left"
-            )
-
-    if not screen.is_terminal:
-        yield line
-        return
-    columns = (
-        TextColumn("images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=screen) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield show
 
 
 # ------------------------------------------------------------------------------------------------

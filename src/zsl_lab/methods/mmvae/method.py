@@ -89,8 +89,8 @@ class MMVAE(ZeroShotMethod):
         Returns:
             Scaled features, ``[K, n, D]``.
         """
-        rows = semantics.repeat_interleave(samples, 0)
-        return self.networks.generate(rows, **options).view(len(semantics), samples, -1)
+        rows = torch.arange(len(semantics), device=semantics.device).repeat_interleave(samples)
+        return self.networks.generate(semantics, rows, **options).view(len(semantics), samples, -1)
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:

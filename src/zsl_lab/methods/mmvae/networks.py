@@ -91,14 +91,21 @@ class MMVAENetworks(nn.Module):
         return -squared_distances(mean, self.prior(semantics))
 
     def generate(
-        self, semantics: Tensor, *, samples: int = 1, decoder_dropout: bool = False
+        self,
+        semantics: Tensor,
+        rows: Tensor | None = None,
+        *,
+        samples: int = 1,
+        decoder_dropout: bool = False,
     ) -> Tensor:
         """Sample features of classes: z ~ N(f(a), I), x = decoder(z) (Eq. 4; Eq. 9 with dropout).
 
         Networks are used in evaluation mode and left as they were found.
 
         Args:
-            semantics: One row per draw of z, ``[B, Q]``.
+            semantics: One row per class, ``[K, Q]``.
+            rows: The class of each draw of z, a row of ``semantics``, ``[B]``; None for one draw
+                of each.
             samples: How many features are decoded from each z; more than one differ only with
                 ``decoder_dropout``.
             decoder_dropout: Whether the decoder's dropout is active, which samples its weights (Eq.
@@ -114,6 +121,7 @@ class MMVAENetworks(nn.Module):
                 set_dropout(self.decoder, active=True)
             with torch.no_grad():
                 mean = self.prior(semantics)
+                mean = mean if rows is None else mean[rows]
                 latent = mean + torch.randn_like(mean)
                 features: Tensor = self.decoder(latent.repeat(samples, 1))
         finally:

@@ -101,14 +101,15 @@ class SGAL(MMVAE):
 
     def _generate_unseen(self, draws: int) -> tuple[Tensor, Tensor]:
         """E-step: features of uniformly drawn unseen classes, with labels, ``([n, D], [n])``."""
-        labels = self.unseen[torch.randint(len(self.unseen), (draws,), device=self.device)]
+        drawn = torch.randint(len(self.unseen), (draws,), device=self.device)
         copies = self.config.decoder_samples
         features = self.networks.generate(
-            self.semantics[labels],
+            self.semantics[self.unseen],
+            drawn,
             samples=copies,
             decoder_dropout=self.config.generate_with_dropout,
         )
-        return features, labels.repeat(copies)
+        return features, self.unseen[drawn].repeat(copies)
 
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:
         """Sample features as in fine-tuning, with the decoder's dropout if it has that (Eq. 9)."""

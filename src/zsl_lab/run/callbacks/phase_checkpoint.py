@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from zsl_lab.errors import TerminationError
+from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
 from zsl_lab.hardware.stopping import StopRequest
@@ -60,6 +61,7 @@ class PhaseCheckpoint(Checkpoint):
         self._shared: SharedPretraining | None = None
         self._sharing = False
         self._stop = StopRequest()
+        self._written: FileStamp = ()
         self.started = False
 
     @property
@@ -166,8 +168,9 @@ class PhaseCheckpoint(Checkpoint):
         for logger in trainer.loggers:  # metrics are on disk before a checkpoint that follows them
             logger.save()
         if distributed.is_main():
-            keep_previous(self.last_path)
+            keep_previous(self.last_path, self._written)
         trainer.save_checkpoint(self.last_path)
+        self._written = file_stamp([self.last_path])
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)

@@ -1,27 +1,18 @@
-"""A progress line, drawn twice a second at most and from the training thread."""
+"""The progress of training: a bar in a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
-import time
+import math
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Column
 
 from zsl_lab.console.messages import console as make_console
-from zsl_lab.console.messages import duration
+from zsl_lab.console.progress import Progress, Unit
 from zsl_lab.methods.base import ZeroShotMethod
 
-#: seconds between two updates of the bar
-INTERVAL = 0.5
-#: seconds between two lines where standard error is no terminal
-LINE_INTERVAL = 10.0
-#: columns of the bar in a narrow terminal and in a wide one, and those of the pace with its spaces
-_BAR, _WIDE_BAR, _PACE = 12, 30, 25
-#: columns of a terminal of unknown width, and the most that are used
-_NARROW, _WIDE = 80, 160
+STEPS = Unit("steps")
 
 
 class ProgressLine(pl.Callback):
@@ -35,38 +26,16 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or make_console(stderr=True)
-        self._bar: Progress | None = None
-        self._due = 0.0
-        self._first = 0
-        self._began = 0.0
+        self._shown: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the title and the bar."""
         assert isinstance(pl_module, ZeroShotMethod)
         total = trainer.datamodule.last_step  # type: ignore[attr-defined]
-        self._first, self._began = pl_module.step, time.monotonic()
         self._console.print(_title(trainer, pl_module, total), highlight=False, soft_wrap=True)
-        if not self._console.is_terminal:
-            self._due = time.monotonic() + LINE_INTERVAL
-            return
-        width = max(_NARROW, min(self._console.width, _WIDE))
-        bar = _BAR + min(_WIDE_BAR - _BAR, max(0, (width - 100) // 2))
-        self._bar = Progress(
-            BarColumn(bar_width=bar),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[pace]}", table_column=Column(no_wrap=True), markup=False),
-            TextColumn(
-                "{task.fields[note]}",
-                table_column=Column(no_wrap=True, overflow="crop"),
-                markup=False,
-            ),
-            console=self._console,
-            auto_refresh=False,
-        )
-        self._bar.start()
-        # columns left for the losses and the last check
-        self._room = width - bar - _PACE - 2 * len(str(total)) - 1
-        self._task = self._bar.add_task("", total=total, completed=pl_module.step, note="", pace="")
+        self._total = total
+        self._shown = Progress(STEPS, total, self._console)
+        self._shown.start(pl_module.step)
 
     def on_train_batch_end(
         self,
@@ -76,23 +45,15 @@ class ProgressLine(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Update the bar, if an update is due."""
-        if self._bar is not None and time.monotonic() > self._due:
-            self._draw(pl_module)
+        """Update the bar or print a line, if that is due."""
+        if self._shown is not None and self._shown.is_due:
+            self._show(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the metrics of the check; without a terminal every ``LINE_INTERVAL`` seconds."""
+        """Show the check's metrics; without a terminal only if a line is due, or at the end."""
         assert isinstance(pl_module, ZeroShotMethod)
-        if self._bar is not None:
-            self._draw(pl_module)
-        elif time.monotonic() > self._due or pl_module.step == trainer.datamodule.last_step:  # type: ignore[attr-defined]
-            self._due = time.monotonic() + LINE_INTERVAL
-            pace = self._pace(pl_module, trainer.datamodule.last_step)  # type: ignore[attr-defined]
-            self._console.print(
-                f"  step {pl_module.step}: {note(pl_module)}{f'  ({pace})' if pace else ''}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        if self._shown is not None:
+            self._show(pl_module, force=self._shown.is_bar or pl_module.step == self._total)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the last step; the finished bar stays on the screen."""
@@ -104,42 +65,24 @@ class ProgressLine(pl.Callback):
         """Stop updating, so that the terminal shows the error."""
         self._close(pl_module)
 
-    def _draw(self, pl_module: pl.LightningModule) -> None:
+    def _show(self, pl_module: pl.LightningModule, *, force: bool = False) -> None:
         assert isinstance(pl_module, ZeroShotMethod)
-        assert self._bar is not None
-        self._due = time.monotonic() + INTERVAL
-        total = int(self._bar.tasks[self._task].total or 0)
-        self._bar.update(
-            self._task,
-            completed=pl_module.step,
-            pace=self._pace(pl_module, total),
-            note=note(pl_module, self._room),
+        assert self._shown is not None
+        method = pl_module
+        step = "" if self._shown.is_bar else f"step {method.step}: "
+        self._shown.update(
+            method.step,
+            left=steps_left(method, self._total),
+            note=lambda room: step + note(method, room),
+            force=force,
         )
-        self._bar.refresh()
-
-    def _pace(self, method: ZeroShotMethod, total: int) -> str:
-        """Steps a second since the phase began, and the time left in the run."""
-        done, seconds = method.step - self._first, time.monotonic() - self._began
-        if done <= 0 or seconds <= 0:
-            return ""
-        return pace(done / seconds, steps_left(method, total))
 
     def _close(self, pl_module: pl.LightningModule) -> None:
-        if self._bar is not None:
-            self._draw(pl_module)
-            self._bar.stop()
-            self._bar = None
-
-
-def pace(rate: float, left: int) -> str:
-    """A pace and the time left: ``512 steps/s, 3 min left``.
-
-    Args:
-        rate: Steps a second.
-        left: Steps that are left.
-    """
-    shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
-    return f"{shown} steps/s, {duration(left / rate)} left" if left else f"{shown} steps/s"
+        if self._shown is not None:
+            if self._shown.is_bar:
+                self._show(pl_module, force=True)
+            self._shown.close()
+            self._shown = None
 
 
 def steps_left(method: ZeroShotMethod, total: int) -> int:
@@ -176,10 +119,11 @@ def note(method: ZeroShotMethod, room: int | None = None) -> str:
     """
     check = ""
     if method.checks:
+        names = {"u": "unseen", "s": "seen", "H": "harmonic_mean"}
+        if method.selection_metric not in names.values():
+            names[method.selection_metric] = method.selection_metric
         found = method.checks[-1].metrics
-        check = f"u {found['unseen']:.1f} s {found['seen']:.1f} H {found['harmonic_mean']:.1f}"
-        if method.selection_metric not in ("unseen", "seen", "harmonic_mean"):
-            check += f" {method.selection_metric} {found[method.selection_metric]:.1f}"
+        check = " ".join(f"{short} {_percent(found[name])}" for short, name in names.items())
     parts: list[str] = []
     for name, value in method.last_losses.items():
         part = f"{name} {value:.4g}"
@@ -187,3 +131,7 @@ def note(method: ZeroShotMethod, room: int | None = None) -> str:
             break
         parts.append(part)
     return "  ".join(part for part in (" ".join(parts), check) if part)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""Time spent in training steps."""
+"""Time spent in training steps and in checks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import torch
 
 
 class Stopwatch(pl.Callback):
-    """Measures the time spent in training steps, without evaluation and writing checkpoints.
+    """Measures the time spent in training steps, and that in checks; both without checkpoints.
 
-    A resumed run continues from its checkpoint's time; shared pre-training counts with the time of
-    the run that did it.
+    A resumed run continues from its checkpoint's times; shared pre-training counts with the times
+    of the run that did it.
 
     Attributes:
-        seconds: Seconds so far.
+        seconds: Seconds in training steps so far.
+        check_seconds: Seconds in checks so far.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.check_seconds = 0.0
         self._since: float | None = None
+        self._check_began = 0.0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -32,8 +35,13 @@ class Stopwatch(pl.Callback):
             self._since = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop before an evaluation."""
+        """Stop before an evaluation, which is timed by itself."""
         self._stop()
+        self._check_began = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the time of an evaluation; its metrics were read, so that no GPU is computing."""
+        self.check_seconds += time.perf_counter() - self._check_began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at a check without evaluation."""
@@ -49,7 +57,7 @@ class Stopwatch(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """The seconds so far; the next step starts the watch again."""
         self._stop()
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "check_seconds": self.check_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from stored seconds.
@@ -57,7 +65,9 @@ class Stopwatch(pl.Callback):
         Raises:
             ValueError: They are not finite, or below 0.
         """
-        seconds = float(state_dict["seconds"])
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"the stopwatch is at {seconds} seconds")
-        self.seconds = seconds
+        # an older version did not measure checks
+        seconds = [float(state_dict.get(name, 0.0)) for name in ("seconds", "check_seconds")]
+        for found in seconds:
+            if not 0 <= found < math.inf:
+                raise ValueError(f"the stopwatch is at {found} seconds")
+        self.seconds, self.check_seconds = seconds

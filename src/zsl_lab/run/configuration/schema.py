@@ -61,6 +61,9 @@ class SelectionConfig(Section):
     """How the step whose weights are reported is chosen; see conf/selection.
 
     Attributes:
+        check_every: Steps between two checks of weights that may be selected, and between two
+            checkpoints to resume from.
+        max_checks: The most such checks in a phase, evenly spaced where there would be more.
         checks: Checks from the first candidate to the last step, evenly spaced; None where
             ``check_every`` holds.
         draws: Draws of validation classes; the step is chosen on the mean over them.
@@ -71,6 +74,7 @@ class SelectionConfig(Section):
     name: Literal["validation", "oracle", "last"]
     metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
     check_every: int = Field(ge=1)
+    max_checks: Annotated[int, AddedLater(100)] = Field(default=100, ge=1)
     checks: int | None = Field(default=None, ge=1)
     report_oracle: bool
     validation_seed: int = Field(default=0, ge=0)

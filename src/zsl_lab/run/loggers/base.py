@@ -164,6 +164,8 @@ def log_result(loggers: Sequence[Logger], result: Result) -> None:
 def metrics_of(result: Result) -> dict[str, float]:
     """Every metric of a result by its path in ``result.json``: ``metrics/harmonic_mean``, ..."""
     groups = {name: getattr(result, name) or {} for name in METRIC_GROUPS}
+    for metric, group in (result.oracle_by_metric or {}).items():
+        groups[f"oracle_by_metric/{metric}"] = group
     return {
         f"{name}/{key}": float(value)
         for name, group in groups.items()

@@ -51,7 +51,6 @@ class ASPN(ZeroShotMethod):
                 alpha=config.alpha,
                 learn_alpha=config.learn_alpha,
                 scaled=config.scale_attention,
-                swapped=config.swap_attention,
             )
         )
         self.generator = Generator(
@@ -81,6 +80,10 @@ class ASPN(ZeroShotMethod):
         self.centre: Tensor
         self.register_buffer("whitening", torch.eye(feature_dim) if config.whitens else None)
         self.whitening: Tensor | None
+        self.register_buffer("_trained_semantics", self.semantics, persistent=False)
+        self._trained_semantics: Tensor
+        self.register_buffer("_attended_semantics", self.semantics, persistent=False)
+        self._attended_semantics: Tensor
 
     @classmethod
     def build(
@@ -106,11 +109,19 @@ class ASPN(ZeroShotMethod):
                 method.generator.output.bias.copy_(method.centre)
         return method
 
+    def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
+        """Score other classes from now on.
+
+        With attention among classes they attend to those of training, and to each other where they
+        are new: the scores of a class then depend on the new classes given with it, and not on
+        which classes of training are candidates.
+        """
+        super().set_classes(classes, cache_dir=cache_dir)
+        self._attended_semantics = self._with_trained(self.semantics)
+
     def class_scores(self, features: Tensor) -> Tensor:
         """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``."""
-        return self._compatibility(
-            features, self.generator.prototypes(self.semantics), self.config.score
-        )
+        return self._compatibility(features, self._prototypes(), self.config.score)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss of generator and inference network (Eq. 9): its terms and their weighted sum.
@@ -121,54 +132,74 @@ class ASPN(ZeroShotMethod):
 
         Returns:
             ``total``, ``visual``, ``semantic``, ``semantic_cycle``, ``visual_cycle``,
-            ``adversarial`` and ``classification``, scalars; those of networks that there are not
-            are left out.
+            ``adversarial`` and ``classification``, scalars, without those that belong to an absent
+            network.
         """
         config = self.config
-        of_batch = self.semantics[labels]
         # Eq. 3 takes semantics from p(s), which unseen classes have too
         extra = self.unseen[
             torch.randint(
                 len(self.unseen), (round(config.unseen_share * len(labels)),), device=labels.device
             )
         ]
-        semantics = torch.cat([of_batch, self.semantics[extra]])
-        generated_too = self.generator(semantics, self._noise(semantics), attend=True)
+        semantics = self.semantics[torch.cat([labels, extra])]
+        attended = self._attended(self.semantics)
+        generated_too = self._generated(semantics, self._noise(semantics), attended)
         generated = generated_too[: len(labels)]
         terms = {"visual": squared_error(features, generated)}
-        weights = {"visual": config.visual_weight}
-        if self.inference is not None:
-            inferred, noise = self.inference(features)
-            again, _ = self.inference(generated_too)
-            terms["semantic"] = squared_error(of_batch, inferred)
-            terms["semantic_cycle"] = squared_error(semantics, again)
-            terms["visual_cycle"] = squared_error(
-                features, self.generator(inferred, noise, attend=True)
-            )
-            weights |= {
-                "semantic": config.semantic_weight,
-                "semantic_cycle": config.semantic_cycle_weight,
-                "visual_cycle": config.visual_cycle_weight,
-            }
+        terms |= self._preservation(features, semantics, generated_too, attended)
         if self.critic is not None:
-            terms["adversarial"] = -self.critic(generated, of_batch).mean()
-            weights["adversarial"] = config.adversarial_weight
+            terms["adversarial"] = -self.critic(generated, semantics[: len(labels)]).mean()
         if config.vartheta > 0:
-            prototypes = self.generator.prototypes(self.semantics)
-            among = self.seen_mask if config.classify_among == "seen" else None
-            of_real, of_generated = (
-                prototype_cross_entropy(
-                    self._compatibility(x, prototypes, config.compatibility),
-                    labels,
-                    config.temperature,
-                    among,
-                )
-                for x in (features, generated)
-            )
-            terms["classification"] = of_real + of_generated
-            weights["classification"] = config.vartheta
+            terms["classification"] = self._classification(features, generated, labels, attended)
+        weights = {
+            "visual": config.visual_weight,
+            "semantic": config.semantic_weight,
+            "semantic_cycle": config.semantic_cycle_weight,
+            "visual_cycle": config.visual_cycle_weight,
+            "adversarial": config.adversarial_weight,
+            "classification": config.vartheta,
+        }
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return {"total": total, **terms}
+
+    def _preservation(
+        self, features: Tensor, semantics: Tensor, generated: Tensor, attended: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Eq. 2 and 3; empty without inference network.
+
+        Args:
+            features: ``[B, D]``.
+            semantics: Of the features' classes first, then of unseen classes, ``[B + E, Q]``.
+            generated: Features generated from them, ``[B + E, D]``.
+            attended: See :meth:`_attended`.
+        """
+        if self.inference is None:
+            return {}
+        inferred, noise = self.inference(features)
+        again, _ = self.inference(generated)
+        return {
+            "semantic": squared_error(semantics[: len(features)], inferred),
+            "semantic_cycle": squared_error(semantics, again),
+            "visual_cycle": squared_error(features, self._generated(inferred, noise, attended)),
+        }
+
+    def _classification(
+        self, features: Tensor, generated: Tensor, labels: Tensor, attended: Tensor | None
+    ) -> Tensor:
+        """Eq. 7, for real and for generated features."""
+        prototypes = self.generator.prototypes(self.semantics, attended)
+        among = self.seen_mask if self.config.classify_among == "seen" else None
+        of_real, of_generated = (
+            prototype_cross_entropy(
+                self._compatibility(x, prototypes, self.config.compatibility),
+                labels,
+                self.config.temperature,
+                among,
+            )
+            for x in (features, generated)
+        )
+        return of_real + of_generated
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """``critic_steps`` updates of the critic, then one of the other networks, on one batch."""
@@ -184,10 +215,12 @@ class ASPN(ZeroShotMethod):
         semantics = self.semantics[batch.labels]
         for _ in range(self.config.critic_steps):
             with torch.no_grad():
-                generated = self.generator(semantics, self._noise(semantics), attend=True)
+                generated = self._generated(
+                    semantics, self._noise(semantics), self._attended(self.semantics)
+                )
             loss = critic_loss(self.critic, batch.inputs, generated, semantics, self.config.beta)
             self.descend(loss, critic_optimizer)
-        # the generator's step looks through the critic without changing it
+        # the generator's gradient passes through the critic without changing it
         self.critic.requires_grad_(False)
         losses = self.losses(batch.inputs, batch.labels)
         self.descend(losses["total"], optimizer)
@@ -209,7 +242,7 @@ class ASPN(ZeroShotMethod):
         ]
 
     def _decay(self) -> None:
-        """Learning rates fall linearly from the first step to 0 after the last."""
+        """Let learning rates fall linearly from the first step to 0 after the last."""
         optimizers = self.optimizers(use_pl_optimizer=False)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             for group in optimizer.param_groups:
@@ -221,18 +254,56 @@ class ASPN(ZeroShotMethod):
     def _noise(self, semantics: Tensor) -> Tensor:
         return torch.randn(len(semantics), self.generator.noise_dim, device=semantics.device)
 
+    # ------------------------------------------------------------------------------- attention
+
+    def _prototypes(self) -> Tensor:
+        """The prototypes of the candidate classes, ``[C, D]``."""
+        return self.generator.prototypes(self.semantics, self._attended(self._attended_semantics))
+
+    def _generated(self, semantics: Tensor, noise: Tensor, attended: Tensor | None) -> Tensor:
+        """Features as they are generated in training, ``[B, D]``."""
+        features: Tensor = self.generator(semantics, noise, attend=True, attended=attended)
+        return features
+
+    def _attended(self, semantics: Tensor) -> Tensor | None:
+        """What generated features and prototypes attend to.
+
+        Args:
+            semantics: Of the classes that they attend to, ``[C, Q]``.
+
+        Returns:
+            :meth:`Generator.class_rows` of these classes; None without attention among classes.
+        """
+        return self.generator.class_rows(semantics) if self.config.attends_to_classes else None
+
+    def _with_trained(self, semantics: Tensor) -> Tensor:
+        """The semantics of the classes of training, then those that none of them has."""
+        trained = self._trained_semantics
+        exact = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(semantics, trained, compute_mode=exact)
+        # equal but for rounding: scaled in another batch
+        new = distances.amin(1) > 1e-4 * trained.norm(dim=1).mean()
+        return torch.cat([trained, semantics[new]])
+
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """Generate without attention, so that a class's features do not depend on the others."""
+        """Generate features of any classes.
+
+        Attention among classes takes the classes of training and the new ones among those given;
+        attention among a batch takes none, so that a feature does not depend on others.
+        """
         rows = semantics.repeat_interleave(samples, 0)
-        features: Tensor = self.generator(rows, self._noise(rows))
+        attended = self._attended(self._with_trained(semantics))
+        features: Tensor = self.generator(
+            rows, self._noise(rows), attend=attended is not None, attended=attended
+        )
         return features.view(len(semantics), samples, -1)
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features and prototypes in the space they are compared in, ``([B, D], [C, D])``."""
-        both = (features, self.generator.prototypes(self.semantics))
         features, prototypes = (
-            comparable(rows, self.config.score, self.centre, self.whitening) for rows in both
+            comparable(rows, self.config.score, self.centre, self.whitening)
+            for rows in (features, self._prototypes())
         )
         return features, prototypes

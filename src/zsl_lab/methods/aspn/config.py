@@ -68,5 +68,5 @@ class ASPNConfig(GradientMethodConfig):
 
     @property
     def whitens(self) -> bool:
-        """Whether anything is compared after whitening."""
+        """Whether the loss or the score compares whitened features."""
         return "whitened_cosine" in (self.score, self.compatibility)

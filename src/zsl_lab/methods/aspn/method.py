@@ -27,7 +27,7 @@ from zsl_lab.nn.whitening import within_class_whitening
 
 
 class ASPN(ZeroShotMethod):
-    """A generator of features from semantics whose noiseless output is each class's prototype.
+    """A generator of features from semantics; its output without noise is a class's prototype.
 
     Args:
         config: See :class:`ASPNConfig`.
@@ -75,7 +75,7 @@ class ASPN(ZeroShotMethod):
         self.critic = (
             Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
         )
-        # with the weights: what is measured with it must be measured so again
+        # stored with the weights: prediction needs the same centre and whitening
         self.register_buffer("centre", torch.zeros(feature_dim))
         self.centre: Tensor
         self.register_buffer("whitening", torch.eye(feature_dim) if config.whitens else None)
@@ -94,7 +94,7 @@ class ASPN(ZeroShotMethod):
         cache_dir: Path | None = None,
         weights_follow: bool = False,
     ) -> ASPN:
-        """Measure the training features' mean and scatter, and initialise the output's bias."""
+        """Compute mean and whitening of the training features; initialise the output's bias."""
         assert isinstance(config, ASPNConfig)
         assert isinstance(data, FeatureDataModule)
         method = cls(config, data.feature_dim, data.classes)
@@ -202,7 +202,7 @@ class ASPN(ZeroShotMethod):
         return of_real + of_generated
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """``critic_steps`` updates of the critic, then one of the other networks, on one batch."""
+        """Update the critic ``critic_steps`` times, then the other networks once, on one batch."""
         if self.config.decay:
             self._decay()
         if self.critic is None:
@@ -228,7 +228,7 @@ class ASPN(ZeroShotMethod):
         return {**losses, "critic": loss}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for generator and inference network, and another for the critic, if there is one."""
+        """One Adam for generator and inference network, another for the critic if there is one."""
         critic = list(self.critic.parameters()) if self.critic is not None else []
         others = [
             parameter

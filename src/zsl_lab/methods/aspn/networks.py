@@ -144,7 +144,7 @@ class Inference(nn.Module):
 
 
 class Critic(nn.Module):
-    """C(x, s): how real a feature of a class looks, any real number.
+    """C(x, s): the critic's value of a feature and its class's semantics, unbounded.
 
     Args:
         feature_dim: D.
@@ -161,6 +161,6 @@ class Critic(nn.Module):
         )
 
     def forward(self, features: Tensor, semantics: Tensor) -> Tensor:
-        """One value a row, ``[B]``, for ``[B, D]`` features and ``[B, Q]`` semantics."""
+        """Value of each row, ``[B]``, for ``[B, D]`` features and ``[B, Q]`` semantics."""
         values: Tensor = self.layers(torch.cat([features, semantics], dim=1)).squeeze(1)
         return values

@@ -386,7 +386,7 @@ def test_features_of_a_class_are_generated_whatever_the_candidates_are(
     changes: dict[str, str],
 ) -> None:
     model = method(**changes, noise_scale=1e-9)
-    prototypes = model._prototypes()
+    prototypes = model._prototypes(model.semantics)
     first = model.generate(model.semantics[:1], 2)[0]
     torch.testing.assert_close(first, prototypes[:1].expand(2, -1))
     new = torch.randn(1, Q)
@@ -409,7 +409,7 @@ def test_attention_among_the_batch_acts_in_training_only() -> None:
     semantics, noise = model.semantics[batch().labels], torch.zeros(B, Z)
     plain = model.generator(semantics, noise, attend=False, attended=None)
     assert not torch.allclose(model.generator(semantics, noise, attend=True, attended=None), plain)
-    torch.testing.assert_close(plain, model._prototypes()[batch().labels])
+    torch.testing.assert_close(plain, model._prototypes(model.semantics)[batch().labels])
 
 
 def test_a_configuration_stored_before_attention_among_classes_is_read_as_it_was_meant() -> None:

@@ -82,8 +82,6 @@ class ASPN(ZeroShotMethod):
         self.whitening: Tensor | None
         self.register_buffer("_trained_semantics", self.semantics, persistent=False)
         self._trained_semantics: Tensor
-        self.register_buffer("_attended_semantics", self.semantics, persistent=False)
-        self._attended_semantics: Tensor
 
     @classmethod
     def build(
@@ -109,19 +107,14 @@ class ASPN(ZeroShotMethod):
                 method.generator.output.bias.copy_(method.centre)
         return method
 
-    def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
-        """Score other classes from now on.
-
-        With attention among classes they attend to those of training, and to each other where they
-        are new: the scores of a class then depend on the new classes given with it, and not on
-        which classes of training are candidates.
-        """
-        super().set_classes(classes, cache_dir=cache_dir)
-        self._attended_semantics = self._with_trained(self.semantics)
-
     def class_scores(self, features: Tensor) -> Tensor:
-        """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``."""
-        return self._compatibility(features, self._prototypes(), self.config.score)
+        """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``.
+
+        With attention among classes, prototypes attend to the classes of training, candidates or
+        not, and to the new ones among the candidates: the scores of a class do not depend on which
+        classes of training are candidates, but they depend on new classes given with it.
+        """
+        return self._compatibility(features, self._prototypes(self.semantics), self.config.score)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss of generator and inference network (Eq. 9): its terms and their weighted sum.
@@ -256,9 +249,9 @@ class ASPN(ZeroShotMethod):
 
     # ------------------------------------------------------------------------------- attention
 
-    def _prototypes(self) -> Tensor:
-        """The prototypes of the candidate classes, ``[C, D]``."""
-        return self.generator.prototypes(self.semantics, self._attended(self._attended_semantics))
+    def _prototypes(self, semantics: Tensor) -> Tensor:
+        """The prototypes of candidate classes ``[K, Q]``: ``[K, D]``."""
+        return self.generator.prototypes(semantics, self._attended(self._with_trained(semantics)))
 
     def _generated(self, semantics: Tensor, noise: Tensor, attended: Tensor | None) -> Tensor:
         """Features as they are generated in training, ``[B, D]``."""
@@ -304,6 +297,6 @@ class ASPN(ZeroShotMethod):
         """Features and prototypes in the space they are compared in, ``([B, D], [C, D])``."""
         features, prototypes = (
             comparable(rows, self.config.score, self.centre, self.whitening)
-            for rows in (features, self._prototypes())
+            for rows in (features, self._prototypes(self.semantics))
         )
         return features, prototypes

@@ -16,7 +16,7 @@ PACKAGE = Path(zsl_lab.__file__).parent
 #: of modules below zsl_lab.
 LAYERS = (
     {"cli"},
-    {"sweep", "report", "predict"},
+    {"sweep", "report", "predict", "tune"},
     {"run"},
     {"methods"},
     {"extraction"},
@@ -35,6 +35,8 @@ ENTRY_POINTS = {
     "zsl_lab.predict",
     "zsl_lab.run",
     "zsl_lab.sweep",
+    "zsl_lab.tune",
+    "zsl_lab.tune.__main__",
 }
 MOST_FILES = 14
 MOST_LOOSE_FILES = 6
@@ -75,6 +77,7 @@ def test_every_module_has_a_layer() -> None:
     assert {m.split(".")[1] for m in MODULES if m not in ENTRY_POINTS} - known == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in ENTRY_POINTS])
 def test_imports_point_down(module: str) -> None:
     upwards = {

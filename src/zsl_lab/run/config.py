@@ -36,12 +36,13 @@ from zsl_lab.run.configuration.schema import (
     RunKeys,
     Scores,
     SelectionConfig,
-    TunedConfig,
+    SettingsConfig,
     cache_folder,
     run_marks,
 )
 
 if TYPE_CHECKING:
+    from zsl_lab.data.benchmark import Benchmark
     from zsl_lab.methods.base import ZeroShotMethod
 
 
@@ -73,7 +74,7 @@ class RunConfig(BaseModel):
     trainer: TrainerConfig
     selection: SelectionConfig
     data: DataConfig
-    tuned: TunedConfig
+    settings: SettingsConfig
     dataset: DatasetConfig
     method: MethodConfig
     loggers: dict[str, Any]
@@ -84,6 +85,11 @@ class RunConfig(BaseModel):
     def method_class(self) -> type[ZeroShotMethod]:
         """The method's class; importing it imports PyTorch, which takes seconds."""
         return _method_class(self.plain["method"])
+
+    def for_benchmark(self, benchmark: Benchmark) -> RunConfig:
+        """The configuration with training steps in place of epochs; ``plain`` stays as it is."""
+        method = self.method.for_samples(len(benchmark.trainval))
+        return self.model_copy(update={"method": method})
 
     @property
     def takes(self) -> Takes:
@@ -150,13 +156,20 @@ def parse(cfg: DictConfig) -> RunConfig:
         trainer=top.trainer,
         selection=top.selection,
         data=top.data,
-        tuned=top.tuned,
+        settings=_settings(top),
         dataset=dataset,
         method=method,
         loggers=top.logger or {},
         callbacks=plain.get("callbacks") or {},
         plain=stored,
     )
+
+
+def _settings(top: RunKeys) -> SettingsConfig:
+    """The section ``settings``; of an older run what its section ``tuned`` says."""
+    if top.settings.name is not None or top.tuned.name is None:
+        return top.settings
+    return SettingsConfig(choice="best", name=top.tuned.name, dataset=top.tuned.dataset)
 
 
 def _path(value: str | None) -> Path | None:

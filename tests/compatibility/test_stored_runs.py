@@ -27,7 +27,7 @@ from zsl_lab.run.configuration.old_names import current_target
 from zsl_lab.run.records import metrics_csv
 
 DATA = Path(__file__).parent / "data"
-FINISHED = ("mmvae", "sgal", "eszsl", "n3")
+FINISHED = ("mmvae", "sgal", "eszsl", "aspn", "n3")
 #: the settings of the run ``sgal``
 SGAL = (
     *("method=sgal", "method.fine_tune_steps=20", "method.steps=20", "method.batch_size=32"),
@@ -71,7 +71,7 @@ def digits(tmp_path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return dataset.load(DataPaths(tmp_path, tmp_path)).features
 
 
-@pytest.mark.parametrize("name", ["mmvae", "sgal", "eszsl"])
+@pytest.mark.parametrize("name", ["mmvae", "sgal", "eszsl", "aspn"])
 def test_a_finished_run_predicts_feature_vectors(
     command: Command,
     old_run: OldRun,
@@ -91,6 +91,18 @@ def test_a_finished_run_predicts_feature_vectors(
     lines = (tmp_path / "found" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 51
     assert all(label in line for label, line in zip(predicted.predicted, lines[1:], strict=True))
+
+
+def test_attention_among_the_batch_predicts_what_it_predicted(
+    command: Command, old_run: OldRun, tmp_path: Path
+) -> None:
+    folder = old_run("aspn")
+    stored = Result.load(folder)
+    ckpt = f"ckpt={folder / 'checkpoints' / 'best.ckpt'}"
+    assert command("task=test", ckpt, "hydra.run.dir=again") == 0
+    tested = Result.load(tmp_path / "again")
+    assert tested.metrics == pytest.approx(stored.metrics, abs=1e-6)
+    assert tested.per_class == stored.per_class
 
 
 def test_a_finished_run_of_images_loads_with_its_stored_weights(old_run: OldRun) -> None:

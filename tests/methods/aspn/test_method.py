@@ -19,6 +19,7 @@ from zsl_lab.methods.aspn import ASPN
 from zsl_lab.methods.aspn.config import Compatibility
 from zsl_lab.methods.aspn.losses import compatibility, critic_loss, prototype_cross_entropy
 from zsl_lab.nn.whitening import within_class_whitening
+from zsl_lab.predict.classes import subset
 from zsl_lab.run.config import parse, plain_config
 
 D, Q, Z, H, B = 5, 3, 2, 4, 6
@@ -35,6 +36,15 @@ KINDS: tuple[Compatibility, ...] = (
     "cosine",
     "centered_cosine",
     "whitened_cosine",
+)
+#: where attention acts, and among what
+READINGS = (
+    {"attention": "none"},
+    *(
+        {"attention": place, "attend_among": among}
+        for place in ("hidden", "output")
+        for among in ("batch", "classes")
+    ),
 )
 #: terms of the objective
 NAMES = ("visual", "semantic", "semantic_cycle", "visual_cycle", "adversarial", "classification")
@@ -241,18 +251,12 @@ def test_every_term_of_the_objective_has_the_value_and_gradients_of_its_equation
             torch.testing.assert_close(one, other, msg=name)
 
 
-# ------------------------------------------------------------------------------------------- the
-# method
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("attention", ["hidden", "output"])
-def test_a_samples_scores_do_not_depend_on_its_batch_mates(name: str, attention: str) -> None:
-    changes = {"attention": attention} if name == "aspn" else {}
-    model = bare(name, **changes)
+@pytest.mark.parametrize("changes", READINGS)
+def test_a_samples_scores_do_not_depend_on_its_batch_mates(changes: dict[str, str]) -> None:
+    model = bare(**changes)
     for step in range(3):
         model.train_on(batch(step))
-    for training in (True, False):  # nor on whether somebody forgot to switch to evaluation
+    for training in (True, False):  # nor on whether the networks are in evaluation mode
         model.train(training)
         features = batch().inputs
         whole = model.class_scores(features)
@@ -263,41 +267,168 @@ def test_a_samples_scores_do_not_depend_on_its_batch_mates(name: str, attention:
         torch.testing.assert_close(model.class_scores(others)[0], whole[0])
 
 
-def test_attention_acts_while_training_and_not_on_prototypes_or_generated_features() -> None:
-    model = method()
-    semantics, noise = model.semantics[batch().labels], torch.zeros(B, Z)
-    assert not torch.allclose(
-        model.generator(semantics, noise, attend=True), model.generator(semantics, noise)
+# --------------------------------------------------------------------------- attention
+
+
+def written_out_prototypes(model: ASPN, semantics: Tensor, attended: Tensor) -> Tensor:
+    """E(s, 0) with Eq. 5 and 6 at the attention's place, class by class."""
+    generator, attention = model.generator, model.generator.attention
+    assert attention is not None
+
+    def hidden(s: Tensor) -> Tensor:
+        inputs = torch.cat([s, torch.zeros(Z)])
+        return (generator.hidden.weight @ inputs + generator.hidden.bias).clamp(min=0)
+
+    def output(h: Tensor) -> Tensor:
+        return (generator.output.weight @ h + generator.output.bias).clamp(min=0)
+
+    def row(s: Tensor) -> Tensor:
+        return output(hidden(s)) if model.config.attention == "output" else hidden(s)
+
+    prototypes = []
+    for s in semantics:
+        k = [(attention.f.weight @ row(s)) @ (attention.g.weight @ row(c)) for c in attended]
+        total = sum((torch.exp(value) for value in k), torch.zeros(()))
+        mixture = torch.zeros_like(row(s))
+        for value, c in zip(k, attended, strict=True):
+            mixture = mixture + torch.exp(value) / total * row(c)
+        mixed = attention.alpha * mixture + (1 - attention.alpha) * row(s)
+        prototypes.append(mixed if model.config.attention == "output" else output(mixed))
+    return torch.stack(prototypes)
+
+
+@pytest.mark.parametrize("place", ["hidden", "output"])
+def test_prototypes_attend_to_those_of_all_classes_as_in_equations_5_and_6(place: str) -> None:
+    model = method(attention=place, attend_among="classes", score="distance")
+    features = batch().inputs
+    expected = written_out_prototypes(model, model.semantics, model.semantics)
+    assert not torch.allclose(expected, model.generator.prototypes(model.semantics))
+    found = model.class_scores(features)
+    written = -torch.cdist(features, expected).square()
+    torch.testing.assert_close(found, written, rtol=1e-4, atol=1e-5)
+    parameters = list(model.generator.parameters())
+    for a, b in zip(
+        torch.autograd.grad(found.sum(), parameters),
+        torch.autograd.grad(written.sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("place", ["hidden", "output"])
+def test_what_is_generated_in_training_attends_as_the_prototypes_do(place: str) -> None:
+    model = method(attention=place, attend_among="classes", noise_scale=1e-9, unseen_share=0.5)
+    assert model.critic is not None
+    samples = batch()
+    torch.manual_seed(7)
+    terms = model.losses(samples.inputs, samples.labels)
+    prototypes = written_out_prototypes(model, model.semantics, model.semantics)
+    generated = prototypes[samples.labels]
+    torch.testing.assert_close(
+        terms["visual"], (samples.inputs - generated).square().sum(1).mean(), rtol=1e-4, atol=1e-5
     )
     torch.testing.assert_close(
-        model.generator(semantics, noise),
-        model.generator.prototypes(model.semantics)[batch().labels],
+        terms["adversarial"],
+        -model.critic(generated, model.semantics[samples.labels]).mean(),
+        rtol=1e-4,
+        atol=1e-5,
     )
-    torch.manual_seed(3)
-    together = model.generate(model.semantics, 1)
-    torch.manual_seed(3)
-    first = model.generate(model.semantics[:1], 1)
-    torch.testing.assert_close(together[0], first[0])
+    scores = samples.inputs @ prototypes.T, generated @ prototypes.T
+    expected = [torch.nn.functional.cross_entropy(part, samples.labels) for part in scores]
+    torch.testing.assert_close(terms["classification"], sum(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_while_training_all_that_is_generated_attends_and_prototypes_do_not() -> None:
-    model = bare()
+@pytest.mark.parametrize("place", ["hidden", "output"])
+def test_the_order_of_the_classes_does_not_matter(place: str) -> None:
+    model, features = method(attention=place, attend_among="classes"), batch().inputs
+    order = np.array([2, 0, 3, 1])
+    before = model.class_scores(features)
+    model.set_classes(subset(CLASSES, order))
+    torch.testing.assert_close(model.class_scores(features), before[:, order])
+    again = ASPN(model.config, D, subset(CLASSES, order))
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.class_scores(features), before[:, order])
+
+
+@pytest.mark.parametrize("changes", READINGS)
+def test_a_class_of_training_has_the_same_scores_among_any_candidates(
+    changes: dict[str, str],
+) -> None:
+    model, features = method(**changes), batch().inputs
+    before = model.class_scores(features)
+    for candidates in ([3], [0], [1, 3]):
+        model.set_classes(subset(CLASSES, np.array(candidates)))
+        torch.testing.assert_close(model.class_scores(features), before[:, candidates])
+
+
+@pytest.mark.parametrize("place", ["hidden", "output"])
+def test_new_classes_attend_to_those_of_training_and_to_each_other(place: str) -> None:
+    model, features = method(attention=place, attend_among="classes"), batch().inputs
+    new = np.random.default_rng(1).standard_normal((2, Q)).astype(np.float32)
+    # rounding of another batch leaves a class of training what it is
+    known = CLASSES.semantics[3:] * np.float32(1 + 1e-6)
+    candidates = np.concatenate([new, known])
+    model.set_classes(
+        ClassSpace(np.arange(3), candidates, np.array([False] * 3), ("x", "y", "known"))
+    )
+    attended = torch.cat([torch.as_tensor(CLASSES.semantics), torch.as_tensor(new)])
+    expected = written_out_prototypes(model, torch.as_tensor(candidates), attended)
+    torch.testing.assert_close(
+        model.class_scores(features),
+        -torch.cdist(features, expected).square(),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("changes", READINGS)
+def test_features_of_a_class_are_generated_whatever_the_candidates_are(
+    changes: dict[str, str],
+) -> None:
+    model = method(**changes, noise_scale=1e-9)
+    prototypes = model._prototypes(model.semantics)
+    first = model.generate(model.semantics[:1], 2)[0]
+    torch.testing.assert_close(first, prototypes[:1].expand(2, -1))
+    new = torch.randn(1, Q)
+    before = model.generate(new, 1)
+    model.set_classes(subset(CLASSES, np.array([3])))
+    torch.testing.assert_close(model.generate(new, 1), before)
+
+
+def test_attention_among_the_batch_acts_in_training_only() -> None:
+    model = bare(attend_among="batch")
     attended: list[bool] = []
 
     def note(module: nn.Module, args: Any, named: dict[str, Any]) -> None:
-        attended.append(named.get("attend", False))
+        attended.append(named["attend"] and named["attended"] is None)
 
     model.generator.register_forward_pre_hook(note, with_kwargs=True)
     model.train_on(batch())
     # for the critic, for the losses, in the visual cycle, and the prototypes of the classification
     assert attended == [True, True, True, False]
+    semantics, noise = model.semantics[batch().labels], torch.zeros(B, Z)
+    plain = model.generator(semantics, noise, attend=False, attended=None)
+    assert not torch.allclose(model.generator(semantics, noise, attend=True, attended=None), plain)
+    torch.testing.assert_close(plain, model._prototypes(model.semantics)[batch().labels])
+
+
+def test_a_configuration_stored_before_attention_among_classes_is_read_as_it_was_meant() -> None:
+    keys = {key: value for key, value in published("aspn").items() if key != "attend_among"}
+    read = ASPN.config_class(**keys, swap_attention=False)  # type: ignore[call-arg]
+    assert read.attend_among == "batch"
+    assert "swap_attention" not in read.model_dump()
+    with pytest.warns(UserWarning, match="swap_attention=true: this key no longer exists"):
+        assert ASPN.config_class(**keys, swap_attention=True) == read  # type: ignore[call-arg]
+
+
+# --------------------------------------------------------------------------- the method
 
 
 @pytest.mark.parametrize("score", KINDS)
 def test_scores_compare_features_with_the_noiseless_output_for_every_class(
     score: Compatibility,
 ) -> None:
-    model = method(score=score)
+    model = method("aspn_spn", score=score)
     features = batch().inputs
     prototypes = model.generator(model.semantics, torch.zeros(4, Z))
     torch.testing.assert_close(
@@ -364,16 +495,24 @@ def test_the_variants_have_the_parts_of_the_ablation() -> None:
     ]
 
 
-def test_the_published_size_is_that_of_table_2() -> None:
-    """13.9 M parameters: the networks for 2,048-d features and CUB's 312 attributes."""
+@pytest.mark.parametrize(("semantic_dim", "millions"), [(85, 11.8), (312, 13.9), (1024, 20.3)])
+def test_the_published_networks_have_the_sizes_that_the_readme_gives(
+    semantic_dim: int, millions: float
+) -> None:
     classes = ClassSpace(
         np.arange(4),
-        np.zeros((4, 312), dtype=np.float32),
+        np.zeros((4, semantic_dim), dtype=np.float32),
         np.array([True, True, True, False]),
         tuple("abcd"),
     )
     model = ASPN(ASPN.config_class(**published("aspn_spn")), 2048, classes)
-    assert math.isclose(sum(p.numel() for p in model.parameters()) / 1e6, 13.9, abs_tol=0.05)
+    count = sum(p.numel() for p in model.parameters())
+    z = semantic_dim
+    dense = [(semantic_dim + z, 1800), (1800, 2048), (2048, 1800), (1800, semantic_dim + z)]
+    written_out = sum(rows * columns + columns for rows, columns in dense)
+    written_out += (2048 + semantic_dim) * 1800 + 1800 + 1800  # the critic, without a last bias
+    assert count == written_out
+    assert math.isclose(count / 1e6, millions, abs_tol=0.05)
 
 
 @pytest.mark.slow

@@ -7,43 +7,46 @@ from torch import Tensor, nn
 
 
 class CategoryAttention(nn.Module):
-    """Mixes the rows of a batch (Eq. 5, 6).
+    """Replaces each row by a mixture of itself and of the rows that it attends to (Eq. 5, 6).
 
-    A row becomes ``alpha`` times a convex mixture of all rows plus ``1 - alpha`` times itself.
-
-    The paper's indices normalise over one index and mix over the same one; written as matrices: A =
-    softmax of the rows of f(h) g(h)^T, t = A h, o = alpha t + (1 - alpha) h.
+    For rows h_j and attended rows c_i: W_ij = exp(f(h_j) g(c_i)^T) / sum_i exp(f(h_j) g(c_i)^T) and
+    o_j = alpha sum_i W_ij c_i + (1 - alpha) h_j. The paper gives f the index i and g the index j,
+    which names the same model: f and g are two linear maps of equal shape.
 
     Args:
         width: H, the dimension of a row.
-        alpha: Initial weight of the mixture, in (0, 1).
+        alpha: Initial weight of the attended rows, in (0, 1).
         learn_alpha: Whether it is learnt (kept in (0, 1) by a sigmoid).
-        scaled: Whether f(h) g(h)^T is divided by the square root of H.
-        swapped: Whether f and g change places.
+        scaled: Whether f(h) g(c)^T is divided by the square root of H.
     """
 
-    def __init__(
-        self, width: int, *, alpha: float, learn_alpha: bool, scaled: bool, swapped: bool
-    ) -> None:
+    def __init__(self, width: int, *, alpha: float, learn_alpha: bool, scaled: bool) -> None:
         super().__init__()
         self.f = nn.Linear(width, width, bias=False)
         self.g = nn.Linear(width, width, bias=False)
         self.alpha_logit = nn.Parameter(torch.tensor(alpha).logit(), requires_grad=learn_alpha)
         self._scale = width**-0.5 if scaled else 1.0
-        self._swapped = swapped
 
     @property
     def alpha(self) -> Tensor:
-        """Weight of the mixture, a scalar in (0, 1)."""
+        """Weight of the attended rows, a scalar in (0, 1)."""
         return self.alpha_logit.sigmoid()
 
-    def weights(self, rows: Tensor) -> Tensor:
-        """The attention matrix A, ``[B, B]``, for rows ``[B, H]``; each of its rows sums to 1."""
-        queries, keys = (self.g, self.f) if self._swapped else (self.f, self.g)
-        return torch.softmax(queries(rows) @ keys(rows).T * self._scale, dim=1)
+    def weights(self, rows: Tensor, attended: Tensor) -> Tensor:
+        """The weight of each attended row for each row, transpose of W in Eq. 5.
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Mix ``[B, H]`` rows."""
+        Args:
+            rows: ``[B, H]``.
+            attended: ``[C, H]``.
+
+        Returns:
+            ``[B, C]``; each row sums to 1.
+        """
+        return torch.softmax(self.f(rows) @ self.g(attended).T * self._scale, dim=1)
+
+    def forward(self, rows: Tensor, attended: Tensor) -> Tensor:
+        """Mix ``[B, H]`` rows with the ``[C, H]`` rows that they attend to."""
         # a matrix product may come in another precision than its arguments where training is mixed
-        mixture = (self.weights(rows).to(rows.dtype) @ rows).to(rows.dtype)
+        weights = self.weights(rows, attended).to(attended.dtype)
+        mixture = (weights @ attended).to(rows.dtype)
         return torch.lerp(rows, mixture, self.alpha.to(rows.dtype))

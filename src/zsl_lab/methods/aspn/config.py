@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import warnings
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zsl_lab.methods.config import GradientMethodConfig, Width
 
@@ -37,14 +38,35 @@ class ASPNConfig(GradientMethodConfig):
     temperature: float = Field(gt=0)
     classify_among: Literal["all", "seen"]
     attention: Literal["none", "hidden", "output"]
+    #: runs stored before this key existed attended among the batch
+    attend_among: Literal["batch", "classes"] = "batch"
     alpha: float = Field(gt=0, lt=1)
     learn_alpha: bool
     scale_attention: bool
-    swap_attention: bool
     score: Compatibility
     shrinkage: float = Field(gt=0, le=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_former_keys(cls, values: Any) -> Any:
+        """Drop ``swap_attention``, which exchanged the names of two maps of equal shape."""
+        if not isinstance(values, dict) or "swap_attention" not in values:
+            return values
+        if values["swap_attention"]:
+            warnings.warn(
+                "method.swap_attention=true: this key no longer exists, and is ignored. "
+                "Predictions stay the same; an interrupted run that is resumed goes on with the "
+                "two maps of its attention exchanged.",
+                stacklevel=2,
+            )
+        return {key: value for key, value in values.items() if key != "swap_attention"}
+
+    @property
+    def attends_to_classes(self) -> bool:
+        """Whether generated features and prototypes attend to the prototypes of all classes."""
+        return self.attention != "none" and self.attend_among == "classes"
+
     @property
     def whitens(self) -> bool:
-        """Whether anything is compared after whitening."""
+        """Whether the loss or the score compares whitened features."""
         return "whitened_cosine" in (self.score, self.compatibility)

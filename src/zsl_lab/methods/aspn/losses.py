@@ -15,9 +15,9 @@ from zsl_lab.nn.gradient_penalty import gradient_penalty
 def comparable(
     rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None
 ) -> Tensor:
-    """Features or prototypes in the space they are compared in, ``[N, D]``.
+    """Map features or prototypes to the space they are compared in, ``[N, D]``.
 
-    For the arguments see :func:`compatibility`.
+    See :func:`compatibility` for the arguments.
     """
     if kind in ("inner_product", "distance"):
         return rows
@@ -36,14 +36,14 @@ def compatibility(
     centre: Tensor,
     whitening: Tensor | None = None,
 ) -> Tensor:
-    """How well each feature fits each prototype, higher is better.
+    """Compatibility of each feature with each prototype; higher is better.
 
     Args:
         features: ``[B, D]``.
         prototypes: ``[C, D]``.
         kind: ``inner_product`` (Eq. 8); ``distance``: minus the squared Euclidean distance (section
-            3.5); ``cosine``; ``centered_cosine``: of what is left when ``centre`` is subtracted
-            from both; ``whitened_cosine``: of that times ``whitening``.
+            3.5); ``cosine``; ``centered_cosine``: cosine after ``centre`` is subtracted from both;
+            ``whitened_cosine``: the same, after a further product with ``whitening``.
         centre: The mean training feature, ``[D]``.
         whitening: See :func:`zsl_lab.nn.whitening.within_class_whitening`, ``[D, D]``; needed for
             ``whitened_cosine`` only.
@@ -85,7 +85,7 @@ def critic_loss(
 ) -> Tensor:
     """The loss of the critic: minus Eq. 4.
 
-    The penalty is on the norm of its gradient, as usual, where Eq. 4 has the norm squared.
+    The penalty is on the norm of the gradient, as in WGAN-GP; Eq. 4 has the norm squared.
 
     Args:
         critic: Maps ``[B, D]`` features and ``[B, Q]`` semantics to ``[B]``.

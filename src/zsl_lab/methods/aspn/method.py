@@ -27,7 +27,7 @@ from zsl_lab.nn.whitening import within_class_whitening
 
 
 class ASPN(ZeroShotMethod):
-    """A generator of features from semantics whose noiseless output is each class's prototype.
+    """A generator of features from semantics; its output without noise is a class's prototype.
 
     Args:
         config: See :class:`ASPNConfig`.
@@ -51,7 +51,6 @@ class ASPN(ZeroShotMethod):
                 alpha=config.alpha,
                 learn_alpha=config.learn_alpha,
                 scaled=config.scale_attention,
-                swapped=config.swap_attention,
             )
         )
         self.generator = Generator(
@@ -76,11 +75,13 @@ class ASPN(ZeroShotMethod):
         self.critic = (
             Critic(feature_dim, semantic_dim, hidden_dim) if config.adversarial_weight > 0 else None
         )
-        # with the weights: what is measured with it must be measured so again
+        # stored with the weights: prediction needs the same centre and whitening
         self.register_buffer("centre", torch.zeros(feature_dim))
         self.centre: Tensor
         self.register_buffer("whitening", torch.eye(feature_dim) if config.whitens else None)
         self.whitening: Tensor | None
+        self.register_buffer("_trained_semantics", self.semantics, persistent=False)
+        self._trained_semantics: Tensor
 
     @classmethod
     def build(
@@ -91,7 +92,7 @@ class ASPN(ZeroShotMethod):
         cache_dir: Path | None = None,
         weights_follow: bool = False,
     ) -> ASPN:
-        """Measure the training features' mean and scatter, and initialise the output's bias."""
+        """Compute mean and whitening of the training features; initialise the output's bias."""
         assert isinstance(config, ASPNConfig)
         assert isinstance(data, FeatureDataModule)
         method = cls(config, data.feature_dim, data.classes)
@@ -107,10 +108,13 @@ class ASPN(ZeroShotMethod):
         return method
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``."""
-        return self._compatibility(
-            features, self.generator.prototypes(self.semantics), self.config.score
-        )
+        """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``.
+
+        With attention among classes, prototypes attend to the classes of training, candidates or
+        not, and to the new ones among the candidates: the scores of a class do not depend on which
+        classes of training are candidates, but they depend on new classes given with it.
+        """
+        return self._compatibility(features, self._prototypes(self.semantics), self.config.score)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss of generator and inference network (Eq. 9): its terms and their weighted sum.
@@ -121,57 +125,77 @@ class ASPN(ZeroShotMethod):
 
         Returns:
             ``total``, ``visual``, ``semantic``, ``semantic_cycle``, ``visual_cycle``,
-            ``adversarial`` and ``classification``, scalars; those of networks that there are not
-            are left out.
+            ``adversarial`` and ``classification``, scalars, without those that belong to an absent
+            network.
         """
         config = self.config
-        of_batch = self.semantics[labels]
         # Eq. 3 takes semantics from p(s), which unseen classes have too
         extra = self.unseen[
             torch.randint(
                 len(self.unseen), (round(config.unseen_share * len(labels)),), device=labels.device
             )
         ]
-        semantics = torch.cat([of_batch, self.semantics[extra]])
-        generated_too = self.generator(semantics, self._noise(semantics), attend=True)
+        semantics = self.semantics[torch.cat([labels, extra])]
+        attended = self._attended(self.semantics)
+        generated_too = self._generated(semantics, self._noise(semantics), attended)
         generated = generated_too[: len(labels)]
         terms = {"visual": squared_error(features, generated)}
-        weights = {"visual": config.visual_weight}
-        if self.inference is not None:
-            inferred, noise = self.inference(features)
-            again, _ = self.inference(generated_too)
-            terms["semantic"] = squared_error(of_batch, inferred)
-            terms["semantic_cycle"] = squared_error(semantics, again)
-            terms["visual_cycle"] = squared_error(
-                features, self.generator(inferred, noise, attend=True)
-            )
-            weights |= {
-                "semantic": config.semantic_weight,
-                "semantic_cycle": config.semantic_cycle_weight,
-                "visual_cycle": config.visual_cycle_weight,
-            }
+        terms |= self._preservation(features, semantics, generated_too, attended)
         if self.critic is not None:
-            terms["adversarial"] = -self.critic(generated, of_batch).mean()
-            weights["adversarial"] = config.adversarial_weight
+            terms["adversarial"] = -self.critic(generated, semantics[: len(labels)]).mean()
         if config.vartheta > 0:
-            prototypes = self.generator.prototypes(self.semantics)
-            among = self.seen_mask if config.classify_among == "seen" else None
-            of_real, of_generated = (
-                prototype_cross_entropy(
-                    self._compatibility(x, prototypes, config.compatibility),
-                    labels,
-                    config.temperature,
-                    among,
-                )
-                for x in (features, generated)
-            )
-            terms["classification"] = of_real + of_generated
-            weights["classification"] = config.vartheta
+            terms["classification"] = self._classification(features, generated, labels, attended)
+        weights = {
+            "visual": config.visual_weight,
+            "semantic": config.semantic_weight,
+            "semantic_cycle": config.semantic_cycle_weight,
+            "visual_cycle": config.visual_cycle_weight,
+            "adversarial": config.adversarial_weight,
+            "classification": config.vartheta,
+        }
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return {"total": total, **terms}
 
+    def _preservation(
+        self, features: Tensor, semantics: Tensor, generated: Tensor, attended: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Eq. 2 and 3; empty without inference network.
+
+        Args:
+            features: ``[B, D]``.
+            semantics: Of the features' classes first, then of unseen classes, ``[B + E, Q]``.
+            generated: Features generated from them, ``[B + E, D]``.
+            attended: See :meth:`_attended`.
+        """
+        if self.inference is None:
+            return {}
+        inferred, noise = self.inference(features)
+        again, _ = self.inference(generated)
+        return {
+            "semantic": squared_error(semantics[: len(features)], inferred),
+            "semantic_cycle": squared_error(semantics, again),
+            "visual_cycle": squared_error(features, self._generated(inferred, noise, attended)),
+        }
+
+    def _classification(
+        self, features: Tensor, generated: Tensor, labels: Tensor, attended: Tensor | None
+    ) -> Tensor:
+        """Eq. 7, for real and for generated features."""
+        prototypes = self.generator.prototypes(self.semantics, attended)
+        among = self.seen_mask if self.config.classify_among == "seen" else None
+        of_real, of_generated = (
+            prototype_cross_entropy(
+                self._compatibility(x, prototypes, self.config.compatibility),
+                labels,
+                self.config.temperature,
+                among,
+            )
+            for x in (features, generated)
+        )
+        return of_real + of_generated
+
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """``critic_steps`` updates of the critic, then one of the other networks, on one batch."""
+        """Update the critic ``critic_steps`` times, then the other networks once, on one batch."""
         if self.config.decay:
             self._decay()
         if self.critic is None:
@@ -184,10 +208,12 @@ class ASPN(ZeroShotMethod):
         semantics = self.semantics[batch.labels]
         for _ in range(self.config.critic_steps):
             with torch.no_grad():
-                generated = self.generator(semantics, self._noise(semantics), attend=True)
+                generated = self._generated(
+                    semantics, self._noise(semantics), self._attended(self.semantics)
+                )
             loss = critic_loss(self.critic, batch.inputs, generated, semantics, self.config.beta)
             self.descend(loss, critic_optimizer)
-        # the generator's step looks through the critic without changing it
+        # the generator's gradient passes through the critic without changing it
         self.critic.requires_grad_(False)
         losses = self.losses(batch.inputs, batch.labels)
         self.descend(losses["total"], optimizer)
@@ -195,7 +221,7 @@ class ASPN(ZeroShotMethod):
         return {**losses, "critic": loss}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for generator and inference network, and another for the critic, if there is one."""
+        """One Adam for generator and inference network, another for the critic if there is one."""
         critic = list(self.critic.parameters()) if self.critic is not None else []
         others = [
             parameter
@@ -209,7 +235,7 @@ class ASPN(ZeroShotMethod):
         ]
 
     def _decay(self) -> None:
-        """Learning rates fall linearly from the first step to 0 after the last."""
+        """Let learning rates fall linearly from the first step to 0 after the last."""
         optimizers = self.optimizers(use_pl_optimizer=False)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             for group in optimizer.param_groups:
@@ -221,18 +247,56 @@ class ASPN(ZeroShotMethod):
     def _noise(self, semantics: Tensor) -> Tensor:
         return torch.randn(len(semantics), self.generator.noise_dim, device=semantics.device)
 
+    # ------------------------------------------------------------------------------- attention
+
+    def _prototypes(self, semantics: Tensor) -> Tensor:
+        """The prototypes of candidate classes ``[K, Q]``: ``[K, D]``."""
+        return self.generator.prototypes(semantics, self._attended(self._with_trained(semantics)))
+
+    def _generated(self, semantics: Tensor, noise: Tensor, attended: Tensor | None) -> Tensor:
+        """Features as they are generated in training, ``[B, D]``."""
+        features: Tensor = self.generator(semantics, noise, attend=True, attended=attended)
+        return features
+
+    def _attended(self, semantics: Tensor) -> Tensor | None:
+        """What generated features and prototypes attend to.
+
+        Args:
+            semantics: Of the classes that they attend to, ``[C, Q]``.
+
+        Returns:
+            :meth:`Generator.class_rows` of these classes; None without attention among classes.
+        """
+        return self.generator.class_rows(semantics) if self.config.attends_to_classes else None
+
+    def _with_trained(self, semantics: Tensor) -> Tensor:
+        """The semantics of the classes of training, then those that none of them has."""
+        trained = self._trained_semantics
+        exact = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(semantics, trained, compute_mode=exact)
+        # equal but for rounding: scaled in another batch
+        new = distances.amin(1) > 1e-4 * trained.norm(dim=1).mean()
+        return torch.cat([trained, semantics[new]])
+
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
-        """Generate without attention, so that a class's features do not depend on the others."""
+        """Generate features of any classes.
+
+        Attention among classes takes the classes of training and the new ones among those given;
+        attention among a batch takes none, so that a feature does not depend on others.
+        """
         rows = semantics.repeat_interleave(samples, 0)
-        features: Tensor = self.generator(rows, self._noise(rows))
+        attended = self._attended(self._with_trained(semantics))
+        features: Tensor = self.generator(
+            rows, self._noise(rows), attend=attended is not None, attended=attended
+        )
         return features.view(len(semantics), samples, -1)
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features and prototypes in the space they are compared in, ``([B, D], [C, D])``."""
-        both = (features, self.generator.prototypes(self.semantics))
         features, prototypes = (
-            comparable(rows, self.config.score, self.centre, self.whitening) for rows in both
+            comparable(rows, self.config.score, self.centre, self.whitening)
+            for rows in (features, self._prototypes(self.semantics))
         )
         return features, prototypes

@@ -17,14 +17,14 @@ class Generator(nn.Module):
         noise_dim: Dimension of z.
         hidden_dim: H.
         feature_dim: D.
-        attention: Category attention among the rows of a batch, of width H or D; None for none.
+        attention: Category attention, of width H or D; None for none.
         attention_on_output: Whether it acts on the output instead of the hidden activations.
-        semantic_scale: Class semantics are multiplied by it on their way in.
+        semantic_scale: Class semantics are multiplied by it before the first layer.
         noise_scale: The noise likewise.
         negative_slope: Of the hidden layer's activation; 0 is ReLU.
-        output_scale: The output layer's initial weights are multiplied by it. What random weights
-            say about directions of semantics that no seen class has is never unlearnt, and is all
-            that tells unseen classes apart there.
+        output_scale: The output layer's initial weights are multiplied by it. In directions of
+            semantics in which seen classes do not differ, the initial weights stay as they are, and
+            unseen classes are told apart by them.
     """
 
     def __init__(
@@ -53,35 +53,67 @@ class Generator(nn.Module):
         self._noise_scale = noise_scale
         self._negative_slope = negative_slope
 
-    def forward(self, semantics: Tensor, noise: Tensor, *, attend: bool = False) -> Tensor:
+    def forward(
+        self,
+        semantics: Tensor,
+        noise: Tensor,
+        *,
+        attend: bool = False,
+        attended: Tensor | None = None,
+    ) -> Tensor:
         """Generate a feature for each row.
 
         Args:
             semantics: ``[B, Q]``.
             noise: z, ``[B, Z]``.
-            attend: Whether rows attend to each other (Eq. 5, 6); then a row's feature depends on
-                its batch.
+            attend: Whether rows attend to ``attended`` (Eq. 5, 6), if there is an attention.
+            attended: What :meth:`class_rows` returns; None for the rows of this batch, on which a
+                row's feature then depends.
 
         Returns:
             ``[B, D]``, not negative.
         """
-        hidden = leaky_relu(
-            self.hidden(
-                torch.cat([self._semantic_scale * semantics, self._noise_scale * noise], dim=1)
-            ),
-            self._negative_slope,
-        )
+        rows = self._activations(semantics, noise)
         if attend and self.attention is not None and not self._attention_on_output:
-            hidden = self.attention(hidden)
-        features = relu(self.output(hidden))
+            rows = self.attention(rows, rows if attended is None else attended)
+        features = relu(self.output(rows))
         if attend and self.attention is not None and self._attention_on_output:
-            features = self.attention(features)
+            features = self.attention(features, features if attended is None else attended)
         return features
 
-    def prototypes(self, semantics: Tensor) -> Tensor:
-        """E(s, 0), without noise and attention: ``[C, D]`` for semantics ``[C, Q]``."""
-        features: Tensor = self(semantics, semantics.new_zeros(len(semantics), self.noise_dim))
+    def prototypes(self, semantics: Tensor, attended: Tensor | None = None) -> Tensor:
+        """E(s, 0), without noise.
+
+        Args:
+            semantics: ``[C, Q]``.
+            attended: What :meth:`class_rows` returns; None for prototypes without attention.
+
+        Returns:
+            ``[C, D]``.
+        """
+        features: Tensor = self(
+            semantics, self._no_noise(semantics), attend=attended is not None, attended=attended
+        )
         return features
+
+    def class_rows(self, semantics: Tensor) -> Tensor:
+        """Rows of classes that others can attend to: E(s, 0) at the attention's place, before it.
+
+        Args:
+            semantics: ``[C, Q]``.
+
+        Returns:
+            ``[C, H]`` hidden activations, or ``[C, D]`` features if attention acts on the output.
+        """
+        rows = self._activations(semantics, self._no_noise(semantics))
+        return relu(self.output(rows)) if self._attention_on_output else rows
+
+    def _activations(self, semantics: Tensor, noise: Tensor) -> Tensor:
+        inputs = torch.cat([self._semantic_scale * semantics, self._noise_scale * noise], dim=1)
+        return leaky_relu(self.hidden(inputs), self._negative_slope)
+
+    def _no_noise(self, semantics: Tensor) -> Tensor:
+        return semantics.new_zeros(len(semantics), self.noise_dim)
 
 
 class Inference(nn.Module):
@@ -112,7 +144,7 @@ class Inference(nn.Module):
 
 
 class Critic(nn.Module):
-    """C(x, s): how real a feature of a class looks, any real number.
+    """C(x, s): the critic's value of a feature and its class's semantics, unbounded.
 
     Args:
         feature_dim: D.
@@ -129,6 +161,6 @@ class Critic(nn.Module):
         )
 
     def forward(self, features: Tensor, semantics: Tensor) -> Tensor:
-        """One value a row, ``[B]``, for ``[B, D]`` features and ``[B, Q]`` semantics."""
+        """Value of each row, ``[B]``, for ``[B, D]`` features and ``[B, Q]`` semantics."""
         values: Tensor = self.layers(torch.cat([features, semantics], dim=1)).squeeze(1)
         return values

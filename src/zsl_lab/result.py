@@ -79,6 +79,8 @@ class Result:
             versions.
         tuned: File of ``conf/tuned`` whose settings were taken; None for the method's published
             settings, and in results of older versions.
+        classifier: Name of the classifier; ``own`` (the method's own scores) in results of older
+            versions.
     """
 
     method: str
@@ -100,6 +102,7 @@ class Result:
     findings: list[dict[str, Any]] | None = None
     metric: str | None = None
     tuned: str | None = None
+    classifier: str = "own"
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.
@@ -112,7 +115,7 @@ class Result:
         """
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
-            for name in ("findings", "metric", "tuned"):
+            for name in ("findings", "metric", "tuned", "classifier"):
                 del fields[name]
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())

@@ -107,6 +107,7 @@ class _StoredResult(_Stored):
     findings: list[_Finding] | None = None
     metric: str | None = None
     tuned: str | None = None
+    classifier: str = "own"
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

@@ -328,9 +328,7 @@ def test_weights_that_are_not_finite_are_noticed_where_losses_are(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 19, weights=True)
-    with pytest.raises(
-        TrainingError, match=r"weights are not finite after step 20.*none yet"
-    ):
+    with pytest.raises(TrainingError, match=r"weights are not finite after step 20.*none yet"):
         run(configure("method=mmvae", *SHORT, "selection=last", "trainer.log_every_n_steps=1000"))
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 

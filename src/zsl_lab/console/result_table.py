@@ -49,7 +49,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
     screen.print()
     screen.print(
-        f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
+        f"{one_line(result.method)}{classified(result)} on {one_line(result.dataset)}, "
+        f"seed {result.seed} "
         f"(per class, %; {class_counts(result.benchmark)})",
         style="bold",
         soft_wrap=True,
@@ -74,6 +75,11 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
     # a path or a command must survive copying: on one line, however narrow the terminal
     screen.print(f"run folder:     {run_folder}", soft_wrap=True)
     screen.print(f"evaluate again: {command}", soft_wrap=True)
+
+
+def classified(result: Result) -> str:
+    """`` with classifier=NAME``; nothing for the method's own scores."""
+    return "" if result.classifier == "own" else f" with classifier={one_line(result.classifier)}"
 
 
 def class_counts(benchmark: Mapping[str, Any]) -> str:

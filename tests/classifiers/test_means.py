@@ -18,7 +18,7 @@ from zsl_lab.methods.base import GradientMethodConfig, ZeroShotMethod
 KEYS: dict[str, Any] = {
     "name": "means",
     "space": "method",
-    "compare": "method",
+    "compare": "auto",
     "whitening_shrinkage": 0.5,
     "shrinkage": 0.0,
     "samples": 7,

@@ -160,7 +160,7 @@ def test_a_method_that_generates_nothing_is_told_of_residuals(method: Halves) ->
     with pytest.raises(
         ConfigError,
         match=r"^classifier=softmax: method=halves generates no features \(it has prototypes: "
-        r"classifier.unseen=residuals classifier.space=method\)",
+        r"classifier.unseen=residuals\)",
     ):
         Softmax.check(config_with(space="method"), OwnPrototypes, method.config)
     Softmax.check(config_with(space="method", unseen="residuals"), OwnPrototypes, method.config)

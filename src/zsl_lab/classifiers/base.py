@@ -172,9 +172,22 @@ def generated(method: ZeroShotMethod, semantics: Tensor, samples: int, seed: int
     return torch.stack(found)
 
 
+def among_features(space: Space, method_class: type[ZeroShotMethod], config: MethodConfig) -> bool:
+    """Whether points are scaled features; otherwise they are what the method makes of features.
+
+    Args:
+        space: The key of the classifier.
+        method_class: The method's class.
+        config: The method's own configuration.
+    """
+    return method_class.generates(config) if space == "auto" else space == "features"
+
+
 def points_of(method: ZeroShotMethod, features: Tensor, space: Space) -> Tensor:
     """``[B, D]`` features as points of a space, ``[B, Z]``."""
-    return features if space == "features" else method.embed(features)
+    return (
+        features if among_features(space, type(method), method.config) else method.embed(features)
+    )
 
 
 def prototypes_of(
@@ -192,9 +205,10 @@ def prototypes_of(
     Returns:
         ``[K, Z]``.
     """
-    found = method.prototypes(semantics) if space == "method" else None
-    if found is not None:
-        return found
+    if not among_features(space, type(method), method.config):
+        found = method.prototypes(semantics)
+        if found is not None:
+            return found
     return generated_points(method, semantics, space, samples, seed).mean(1)
 
 
@@ -226,7 +240,7 @@ def check_prototypes(
         lacks = "has no class prototypes and generates no features"
         able = catalogue.names(lambda entry: entry.has_prototypes or entry.generates)
         raise refusal(name, method_config.name, lacks, able)
-    if space == "features" and method_class.embed is not ZeroShotMethod.embed:
+    if space == "features":
         lacks = "generates no features, and has prototypes in classifier.space=method only"
         raise refusal(
             name, method_config.name, lacks, catalogue.names(lambda entry: entry.generates)

@@ -10,8 +10,9 @@ from zsl_lab.nn.comparison import Comparison
 
 #: the classifier of a stored configuration that names none: the method's own scores
 OWN = {"_target_": "zsl_lab.classifiers.Own", "name": "own"}
-#: where points are compared: where the method itself compares them, or among scaled features
-Space = Literal["method", "features"]
+#: where points are compared: among scaled features, or where the method itself compares them;
+#: ``auto`` is the first where the method generates features
+Space = Literal["auto", "features", "method"]
 
 
 class ClassifierConfig(BaseModel):
@@ -34,7 +35,7 @@ class SoftmaxConfig(ClassifierConfig):
     """The keys of the linear softmax, described in conf/classifier/softmax.yaml."""
 
     space: Space
-    unseen: Literal["generated", "residuals"]
+    unseen: Literal["auto", "generated", "residuals"]
     samples: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -46,7 +47,7 @@ class MeansConfig(ClassifierConfig):
     """The keys of the nearest class mean, described in conf/classifier/means.yaml."""
 
     space: Space
-    compare: Comparison | Literal["method"]
+    compare: Comparison | Literal["auto"]
     whitening_shrinkage: float = Field(gt=0, le=1)
     shrinkage: float = Field(ge=0, le=1)
     samples: int = Field(ge=1)

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from zsl_lab.classifiers.base import (
     Classifier,
+    among_features,
     check_prototypes,
     points_of,
     prototypes_of,
@@ -72,7 +73,7 @@ class Means(Classifier):
 
     def fit(self, method: ZeroShotMethod, data: PhaseDataModule) -> None:
         """Average the training samples of each seen class; see :meth:`Classifier.fit`."""
-        fixed = self.config.space == "features" or method.embedding_is_fixed
+        fixed = self._among_features(method) or method.embedding_is_fixed
         if self._measured is None or not fixed:
             self._measured = self._measure(method, data)
         means, self.origin, self.scale = self._measured
@@ -91,9 +92,9 @@ class Means(Classifier):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Class means of the training samples, ``[C, Z]``, origin and scale, in one pass."""
         compare = self._comparison(method)
-        second: Second = {"whitened_cosine": "full", "standardized": "diagonal"}.get(
-            compare, "none"
-        )
+        second: Second = "none"
+        if compare in ("whitened_cosine", "standardized"):
+            second = "full" if compare == "whitened_cosine" else "diagonal"
         moments: ClassMoments | None = None
         shard = Shard(method.global_rank, distributed.world_size())
         for batch in data.training_batches(method.device, shard):
@@ -148,7 +149,12 @@ class Means(Classifier):
         return tuple(found.shape) in shapes
 
     def _comparison(self, method: ZeroShotMethod) -> Comparison:
-        return method.comparison if self.config.compare == "method" else self.config.compare
+        if self.config.compare != "auto":
+            return self.config.compare
+        return "whitened_cosine" if self._among_features(method) else method.comparison
+
+    def _among_features(self, method: ZeroShotMethod) -> bool:
+        return among_features(self.config.space, type(method), method.config)
 
     def _points(self, method: ZeroShotMethod, features: Tensor) -> Tensor:
         return points_of(method, features, self.config.space)

@@ -72,10 +72,7 @@ class Softmax(Classifier):
         assert isinstance(config, SoftmaxConfig)
         check_prototypes(config.name, config.space, method_class, method_config)
         if config.unseen == "generated" and not method_class.generates(method_config):
-            lacks = (
-                "generates no features (it has prototypes: classifier.unseen=residuals "
-                "classifier.space=method)"
-            )
+            lacks = "generates no features (it has prototypes: classifier.unseen=residuals)"
             able = catalogue.names(lambda entry: entry.generates)
             raise refusal(config.name, method_config.name, lacks, able)
 
@@ -84,7 +81,8 @@ class Softmax(Classifier):
         batches = list(data.training_batches(method.device))
         real = torch.cat([points_of(method, batch.inputs, self.config.space) for batch in batches])
         labels = torch.cat([batch.labels for batch in batches])
-        self.residuals = self._some_residuals(real, labels)
+        generates = self._generates(method)
+        self.residuals = real[:0] if generates else self._some_residuals(real, labels)
         made = self._samples(method, method.semantics[method.unseen])
         made_labels = method.unseen.repeat_interleave(made.shape[1])
         self.shift, self.scale = real.mean(0), spread(real)
@@ -159,8 +157,6 @@ class Softmax(Classifier):
 
     def _some_residuals(self, points: Tensor, labels: Tensor) -> Tensor:
         """What n training samples differ from their class's mean by, ``[n, Z]``."""
-        if self.config.unseen == "generated":
-            return points[:0]
         sums = points.new_zeros(len(self.names), points.shape[1]).index_add_(0, labels, points)
         means = sums / torch.bincount(labels, minlength=len(sums)).clamp(min=1)[:, None]
         generator = torch.Generator().manual_seed(self.seed)
@@ -168,10 +164,16 @@ class Softmax(Classifier):
         chosen = chosen.to(points.device)
         return points[chosen] - means[labels[chosen]]
 
+    def _generates(self, method: ZeroShotMethod) -> bool:
+        """Whether samples of unseen classes are generated."""
+        if self.config.unseen == "auto":
+            return method.generates(method.config)
+        return self.config.unseen == "generated"
+
     def _samples(self, method: ZeroShotMethod, semantics: Tensor) -> Tensor:
         """Made points of each class, ``[K, n, Z]`` for ``[K, Q]`` semantics."""
         config = self.config
-        if config.unseen == "generated":
+        if self._generates(method):
             return generated_points(method, semantics, config.space, config.samples, self.seed)
         prototypes = prototypes_of(method, semantics, config.space, config.samples, self.seed)
         return prototypes[:, None] + self.residuals

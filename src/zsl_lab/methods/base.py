@@ -274,7 +274,7 @@ class ZeroShotMethod(MethodModule):
     @property
     def comparison(self) -> Comparison:
         """How points of :meth:`embed` are compared with prototypes."""
-        return "standardized"
+        return "whitened_cosine"
 
     @property
     def embedding_is_fixed(self) -> bool:

@@ -9,5 +9,27 @@ def _methods_taking(takes: str) -> str:
     return catalogue.methods_taking("images" if takes == "images" else "features")
 
 
+def _tuned_file(choice: str, method: str, dataset: str) -> str:
+    from zsl_lab.run.configuration import settings_files
+
+    return settings_files.of_choice(choice, method, dataset)
+
+
+def _published_file(choice: str, method: str, dataset: str) -> str:
+    from zsl_lab.run.configuration import settings_files
+
+    return settings_files.published_of_choice(choice, method, dataset)
+
+
+def _settings_folder() -> str:
+    from zsl_lab.run.configuration import settings_files
+
+    return settings_files.searched_folder()
+
+
 # ${methods_taking:features} in a yaml: the methods found that take features, separated by commas
 OmegaConf.register_new_resolver("methods_taking", _methods_taking, replace=True)
+# for config.yaml: the files that settings=CHOICE stands for, and the user's folder of such files
+OmegaConf.register_new_resolver("tuned_file", _tuned_file, replace=True)
+OmegaConf.register_new_resolver("published_file", _published_file, replace=True)
+OmegaConf.register_new_resolver("settings_folder", _settings_folder, replace=True)

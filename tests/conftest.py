@@ -25,6 +25,9 @@ pytest_plugins = (
     "tests.helpers.tiny_bert",
 )
 
+# the settings that a developer has tuned are none of the tests'
+os.environ["ZSL_LAB_SETTINGS"] = str(Path(__file__).parent / "no_such_folder")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 #: every method found in conf/method

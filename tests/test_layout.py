@@ -16,7 +16,7 @@ PACKAGE = Path(zsl_lab.__file__).parent
 #: of modules below zsl_lab.
 LAYERS = (
     {"cli"},
-    {"sweep", "report", "predict"},
+    {"sweep", "report", "predict", "tune"},
     {"run"},
     {"classifiers"},
     {"methods"},
@@ -36,6 +36,8 @@ ENTRY_POINTS = {
     "zsl_lab.predict",
     "zsl_lab.run",
     "zsl_lab.sweep",
+    "zsl_lab.tune",
+    "zsl_lab.tune.__main__",
 }
 MOST_FILES = 14
 MOST_LOOSE_FILES = 6

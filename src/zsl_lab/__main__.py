@@ -10,7 +10,11 @@ import zsl_lab
 from zsl_lab.cli.help import asks_for_help, help_text
 
 #: commands beside the overrides, and the modules whose ``main`` they call
-COMMANDS = {"data": "zsl_lab.cli.data.main", "report": "zsl_lab.report.command"}
+COMMANDS = {
+    "data": "zsl_lab.cli.data.main",
+    "report": "zsl_lab.report.command",
+    "tune": "zsl_lab.cli.tune",
+}
 PREDICT = "predict"
 _WRONG_COMMAND = 2
 

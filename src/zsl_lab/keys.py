@@ -75,6 +75,17 @@ class AfterPretraining:
 
 
 @dataclass(frozen=True)
+class AddedLater:
+    """Older versions had no such key and behaved as with this value.
+
+    Attributes:
+        value: Configurations with it are compared as if they had no such key.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class PredictOnly:
     """The key belongs to ``task=predict``: refused with other tasks, not stored, not compared."""
 

@@ -77,8 +77,10 @@ class Result:
             None in results of older versions.
         metric: Metric that steps were selected by, also the oracle's; None in results of older
             versions.
-        tuned: File of ``conf/tuned`` whose settings were taken; None for the method's published
-            settings, and in results of older versions.
+        tuned: File whose settings were taken, found on validation classes; None for published ones
+            and those of the method's yaml, and in results of older versions.
+        settings: ``choice`` (``best``, ``general``, ``published``, ``none`` or ``file``) and
+            ``name``, the file whose settings were taken or None; None where the run does not say.
         classifier: Name of the classifier; ``own`` (the method's own scores) in results of older
             versions.
     """
@@ -102,6 +104,7 @@ class Result:
     findings: list[dict[str, Any]] | None = None
     metric: str | None = None
     tuned: str | None = None
+    settings: dict[str, str | None] | None = None
     classifier: str = "own"
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -115,7 +118,7 @@ class Result:
         """
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
-            for name in ("findings", "metric", "tuned", "classifier"):
+            for name in ("findings", "metric", "tuned", "settings", "classifier"):
                 del fields[name]
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())

@@ -85,6 +85,11 @@ class _Finding(_Stored):
     classes: list[str]
 
 
+class _Settings(_Stored):
+    choice: str
+    name: str | None = None
+
+
 class _StoredResult(_Stored):
     """The whole file. Fields with a default were added later: older files lack them."""
 
@@ -107,6 +112,7 @@ class _StoredResult(_Stored):
     findings: list[_Finding] | None = None
     metric: str | None = None
     tuned: str | None = None
+    settings: _Settings | None = None
     classifier: str = "own"
 
 

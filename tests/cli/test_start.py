@@ -12,7 +12,7 @@ import pytest
 import zsl_lab as package
 from tests.cli.test_main import cpu_seconds_of_children, zsl_lab
 from zsl_lab import __main__ as entry
-from zsl_lab.cli import tuned
+from zsl_lab.cli import settings
 from zsl_lab.errors import ConfigError, nearest
 
 #: CPU seconds in which a wrong value must be answered, on a busy machine too; with torch, Lightning
@@ -126,7 +126,7 @@ def test_the_backend_of_a_notebook_is_not_imported(
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("training_curves.pdf"))
-    assert "tuned=eszsl_digits" in done.stdout
+    assert "settings:       eszsl_digits (found on validation classes" in done.stdout
 
 
 FLO = "dataset=flo"
@@ -144,35 +144,40 @@ FEATURES = "dataset.features=efficientnet_lite2"
         ["dataset=awa2"],
         ["dataset=unknown"],
         [FLO, "tuned=sgal_flo"],
+        [FLO, "settings=none"],
+        [FLO, "settings=general"],
+        ["dataset=awa1", "settings=published"],
         [FLO, "ckpt=run"],
     ],
 )
 def test_settings_are_taken_where_they_fit_or_the_command_says(arguments: list[str]) -> None:
-    assert tuned.choose(arguments) == arguments
+    assert settings.choose(arguments) == arguments
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "added"),
     [
-        [FLO],
-        ["method=mmvae", FLO],
-        ["method=aspn", FLO, "dataset.features=res101"],
-        ["method=sgal,mmvae", FLO],
-        ["sweep=all_methods", FLO],
-        [FLO, "dataset.features=res101,googlenet"],
-        ["method=sgal_dropout", FLO],
+        ([FLO], "tuned=sgal"),
+        (["method=mmvae", FLO], "tuned=mmvae"),
+        (["method=aspn", FLO, "dataset.features=res101"], "tuned=aspn"),
+        (["method=eszsl", FLO], "tuned=none"),
+        (["method=sgal,mmvae", FLO], "settings=general"),
+        (["method=sgal,eszsl", FLO], "settings=general"),
+        ([FLO, "dataset.features=res101,googlenet"], "tuned=sgal"),
+        (["method=sgal_dropout", FLO, "settings=best"], "tuned=sgal_dropout"),
     ],
 )
-def test_settings_found_for_other_features_are_not_taken(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+def test_general_settings_are_taken_for_other_features(
+    arguments: list[str], added: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "tuned=none" in tuned.choose(arguments)
+    rest = [argument for argument in arguments if argument != "settings=best"]
+    assert sorted(settings.choose(arguments)) == sorted([added, *rest])
     assert "found for dataset.features=efficientnet_lite2" in capsys.readouterr().err
 
 
 def test_a_sweep_of_which_only_some_jobs_have_the_features_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"dataset\.features=res101.*tuned=none"):
-        tuned.choose([FLO, "dataset.features=res101,efficientnet_lite2"])
+    with pytest.raises(ConfigError, match=r"dataset\.features=res101.*settings=none"):
+        settings.choose([FLO, "dataset.features=res101,efficientnet_lite2"])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from zsl_lab.result import Result
 from zsl_lab.run import checkpoints
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
@@ -45,12 +44,6 @@ PAIRS = [
 every_pair = pytest.mark.parametrize(("classifier", "method"), PAIRS)
 
 Fitted = Callable[[str, str], Path]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,21 @@ def test_the_authors_validation_classes_are_kept_for_every_seed(
         )
 
 
+def test_further_draws_have_other_validation_classes_as_many(benchmark: FeatureBenchmark) -> None:
+    named = replace(benchmark, validation_classes=benchmark.seen_classes[:2])
+    for published in (benchmark, named):
+        drawn = [splits.validation_split(published, 0, draw) for draw in range(6)]
+        assert len({tuple(split.unseen_classes) for split in drawn}) > 3
+        assert len({len(split.unseen_classes) for split in drawn}) == 1
+        for split in drawn:
+            assert set(split.unseen_classes) <= set(published.seen_classes)
+            index = np.concatenate([split.train, split.eval_seen, split.eval_unseen])
+            assert set(index) == set(published.trainval)
+        assert same(drawn[0], splits.validation_split(published, 0))
+        assert same(drawn[3], splits.validation_split(published, 0, 3))
+    assert not same(splits.validation_split(named, 0, 1), splits.validation_split(named, 1, 1))
+
+
 def test_a_class_of_one_sample_keeps_it() -> None:
     labels = np.array([0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     kept, held = splits.hold_out(np.arange(13), labels, 0.2, np.random.default_rng(0))

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 import zsl_lab
 from tests.conftest import METHODS, REPOSITORY, SHORT_FIT, SHORT_SGAL, composed
@@ -240,28 +239,6 @@ def test_each_job_of_a_sweep_over_seeds_is_one_run_of_two_processes(tmp_path: Pa
     assert [
         (result(job.parent)["seed"], result(job.parent)["training"]["world_size"]) for job in jobs
     ] == [(1, 2), (2, 2)]
-
-
-@pytest.mark.slow
-def test_trials_of_optuna_are_runs_of_two_processes_that_agree_on_their_settings(
-    tmp_path: Path,
-) -> None:
-    # started in the ordinary way, each process would draw settings of its own, and nobody would
-    # notice
-    trials = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "method.g=interval(0.5,0.9)")
-    done = command(
-        "-m",
-        *SHORT_SGAL,
-        "selection.report_oracle=false",
-        "hardware=cpu_ddp",
-        *trials,
-        f"hydra.sweep.dir={tmp_path}",
-    )
-    assert done.returncode == 0, done.stderr
-    jobs = sorted(path.parent for path in tmp_path.glob("*/result.json"))
-    assert [result(job)["training"]["world_size"] for job in jobs] == [2, 2]
-    shares = [OmegaConf.load(job / "config.yaml").method.g for job in jobs]
-    assert len(set(shares)) == 2
 
 
 @pytest.mark.slow

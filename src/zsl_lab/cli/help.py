@@ -15,7 +15,6 @@ from string import Template
 KNOWN_PLUGINS = {
     "hydra_colorlog",
     "hydra_joblib_launcher",
-    "hydra_optuna_sweeper",
     "hydra_ray_launcher",
     "hydra_submitit_launcher",
 }

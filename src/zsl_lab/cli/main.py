@@ -21,13 +21,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.cli import overrides as command
-from zsl_lab.cli import tuned
+from zsl_lab.cli import settings
 from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
 from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code, quoted
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.checks import check_early
+from zsl_lab.run.configuration.settings_files import settings_folder
 from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
@@ -117,7 +118,7 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
         _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
     else:
-        tuned.record(cfg)
+        settings.record(cfg)
     OmegaConf.update(cfg, "paths.run_dir", str(folder))
     check_early(cfg)
     _say_starting(cfg)
@@ -269,8 +270,10 @@ def main() -> None:
 def _main(arguments: list[str]) -> int:
     code = 0
     try:
-        sys.argv[1:] = tuned.choose(command.prepare(arguments))
-        _experiment()
+        prepared = command.prepare(arguments)
+        with settings_folder(settings.folder_given(prepared)):
+            sys.argv[1:] = settings.choose(prepared)
+            _experiment()
     except NotPreparedError as error:
         say(told(error.error, arguments, debug="debug=true" in arguments))
         return 2

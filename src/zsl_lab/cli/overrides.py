@@ -30,7 +30,6 @@ CONFIG_MODULE = "zsl_lab.conf"
 
 #: choices of Hydra's own groups that need more packages, and the extra that installs them
 EXTRAS = {
-    "hydra/sweeper=optuna": "sweep",
     "hydra/launcher=joblib": "sweep",
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
@@ -114,21 +113,29 @@ def check_tuned(given: Mapping[str, Override]) -> None:
     Raises:
         ConfigError: There is no such choice.
     """
-    if "tuned" not in given:
+    if "tuned" not in given or "${" in text(given["tuned"]):
         return
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.object_type import ObjectType
+    from zsl_lab.run.configuration.settings_files import NONE, names
 
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        choices = loader.get_group_options("tuned", ObjectType.CONFIG)
+    choices = [NONE, *names()]
     for choice in text(given["tuned"]).split(","):
         if choice not in choices:
             raise ConfigError(
                 f"tuned={choice}: there is no such choice. Choices of tuned: "
                 f"{', '.join(sorted(choices))}."
             )
+
+
+def literal(value: Any) -> str:
+    """A plain value in Hydra's grammar of overrides."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(literal, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        escaped = re.sub(r"(\\*)(?='|$)", lambda found: found[1] * 2, value).replace("'", "\\'")
+        return f"'{escaped}'"
+    return repr(value)
 
 
 def insert(arguments: Sequence[str], *overrides: str) -> list[str]:
@@ -356,19 +363,28 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(str(error.missing_cfg_file), error.options)
     if isinstance(error, ConfigCompositionException):
+        refused = _refused_choice(error)
+        if refused is not None:
+            return refused
         return _needs_multirun(error, arguments) or _unknown_key(error, arguments)
     if isinstance(error, OverrideParseException):
         return f"{str(error).splitlines()[0]}: {_how_to_write(str(error.override), arguments)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).splitlines()[0]
-    if isinstance(error, ValueError) and "No trials are completed" in str(error):
-        return "No trial has a result: every job failed."
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return (
             "A group takes the name of one of its choices (python -m zsl_lab --help lists them); "
             "leave it out for none."
         )
     return None
+
+
+def _refused_choice(error: ConfigCompositionException) -> str | None:
+    """The sentence of a ConfigError that was raised while Hydra chose a file of settings."""
+    found = re.match(
+        r"ConfigError raised while resolving interpolation: (.*)", str(error.__context__)
+    )
+    return found and found[1]
 
 
 def _needs_multirun(error: ConfigCompositionException, arguments: Sequence[str]) -> str | None:
@@ -415,6 +431,12 @@ def _cut_at_space(argument: str, arguments: Sequence[str]) -> str | None:
 
 def _unknown_choice(missing: str, options: Sequence[str]) -> str:
     group, _, choice = missing.rpartition("/")
+    if f"{group}={choice}" == "hydra/sweeper=optuna":
+        return (
+            "hydra/sweeper=optuna: values are searched by `python -m zsl_lab.tune method=... "
+            "dataset=...` instead, which trains no refit and tests nothing. `python -m "
+            "zsl_lab.tune --help` shows examples."
+        )
     extra = EXTRAS.get(f"{group}={choice}")
     if extra:
         return f'{group}={choice} needs more packages: pip install "zsl-lab[{extra}]".'

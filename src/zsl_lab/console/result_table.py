@@ -66,12 +66,9 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
         screen.print(values, style="dim", soft_wrap=True)
     screen.print()
-    if result.tuned is not None:
-        screen.print(
-            f"settings:       tuned={result.tuned} (found on validation classes; tuned=none: the "
-            "published ones)",
-            soft_wrap=True,
-        )
+    settings = settings_text(result)
+    if settings is not None:
+        screen.print(f"settings:       {settings}", soft_wrap=True)
     # a path or a command must survive copying: on one line, however narrow the terminal
     screen.print(f"run folder:     {run_folder}", soft_wrap=True)
     screen.print(f"evaluate again: {command}", soft_wrap=True)
@@ -80,6 +77,28 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
 def classified(result: Result) -> str:
     """`` with classifier=NAME``; nothing for the method's own scores."""
     return "" if result.classifier == "own" else f" with classifier={one_line(result.classifier)}"
+
+
+#: what is said about settings, by the choice that was taken
+_SETTINGS = {
+    "best": "found on validation classes of this dataset",
+    "general": "general settings, for any dataset",
+    "published": "published for this dataset",
+    "file": "from a file",
+}
+
+
+def settings_text(result: Result) -> str | None:
+    """Which settings a run began with, in a line; None where its result does not say."""
+    choice = "best" if result.tuned is not None else None
+    name = result.tuned
+    if result.settings is not None:
+        choice, name = result.settings["choice"], result.settings["name"]
+    if choice is None:
+        return None
+    if name is None:
+        return f"those of conf/method/{one_line(result.method)}.yaml (settings={one_line(choice)})"
+    return f"{one_line(name, 500)} ({_SETTINGS.get(choice, one_line(choice))})"
 
 
 def class_counts(benchmark: Mapping[str, Any]) -> str:

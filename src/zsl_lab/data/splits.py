@@ -55,7 +55,7 @@ def test_split(benchmark: Benchmark) -> Split:
     )
 
 
-def validation_split(benchmark: Benchmark, seed: int) -> Split:
+def validation_split(benchmark: Benchmark, seed: int, draw: int = 0) -> Split:
     """The tuning phase: some seen classes act as unseen, a fifth of the others is held out.
 
     The classes that act as unseen are the benchmark's own validation classes. Where it names none,
@@ -67,23 +67,26 @@ def validation_split(benchmark: Benchmark, seed: int) -> Split:
         benchmark: The benchmark; only samples of its ``trainval`` are used.
         seed: Draws the validation classes where the benchmark names none, and the held-out samples
             of each class (20 %, rounded, at least one; a class with a single sample keeps it).
+        draw: Which of several draws with this seed. From 1 on validation classes are drawn also
+            where the benchmark names some: as many.
 
     Raises:
         DataError: If fewer than 2 classes, or no sample to hold out, would remain to train on.
     """
-    rng = np.random.default_rng(seed)
-    seen = benchmark.seen_classes
-    if benchmark.validation_classes is None:
+    rng = np.random.default_rng(seed if draw == 0 else [seed, draw])
+    seen, named = benchmark.seen_classes, benchmark.validation_classes
+    if named is None or draw > 0:
         if len(seen) < 3:
             raise DataError(
                 f"{benchmark.provenance.origin}: found {len(seen)} seen classes; expected at least "
                 "3, to hold one out for validation and train on two. Use a benchmark with more "
                 "classes, or selection=last, which needs no validation."
             )
-        count = min(max(_round(_unseen_share(benchmark) * len(seen)), 1), len(seen) - 2)
+        wanted = _round(_unseen_share(benchmark) * len(seen)) if named is None else len(named)
+        count = min(max(wanted, 1), len(seen) - 2)
         unseen = np.sort(rng.choice(seen, count, replace=False))
     else:
-        unseen = np.unique(benchmark.validation_classes)
+        unseen = np.unique(named)
     remaining = np.setdiff1d(seen, unseen)
     if len(remaining) < 2:
         raise DataError(

@@ -21,7 +21,13 @@ from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods import catalogue
-from zsl_lab.methods.config import GradientMethodConfig, MethodConfig, Pretraining, Width
+from zsl_lab.methods.config import (
+    GradientMethodConfig,
+    MethodConfig,
+    Pretraining,
+    Width,
+    decayed,
+)
 from zsl_lab.methods.module import MethodModule, class_tensors
 from zsl_lab.nn.comparison import Comparison
 
@@ -143,6 +149,13 @@ class ZeroShotMethod(MethodModule):
             return []
         # the fused kernel computes the same update
         return torch.optim.Adam(parameters, lr=self._schedule.learning_rate, fused=True)
+
+    def learning_rate_at(self, step: int) -> float | None:
+        """Learning rate of every optimiser at a step (the first is 0); None leaves it as it is."""
+        config = self.config
+        if not isinstance(config, GradientMethodConfig) or config.learning_rate_schedule is None:
+            return None
+        return config.learning_rate * decayed(config.learning_rate_schedule, step, self.total_steps)
 
     @property
     def total_steps(self) -> int:

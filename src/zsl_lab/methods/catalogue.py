@@ -76,7 +76,8 @@ class MethodEntry:
 
     def overrides(self, block: str) -> tuple[str, ...]:
         """The overrides of a block of :data:`EXAMPLE_BLOCKS`; none where there is no such block."""
-        return tuple(f"{key}={value}" for key, value in (self.settings.get(block) or {}).items())
+        values = self.settings.get(block) or {}
+        return tuple(f"{k}={'null' if v is None else v}" for k, v in values.items())
 
 
 def entries() -> Iterator[MethodEntry]:

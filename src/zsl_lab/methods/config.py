@@ -7,12 +7,17 @@ takes seconds. A method without such a file works too; its class is then importe
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zsl_lab.keys import AfterPretraining
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: what a sample is to a method
 Takes = Literal["features", "images"]
@@ -56,6 +61,15 @@ class MethodConfig(BaseModel):
         """The part of training that runs may share, if there is one."""
         return None
 
+    def for_samples(self, samples: int) -> Self:
+        """The configuration with steps in place of epochs.
+
+        Args:
+            samples: Training samples of the benchmark. Both phases take the same number of steps,
+                so those of the validation classes count too.
+        """
+        return self
+
     def check_files(self) -> None:
         """Raise an error if a file that training needs beside the data is missing or damaged."""
 
@@ -64,11 +78,61 @@ class GradientMethodConfig(MethodConfig):
     """The keys of a method that is trained on mini-batches by gradient descent.
 
     Attributes:
-        steps: Training steps; a step is one mini-batch.
+        steps: Training steps; a step is one mini-batch. Where the key is null, 0 until
+            :meth:`for_samples` has set it from the epochs.
+        epochs: Passes over the training samples, where ``steps`` is null; else None.
         batch_size: Training samples a step.
         learning_rate: Adam's.
+        learning_rate_schedule: ``cosine``: learning rates fall along half a cosine to 0 after the
+            last step (Loshchilov & Hutter, ICLR 2017, without restarts); None: they are constant.
     """
 
+    #: keys of stages of training: steps, epochs, batch size
+    stages: ClassVar[tuple[tuple[str, str, str], ...]] = (("steps", "epochs", "batch_size"),)
+
     steps: int = Field(ge=0)
+    epochs: float | None = Field(default=None, gt=0, le=1e6)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    learning_rate_schedule: Literal["cosine"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_or_epochs(cls, values: Any) -> Any:
+        """Steps win over epochs, so that ``method.steps=100`` holds with any settings."""
+        if not isinstance(values, Mapping):
+            return values
+        found = dict(values)
+        for steps, epochs, _ in cls.stages:
+            if found.get(steps, 0) is not None:
+                found[epochs] = None
+            elif found.get(epochs) is None:
+                raise ValueError(
+                    f"{steps} and {epochs} are both null; give one of them: method.{steps}=NUMBER, "
+                    f"or method.{epochs}=NUMBER of passes over the training samples"
+                )
+            else:
+                found[steps] = 0
+        return found
+
+    def for_samples(self, samples: int) -> Self:
+        """The configuration with steps in place of epochs; see :meth:`MethodConfig.for_samples`."""
+        found: dict[str, int] = {}
+        for steps, epochs, batch_size in self.stages:
+            passes = getattr(self, epochs)
+            if passes is not None:
+                found[steps] = max(1, math.ceil(passes * samples / getattr(self, batch_size)))
+        return self.model_copy(update=found)
+
+
+def decayed(schedule: Literal["cosine"] | None, step: int, steps: int) -> float:
+    """The share of a learning rate that a schedule leaves at a step.
+
+    Args:
+        schedule: As of :class:`GradientMethodConfig`.
+        step: The step, from 0.
+        steps: Steps of the schedule.
+    """
+    if schedule is None or steps <= 0:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))

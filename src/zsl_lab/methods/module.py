@@ -59,6 +59,16 @@ class FittedClassifier(Protocol):
         """Score other classes from now on."""
 
 
+def rank(check: Check, metric: str) -> tuple[float, float]:
+    """What checks are compared by: a metric, then AUSUC; NaN is below every number.
+
+    Early in training every harmonic mean may be 0, and AUSUC still differs.
+    """
+    values = (check.metrics[metric], check.metrics["ausuc"])
+    first, second = (value if value == value else -math.inf for value in values)
+    return first, second
+
+
 class MethodModule(pl.LightningModule, ABC):
     """Trains, evaluates and stores a method.
 
@@ -78,7 +88,8 @@ class MethodModule(pl.LightningModule, ABC):
         classifier: Scores the classes in evaluation and prediction; None for
             :meth:`class_scores`. Its tensors are not part of the weights.
         classifier_step: Training steps taken when it was fitted; None where it was not.
-        phase: ``select`` or ``refit``, the prefix of every logged name.
+        phase: ``select`` (``select_2`` for a second draw of validation classes) or ``refit``, the
+            prefix of every logged name.
         last_losses: The losses that were last read from the device.
         semantics: Scaled semantics of the classes, ``[C, Q]``.
         seen_mask: Whether each class is seen, bool ``[C]``.
@@ -122,6 +133,10 @@ class MethodModule(pl.LightningModule, ABC):
     @abstractmethod
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """Take one training step; named losses."""
+
+    @abstractmethod
+    def learning_rate_at(self, step: int) -> float | None:
+        """Learning rate at a step; None leaves it as it is."""
 
     @property
     @abstractmethod
@@ -208,6 +223,11 @@ class MethodModule(pl.LightningModule, ABC):
             self._log_losses()
 
     def _take_step(self, batch: Batch) -> None:
+        rate = self.learning_rate_at(self.step)
+        if rate is not None:
+            for optimizer in self.trainer.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
         self._losses = {name: loss.detach() for name, loss in self.train_on(batch).items()}
         self.step += 1
 
@@ -329,9 +349,10 @@ class MethodModule(pl.LightningModule, ABC):
         metrics = self._with_own(computed)
         check = Check(self.step, self.effective_step, metrics, constant)
         self.checks.append(check)
-        lowest = (-math.inf, -math.inf) if self.best is None else self._rank(self.best)
+        metric = self.selection_metric
+        lowest = (-math.inf, -math.inf) if self.best is None else rank(self.best, metric)
         # a check without any metric to compare is no candidate
-        improved = self.step >= self.first_candidate and self._rank(check) > lowest
+        improved = self.step >= self.first_candidate and rank(check, metric) > lowest
         if improved:
             self.best = check
         for logger in self.loggers:
@@ -356,12 +377,6 @@ class MethodModule(pl.LightningModule, ABC):
         for module, training in modes:
             module.training = training
         self.on_validation_epoch_end()
-
-    def _rank(self, check: Check) -> tuple[float, float]:
-        # early in training every harmonic mean may be 0, and AUSUC still differs
-        values = (check.metrics[self.selection_metric], check.metrics["ausuc"])
-        first, second = (value if value == value else -math.inf for value in values)
-        return first, second
 
     def _scores(self, batch: Batch) -> Tensor:
         # in single precision whatever training uses, so that metrics do not depend on the hardware

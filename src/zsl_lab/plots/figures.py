@@ -73,17 +73,20 @@ def training_curves(
     titles say so.
 
     Args:
-        rows: Rows of ``metrics.csv``: ``phase`` (``select`` or ``refit``), ``step``, and any of
+        rows: Rows of ``metrics.csv``: ``phase`` (``select``, ``refit``, or ``select_2`` for a
+            second draw of validation classes), ``step``, and any of
             ``loss/<term>``, ``check/zsl_top1``, ``check/seen``, ``check/unseen`` and
             ``check/harmonic_mean`` (percent). Missing values are skipped.
         path: The PNG; the PDF has the same name.
         selected: Step of the selected check by phase, marked in the panels of the phase.
     """
-    phases = [phase for phase in PHASES if any(row["phase"] == phase for row in rows)]
+    phases = list(dict.fromkeys(str(row["phase"]) for row in rows))
     figure = new_figure(10.5, 3.2 * len(phases))
     panels = figure.subplots(len(phases), 2, squeeze=False)
     for (losses, accuracies), phase in zip(panels, phases, strict=True):
-        title, data = PHASES[phase]
+        kind, _, draw = phase.partition("_")
+        title, data = PHASES[kind]
+        title += f" {draw}" if draw else ""
         own = [row for row in rows if row["phase"] == phase]
         _plot_losses(losses, own)
         losses.set(title=f"{title}: losses", ylabel="loss of single batches")

@@ -29,9 +29,10 @@ IN_RESULT = ("seed", "selection.name", "selection.calibrate")
 #: keys that have no effect on metrics with a way of selecting the step
 _WITHOUT_EFFECT = {
     "validation": ("selection.report_oracle",),
-    "oracle": ("selection.report_oracle", "selection.validation_seed"),
+    "oracle": ("selection.report_oracle", "selection.validation_seed", "selection.draws"),
     "last": tuple(
-        f"selection.{key}" for key in ("report_oracle", "validation_seed", "metric", "check_every")
+        f"selection.{key}"
+        for key in ("report_oracle", "validation_seed", "metric", "check_every", "checks", "draws")
     ),
 }
 

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from zsl_lab import __version__
+from zsl_lab.console.result_table import settings_text
 from zsl_lab.errors import DataError
 from zsl_lab.files.escaping import one_line
 from zsl_lab.report import charts
@@ -84,6 +85,7 @@ class RunRow:
     full_commit: str | None
     zsl_lab: str
     torch: str
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -325,4 +327,5 @@ def _run_row(group: Group, run: Run) -> RunRow:
         full_commit=result.git_commit,
         zsl_lab=_version(result, "zsl_lab"),
         torch=_version(result, "torch"),
+        settings=settings_text(result) or "unknown",
     )

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zsl_lab.console.messages import console as make_console
-from zsl_lab.console.result_table import COLUMNS
+from zsl_lab.console.result_table import COLUMNS, settings_text
 from zsl_lab.files.escaping import csv_row, markdown, one_line
 from zsl_lab.report.groups import Group, Summary
 from zsl_lab.run.configuration.settings import shown_value
@@ -383,6 +383,7 @@ def result_csv(groups: Sequence[Group]) -> str:
             "classifier": first.classifier,
             "label": group.label,
             "settings": group.differences,
+            "settings_from": settings_text(first) or "",
         }
         row |= {
             "selection": first.selection,

@@ -69,8 +69,22 @@ class Spent:
     steps: Steps
     seconds: Annotated[Number, Field(ge=0, lt=1e12)]
 
+    def __add__(self, other: Spent) -> Spent:
+        """The training of both."""
+        return Spent(self.steps + other.steps, self.seconds + other.seconds)
+
 
 NOTHING_SPENT = Spent(0, 0.0)
+
+
+@dataclass(frozen=True)
+class StoredCheck:
+    """A :class:`zsl_lab.methods.module.Check`, as it is stored."""
+
+    step: Steps
+    effective_step: Steps
+    metrics: dict[Name, Metric]
+    calibration: Number = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,8 @@ class RunState:
         spent: Training done in earlier phases.
         splits_sha256: Hash of the benchmark's splits.
         features_sha256: Hash of the benchmark's features.
+        draw: In the phase ``select``: which draw of validation classes, from 0.
+        earlier: The candidate checks of each draw before it.
         selected_check: Training step of the check that was selected in the phase ``select``; larger
             than ``selected`` where steps were undone. None where no check selected, or where an
             older version wrote the checkpoint.
@@ -106,17 +122,28 @@ class RunState:
     splits_sha256: SHA256
     features_sha256: SHA256
     selected_check: Steps | None = None
+    draw: Steps = 0
+    earlier: list[list[StoredCheck]] = field(default_factory=list)
     reported: Annotated[bool, Strict()] = False
     pretraining: Annotated[dict[str, Any], BeforeValidator(check_literal)] | None = None
     metrics: list[dict[Name, Name | Metric]] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain containers to store; ``pretraining`` and ``metrics`` only where they are set."""
+        """Plain containers to store; fields that most runs lack only where they are set."""
         plain = {"format": FORMAT, **self.__dict__, "spent": asdict(self.spent)}
         for name in ("pretraining", "metrics"):
             if plain[name] is None:
                 del plain[name]
+        if not self.earlier:
+            del plain["draw"], plain["earlier"]
+        else:
+            plain["earlier"] = [[asdict(check) for check in checks] for checks in self.earlier]
         return plain
+
+    @property
+    def label(self) -> str:
+        """The phase's name in ``metrics.csv``."""
+        return phase_label(self.phase, self.draw)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], origin: str) -> RunState:
@@ -140,7 +167,12 @@ class RunState:
         checked = _checked(RunState, {**_OPTIONAL, **plain}, origin)
         # validation converts whole numbers to floats, and copies; the file's own values stay
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
-        return replace(checked, **{**known, "spent": checked.spent})
+        return replace(checked, **{**known, "spent": checked.spent, "earlier": checked.earlier})
+
+
+def phase_label(phase: Phase, draw: int) -> str:
+    """A phase's name in ``metrics.csv``: ``select``, ``refit``, ``select_2`` of a second draw."""
+    return phase if draw == 0 else f"{phase}_{draw + 1}"
 
 
 #: values of fields that not every version has stored
@@ -156,6 +188,8 @@ _EXPECTED = {
     "splits_sha256": "a hash",
     "features_sha256": "a hash",
     "selected_check": "a whole number or None",
+    "draw": "a whole number from 0 on",
+    "earlier": "lists of checks",
     "reported": "true or false",
     "pretraining": "a mapping of plain settings or None",
     "metrics": "a list of rows or None",
@@ -169,22 +203,12 @@ _EXPECTED = {
 
 
 @dataclass(frozen=True)
-class _StoredCheck:
-    """A :class:`zsl_lab.methods.module.Check`, as it is stored."""
-
-    step: Steps
-    effective_step: Steps
-    metrics: dict[Name, Metric]
-    calibration: Number = 0.0
-
-
-@dataclass(frozen=True)
 class _MethodState:
     """What a method stores beside its weights; resuming needs more than ``step``."""
 
     step: Steps
-    checks: list[_StoredCheck] = field(default_factory=list)
-    best: _StoredCheck | None = None
+    checks: list[StoredCheck] = field(default_factory=list)
+    best: StoredCheck | None = None
     random: dict[str, Any] = field(default_factory=dict)
     random_of_other_processes: list[dict[str, Any]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)

@@ -37,13 +37,14 @@ from zsl_lab.run.configuration.schema import (
     RunKeys,
     Scores,
     SelectionConfig,
-    TunedConfig,
+    SettingsConfig,
     cache_folder,
     run_marks,
 )
 
 if TYPE_CHECKING:
     from zsl_lab.classifiers.base import Classifier
+    from zsl_lab.data.benchmark import Benchmark
     from zsl_lab.methods.base import ZeroShotMethod
 
 
@@ -75,7 +76,7 @@ class RunConfig(BaseModel):
     trainer: TrainerConfig
     selection: SelectionConfig
     data: DataConfig
-    tuned: TunedConfig
+    settings: SettingsConfig
     dataset: DatasetConfig
     method: MethodConfig
     classifier: ClassifierConfig
@@ -92,6 +93,11 @@ class RunConfig(BaseModel):
     def classifier_class(self) -> type[Classifier]:
         """The classifier's class; importing it imports PyTorch."""
         return _classifier_class(self.plain["classifier"])
+
+    def for_benchmark(self, benchmark: Benchmark) -> RunConfig:
+        """The configuration with training steps in place of epochs; ``plain`` stays as it is."""
+        method = self.method.for_samples(len(benchmark.trainval))
+        return self.model_copy(update={"method": method})
 
     @property
     def takes(self) -> Takes:
@@ -161,7 +167,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         trainer=top.trainer,
         selection=top.selection,
         data=top.data,
-        tuned=top.tuned,
+        settings=_settings(top),
         dataset=dataset,
         method=method,
         classifier=classifier,
@@ -169,6 +175,13 @@ def parse(cfg: DictConfig) -> RunConfig:
         callbacks=plain.get("callbacks") or {},
         plain=stored,
     )
+
+
+def _settings(top: RunKeys) -> SettingsConfig:
+    """The section ``settings``; of an older run what its section ``tuned`` says."""
+    if top.settings.name is not None or top.tuned.name is None:
+        return top.settings
+    return SettingsConfig(choice="best", name=top.tuned.name, dataset=top.tuned.dataset)
 
 
 def _path(value: str | None) -> Path | None:

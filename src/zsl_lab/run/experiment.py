@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +33,7 @@ from zsl_lab.hardware.trainer import (
     device_name,
     find_hardware,
 )
+from zsl_lab.methods.module import Check
 from zsl_lab.result import RESULT_FILE, Result
 from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
@@ -41,6 +42,7 @@ from zsl_lab.run.configuration.checks import check_task, naming_methods
 from zsl_lab.run.context import RunContext, check_classifier, load_checked
 from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
+from zsl_lab.run.mean_check import best_on_average
 from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
 from zsl_lab.run.testing import TrainingRecord, test
@@ -62,7 +64,7 @@ def run(cfg: DictConfig) -> Result:
     config = parse(cfg)
     _check_task(config)
     check_classifier(config)
-    _silence_lightning()
+    silence_lightning()
     checkpoint = _checkpoint(config)
     hardware = _hardware(config)
     folder = Path(config.paths.run_dir)
@@ -70,6 +72,7 @@ def run(cfg: DictConfig) -> Result:
         with _held(config, folder) as claim:
             try:
                 benchmark, findings = _load_data(config)
+                config = config.for_benchmark(benchmark)
                 context = RunContext(config, benchmark, folder, hardware, findings=findings)
                 if checkpoint is not None:
                     _check_same_benchmark(checkpoint, context.benchmark)
@@ -113,23 +116,43 @@ def _fit(context: RunContext, checkpoint: Checkpoint | None) -> Result:
 
 
 def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selected, Spent]:
-    """Train on a part of the seen classes and select a step on the others."""
+    """Train on a part of the seen classes and select a step on the others.
+
+    With several draws of validation classes each is a phase; the mean over them selects.
+    """
     selection = context.config.selection
     if checkpoint is not None and checkpoint.state.phase == "refit":
         return Selected.of_state(checkpoint.state), checkpoint.state.spent
     if selection.name != "validation":
         return Selected(), NOTHING_SPENT
-    phase = Phase(
-        "select",
-        validation_split(context.benchmark, selection.validation_seed),
-        # None: each check finds its own constant
-        Selected(calibration=None if selection.calibrate else 0.0),
-        resumed=checkpoint,
-    )
-    outcome = train(context, phase)
-    if outcome.best is None:
-        return Selected(outcome.spent.steps), outcome.spent
-    return Selected.of_check(outcome.best), outcome.spent
+    draws, spent = _finished_draws(checkpoint)
+    while len(draws) < selection.draws:
+        phase = Phase(
+            "select",
+            validation_split(context.benchmark, selection.validation_seed, len(draws)),
+            # None: each check finds its own constant
+            Selected(calibration=None if selection.calibrate else 0.0),
+            spent,
+            resumed=checkpoint,
+            draw=len(draws),
+            earlier=draws,
+        )
+        checkpoint, outcome = None, train(context, phase)
+        draws = (*draws, outcome.candidates)
+        spent = spent + outcome.spent
+    best = best_on_average(draws, selection.metric)
+    if best is None:
+        return Selected(spent.steps // len(draws)), spent
+    return Selected.of_check(best), spent
+
+
+def _finished_draws(checkpoint: Checkpoint | None) -> tuple[tuple[tuple[Check, ...], ...], Spent]:
+    """The candidate checks of the draws before the one that a run resumes, and their training."""
+    if checkpoint is None:
+        return (), NOTHING_SPENT
+    state = checkpoint.state
+    draws = tuple(tuple(Check(**asdict(c)) for c in checks) for checks in state.earlier)
+    return draws, state.spent
 
 
 def _refit(
@@ -209,7 +232,7 @@ def _checkpoint(config: RunConfig) -> Checkpoint | None:
     return checkpoint
 
 
-def _silence_lightning() -> None:
+def silence_lightning() -> None:
     """Silence Lightning's comments on choices that were made on purpose."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -265,7 +288,7 @@ def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
     for place in (folder, folder / "checkpoints"):
         remove_leftovers(place)
     if checkpoint is not None:
-        metrics_csv.rewind(folder, checkpoint.state.phase, checkpoint.step)
+        metrics_csv.rewind(folder, checkpoint.state.label, checkpoint.step)
         return
     for module in (predictions_csv, tradeoff_csv, metrics_csv):
         (folder / module.FILE).unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,15 @@ from zsl_lab.methods.module import Check
 from zsl_lab.run import initial_weights
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
-from zsl_lab.run.checkpoints import NOTHING_SPENT, AtomicCheckpointIO, Checkpoint, RunState, Spent
+from zsl_lab.run.checkpoints import (
+    NOTHING_SPENT,
+    AtomicCheckpointIO,
+    Checkpoint,
+    RunState,
+    Spent,
+    StoredCheck,
+    phase_label,
+)
 from zsl_lab.run.checkpoints import Phase as PhaseName
 from zsl_lab.run.configuration import limits
 from zsl_lab.run.configuration.schema import SelectionConfig
@@ -71,6 +80,8 @@ class Phase:
 
     Attributes:
         name: ``select`` or ``refit``.
+        draw: In ``select``: which draw of validation classes.
+        earlier: The candidate checks of each draw before it.
         split: The samples to train on, and those to evaluate on.
         selected: What was selected before the phase.
         spent: Training done before the phase.
@@ -84,6 +95,13 @@ class Phase:
     spent: Spent = NOTHING_SPENT
     resumed: Checkpoint | None = None
     start: Checkpoint | None = None
+    draw: int = 0
+    earlier: tuple[tuple[Check, ...], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The phase's name in ``metrics.csv``."""
+        return phase_label(self.name, self.draw)
 
 
 @dataclass(frozen=True)
@@ -93,10 +111,12 @@ class PhaseOutcome:
     Attributes:
         spent: Training done in the phase.
         best: The best check by the selection metric; None where none was made.
+        candidates: The checks whose weights may be selected, in their order.
     """
 
     spent: Spent
     best: Check | None
+    candidates: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,8 +136,20 @@ class _Schedule:
     evaluates: bool
 
 
-def train(context: RunContext, phase: Phase) -> PhaseOutcome:
+def train(
+    context: RunContext,
+    phase: Phase,
+    callbacks: Sequence[pl.Callback] = (),
+    *,
+    writes: bool = True,
+) -> PhaseOutcome:
     """Train a method from the start of a phase, or from where it was interrupted, to its end.
+
+    Args:
+        context: The run.
+        phase: The phase.
+        callbacks: Callbacks beside those of the configuration.
+        writes: Whether checkpoints are written.
 
     Raises:
         ConfigError: There is nothing to train.
@@ -128,10 +160,17 @@ def train(context: RunContext, phase: Phase) -> PhaseOutcome:
     pl.seed_everything(config.seed, verbose=False)
     data = context.data_module(phase.split)
     with limits.out_of_memory(config.method):
-        return _train(context, phase, data)
+        return _train(context, phase, data, callbacks, writes=writes)
 
 
-def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOutcome:
+def _train(
+    context: RunContext,
+    phase: Phase,
+    data: PhaseDataModule,
+    callbacks: Sequence[pl.Callback],
+    *,
+    writes: bool,
+) -> PhaseOutcome:
     config = context.config
     method = _build(context, phase, data)
     if phase.name == "refit" and config.selection.name == "oracle":
@@ -150,11 +189,12 @@ def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOut
         partial(_is_reported, phase=phase, selection=config.selection, schedule=schedule),
         every=config.trainer.save_every_n_steps,
         resumed=phase.resumed is not None,
+        writes=writes,
     )
     clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(
         context,
-        [saver, clock],
+        [saver, clock, *callbacks],
         epochs=len(schedule.checks),
         validate=schedule.evaluates,
         checkpoint_io=source,
@@ -164,7 +204,9 @@ def _train(context: RunContext, phase: Phase, data: PhaseDataModule) -> PhaseOut
         saver.save_end(trainer, method)  # nothing to train: Lightning called no hook
     if method.step != schedule.last:
         raise _out_of_place(phase, method.step, schedule)
-    return PhaseOutcome(Spent(method.step - schedule.first, clock.seconds), method.best)
+    candidates = tuple(c for c in method.checks if c.step >= method.first_candidate)
+    spent = Spent(method.step - schedule.first, clock.seconds)
+    return PhaseOutcome(spent, method.best, candidates)
 
 
 def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShotMethod:
@@ -183,7 +225,7 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
             "method.steps above 0, or selection=last."
         )
     set_classifier(method, config, data.classes)
-    method.phase = phase.name
+    method.phase = phase.label
     method.calibration = phase.selected.calibration
     method.selection_metric = config.selection.metric
     method.steered_by_checks = phase.name == "select" or config.selection.name == "oracle"
@@ -217,17 +259,24 @@ def _schedule(method: ZeroShotMethod, selection: SelectionConfig, phase: Phase) 
     # Lightning calls no hook without a sample to evaluate
     evaluates = evaluates and len(phase.split.eval_seen) + len(phase.split.eval_unseen) > 0
     last = method.total_steps if evaluates or selected is None else selected
-    limits.check_steps(last, selection.check_every)
+    every = _steps_between_checks(method, selection)
+    limits.check_steps(last, every)
     if selected is not None and selected > method.total_steps:
         origin = f"ckpt={phase.resumed.path}: " if phase.resumed is not None else ""
         raise CheckpointError(
             f"{origin}the selected step is {selected}; the method has {method.total_steps} steps. "
             "Give another checkpoint, or train anew."
         )
-    checks = set(range(selection.check_every, last, selection.check_every))
+    checks = set(range(every, last, every))
     checks |= {step for step in method.milestones if 0 < step < last}
     checks |= {last} if selected is None else {last, selected}
     return _Schedule(first, last, sorted(step for step in checks if step > first), evaluates)
+
+
+def _steps_between_checks(method: ZeroShotMethod, selection: SelectionConfig) -> int:
+    if selection.checks is None:
+        return selection.check_every
+    return max(1, -(-(method.total_steps - method.first_candidate) // selection.checks))
 
 
 def _state(context: RunContext, phase: Phase) -> RunState:
@@ -242,6 +291,8 @@ def _state(context: RunContext, phase: Phase) -> RunState:
         splits_sha256=provenance.splits_sha256,
         features_sha256=provenance.features_sha256,
         selected_check=selected.check,
+        draw=phase.draw,
+        earlier=[[StoredCheck(**asdict(check)) for check in checks] for checks in phase.earlier],
     )
 
 
@@ -328,7 +379,7 @@ def _shared_pretraining(
     facts = pretraining_facts(
         config,
         context.benchmark,
-        phase.name,
+        phase.label,
         phase.selected.calibration,
         context.hardware,
         evaluates=schedule.evaluates,

@@ -103,7 +103,7 @@ def _result(
     method: ZeroShotMethod,
     data: PhaseDataModule,
 ) -> Result:
-    config, selection = context.config, context.config.selection
+    config, selection, settings = context.config, context.config.selection, context.config.settings
     calibrated = selection.calibrate and selection.name == "validation"
     one_sample = data.samples(data.split.train[:1], method.device).inputs
     return Result(
@@ -125,7 +125,8 @@ def _result(
         validation=checkpoint.state.validation,
         findings=[finding.plain() for finding in context.findings],
         metric=selection.metric,
-        tuned=config.tuned.name,
+        tuned=None if settings.choice == "published" else settings.name,
+        settings={"choice": settings.choice, "name": settings.name} if settings.choice else None,
         classifier=config.classifier.name,
     )
 

@@ -7,7 +7,6 @@ here needs torch.
 
 from __future__ import annotations
 
-import logging
 import math
 import shlex
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zsl_lab.console.messages import say
 from zsl_lab.errors import ConfigError, TrainingError
@@ -31,16 +30,6 @@ from zsl_lab.sweep.plan import check, planned, short_keys
 
 #: Hydra's own sweeper, which needs no metric of a job
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-_OPTUNA = "hydra_plugins.hydra_optuna_sweeper"
-#: keys of hydra.sweeper with Optuna: the plugin's default and the one here. The objective is an
-#: accuracy; a failed job does not end the sweep; only trials that run one after the other, with a
-#: fixed seed, can be resumed.
-_OPTUNA_KEYS: dict[str, tuple[Any, Any]] = {
-    "direction": ("minimize", "maximize"),
-    "max_failure_rate": (0.0, 1.0),
-    "n_jobs": (2, 1),
-    "sampler.seed": (None, 0),
-}
 #: a key that may change when a sweep is resumed
 _MORE_TRIALS = "hydra.sweeper.n_trials="
 
@@ -69,14 +58,12 @@ def _begin(config: DictConfig) -> None:
             "out, or give task=fit."
         )
     given = [str(override) for override in config.hydra.overrides.hydra]
-    if config.hydra.sweeper._target_.startswith(_OPTUNA):
-        _prepare_optuna(config, given)
     if needs_objective(config.hydra):
         _check_objective(config)
     elif "interval(" in " ".join(config.hydra.overrides.task):
         raise ConfigError(
-            "interval(...) is for a sweeper that chooses values: add hydra/sweeper=optuna, or give "
-            "values: KEY=1,2,3."
+            "interval(...): a sweep makes a run of each value; give some: KEY=1,2,3. To search "
+            "between two values: python -m zsl_lab.tune."
         )
     place = Path(config.hydra.sweep.dir)
     plan = planned(config, listed=not needs_objective(config.hydra))
@@ -119,26 +106,6 @@ def _check_free(place: Path) -> None:
                 "new or empty folder. Give another hydra.sweep.dir, go on with the sweep in it "
                 "(sweep.resume=true), or replace its runs: overwrite=true."
             )
-
-
-def _prepare_optuna(config: DictConfig, given: Sequence[str]) -> None:
-    import optuna
-
-    # a failed job has printed why
-    optuna.logging.set_verbosity(logging.ERROR)
-    logging.getLogger(_OPTUNA).setLevel(logging.ERROR)
-    for key, (plugins, ours) in _OPTUNA_KEYS.items():
-        path = f"hydra.sweeper.{key}"
-        value = OmegaConf.select(config, path, default=math.nan)
-        if getattr(value, "name", value) == plugins and not any(
-            override.startswith(f"{path}=") for override in given
-        ):
-            OmegaConf.update(config, path, ours)
-    if config.sweep.resume and config.hydra.sweeper.sampler.get("seed", 0) is None:
-        raise ConfigError(
-            "sweep.resume=true needs hydra.sweeper.sampler.seed: without it, each command draws "
-            "other trials."
-        )
 
 
 def needs_objective(hydra: HydraConf) -> bool:

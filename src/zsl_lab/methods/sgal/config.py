@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,15 @@ from zsl_lab.methods.mmvae.config import MMVAEConfig
 class SGALConfig(MMVAEConfig):
     """The keys of SGAL beside mmVAE's, described in conf/method/sgal.yaml."""
 
+    stages: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("steps", "epochs", "batch_size"),
+        ("fine_tune_steps", "fine_tune_epochs", "fine_tune_batch_size"),
+    )
+
     fine_tune_steps: Annotated[int, AfterPretraining()] = Field(ge=0)
+    fine_tune_epochs: Annotated[float | None, AfterPretraining()] = Field(
+        default=None, gt=0, le=1e6
+    )
     fine_tune_batch_size: Annotated[int, AfterPretraining()] = Field(ge=2)
     fine_tune_learning_rate: Annotated[float, AfterPretraining()] = Field(gt=0)
     init_from: Annotated[str | None, Place(per_seed=True), AfterPretraining()]
@@ -37,7 +45,7 @@ class SGALConfig(MMVAEConfig):
 
     @model_validator(mode="after")
     def _needs_pretraining(self) -> SGALConfig:
-        if self.steps == 0 and self.init_from is None:
+        if self.steps == 0 and self.epochs is None and self.init_from is None:
             raise ValueError(
                 "learning from generated samples diverges without pre-training; set method.steps "
                 "(mmVAE steps) above 0, or give a trained mmVAE: method.init_from=<checkpoint>"

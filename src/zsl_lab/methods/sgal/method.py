@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.config import MethodConfig
+from zsl_lab.methods.config import MethodConfig, decayed
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.sgal.config import SGALConfig
 
@@ -45,6 +45,17 @@ class SGAL(MMVAE):
             self.config.batch_size
             if step < self.config.steps
             else 2 * self.config.fine_tune_batch_size
+        )
+
+    def learning_rate_at(self, step: int) -> float | None:
+        """The schedule over pre-training, and anew over fine-tuning."""
+        config = self.config
+        if config.learning_rate_schedule is None:
+            return None
+        if step < config.steps:
+            return config.learning_rate * decayed(config.learning_rate_schedule, step, config.steps)
+        return config.fine_tune_learning_rate * decayed(
+            config.learning_rate_schedule, step - config.steps, config.fine_tune_steps
         )
 
     @property
@@ -86,7 +97,7 @@ class SGAL(MMVAE):
     def trains_on_generated(cls, config: MethodConfig) -> bool:
         """In fine-tuning."""
         assert isinstance(config, SGALConfig)
-        return config.fine_tune_steps > 0
+        return config.fine_tune_steps > 0 or config.fine_tune_epochs is not None
 
     def _generate_unseen(self, draws: int) -> tuple[Tensor, Tensor]:
         """E-step: features of uniformly drawn unseen classes, with labels, ``([n, D], [n])``."""

@@ -35,6 +35,7 @@ class PhaseCheckpoint(Checkpoint):
         every: Steps between two checkpoints to resume from, besides those at checks; None for none.
         resumed: Whether the phase resumes from its own checkpoint, so that the weights it starts
             with are no candidate to report.
+        writes: Whether files are written; otherwise weights are only checked.
 
     Attributes:
         started: Whether the first step has begun, so that all states are restored.
@@ -48,12 +49,14 @@ class PhaseCheckpoint(Checkpoint):
         *,
         every: int | None = None,
         resumed: bool = False,
+        writes: bool = True,
     ) -> None:
         self._folder = folder
         self._state = state
         self._is_best = is_best
         self._every = every
         self._resumed = resumed
+        self._writes = writes
         self._reporting = False
         self._shared: SharedPretraining | None = None
         self._sharing = False
@@ -167,6 +170,8 @@ class PhaseCheckpoint(Checkpoint):
     def _save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)
         pl_module.check_finite()
+        if not self._writes:
+            return
         for logger in trainer.loggers:  # metrics are on disk before a checkpoint that follows them
             logger.save()
         if distributed.is_main():
@@ -175,7 +180,7 @@ class PhaseCheckpoint(Checkpoint):
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)
-        if self._is_best(pl_module):
+        if self._writes and self._is_best(pl_module):
             pl_module.check_finite()
             pl_module.fit_classifier()
             self._reporting = True
@@ -192,6 +197,6 @@ class PhaseCheckpoint(Checkpoint):
             checkpoint[CLASSIFIER] = pl_module.classifier.state()
         if self._sharing and self._shared is not None:
             rows = read_rows(self._folder) if distributed.is_main() else []
-            own = [row for row in rows if row["phase"] == state.phase]
+            own = [row for row in rows if row["phase"] == state.label]
             state = replace(state, pretraining=self._shared.facts, metrics=own)
         checkpoint[SECTION] = state.to_plain()

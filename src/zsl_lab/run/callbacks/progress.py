@@ -150,7 +150,7 @@ def steps_left(method: ZeroShotMethod, total: int) -> int:
         total: Steps of the phase.
     """
     left = max(0, total - method.step)
-    if method.phase != "select":
+    if not method.phase.startswith("select"):
         return left
     # the refit takes as many steps as are selected, so far
     return left + (method.best.effective_step if method.best else total)
@@ -161,7 +161,7 @@ def _title(trainer: pl.Trainer, method: ZeroShotMethod, total: int) -> str:
     text = f"{method.config.name}: {method.phase}, {total} steps{done}"
     if trainer.limit_val_batches == 0:
         return text
-    if method.phase == "select":
+    if method.phase.startswith("select"):
         return f"{text} (checks on validation classes)"
     return f"{text} (checks on test {'select' if method.steered_by_checks else 'are shown only'})"
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.keys import (
+    AddedLater,
     FilledBy,
     FixedByCheckpoint,
     Irrelevant,
@@ -44,6 +45,7 @@ class PathsConfig(Section):
     output_dir: Annotated[str, Place()]
     run_dir: Annotated[str, Place()]
     pretrained_dir: Annotated[str | None, Place()] = None
+    settings_dir: Annotated[str | None, Place()] = None
 
     @property
     def cache_folder(self) -> Path:
@@ -60,6 +62,9 @@ class SelectionConfig(Section):
     """How the step whose weights are reported is chosen; see conf/selection.
 
     Attributes:
+        checks: Checks from the first candidate to the last step, evenly spaced; None where
+            ``check_every`` holds.
+        draws: Draws of validation classes; the step is chosen on the mean over them.
         calibrate: Whether a constant is chosen with the step; without effect where no validation
             classes choose.
     """
@@ -67,8 +72,10 @@ class SelectionConfig(Section):
     name: Literal["validation", "oracle", "last"]
     metric: Literal["zsl_top1", "unseen", "seen", "harmonic_mean", "ausuc"]
     check_every: int = Field(ge=1)
+    checks: int | None = Field(default=None, ge=1)
     report_oracle: bool
     validation_seed: int = Field(default=0, ge=0)
+    draws: Annotated[int, AddedLater(1)] = Field(default=1, ge=1, le=1000)
     calibrate: bool = False
 
 
@@ -82,13 +89,30 @@ class DataConfig(Section):
     check: Literal["warn", "strict"] = "warn"
 
 
-class TunedConfig(Section):
-    """Which settings of conf/tuned were taken.
+class SettingsConfig(Section):
+    """Which settings a run began with; see conf/settings.
 
     Attributes:
-        name: The file; None where the command took none, or did not record it.
-        dataset: Keys of the dataset, with the values that the settings were found for.
+        choice: ``best``, ``general``, ``published``, ``none`` or ``file``; None where the run does
+            not say.
+        name: The file whose settings were taken: its name in conf/tuned, conf/published or the
+            user's folder, or a path. None for the values of the method's yaml alone.
+        method: The method that the file's settings were found for; None where it does not say.
+        dataset_name: The choice of ``dataset=`` that they were found on; likewise.
+        dataset: Keys of the dataset, with the values that they were found for.
+        study: How ``zsl_lab.tune`` found them: its study, trials, metric and draws.
     """
+
+    choice: str | None = None
+    name: str | None = None
+    method: str | None = None
+    dataset_name: str | None = None
+    dataset: dict[str, Any] = Field(default_factory=dict)
+    study: dict[str, Any] = Field(default_factory=dict)
+
+
+class TunedConfig(Section):
+    """The former section ``settings``: older runs have it, and files of settings may."""
 
     name: str | None = None
     dataset: dict[str, Any] = Field(default_factory=dict)
@@ -134,6 +158,7 @@ class RunKeys(Section):
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
     # stored by versions without other classifiers: none
     classifier: Annotated[dict[str, Any], FixedByCheckpoint()] = OWN
+    settings: Annotated[SettingsConfig, Irrelevant(), FixedByCheckpoint()] = SettingsConfig()
     tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None
     callbacks: CallbackKeys | None = None

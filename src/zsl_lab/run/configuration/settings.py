@@ -15,9 +15,9 @@ from typing import Any
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.bounded import read_bounded
-from zsl_lab.keys import Marks, is_below
+from zsl_lab.keys import AddedLater, Marks, is_below, marked
 from zsl_lab.run.configuration.old_names import with_current_targets
-from zsl_lab.run.configuration.schema import run_marks
+from zsl_lab.run.configuration.schema import RunKeys, run_marks
 
 CONFIG_FILE = "config.yaml"
 #: a configuration has about 5 KB
@@ -42,11 +42,21 @@ class Configuration:
     def settings(self, left_out: Iterable[str] = ()) -> Settings:
         """The values by dotted keys, less those that no metric depends on.
 
+        Keys that are null, and those with the value that older versions stand for, are left out: a
+        configuration that was stored before there was such a key is equal.
+
         Args:
             left_out: More keys and sections that are left out.
         """
         without = {*self.marks.irrelevant, *left_out}
-        return {key: value for key, value in _flat(self.plain, "") if not is_below(key, without)}
+        later = marked(RunKeys, AddedLater)
+        return {
+            key: value
+            for key, value in _flat(self.plain, "")
+            if value is not None
+            and not (key in later and value == later[key].value)
+            and not is_below(key, without)
+        }
 
 
 def read_configuration(path: Path) -> Configuration:

@@ -135,7 +135,7 @@ def _is_allowed(config: Mapping[str, Any], keys: Keys, target: str) -> bool:
 def _choices(group: str) -> dict[str, set[str]]:
     """The classes that the yamls of a group name, and the keys beside each name."""
     found: dict[str, set[str]] = {}
-    for folder in _folders(group):
+    for folder in config_folders(group):
         for path in sorted(folder.rglob("*.yaml")):
             with suppress(Exception):  # Hydra reports a yaml that is chosen and cannot be read
                 node = OmegaConf.to_container(OmegaConf.load(path))
@@ -147,7 +147,8 @@ def _choices(group: str) -> dict[str, set[str]]:
     return found
 
 
-def _folders(group: str) -> list[Path]:
+def config_folders(group: str) -> list[Path]:
+    """The folders of a group's yamls: the package's own, and those that the command line adds."""
     folders = [Path(str(files("zsl_lab.conf").joinpath(group)))]
     hydra = GlobalHydra.instance()
     if hydra.is_initialized():

@@ -93,11 +93,8 @@ class WandbRun(WandbLogger, RunLogger):
         """Log a row of ``<phase>/<name>`` values; after an error of W&B warn, and log no more."""
         if self._stopped:
             return
-        steps = {
-            f"{phase}/step": step
-            for phase in PHASES
-            if any(name.startswith(f"{phase}/") for name in metrics)
-        }
+        phases = {name.partition("/")[0] for name in metrics}
+        steps = {f"{phase}/step": step for phase in phases}
         try:
             self.experiment.log({**metrics, **steps})
         except Exception as error:

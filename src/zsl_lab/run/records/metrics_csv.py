@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +17,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from zsl_lab.files.atomic import atomic_write
 
 FILE = "metrics.csv"
-#: the phases of a run, in their order
-PHASES = ("select", "refit")
+#: the phases of a run, with the number of the draw from the second on
+_PHASE = re.compile(r"select(?:_([1-9][0-9]*))?|refit")
 Row = dict[str, str | int | float]
 
 
@@ -116,7 +118,7 @@ def _row(columns: list[str], line: str) -> Row | None:
         row = {name: _value(name, cell) for name, cell in pairs if cell}
     except ValueError:
         return None
-    return row if row.get("phase") in PHASES and "step" in row else None
+    return row if _PHASE.fullmatch(str(row.get("phase"))) and "step" in row else None
 
 
 def _cells(line: str) -> list[str] | None:
@@ -131,7 +133,7 @@ def rewind(folder: Path, phase: str, step: int) -> None:
 
     Args:
         folder: The run's folder.
-        phase: Phase of the checkpoint; ``refit`` follows ``select``.
+        phase: Phase of the checkpoint; ``refit`` follows ``select`` and its further draws.
         step: Training step of the checkpoint.
     """
     found, incomplete = _read(folder / FILE)
@@ -141,12 +143,15 @@ def rewind(folder: Path, phase: str, step: int) -> None:
             f"a run that was killed; it is left out, and {len(found)} rows are kept.",
             stacklevel=1,
         )
-    order = PHASES.index
-    rows = [
-        row for row in found if (order(str(row["phase"])), int(row["step"])) <= (order(phase), step)
-    ]
+    last = (_order(phase), step)
+    rows = [row for row in found if (_order(str(row["phase"])), int(row["step"])) <= last]
     columns = list(dict.fromkeys(["phase", "step", *(name for row in rows for name in row)]))
     atomic_write(folder / FILE, _text(rows, columns, header=True).encode())
+
+
+def _order(phase: str) -> float:
+    found = _PHASE.fullmatch(phase)
+    return math.inf if found is None or phase == "refit" else int(found[1] or 1)
 
 
 def _value(name: str, cell: str) -> str | int | float:

@@ -1,0 +1,217 @@
+"""``python -m zsl_lab.tune``: find settings of a method for a dataset on validation classes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from zsl_lab.cli import overrides as command
+from zsl_lab.cli import settings
+from zsl_lab.cli.messages import format_warning, sentence
+from zsl_lab.console.messages import say
+from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code
+from zsl_lab.run.configuration.settings_files import settings_folder
+
+PROG = "python -m zsl_lab.tune"
+#: exit code of a command interrupted from the keyboard
+INTERRUPTED = 130
+#: trials where the command names no budget
+TRIALS = 50
+#: draws of validation classes where the command names none
+DRAWS = 3
+HELP = f"""\
+{PROG} [KEY=VALUE ...]
+
+Finds settings of a method for a dataset: trials on validation classes, no look at a test sample.
+The best are written to your folder of settings, where runs of the same method, dataset and features
+find them by themselves.
+
+  {PROG} method=sgal dataset=cub paths.data_dir=DIR
+  {PROG} method=sgal dataset=cub trials=100       the same again goes on with the study
+  {PROG} method=sgal dataset=cub minutes=60       in two terminals: two processes share the study
+
+  trials=50            trials of the study, those of all processes together
+  minutes=M            instead: this process begins no trial after that time
+  study=NAME           its folder below paths.output_dir/studies; by itself METHOD_DATASET_FEATURES
+  space=FILE.yaml      which keys are varied; by itself conf/search/METHOD.yaml
+  selection.draws={DRAWS}    draws of validation classes that a trial is the mean of
+  selection.metric=harmonic_mean   what is maximised
+  settings=general     what the keys begin with that are not varied (also the first trial)
+  paths.settings_dir=DIR           your folder of settings (or the variable ZSL_LAB_SETTINGS)
+
+Every other key is that of a run: python -m zsl_lab --help
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command's own keys.
+
+    Attributes:
+        trials: Trials of the study; None for no limit.
+        minutes: Minutes after which no trial begins; None for no limit.
+        study: Name of the study; None for that of method, dataset and features.
+        space: Search space; None for the method's own.
+        overrides: The keys of runs.
+    """
+
+    trials: int | None
+    minutes: float | None
+    study: str | None
+    space: Path | None
+    overrides: list[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The command line; None for that of the process.
+
+    Returns:
+        The exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--help"], ["-h"]):
+        print(HELP)  # noqa: T201
+        return 0
+    warnings.formatwarning = format_warning
+    before = signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        _tune(_options(given))
+    except (KeyboardInterrupt, InterruptionError) as error:
+        say("Interrupted. No finished trial is lost; the same command goes on with the study.")
+        return error.exit_code if isinstance(error, InterruptionError) else _code(error)
+    except Exception as error:
+        message = sentence(error, given)
+        if message is None or "debug=true" in given:
+            raise
+        say(message)
+        return exit_code(error) if not isinstance(error, OSError) else 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(TerminationError.exit_code)
+
+
+def _code(error: BaseException) -> int:
+    return error.args[0] if error.args and isinstance(error.args[0], int) else INTERRUPTED
+
+
+def _options(arguments: Sequence[str]) -> Options:
+    own: dict[str, str] = {}
+    rest = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key in ("trials", "minutes", "study", "space") and equals:
+            own[key] = value
+        elif not command.is_override(argument):
+            raise ConfigError(f"{argument}: expected KEY=VALUE. `{PROG} --help` shows examples.")
+        else:
+            rest.append(argument)
+    study = own.get("study")
+    if study is not None and (not study or Path(study).name != study):
+        raise ConfigError(f"study={study}: expected a name, not a path.")
+    minutes = _number(own, "minutes")
+    trials = _number(own, "trials", None if minutes is not None else TRIALS)
+    if trials is not None and trials != int(trials):
+        raise ConfigError(f"trials={own['trials']}: expected a whole number.")
+    space = Path(own["space"]).expanduser() if "space" in own else None
+    return Options(None if trials is None else int(trials), minutes, study, space, rest)
+
+
+def _number(own: dict[str, str], key: str, default: float | None = None) -> float | None:
+    if key not in own:
+        return default
+    try:
+        value = float(own[key])
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ConfigError(f"{key}={own[key]}: expected a number above 0.")
+    return value
+
+
+def _tune(options: Options) -> None:
+    given = command.parsed(options.overrides)
+    if "ckpt" in given or "task" in given or "resume" in given:
+        raise ConfigError(
+            f"{PROG} trains and validates anew in each trial: leave ckpt, task and resume out."
+        )
+    selection = given.get("selection")
+    if selection is not None and command.text(selection) != "validation":
+        raise ConfigError(
+            f"{selection.input_line}: settings are found on validation classes only. Leave it out, "
+            "or give selection=validation."
+        )
+    defaults = {
+        "settings": "general",
+        "selection.draws": str(DRAWS),
+        "callbacks": "none",
+        "selection.report_oracle": "false",
+    }
+    own = [
+        f"{key}={value}"
+        for key, value in defaults.items()
+        if key not in given and not (key == "settings" and "tuned" in given)
+    ]
+    prepared = command.prepare([*own, *options.overrides])
+    with settings_folder(settings.folder_given(prepared)):
+        chosen = settings.choose(prepared)
+        choices, cfg = _composed(chosen)
+        # where the data lie, which the values of the method's yaml do not say
+        data = [a for a in options.overrides if _is_of_data(a)]
+        _, none = _composed([*command.prepare(data), "settings=none"])
+        _search(options, choices, cfg, none)
+
+
+def _is_of_data(override: str) -> bool:
+    key = override.partition("=")[0].lstrip("+")
+    return key in ("method", "dataset") or (
+        key.startswith("dataset.") and not key.startswith("dataset.normalize")
+    )
+
+
+def _composed(overrides: list[str]) -> tuple[dict[str, Any], DictConfig]:
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module(command.CONFIG_MODULE, version_base="1.3"):
+        cfg = compose("config", overrides, return_hydra_config=True)
+        choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    OmegaConf.set_struct(own, False)
+    own.paths.run_dir = "unused"
+    return {str(key): value for key, value in choices.items()}, own
+
+
+def _search(options: Options, choices: dict[str, Any], cfg: DictConfig, none: DictConfig) -> None:
+    from zsl_lab.run.configuration.checks import check_early
+    from zsl_lab.tune import space as spaces
+
+    method, dataset = str(choices["method"]), str(choices["dataset"])
+    space = spaces.read(method, options.space)
+    spaces.check(space, cfg)
+    check_early(cfg)
+    if cfg.trainer.devices not in (1, "auto"):
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: a trial takes one process. Start the command "
+            "several times instead: the processes share the study."
+        )
+    from zsl_lab.tune import command as tuning
+
+    job = tuning.Job(method, dataset, cfg, none, space, options.study)
+    until = time.monotonic() + 60 * options.minutes if options.minutes is not None else None
+    tuning.tune(job, options.trials, until)

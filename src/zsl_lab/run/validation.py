@@ -1,0 +1,75 @@
+"""How well settings do on validation classes, without a test and without files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from zsl_lab.data.splits import validation_split
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.module import Check
+from zsl_lab.run.context import RunContext
+from zsl_lab.run.mean_check import best_on_average
+from zsl_lab.run.phase import Phase, Selected, train
+
+#: called after each check of a candidate: the draw, the share of its training that is done, and the
+#: best check of the draw so far; it may raise to end the training
+OnCheck = Callable[[int, float, Check], None]
+
+
+class _Watch(pl.Callback):
+    """Reports the best check of a draw after each check, and how long the training took."""
+
+    def __init__(self, draw: int, on_check: OnCheck, on_end: Callable[[float], None]) -> None:
+        self._draw, self._on_check, self._on_end = draw, on_check, on_end
+        self._begun = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begun = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._on_end(time.perf_counter() - self._begun)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._on_end(time.perf_counter() - self._begun)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ZeroShotMethod)
+        if pl_module.best is not None:
+            last: Any = trainer.datamodule.last_step  # type: ignore[attr-defined]
+            self._on_check(self._draw, pl_module.step / last, pl_module.best)
+
+
+def validate(
+    context: RunContext, on_check: OnCheck, on_end: Callable[[float], None]
+) -> Check | None:
+    """Train on each draw of validation classes; the check that is best on average.
+
+    The same as the selection phases of a run. Only samples of ``trainval`` are used, and nothing is
+    written.
+
+    Args:
+        context: The run; without loggers.
+        on_check: See :data:`OnCheck`.
+        on_end: Called with the seconds of each training, its checks included.
+
+    Returns:
+        The mean check; None where no candidate has the selection metric.
+    """
+    selection = context.config.selection
+    draws: list[tuple[Check, ...]] = []
+    for draw in range(selection.draws):
+        phase = Phase(
+            "select",
+            validation_split(context.benchmark, selection.validation_seed, draw),
+            Selected(calibration=None if selection.calibrate else 0.0),
+            draw=draw,
+        )
+        outcome = train(context, phase, [_Watch(draw, on_check, on_end)], writes=False)
+        draws.append(outcome.candidates)
+    return best_on_average(draws, selection.metric)

@@ -1,0 +1,1 @@
+"""Settings of a method for a dataset, found on validation classes."""

@@ -1,0 +1,413 @@
+"""Studies: trials on validation classes, shared, interrupted, resumed; the settings they leave."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+
+from tests.tune.conftest import SHORT, SPACE, Tune
+from zsl_lab.cli import settings as cli_settings
+from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.datasets.digits import DigitsDataset
+from zsl_lab.errors import TerminationError, TrainingError
+from zsl_lab.methods.module import Check
+from zsl_lab.run import context as run_context
+from zsl_lab.run.configuration import settings_files
+from zsl_lab.run.context import RunContext
+from zsl_lab.run.validation import OnCheck
+from zsl_lab.tune import search, summary
+from zsl_lab.tune.study import JOURNAL_FILE, PROCESS, STALE, Facts, complete, counted, open_study
+
+NAME = "mmvae_digits_strokes"
+
+
+def study_of(folder: Path) -> optuna.Study:
+    """The study in a folder, whatever it searches."""
+    facts = json.loads((folder / "study.json").read_text())
+    return open_study(folder, Facts(**facts), "harmonic_mean", 0)
+
+
+class Trials:
+    """Stands for the training of trials.
+
+    Attributes:
+        values: The selection metric by the learning rate of a trial; by itself its logarithm.
+        events: What the trial of that number ends with, from 0 in each process.
+    """
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.values: Callable[[float], float] = lambda rate: 90 + 10 * math.log10(rate)
+        self.events: dict[int, BaseException] = {}
+
+    def __call__(
+        self, context: RunContext, on_check: OnCheck, on_end: Callable[[float], None]
+    ) -> Check:
+        event = self.events.pop(self.made, None)
+        self.made += 1
+        if event is not None:
+            raise event
+        config = context.config
+        value = self.values(config.method.model_dump()["learning_rate"])
+        check = Check(10, 10, {config.selection.metric: value, "ausuc": value})
+        for draw in range(config.selection.draws):
+            for share in (0.25, 0.5, 0.75, 1.0):
+                on_check(draw, share, check)
+            on_end(0.01)
+        return check
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    """Trials that take no time."""
+    made = Trials()
+    monkeypatch.setattr(search, "validate", made)
+    return made
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    return tmp_path / "outputs" / "studies"
+
+
+def test_a_study_leaves_a_table_figures_and_settings_that_runs_take(
+    command: Tune,
+    studies: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trials: Trials,
+) -> None:
+    code, out, err = command("trials=6")
+    assert (code, err) == (0, "")
+    folder = studies / NAME
+    study = study_of(folder)
+    assert len(study.trials) == 6
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {"trials.csv", "study.json", JOURNAL_FILE, "figures/history.png"} <= found
+    assert "Best trials (harmonic_mean on validation classes, %)" in out
+    assert "mean of 2 draws of validation classes" in out
+    rows = (folder / "trials.csv").read_text().splitlines()
+    assert len(rows) == 7
+    path = tmp_path / "settings" / "tuned" / f"{NAME}.yaml"
+    stored: Any = OmegaConf.load(path)
+    best = complete(study)[0]
+    assert stored.method.learning_rate == best.params["method.learning_rate"]
+    assert stored.method.steps is None
+    assert stored.settings.study.value == pytest.approx(best.value, abs=1e-4)
+    assert stored.settings.dataset.semantics == "strokes"
+    # what the command gave counts too
+    assert stored.method.latent_dim == 8
+    monkeypatch.setenv(settings_files.VARIABLE, str(tmp_path / "settings"))
+    taken = settings_files.best("mmvae", "digits")
+    assert taken is not None
+    assert taken.path == path
+    other = cli_settings.choose(["method=mmvae", "dataset.semantics=segments"])
+    assert "tuned=mmvae_digits" in other
+
+
+def test_the_first_trial_is_the_settings_that_the_study_begins_with(
+    command: Tune, studies: Path, space: Path, trials: Trials
+) -> None:
+    space.write_text(SPACE.replace("high: 3}", "high: 30}").replace("[0.01, 0.1]", "[0.01, 0.5]"))
+    command("trials=1", "method.epochs=2")
+    (trial,) = study_of(studies / NAME).trials
+    assert trial.params["method.epochs"] == 2
+    assert trial.params["method.gamma"] == "0.01"
+
+
+def test_the_objective_is_the_mean_over_the_draws(
+    command: Tune, studies: Path, tmp_path: Path
+) -> None:
+    command("trials=1")
+    (trial,) = study_of(studies / NAME).trials
+    from tests.conftest import composed
+    from zsl_lab.run.experiment import run
+
+    values = [
+        f"{key}={json.loads(v) if isinstance(v, str) else v}" for key, v in trial.params.items()
+    ]
+    steps = ["method.steps=null", "selection.report_oracle=false", "callbacks=none"]
+    result = run(composed(tmp_path / "run", *SHORT, "settings=general", *steps, *values))
+    assert result.validation is not None
+    assert result.validation["harmonic_mean"] == pytest.approx(trial.value)
+
+
+def test_no_test_sample_has_any_effect(
+    command: Tune, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("trials=1", "study=whole")
+    load = DigitsDataset.load
+
+    def without_test(self: DigitsDataset, paths: Any) -> FeatureBenchmark:
+        benchmark = load(self, paths)
+        features = np.array(benchmark.features)
+        features[np.concatenate([benchmark.test_seen, benchmark.test_unseen])] = 1e6
+        return replace(benchmark, features=features)
+
+    monkeypatch.setattr(DigitsDataset, "load", without_test)
+    run_context.benchmarks.clear()
+    command("trials=1", "study=blind")
+    whole, blind = study_of(studies / "whole"), study_of(studies / "blind")
+    first = [study.trials[0] for study in (whole, blind)]
+    assert first[0].params == first[1].params
+    assert first[0].value == first[1].value
+
+
+def test_the_same_command_goes_on_and_ends_at_once_when_all_is_done(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    command("trials=2")
+    code, out, _ = command("trials=4")
+    assert code == 0
+    assert "The study goes on: 2 trials there." in out
+    assert len(study_of(studies / NAME).trials) == 4
+    code, out, _ = command("trials=4")
+    assert code == 0
+    assert len(study_of(studies / NAME).trials) == 4
+    assert "settings:" in out
+
+
+def test_a_trial_that_diverges_leaves_the_others(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    trials.events[0] = TrainingError("the loss 'kl' is nan.")
+    code, out, _ = command("trials=3")
+    assert code == 0
+    assert "trial 0: failed: the loss 'kl' is nan." in out
+    states = [trial.state for trial in study_of(studies / NAME).trials]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert "2 with a value, 0 pruned, 1 failed" in out
+
+
+def test_a_study_whose_trials_all_fail_says_where_to_look(command: Tune, trials: Trials) -> None:
+    trials.events |= {0: TrainingError("the loss is nan."), 1: TrainingError("the loss is nan.")}
+    code, _, err = command("trials=2")
+    assert code == 1
+    assert "no trial has a value" in err
+    assert "trials.csv says why" in err
+
+
+def test_an_error_of_the_program_is_no_outcome_of_a_trial(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    trials.events[1] = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        command("trials=3")
+    assert len(counted(study_of(studies / NAME))) == 1
+
+
+def test_bad_trials_are_pruned_at_their_checks(
+    command: Tune, studies: Path, space: Path, trials: Trials
+) -> None:
+    space.write_text("method.learning_rate: [0.003, 0.001]\nmethod.epochs: {low: 3, high: 40}\n")
+    trials.values = lambda rate: 50.0 if rate == 0.003 else 1.0
+    code, out, _ = command("trials=30")
+    assert code == 0
+    study = study_of(studies / NAME)
+    pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
+    assert pruned
+    assert {t.params["method.learning_rate"] for t in pruned} == {"0.001"}
+    assert "pruned after 25 % of its training; best 50.00" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (TerminationError("stopped"), 143)]
+)
+def test_an_interrupted_trial_is_made_again(
+    command: Tune, studies: Path, trials: Trials, error: BaseException, code: int
+) -> None:
+    trials.events[2] = error
+    found, _, err = command("trials=6")
+    assert found == code
+    assert "No finished trial is lost; the same command goes on" in err
+    study = study_of(studies / NAME)
+    (stale,) = [t for t in study.trials if t.user_attrs.get(STALE)]
+    assert len(complete(study)) == 2
+    found, out, _ = command("trials=3")
+    assert found == 0
+    assert "The study goes on: 2 trials there." in out
+    again = study_of(studies / NAME)
+    assert next(t.params for t in again.trials if t.number > stale.number) == stale.params
+    assert len(counted(again)) == 3
+
+
+def test_a_trial_of_a_process_that_is_no_more_is_made_again(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    command("trials=1")
+    study = study_of(studies / NAME)
+    lost = study.ask()
+    lost.suggest_int("method.epochs", 1, 3)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lost.set_user_attr(PROCESS, [socket.gethostname(), ended.pid])
+    _, out, _ = command("trials=2")
+    assert "The study goes on: 1 trials there, 1 that were interrupted are made again." in out
+    states = [t.state for t in study_of(studies / NAME).trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_the_time_may_be_the_budget(command: Tune, studies: Path, trials: Trials) -> None:
+    code, out, _ = command("minutes=0.03")
+    assert code == 0
+    assert "trials until the time is up" in out
+    assert complete(study_of(studies / NAME))
+
+
+def test_a_torn_last_line_of_the_journal_is_taken_away(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    command("trials=2")
+    journal = studies / NAME / JOURNAL_FILE
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "worker_')
+    code, _, err = command("trials=3")
+    assert (code, err) == (0, "")
+    assert len(complete(study_of(studies / NAME))) == 3
+
+
+def test_a_damaged_journal_is_answered_with_a_sentence(
+    command: Tune, studies: Path, trials: Trials
+) -> None:
+    command("trials=1")
+    journal = studies / NAME / JOURNAL_FILE
+    journal.write_bytes(b"nonsense\n" + journal.read_bytes())
+    code, _, err = command("trials=2")
+    assert code == 1
+    assert "journal.log: it is damaged" in err
+    assert "study=NAME" in err
+
+
+@pytest.mark.parametrize(
+    ("argument", "what"),
+    [
+        ("method.batch_size=32", "other settings: method.batch_size is 64 there, 32 here"),
+        ("seed=1", "other settings: seed is 0 there, 1 here"),
+        ("selection.draws=1", "other settings: selection.draws is 2 there, absent here"),
+        ("dataset.split=random", "other data: splits is "),
+    ],
+)
+def test_a_study_of_other_settings_or_data_is_refused(
+    command: Tune, argument: str, what: str, trials: Trials
+) -> None:
+    command("trials=1", "study=mine")
+    code, _, err = command("trials=2", "study=mine", argument)
+    assert code == 2
+    assert f"holds a study of {what}" in err
+    assert "or another name: study=NAME" in err
+
+
+def test_a_study_of_another_space_is_refused(command: Tune, space: Path, trials: Trials) -> None:
+    command("trials=1")
+    space.write_text(SPACE.replace("high: 3}", "high: 4}"))
+    code, _, err = command("trials=2")
+    assert code == 2
+    assert "holds a study of other search space: method.epochs is " in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trials=0",), "trials=0: expected a number above 0."),
+        (("trials=many",), "trials=many: expected a number above 0."),
+        (("trials=1.5",), "trials=1.5: expected a whole number."),
+        (("minutes=-1",), "minutes=-1: expected a number above 0."),
+        (("study=a/b",), "study=a/b: expected a name, not a path."),
+        (("space=nowhere.yaml",), "space=nowhere.yaml: it cannot be read"),
+        (("mmvae",), "mmvae: expected KEY=VALUE."),
+        (("task=test",), "leave ckpt, task and resume out"),
+        (("selection=last",), "selection=last: settings are found on validation classes only"),
+        (("trainer.devices=2",), "Start the command several times instead"),
+        (("method=nope",), "method=nope: there is no such choice."),
+        (("method.gama=1",), "method.gama: there is no such key. Did you mean method.gamma"),
+        (("method.gamma=x",), "method.gamma=x: input should be a valid number."),
+        (("dataset=awa2",), "awa2"),
+        (("settings=sgal_flo",), "it sets method.fine_tune_steps, which method=mmvae"),
+    ],
+)
+def test_a_wrong_command_is_answered_with_a_sentence(
+    command: Tune, studies: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, out, err = command(*arguments)
+    assert (code != 0, out) == (True, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not studies.exists()
+
+
+def test_help_names_its_keys(command: Tune, capsys: pytest.CaptureFixture[str]) -> None:
+    from zsl_lab.cli import tune
+
+    assert tune.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for key in ("trials=", "minutes=", "study=", "space=", "paths.settings_dir="):
+        assert key in printed
+
+
+def test_importance_is_that_of_the_key_that_matters() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(
+        lambda trial: trial.suggest_float("a", 0, 1) + 0.01 * trial.suggest_float("b", 0, 1),
+        n_trials=40,
+    )
+    shares = summary.importances(study)
+    assert list(shares) == ["a", "b"]
+    assert shares["a"] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study_and_a_killed_one_loses_no_finished_trial(
+    tmp_path: Path, space: Path
+) -> None:
+    command = [sys.executable, "-m", "zsl_lab.tune", *SHORT, f"space={space}", "trials=12"]
+    command += [f"paths.output_dir={tmp_path}/outputs", f"paths.settings_dir={tmp_path}/settings"]
+    environment = {**os.environ, "ZSL_LAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    folder = tmp_path / "outputs" / "studies" / NAME
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    first = start()
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and first.poll() is None:
+        time.sleep(0.1)
+        if (folder / JOURNAL_FILE).exists() and len(complete(study_of(folder))) >= 2:
+            break
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    finished = {t.number: t.value for t in complete(study_of(folder))}
+    assert len(finished) >= 2
+    both = [start(), start()]
+    texts = [process.communicate(timeout=250)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], texts
+    study = study_of(folder)
+    after = {t.number: t.value for t in complete(study)}
+    assert finished.items() <= after.items()
+    assert 12 <= len(counted(study)) <= 13
+    makers = {tuple(t.user_attrs["process"]) for t in study.trials if "process" in t.user_attrs}
+    assert len(makers) == 3
+    assert (tmp_path / "settings" / "tuned" / f"{NAME}.yaml").is_file()

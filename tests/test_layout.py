@@ -18,6 +18,7 @@ LAYERS = (
     {"cli"},
     {"sweep", "report", "predict", "tune"},
     {"run"},
+    {"classifiers"},
     {"methods"},
     {"extraction"},
     {"text", "metrics", "nn"},

@@ -89,6 +89,8 @@ class Result:
         oracle_by_metric: As ``oracle``, at the step that is best on test by ``zsl_top1`` and at the
             one that is best by ``harmonic_mean``: papers print each metric at its own best step.
             None if not measured, and in results of older versions.
+        classifier: Name of the classifier; ``own`` (the method's own scores) in results of older
+            versions.
     """
 
     method: str
@@ -111,6 +113,7 @@ class Result:
     metric: str | None = None
     tuned: str | None = None
     settings: dict[str, str | None] | None = None
+    classifier: str = "own"
     oracle_by_metric: dict[str, dict[str, float]] | None = None
 
     def at_best_on_test(self, metric: str) -> float:
@@ -136,7 +139,14 @@ class Result:
         """
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
-            for name in ("findings", "metric", "tuned", "settings", "oracle_by_metric"):
+            for name in (
+                "findings",
+                "metric",
+                "tuned",
+                "settings",
+                "oracle_by_metric",
+                "classifier",
+            ):
                 del fields[name]
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
         return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())

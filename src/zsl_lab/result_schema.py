@@ -115,6 +115,7 @@ class _StoredResult(_Stored):
     tuned: str | None = None
     settings: _Settings | None = None
     oracle_by_metric: dict[str, _MetricsAtStep] | None = None
+    classifier: str = "own"
 
 
 def validated(raw: object, path: Path) -> dict[str, Any]:

@@ -102,7 +102,15 @@ def test_a_run_leaves_the_whole_run_folder(
     assert list(stored) == [
         *("method", "dataset", "seed", "selection", "metrics", "oracle", "per_class", "training"),
         *("benchmark", "checkpoint", "versions", "git_commit", "model", "calibration", "extra"),
-        *("validation", "findings", "metric", "tuned", "settings", "oracle_by_metric"),
+        *(
+            "validation",
+            "findings",
+            "metric",
+            "tuned",
+            "settings",
+            "classifier",
+            "oracle_by_metric",
+        ),
     ]
     assert (stored["method"], stored["metrics"]) == (method, result.metrics)
     assert stored["oracle"]["step"] > 0

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import METHODS, REPOSITORY, SHORT_FIT, SHORT_SGAL
+import zsl_lab
+from tests.conftest import METHODS, REPOSITORY, SHORT_FIT, SHORT_SGAL, composed
+from zsl_lab.data.datasets.base import DataPaths
+from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.hardware.processes import _environment, _free_port
+from zsl_lab.run import checkpoints
+from zsl_lab.run.config import parse
 
 TIMEOUT = 300
 
@@ -172,6 +177,27 @@ def test_one_checkpoint_has_the_same_figures_on_one_two_and_three_processes(
         assert result(folder)["per_class"] == whole["per_class"]
         for name in ("predictions.csv", "tradeoff.csv"):
             assert (folder / name).read_text() == (run_of_two / name).read_text()
+
+
+@pytest.mark.slow
+def test_class_means_of_two_processes_are_those_of_all_training_samples(tmp_path: Path) -> None:
+    short = (*SHORT_FIT["vzsl"], "selection=last", "trainer.accelerator=cpu")
+    done = command(
+        *("method=vzsl", *short, "classifier=means", "trainer.devices=2"),
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    network = zsl_lab.load(tmp_path / "run").network
+    cfg = parse(composed(tmp_path / "again", "method=vzsl", *short))
+    benchmark = cfg.dataset.load(DataPaths(tmp_path, tmp_path))
+    data = cfg.dataset.data_module(benchmark, final_split(benchmark))
+    batch = data.samples(data.split.train)
+    with torch.no_grad():
+        points = network.embed(batch.inputs)
+    stored = checkpoints.read(tmp_path / "run" / "checkpoints" / "best.ckpt", "ckpt").classifier
+    for c in sorted(set(batch.labels.tolist())):
+        expected = points[batch.labels == c].mean(0)
+        torch.testing.assert_close(stored["centres"][c], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -301,6 +301,20 @@ def place(tmp_path: Path) -> SharedPretraining:
     return SharedPretraining(tmp_path, 40, {"seed": 0})
 
 
+@pytest.mark.parametrize("phase", ["validation", "oracle"])
+def test_runs_with_other_classifiers_share_and_make_the_check_at_its_end_again(
+    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], phase: str
+) -> None:
+    overrides = ("method=sgal", *SHORT_SGAL, f"selection={phase}")
+    run(sharing(configure, tmp_path, *overrides, run_dir="own"))
+    alone = configure(*overrides, "classifier=means", run_dir="alone")
+    run(alone)
+    steps.clear()
+    run(sharing(configure, tmp_path, *overrides, "classifier=means", run_dir="shared_means"))
+    assert steps == []
+    assert_same_run(tmp_path / "alone", tmp_path / "shared_means")
+
+
 @pytest.fixture
 def holder(place: SharedPretraining) -> Iterator[subprocess.Popen[str]]:
     """Another process that is at the pre-training."""

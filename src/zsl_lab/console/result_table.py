@@ -47,7 +47,8 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         table.add_row(f"oracle {name}, step {metrics['step']}", *_cells(metrics), style="dim")
     screen.print()
     screen.print(
-        f"{one_line(result.method)} on {one_line(result.dataset)}, seed {result.seed} "
+        f"{one_line(result.method)}{classified(result)} on {one_line(result.dataset)}, "
+        f"seed {result.seed} "
         f"(per class, %; {class_counts(result.benchmark)})",
         style="bold",
         soft_wrap=True,
@@ -81,6 +82,11 @@ def _oracles(result: Result) -> dict[str, Mapping[str, float]]:
         found.pop(metric, None)
         found[metric] = result.oracle
     return found
+
+
+def classified(result: Result) -> str:
+    """`` with classifier=NAME``; nothing for the method's own scores."""
+    return "" if result.classifier == "own" else f" with classifier={one_line(result.classifier)}"
 
 
 #: what is said about settings, by the choice that was taken

@@ -29,8 +29,10 @@ from zsl_lab.methods.config import (
     decayed,
 )
 from zsl_lab.methods.module import MethodModule, class_tensors
+from zsl_lab.nn.comparison import Comparison
 
 __all__ = [
+    "Comparison",
     "ExportedNetwork",
     "GradientMethodConfig",
     "MethodConfig",
@@ -100,15 +102,17 @@ class ZeroShotMethod(MethodModule):
         """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores of every class, :meth:`class_scores`: for calls, ``torch.jit.trace`` and export.
+        """Scores of every class by the run's classifier, for evaluation, prediction and export.
 
         Args:
             features: ``[B, D]``, scaled as in training.
 
         Returns:
-            ``[B, C]``.
+            ``[B, C]``: :meth:`class_scores`, unless ``classifier=`` chose another classifier.
         """
-        return self.class_scores(features)
+        if self.classifier is None:
+            return self.class_scores(features)
+        return self.classifier.scores(self, features)
 
     def loss(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
         """The loss of a batch of training samples, which the default :meth:`train_on` minimises.
@@ -255,6 +259,48 @@ class ZeroShotMethod(MethodModule):
         """
         for name, tensor in class_tensors(classes).items():
             setattr(self, name, tensor.to(self.device))
+        if self.classifier is not None:
+            self.classifier.set_classes(self, classes)
+
+    # ------------------------------------------------------------- for classifiers other than own
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Features in the space that the method compares them with classes in.
+
+        Args:
+            features: ``[B, D]``, scaled as in training.
+
+        Returns:
+            ``[B, Z]``; the features themselves by default.
+        """
+        return features
+
+    def prototypes(self, semantics: Tensor) -> Tensor | None:
+        """The point that the method expects each class at, in the space of :meth:`embed`.
+
+        Args:
+            semantics: Scaled class semantics, ``[K, Q]``.
+
+        Returns:
+            ``[K, Z]``. None, the default, where the method has no such points; of a method that
+            generates, the mean of generated features then takes their place.
+        """
+        return None
+
+    @property
+    def comparison(self) -> Comparison:
+        """How points of :meth:`embed` are compared with prototypes."""
+        return "whitened_cosine"
+
+    @property
+    def embedding_is_fixed(self) -> bool:
+        """Whether :meth:`embed` stays the same while the method is trained."""
+        return type(self).embed is ZeroShotMethod.embed
+
+    @classmethod
+    def has_prototypes(cls, config: MethodConfig) -> bool:
+        """Whether :meth:`prototypes` is available with a configuration."""
+        return cls.prototypes is not ZeroShotMethod.prototypes
 
     # --------------------------------------------------------------------- optional capabilities
 

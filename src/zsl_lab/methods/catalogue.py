@@ -11,13 +11,16 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel
 
 from zsl_lab.methods.config import MethodConfig, Takes
+
+KeysClass = TypeVar("KeysClass", bound=BaseModel)
 
 #: blocks of a method's yaml that are not keys of the method: ``short``, the overrides of a run of a
 #: second or two for tests, and ``bench``, those of a measurement of speed
@@ -59,6 +62,11 @@ class MethodEntry:
     def generates(self) -> bool:
         """Whether it generates features."""
         return self._says("generates")
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether it has a prototype of each class."""
+        return self._says("has_prototypes")
 
     def _says(self, question: str) -> bool:
         """The answer of a class method of the method to its configuration."""
@@ -108,6 +116,19 @@ def config_class_of(target: str) -> type[MethodConfig] | None:
     Returns:
         None where the method has no such file.
     """
+    return keys_beside(target, MethodConfig)
+
+
+def keys_beside(target: str, base: type[KeysClass]) -> type[KeysClass] | None:
+    """The class of the keys of a class: ``<Name>Config`` in the ``config.py`` beside its module.
+
+    Args:
+        target: The dotted name of the class, which is not imported.
+        base: What the class of its keys derives from.
+
+    Returns:
+        None where there is no such file.
+    """
     package, _, name = target.rpartition(".")
     module = f"{package}.config"
     try:
@@ -116,7 +137,7 @@ def config_class_of(target: str) -> type[MethodConfig] | None:
         found = getattr(import_module(module), f"{name}Config", None)
     except Exception:  # whatever importing it raises, importing the class itself tells
         return None
-    return found if isinstance(found, type) and issubclass(found, MethodConfig) else None
+    return found if isinstance(found, type) and issubclass(found, base) else None
 
 
 def without_examples(method: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,6 @@ def complexity(method: ZeroShotMethod, sample: Tensor) -> dict[str, int]:
         two operations; only matrix products are counted, as PyTorch's own counter does.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        method.class_scores(sample)
+        method(sample)
     trained = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
     return {"parameters": trained, "flops": counter.get_total_flops()}

@@ -10,14 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zsl_lab.data.batches.base import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.hardware import distributed
 from zsl_lab.metrics import ExtraAccuracies, ZeroShotMetrics, predict
@@ -38,6 +38,25 @@ class Check:
     effective_step: int
     metrics: dict[str, float]
     calibration: float = 0.0
+
+
+class FittedClassifier(Protocol):
+    """What scores the classes of a method, as :class:`zsl_lab.classifiers.base.Classifier` does.
+
+    Attributes:
+        fitted: Names of the tensors that :meth:`fit` sets; none where there is nothing to fit.
+    """
+
+    fitted: ClassVar[tuple[str, ...]]
+
+    def fit(self, method: Any, data: PhaseDataModule) -> None:
+        """Fit to the training samples of a phase."""
+
+    def scores(self, method: Any, features: Tensor) -> Tensor:
+        """Score every class, ``[B, C]``."""
+
+    def set_classes(self, method: Any, classes: ClassSpace) -> None:
+        """Score other classes from now on."""
 
 
 def rank(check: Check, metric: str) -> tuple[float, float]:
@@ -66,6 +85,9 @@ class MethodModule(pl.LightningModule, ABC):
             test samples and the result is not labelled an oracle's.
         calibration: Constant added to the scores of unseen classes (calibrated stacking, Chao et
             al., ECCV 2016); None lets each check find its own.
+        classifier: Scores the classes in evaluation and prediction; None for
+            :meth:`class_scores`. Its tensors are not part of the weights.
+        classifier_step: Training steps taken when it was fitted; None where it was not.
         phase: ``select`` (``select_2`` for a second draw of validation classes) or ``refit``, the
             prefix of every logged name.
         last_losses: The losses that were last read from the device.
@@ -94,6 +116,8 @@ class MethodModule(pl.LightningModule, ABC):
         self.selection_metric = "harmonic_mean"
         self.steered_by_checks = False
         self.calibration: float | None = 0.0
+        self.classifier: FittedClassifier | None = None
+        self.classifier_step: int | None = None
         self.phase = "refit"
         self.last_losses: dict[str, float] = {}
         self._losses: dict[str, Tensor] = {}
@@ -293,9 +317,29 @@ class MethodModule(pl.LightningModule, ABC):
 
     # ------------------------------------------------------------------------------- evaluation
 
+    def fit_classifier(self) -> None:
+        """Fit the classifier to the training samples of the phase, unless this step did already."""
+        classifier = self.classifier
+        if classifier is None or not classifier.fitted or self.classifier_step == self.step:
+            return
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        # in single precision, as scores are; a classifier may need gradients of its own weights
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(self.device.type, enabled=False),
+        ):
+            classifier.fit(self, self.trainer.datamodule)  # type: ignore[attr-defined]
+        for module, training in modes:
+            module.training = training
+        self.classifier_step = self.step
+
     def on_validation_epoch_start(self) -> None:
-        """Reset the metrics."""
+        """Reset the metrics; fit the classifier where this check may be selected."""
         self.metrics.reset()
+        if self.step >= self.first_candidate:
+            self.fit_classifier()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of evaluation samples."""
@@ -326,10 +370,25 @@ class MethodModule(pl.LightningModule, ABC):
         if self.steered_by_checks and is_candidate:
             self.after_check(improved=improved)
 
+    def repeat_check(self) -> None:
+        """Make the last check again, as the classifier at hand sees the present weights."""
+        self.checks.pop()
+        # only a last check may have been a candidate
+        self.best = None
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            for number, batch in enumerate(self.trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
+                self.validation_step(batch, number)
+        for module, training in modes:
+            module.training = training
+        self.on_validation_epoch_end()
+
     def _scores(self, batch: Batch) -> Tensor:
         # in single precision whatever training uses, so that metrics do not depend on the hardware
         with torch.autocast(self.device.type, enabled=False):
-            scores = self.class_scores(batch.inputs)
+            scores: Tensor = self(batch.inputs)
         return scores + self.calibration * ~self.seen_mask if self.calibration else scores
 
     def on_test_epoch_start(self) -> None:

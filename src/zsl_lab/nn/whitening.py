@@ -40,3 +40,40 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
     spread = (1 - shrinkage) * values.clamp(min=0) + shrinkage * level
     whitening: Tensor = vectors * spread.rsqrt() @ vectors.T
     return whitening.to(features.dtype)
+
+
+def shrunk(scatter: Tensor, shrinkage: float) -> Tensor:
+    """(1 - r) S + r mean(diag S) I, of a covariance or of its diagonal.
+
+    Args:
+        scatter: S, ``[D, D]``, or its diagonal ``[D]``.
+        shrinkage: r, above 0 and up to 1.
+
+    Returns:
+        In the shape of ``scatter``; the identity (ones) where S is 0: nothing is known of how
+        samples scatter.
+    """
+    diagonal = scatter if scatter.ndim == 1 else scatter.diagonal()
+    level = diagonal.mean()
+    identity = torch.ones_like(diagonal)
+    if scatter.ndim == 2:
+        identity = identity.diag()
+    if not level > 0:
+        return identity
+    return (1 - shrinkage) * scatter + shrinkage * level * identity
+
+
+def inverse_root(scatter: Tensor, shrinkage: float) -> Tensor:
+    """W with ``W W^T`` the inverse of :func:`shrunk`; features times W are whitened.
+
+    Args:
+        scatter: ``[D, D]``, float64.
+        shrinkage: As of :func:`shrunk`.
+
+    Returns:
+        ``[D, D]``.
+    """
+    lower = torch.linalg.cholesky(shrunk(scatter, shrinkage))
+    identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+    inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return inverse.T

@@ -316,7 +316,7 @@ class FeaturePredictor(Predictor):
             _warn_of_samples(block, start, origin)
             with torch.no_grad():
                 scaled = self._scaler.apply(torch.from_numpy(block).to(device))
-                found = self.network.class_scores(scaled) + constant
+                found = self.network(scaled) + constant
             scores[part] = found.float().cpu().numpy()
             bad = np.flatnonzero(~np.isfinite(scores[part]).all(1))
             if len(bad):

@@ -137,7 +137,7 @@ class ImagePredictor(Predictor):
                     np.zeros(count, bool),
                     size,
                 )
-                found = self.network.class_scores(squares.to(self.network.device)) + constant
+                found = self.network(squares.to(self.network.device)) + constant
                 scores.append(found.softmax(1).float().cpu().numpy())
         if not scores:
             raise unreadable_images(broken, len(samples))

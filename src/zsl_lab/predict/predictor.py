@@ -40,6 +40,7 @@ from zsl_lab.predict.predictions import Predictions, check_whole
 from zsl_lab.run.checkpoints import Checkpoint, misfit
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import Among
+from zsl_lab.run.context import set_classifier
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
@@ -123,6 +124,8 @@ class Predictor(ABC):
                 f"({misfit(error)}). Give the configuration that it was "
                 "trained with, as the command does by itself, or train anew."
             ) from error
+        classifier = set_classifier(self.network, config, space)
+        classifier.load_state(checkpoint.classifier, f"ckpt={path}")
         self.network.to(_device(config.trainer)).eval()
 
     # ------------------------------------------------------------------------------- classes

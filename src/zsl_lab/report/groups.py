@@ -309,6 +309,7 @@ def _key(run: Run) -> tuple[Any, ...]:
     result, facts = run.result, run.result.benchmark
     return (
         result.method,
+        result.classifier,
         result.dataset,
         result.selection,
         result.calibration is not None,
@@ -339,9 +340,14 @@ def _label(run: Run, others: Sequence[Run]) -> tuple[str, str]:
     siblings = [
         other
         for other in same_dataset
-        if (other.result.method, other.result.selection) == (mine.method, mine.selection)
+        if (other.result.method, other.result.classifier, other.result.selection)
+        == (mine.method, mine.classifier, mine.selection)
     ]
-    parts = [_SELECTED[mine.selection], "calibrated" if mine.calibration is not None else ""]
+    parts = [
+        "" if mine.classifier == "own" else one_line(mine.classifier),
+        _SELECTED[mine.selection],
+        "calibrated" if mine.calibration is not None else "",
+    ]
     differences: list[str] = []
     if run.settings is None:
         parts.append(f"no {CONFIG_FILE}" if len(siblings) > 1 else "")

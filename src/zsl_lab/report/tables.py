@@ -403,6 +403,7 @@ def result_csv(groups: Sequence[Group]) -> str:
         row: dict[str, Any] = {
             "dataset": first.dataset,
             "method": first.method,
+            "classifier": first.classifier,
             "label": group.label,
             "settings": group.differences,
             "settings_from": settings_text(first) or "",

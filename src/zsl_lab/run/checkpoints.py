@@ -30,6 +30,9 @@ FORMAT = 1
 #: the key of that section
 SECTION = "zsl_lab"
 
+#: the key of the fitted classifier, in the checkpoint that a run reports
+CLASSIFIER = "classifier"
+
 #: the checkpoints in a run's folder, below ``checkpoints``
 FILES = ("best.ckpt", "last.ckpt")
 
@@ -277,6 +280,7 @@ class Checkpoint:
         weights: The method's state dict.
         content: Everything that Lightning stored.
         sha256: Of the file's bytes.
+        classifier: The fitted tensors of the classifier, by name; empty where it has none.
     """
 
     path: Path
@@ -285,6 +289,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     content: dict[str, Any]
     sha256: str = ""
+    classifier: Mapping[str, Tensor] = field(default_factory=dict)
 
     def check_reported(self) -> None:
         """Refuse a checkpoint that is only there to resume from.
@@ -477,10 +482,17 @@ def read(path: Path, key: str) -> Checkpoint:
     _check_tensors(content, len(data), origin)
     step = _checked(_MethodState, content["method_state"], origin, "method_state.").step
     _check_random(content["method_state"], origin)
-    _check_weights(content["state_dict"], origin)
+    _check_weights(content["state_dict"], "state_dict", origin)
+    classifier = content.get(CLASSIFIER, {})
+    if not isinstance(classifier, Mapping):
+        raise _damaged(
+            origin, f"field '{CLASSIFIER}' is {_tensor(classifier)}; expected tensors by name"
+        )
+    _check_weights(classifier, CLASSIFIER, origin)
     _check_data_state(content, step, origin)
     sha256 = hashlib.sha256(data).hexdigest()
-    return Checkpoint(path, state, step, content["state_dict"], content, sha256)
+    weights = content["state_dict"]
+    return Checkpoint(path, state, step, weights, content, sha256, classifier)
 
 
 def read_to_resume(path: Path, key: str) -> Checkpoint:
@@ -616,9 +628,9 @@ def _check_random(method_state: Mapping[str, Any], origin: str) -> None:
             )
 
 
-def _check_weights(weights: Mapping[str, Any], origin: str) -> None:
+def _check_weights(weights: Mapping[str, Any], section: str, origin: str) -> None:
     for name, tensor in weights.items():
-        key = f"state_dict.{_shown(name)}"
+        key = f"{section}.{_shown(name)}"
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise _damaged(origin, f"field '{key}' is {_tensor(tensor)}; expected a tensor")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):

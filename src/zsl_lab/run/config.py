@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict
 
+from zsl_lab.classifiers.config import OWN, ClassifierConfig
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.errors import ConfigError
 from zsl_lab.hardware.trainer import TrainerConfig
@@ -25,7 +26,7 @@ from zsl_lab.keys import (
     with_absolute_places,
     without,
 )
-from zsl_lab.methods.catalogue import config_class_of, without_examples
+from zsl_lab.methods.catalogue import config_class_of, keys_beside, without_examples
 from zsl_lab.methods.config import MethodConfig, Takes
 from zsl_lab.run.configuration import stored_config
 from zsl_lab.run.configuration.old_names import current_target, with_current_targets
@@ -42,6 +43,7 @@ from zsl_lab.run.configuration.schema import (
 )
 
 if TYPE_CHECKING:
+    from zsl_lab.classifiers.base import Classifier
     from zsl_lab.data.benchmark import Benchmark
     from zsl_lab.methods.base import ZeroShotMethod
 
@@ -77,6 +79,7 @@ class RunConfig(BaseModel):
     settings: SettingsConfig
     dataset: DatasetConfig
     method: MethodConfig
+    classifier: ClassifierConfig
     loggers: dict[str, Any]
     callbacks: dict[str, Any]
     plain: dict[str, Any]
@@ -85,6 +88,11 @@ class RunConfig(BaseModel):
     def method_class(self) -> type[ZeroShotMethod]:
         """The method's class; importing it imports PyTorch, which takes seconds."""
         return _method_class(self.plain["method"])
+
+    @cached_property
+    def classifier_class(self) -> type[Classifier]:
+        """The classifier's class; importing it imports PyTorch."""
+        return _classifier_class(self.plain["classifier"])
 
     def for_benchmark(self, benchmark: Benchmark) -> RunConfig:
         """The configuration with training steps in place of epochs; ``plain`` stays as it is."""
@@ -104,6 +112,7 @@ class RunConfig(BaseModel):
             run_marks()
             | marks_of(type(self.method), "method")
             | marks_of(type(self.dataset), "dataset")
+            | marks_of(type(self.classifier), "classifier")
         )
 
 
@@ -117,8 +126,8 @@ def parse(cfg: DictConfig) -> RunConfig:
         ConfigError: A key is unknown, missing, of the wrong type or out of range; all such keys are
             named.
     """
-    plain = with_current_targets(plain_config(cfg))
-    for section in ("paths", "trainer", "selection", "dataset", "method"):
+    plain = {"classifier": OWN, **with_current_targets(plain_config(cfg))}
+    for section in ("paths", "trainer", "selection", "dataset", "method", "classifier"):
         if not isinstance(plain.get(section), dict):
             raise ConfigError(
                 f"{section}: found {plain.get(section)!r}; expected a section of keys, such as "
@@ -132,13 +141,15 @@ def parse(cfg: DictConfig) -> RunConfig:
                 f"{key}={getattr(top, key)}: this key belongs to task=predict. Set task=predict, "
                 f"or leave {key} out."
             )
-    method_config, dataset_class = _config_classes(plain)
+    method_config, dataset_class, classifier_config = _config_classes(plain)
     dataset = checked(dataset_class, _without_target(plain["dataset"]), "dataset")
     method = checked(method_config, _without_target(plain["method"]), "method")
+    classifier = checked(classifier_config, _without_target(plain["classifier"]), "classifier")
     stored = without(plain, {*predict_only, *marked(RunKeys, NotStored)})
     stored = with_absolute_places(stored, RunKeys)
     stored["dataset"] = with_absolute_places(stored["dataset"], type(dataset))
     stored["method"] = with_absolute_places(stored["method"], type(method))
+    stored["classifier"] = with_absolute_places(stored["classifier"], type(classifier))
     return RunConfig(
         task=top.task,
         ckpt=Path(top.ckpt) if top.ckpt else None,
@@ -159,6 +170,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         settings=_settings(top),
         dataset=dataset,
         method=method,
+        classifier=classifier,
         loggers=top.logger or {},
         callbacks=plain.get("callbacks") or {},
         plain=stored,
@@ -193,7 +205,7 @@ def plain_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def class_marks(plain: Mapping[str, Any]) -> Marks:
-    """The marks of the keys of a configuration's method and dataset.
+    """The marks of the keys of a configuration's method, dataset and classifier.
 
     Args:
         plain: A configuration that a file brought, in plain containers; other sections are not
@@ -202,14 +214,19 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
     Raises:
         ConfigError: A class that it names is not allowed, or cannot be imported.
     """
-    sections = {name: plain[name] for name in ("method", "dataset")}
+    plain = {"classifier": OWN, **plain}
+    sections = {name: plain[name] for name in ("method", "dataset", "classifier")}
     for keys, target in stored_config.foreign(sections):
         raise ConfigError(
             f"{stored_config.shown(keys)}={target!r:.80}: a file alone cannot name code to import. "
             "Give the folder of yamls that names this class: --config-dir FOLDER."
         )
-    method, dataset = _config_classes(plain)
-    return marks_of(method, "method") | marks_of(dataset, "dataset")
+    method, dataset, classifier = _config_classes(plain)
+    return (
+        marks_of(method, "method")
+        | marks_of(dataset, "dataset")
+        | marks_of(classifier, "classifier")
+    )
 
 
 def data_of(
@@ -236,12 +253,24 @@ def data_of(
     return method_class, dataset, paths
 
 
-def _config_classes(plain: Mapping[str, Any]) -> tuple[type[MethodConfig], type[DatasetConfig]]:
-    """The classes of the method's keys and of the dataset's; torch is imported only if needed."""
+def _config_classes(
+    plain: Mapping[str, Any],
+) -> tuple[type[MethodConfig], type[DatasetConfig], type[ClassifierConfig]]:
+    """The classes of the keys of method, dataset and classifier; torch only if needed."""
     method = config_class_of(_target_of(plain["method"]))
     if method is None:
         method = _method_class(plain["method"]).config_class
-    return method, _target(plain["dataset"], DatasetConfig, "dataset")
+    classifier = keys_beside(_target_of(plain["classifier"]), ClassifierConfig)
+    if classifier is None:
+        classifier = _classifier_class(plain["classifier"]).config_class
+    return method, _target(plain["dataset"], DatasetConfig, "dataset"), classifier
+
+
+def _classifier_class(section: Mapping[str, Any]) -> type[Classifier]:
+    from zsl_lab.classifiers.base import Classifier
+
+    found: type[Classifier] = _target(section, Classifier, "classifier")
+    return found
 
 
 def _method_class(section: Mapping[str, Any]) -> type[ZeroShotMethod]:

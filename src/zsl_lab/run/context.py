@@ -16,7 +16,8 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.loggers import Logger
 
-from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.classifiers.base import Classifier
+from zsl_lab.data.batches.base import ClassSpace, PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
 from zsl_lab.data.checks.check import check, unknown_finding
 from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
@@ -27,6 +28,7 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.trainer import Hardware
+from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run import checkpoints
 from zsl_lab.run.config import RunConfig
 
@@ -54,6 +56,28 @@ class RunContext:
     def data_module(self, split: Split) -> PhaseDataModule:
         """Batches of a split of the benchmark, scaled as the configuration says."""
         return self.config.dataset.data_module(self.benchmark, split)
+
+
+def check_classifier(config: RunConfig) -> None:
+    """Check that the method gives what the classifier needs.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    config.classifier_class.check(config.classifier, config.method_class, config.method)
+
+
+def set_classifier(method: ZeroShotMethod, config: RunConfig, classes: ClassSpace) -> Classifier:
+    """Give a method the classifier of the configuration, not fitted.
+
+    Args:
+        method: A method that is just built.
+        config: The configuration.
+        classes: The classes that it is trained with.
+    """
+    classifier = config.classifier_class(config.classifier, classes, config.seed)
+    method.classifier = classifier
+    return classifier
 
 
 def make_trainer(

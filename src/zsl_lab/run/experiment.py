@@ -39,7 +39,7 @@ from zsl_lab.run import checkpoints, initial_weights
 from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.configuration.checks import check_task, naming_methods
-from zsl_lab.run.context import RunContext, load_checked
+from zsl_lab.run.context import RunContext, check_classifier, load_checked
 from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.mean_check import best_on_average
@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> Result:
     """
     config = parse(cfg)
     _check_task(config)
+    check_classifier(config)
     silence_lightning()
     checkpoint = _checkpoint(config)
     hardware = _hardware(config)

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from zsl_lab.classifiers.config import OWN
 from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.splits import Split
 from zsl_lab.errors import (
@@ -39,7 +40,7 @@ from zsl_lab.run.checkpoints import (
 from zsl_lab.run.checkpoints import Phase as PhaseName
 from zsl_lab.run.configuration import limits
 from zsl_lab.run.configuration.schema import SelectionConfig
-from zsl_lab.run.context import RunContext, make_trainer
+from zsl_lab.run.context import RunContext, make_trainer, set_classifier
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.pretraining import facts as pretraining_facts
@@ -208,6 +209,7 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
             "selection=validation pre-trains one of its own to choose the step with. Set "
             "method.steps above 0, or selection=last."
         )
+    set_classifier(method, config, data.classes)
     method.phase = phase.label
     method.calibration = phase.selected.calibration
     method.selection_metric = config.selection.metric
@@ -293,12 +295,14 @@ def _fit(
     source: AtomicCheckpointIO,
 ) -> int:
     """Train; the step that training started from, unless it resumed."""
-    shared, first = _shared_pretraining(context, phase, schedule), schedule.first
+    shared, first = _shared_pretraining(context, phase, schedule, method), schedule.first
     path = phase.resumed.path if phase.resumed is not None else None
     if phase.resumed is not None and phase.resumed.step > schedule.last:
         raise _out_of_place(phase, phase.resumed.step, schedule)
     try:
-        if shared is not None and _find_pretraining(context, shared, trainer, saver):
+        if shared is not None and _find_pretraining(
+            context, shared, trainer, saver, evaluates=schedule.evaluates
+        ):
             path, first = shared.path, shared.steps
             source.resume_from(shared.found)
         with saver.stop:
@@ -339,7 +343,7 @@ def _out_of_place(phase: Phase, step: int, schedule: Schedule) -> CheckpointErro
 
 
 def _shared_pretraining(
-    context: RunContext, phase: Phase, schedule: Schedule
+    context: RunContext, phase: Phase, schedule: Schedule, method: ZeroShotMethod
 ) -> SharedPretraining | None:
     """The shared pre-training of a phase; None where the phase shares none."""
     config = context.config
@@ -355,12 +359,18 @@ def _shared_pretraining(
         phase.selected.calibration,
         context.hardware,
         evaluates=bool(schedule.checks),
+        classifies=method.first_candidate < pretraining.steps,
     )
     return SharedPretraining(Path(folder), pretraining.steps, facts)
 
 
 def _find_pretraining(
-    context: RunContext, shared: SharedPretraining, trainer: pl.Trainer, saver: PhaseCheckpoint
+    context: RunContext,
+    shared: SharedPretraining,
+    trainer: pl.Trainer,
+    saver: PhaseCheckpoint,
+    *,
+    evaluates: bool,
 ) -> bool:
     """Whether shared pre-training is there; its metrics are then logged as this run's own.
 
@@ -371,11 +381,20 @@ def _find_pretraining(
         trainer.strategy.setup_environment()  # connects the processes: the first decides for all
     # while one of several processes waits, the others would time out
     rows = shared.find_or_claim(wait=not several) if distributed.is_main() else None
-    rows, claimed = distributed.gather((rows, shared.claimed))[0]
+    theirs = shared.found.state.config.get("classifier", OWN) if shared.found is not None else None
+    rows, claimed, theirs = distributed.gather((rows, shared.claimed, theirs))[0]
     if claimed:
         saver.share(shared)
     if rows is None:
         return False
+    if evaluates and theirs != context.config.plain["classifier"]:
+        saver.repeat_check()
+        rows = [
+            row
+            if int(row["step"]) < shared.steps
+            else {name: value for name, value in row.items() if not name.startswith("check/")}
+            for row in rows
+        ]
     for logger in context.loggers:
         loggers.log_rows(logger, rows)
     return True

@@ -127,6 +127,7 @@ def facts(
     hardware: Hardware,
     *,
     evaluates: bool,
+    classifies: bool,
 ) -> dict[str, Any]:
     """Everything that affects the weights after the pre-training of a phase, and its logged rows.
 
@@ -140,6 +141,8 @@ def facts(
             chooses its own.
         hardware: The devices of the run.
         evaluates: Whether checks compute metrics.
+        classifies: Whether checks before its end depend on the classifier; the one at its end is
+            made again where the classifier is another.
     """
     assert config.method.pretraining is not None
     kind = type(config.method)
@@ -167,6 +170,7 @@ def facts(
         "phase": phase,
         "seed": config.seed,
         "selection": selection.model_dump(mode="json"),
+        "classifier": config.plain["classifier"] if evaluates and classifies else None,
         # affects only metrics
         "calibration": calibration if evaluates else None,
         "trainer": {

@@ -19,7 +19,7 @@ from zsl_lab.methods.complexity import complexity
 from zsl_lab.result import Result, git_commit, versions
 from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import Checkpoint
-from zsl_lab.run.context import RunContext, make_trainer
+from zsl_lab.run.context import RunContext, make_trainer, set_classifier
 from zsl_lab.run.records import predictions_csv, run_figures, tradeoff_csv
 from zsl_lab.run.records.predictions_csv import Predicted
 
@@ -93,6 +93,8 @@ def _load_method(
             f"dataset ({checkpoints.misfit(error)})."
         ) from error
     method.calibration = checkpoint.state.calibration
+    classifier = set_classifier(method, config, data.classes)
+    classifier.load_state(checkpoint.classifier, f"ckpt={checkpoint.path}")
     return method
 
 
@@ -128,6 +130,7 @@ def _result(
         metric=selection.metric,
         tuned=None if settings.choice == "published" else settings.name,
         settings={"choice": settings.choice, "name": settings.name} if settings.choice else None,
+        classifier=config.classifier.name,
     )
 
 

@@ -30,6 +30,9 @@ SETTINGS = {
     "method.hidden": (1, (2,)),
     "dataset._target_": "zsl_lab.data.datasets.own.OwnDataset",
     "dataset.path": "my.h5",
+    # older versions had no other classifier
+    "classifier._target_": "zsl_lab.classifiers.Own",
+    "classifier.name": "own",
 }
 
 

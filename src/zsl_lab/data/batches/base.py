@@ -164,6 +164,15 @@ class PhaseDataModule(pl.LightningDataModule):
     def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
         """The given samples in slices: an iterable of known length that can be repeated."""
 
+    def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterable[Batch]:
+        """The training samples in slices, as evaluation uses them, each sample once.
+
+        Args:
+            device: Where the batches are put.
+            shard: This process of those that share the samples.
+        """
+        return self.evaluation_batches(self.split.train[shard.number :: shard.count], device)
+
     @property
     def evaluation_index(self) -> IntArray:
         """0-based indices of the evaluated samples, those of seen classes first."""

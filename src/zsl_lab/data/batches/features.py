@@ -173,6 +173,7 @@ class FeatureDataModule(PhaseDataModule):
         self._recipe = benchmark.recipe
         _warn_of_twins(benchmark, semantics_scaler)
         self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
+        self._training: Batch | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -199,9 +200,15 @@ class FeatureDataModule(PhaseDataModule):
         shard: Shard = WHOLE,
     ) -> TrainStream:
         """Shuffled passes over the training samples."""
-        return TrainStream(
-            self.samples(self.split.train, device), batch_size, check_steps, seed, shard
-        )
+        self._training = self.samples(self.split.train, device)
+        return TrainStream(self._training, batch_size, check_steps, seed, shard)
+
+    def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> _Batches:
+        """Slices of the samples that training holds on the device already."""
+        samples = self._training
+        if samples is None or samples.labels.device != device:
+            samples = self.samples(self.split.train, device)
+        return _Batches(Batch(*(part[shard.number :: shard.count] for part in samples[:3])))
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> _Batches:
         """Slices of the samples, on the device."""

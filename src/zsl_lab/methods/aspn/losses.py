@@ -19,14 +19,20 @@ def comparable(
 
     See :func:`compatibility` for the arguments.
     """
-    if kind in ("inner_product", "distance"):
-        return rows
+    rows = transformed(rows, kind, centre, whitening)
+    return rows if kind in ("inner_product", "distance") else normalize(rows, dim=1)
+
+
+def transformed(
+    rows: Tensor, kind: Compatibility, centre: Tensor, whitening: Tensor | None = None
+) -> Tensor:
+    """As :func:`comparable`, before rows are divided by their norms for a cosine, ``[N, D]``."""
     if kind in ("centered_cosine", "whitened_cosine"):
         rows = rows - centre
     if kind == "whitened_cosine":
         assert whitening is not None
         rows = rows @ whitening
-    return normalize(rows, dim=1)
+    return rows
 
 
 def compatibility(

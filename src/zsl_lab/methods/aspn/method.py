@@ -18,9 +18,10 @@ from zsl_lab.methods.aspn.losses import (
     compatibility,
     critic_loss,
     prototype_cross_entropy,
+    transformed,
 )
 from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 from zsl_lab.nn.losses import squared_error
 from zsl_lab.nn.whitening import within_class_whitening
@@ -291,6 +292,24 @@ class ASPN(ZeroShotMethod):
             rows, self._noise(rows), attend=attended is not None, attended=attended
         )
         return features.view(len(semantics), samples, -1)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Features in the space that they are compared with prototypes in, ``[B, D]``."""
+        return transformed(features, self.config.score, self.centre, self.whitening)
+
+    def prototypes(self, semantics: Tensor) -> Tensor:
+        """E(s, 0) in the same space, ``[K, D]``."""
+        return self.embed(self.generator.prototypes(semantics))
+
+    @property
+    def comparison(self) -> Comparison:
+        """Distance or cosine, as ``method.score`` says."""
+        return "distance" if self.config.score == "distance" else "cosine"
+
+    @property
+    def embedding_is_fixed(self) -> bool:
+        """Centre and whitening are measured before training."""
+        return True
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:

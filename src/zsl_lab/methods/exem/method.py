@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.exem.config import EXEMConfig
 from zsl_lab.methods.exem.regression import ClassRegression
 from zsl_lab.methods.exem.selection import Choice, choose, compare, kernel_of
@@ -114,14 +114,34 @@ class EXEM(ZeroShotMethod):
 
     def exemplars(self) -> Tensor:
         """The exemplar of every class in the whitened space about :attr:`origin`, ``[C, K]``."""
-        semantics = self._semantic_scaler().apply(self.semantics)
-        kernel = kernel_of(self.config.kernel, float(self.constants[1]), self.anchors)
-        similarities = semantics if kernel is None else kernel(semantics, self.anchors)
-        predicted = (similarities - self.centre) @ self.weights
+        predicted = self.prototypes(self.semantics)
         mixture = self.constants[3]
         own = self.means[self._mean_of_class.clamp(min=0)]
         known = (self._mean_of_class >= 0)[:, None]
         return torch.where(known, mixture * own + (1 - mixture) * predicted, predicted)
+
+    def prototypes(self, semantics: Tensor) -> Tensor:
+        """Exemplars that the regression predicts, without any class's own mean, ``[K, K']``.
+
+        Args:
+            semantics: ``[K, Q]``, scaled as the benchmark's are.
+
+        Returns:
+            In the whitened space about :attr:`origin`, of dimension K'.
+        """
+        scaled = self._semantic_scaler().apply(semantics)
+        kernel = kernel_of(self.config.kernel, float(self.constants[1]), self.anchors)
+        similarities = scaled if kernel is None else kernel(scaled, self.anchors)
+        return (similarities - self.centre) @ self.weights
+
+    def embed(self, features: Tensor) -> Tensor:
+        """See :meth:`whitened`."""
+        return self.whitened(features)
+
+    @property
+    def comparison(self) -> Comparison:
+        """Distance or cosine, as ``method.distance`` says."""
+        return "distance" if self.config.distance == "euclidean" else "cosine"
 
     def whitened(self, features: Tensor) -> Tensor:
         """``[B, D]`` features in the whitened space about :attr:`origin`, ``[B, K]``."""

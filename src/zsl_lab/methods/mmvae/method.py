@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.mmvae.config import MMVAEConfig
 from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
@@ -91,6 +91,20 @@ class MMVAE(ZeroShotMethod):
         """
         rows = torch.arange(len(semantics), device=semantics.device).repeat_interleave(samples)
         return self.networks.generate(semantics, rows, **options).view(len(semantics), samples, -1)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Latent means, ``[B, Z]``."""
+        return self.networks.encode(features)[0]
+
+    def prototypes(self, semantics: Tensor) -> Tensor:
+        """Prior means, ``[K, Z]``."""
+        means: Tensor = self.networks.prior(semantics)
+        return means
+
+    @property
+    def comparison(self) -> Comparison:
+        """Squared distance (Eq. 3)."""
+        return "distance"
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -143,6 +143,15 @@ class VZSL(ZeroShotMethod):
             self.decoder.train(was_training)
         return features.view(len(semantics), samples, -1)
 
+    def embed(self, features: Tensor) -> Tensor:
+        """Means of q(z|x), ``[B, Z]``."""
+        return self.encode(features)[0]
+
+    def prototypes(self, semantics: Tensor) -> Tensor:
+        """Prior means, ``[K, Z]``."""
+        means: Tensor = self.prior(semantics)[0]
+        return means
+
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Latent means of features and prior means of all classes, ``([B, Z], [C, Z])``."""

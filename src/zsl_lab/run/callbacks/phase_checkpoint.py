@@ -11,13 +11,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from zsl_lab.classifiers.base import Classifier
 from zsl_lab.errors import TerminationError
 from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
 from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run.checkpoints import LAST, SECTION, RunState, keep_previous
+from zsl_lab.run.checkpoints import CLASSIFIER, LAST, SECTION, RunState, keep_previous
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
@@ -60,6 +61,7 @@ class PhaseCheckpoint(Checkpoint):
         self._reporting = False
         self._shared: SharedPretraining | None = None
         self._sharing = False
+        self._repeat_check = False
         self._stop = StopRequest()
         self._written: FileStamp = ()
         self.started = False
@@ -83,6 +85,10 @@ class PhaseCheckpoint(Checkpoint):
         """Also write a checkpoint at the end of pre-training, for other runs."""
         self._shared = pretraining
 
+    def repeat_check(self) -> None:
+        """Make the last check of a shared pre-training again before training goes on."""
+        self._repeat_check = True
+
     def how_to_go_on(self, happened: str) -> str:
         """See :func:`zsl_lab.hardware.processes.how_to_go_on`."""
         return how_to_go_on(self._folder, happened)
@@ -97,6 +103,9 @@ class PhaseCheckpoint(Checkpoint):
 
         Initial weights may be a candidate: those of ``init_from``, or of shared pre-training.
         """
+        if self._repeat_check:
+            assert isinstance(pl_module, ZeroShotMethod)
+            pl_module.repeat_check()
         if not self._resumed:
             self._save_best(trainer, pl_module)
 
@@ -176,6 +185,7 @@ class PhaseCheckpoint(Checkpoint):
         assert isinstance(pl_module, ZeroShotMethod)
         if self._writes and self._is_best(pl_module):
             pl_module.check_finite()
+            pl_module.fit_classifier()
             self._reporting = True
             trainer.save_checkpoint(self.best_path)
             self._reporting = False
@@ -184,7 +194,10 @@ class PhaseCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the state of the run to Lightning's checkpoint."""
+        assert isinstance(pl_module, ZeroShotMethod)
         state = replace(self._state, reported=self._reporting)
+        if self._reporting and isinstance(pl_module.classifier, Classifier):
+            checkpoint[CLASSIFIER] = pl_module.classifier.state()
         if self._sharing and self._shared is not None:
             rows = read_rows(self._folder) if distributed.is_main() else []
             own = [row for row in rows if row["phase"] == state.label]

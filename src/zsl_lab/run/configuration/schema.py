@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
+from zsl_lab.classifiers.config import OWN
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.keys import (
     AddedLater,
@@ -159,6 +160,8 @@ class RunKeys(Section):
     data: Annotated[DataConfig, Irrelevant()] = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
+    # stored by versions without other classifiers: none
+    classifier: Annotated[dict[str, Any], FixedByCheckpoint()] = OWN
     settings: Annotated[SettingsConfig, Irrelevant(), FixedByCheckpoint()] = SettingsConfig()
     tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()
     logger: Annotated[dict[str, Any] | None, Irrelevant()] = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zsl_lab.classifiers.config import OWN
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.bounded import read_bounded
 from zsl_lab.keys import AddedLater, Marks, is_below, marked
@@ -84,7 +85,8 @@ def read_configuration(path: Path) -> Configuration:
         if not isinstance(config, dict) or not isinstance(config.get(section), dict):
             raise DataError(f"{path}: field {section!r}: found no section of keys; {advice}")
     assert isinstance(config, dict)
-    plain = with_current_targets({str(key): value for key, value in config.items()})
+    config = {str(key): value for key, value in config.items()}
+    plain = with_current_targets({"classifier": OWN, **config})
     return Configuration(plain, run_marks() | (Marks.of_header(text) or _marks_of_classes(plain)))
 
 

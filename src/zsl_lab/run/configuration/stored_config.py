@@ -20,11 +20,12 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from zsl_lab.classifiers.config import OWN
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.run.configuration.old_names import current_target
 
 #: the groups whose sections name a class, and the base of such classes where this package has one
-_CLASSES = ("method", "dataset")
+_CLASSES = ("method", "dataset", "classifier")
 _PARTS = ("callbacks", "logger")
 #: written by every run; older versions named it in the section ``logger``
 _METRICS_CSV = "zsl_lab.run.records.metrics_csv.MetricsCSV"
@@ -162,6 +163,8 @@ def _is_imported(group: str, target: str) -> bool:
     found = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     if group == "method":
         from zsl_lab.methods.base import ZeroShotMethod as Base
+    elif group == "classifier":
+        from zsl_lab.classifiers.base import Classifier as Base  # type: ignore[assignment]
     else:
         from zsl_lab.data.datasets.base import DatasetConfig as Base  # type: ignore[assignment]
     return isinstance(found, type) and issubclass(found, Base)
@@ -219,7 +222,7 @@ def of_checkpoint(
             )
     dropped = {*marked(RunKeys, PredictOnly), *marked(RunKeys, NotStored)}
     kept = {key: value for key, value in config.items() if key not in dropped}
-    kept |= {"ckpt": None, "debug": False}
+    kept = {"classifier": OWN, **kept, "ckpt": None, "debug": False}
     for group in _PARTS:
         if not isinstance(kept.get(group, {}), dict | None):
             raise CheckpointError(

@@ -176,15 +176,17 @@ def _start(facts: RunFacts, options: WandbConfig, run_id: str, commit: str | Non
         facts.config["dataset"]["name"],
         facts.sweep,
     )
+    classifier = facts.config.get("classifier", {}).get("name", "own")
+    learner = method if classifier == "own" else f"{method}_{classifier}"
     run = wandb.init(
         project=options.project,
         entity=options.entity,
         group=options.group or sweep,
         name=options.name
         or facts.job
-        or (facts.folder.name if sweep else f"{method}_{dataset}_seed{facts.config['seed']}"),
+        or (facts.folder.name if sweep else f"{learner}_{dataset}_seed{facts.config['seed']}"),
         job_type=method,
-        tags=[method, dataset, facts.config["selection"]["name"]],
+        tags=[method, dataset, facts.config["selection"]["name"], *{classifier} - {"own"}],
         dir=facts.folder,
         id=run_id,
         resume="allow",

@@ -1,0 +1,71 @@
+"""Class means and the scatter within classes, from sums that are gathered batch by batch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zsl_lab.hardware import distributed
+
+#: which second moments are gathered: none, of each dimension, or of each pair of dimensions
+Second = Literal["none", "diagonal", "full"]
+
+
+class ClassMoments:
+    """Sums over labelled points.
+
+    Args:
+        classes: C.
+        dimension: Z.
+        second: Which second moments are gathered.
+        device: Where the sums are.
+    """
+
+    def __init__(
+        self, classes: int, dimension: int, second: Second, device: torch.device | None = None
+    ) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        self._counts = zeros(classes)
+        self._sums = zeros(classes, dimension)
+        shape = {"none": (0,), "diagonal": (dimension,), "full": (dimension, dimension)}[second]
+        self._second = second
+        self._squares = zeros(*shape)
+
+    def add(self, points: Tensor, labels: Tensor) -> None:
+        """Add ``[B, Z]`` points of the classes ``[B]``."""
+        points = points.double()
+        self._counts += torch.bincount(labels, minlength=len(self._counts))
+        self._sums.index_add_(0, labels, points)
+        if self._second == "diagonal":
+            self._squares += points.square().sum(0)
+        elif self._second == "full":
+            self._squares += points.T @ points
+
+    def share(self) -> None:
+        """Replace the sums by their means over all processes, from which the same follows."""
+        distributed.average([self._counts, self._sums, self._squares])
+
+    @property
+    def has_points(self) -> Tensor:
+        """Whether each class has a point, bool ``[C]``."""
+        return self._counts > 0
+
+    def means(self) -> Tensor:
+        """Mean of each class, float64 ``[C, Z]``; 0 for a class without points."""
+        return self._sums / self._counts.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+
+    def within(self) -> Tensor:
+        """Mean (outer) square of the points about their class means, float64.
+
+        Returns:
+            Variances ``[Z]`` of ``diagonal`` moments, the covariance ``[Z, Z]`` of ``full`` ones.
+        """
+        means, total = self.means(), self._counts.sum()
+        weighted = means * self._counts[:, None]
+        if self._second == "diagonal":
+            return ((self._squares - (weighted * means).sum(0)) / total).clamp(min=0)
+        return (self._squares - weighted.T @ means) / total

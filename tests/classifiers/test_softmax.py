@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.classifiers.conftest import Halves, space_of
+from zsl_lab.classifiers.base import generated
+from zsl_lab.classifiers.config import SoftmaxConfig
+from zsl_lab.classifiers.softmax import Softmax, balanced_draws, train_softmax
+from zsl_lab.data.batches.base import ClassSpace
+from zsl_lab.errors import ConfigError
+from zsl_lab.methods.base import ZeroShotMethod
+
+KEYS: dict[str, Any] = {
+    "name": "softmax",
+    "space": "features",
+    "unseen": "generated",
+    "samples": 20,
+    "steps": 30,
+    "batch_size": 16,
+    "learning_rate": 0.1,
+    "weight_decay": 0.0,
+}
+
+
+def config_with(**keys: Any) -> SoftmaxConfig:
+    return SoftmaxConfig(**{**KEYS, **keys})
+
+
+def fitted(method: Halves, data: Any, classes: ClassSpace, **keys: Any) -> Softmax:
+    softmax = Softmax(config_with(**keys), classes, seed=3)
+    with torch.no_grad():
+        softmax.fit(method, data)
+    return softmax
+
+
+def written_out_step(
+    points: Tensor, labels: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean cross entropy, sample by sample and class by class."""
+    by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    for x, y in zip(points, labels.tolist(), strict=True):
+        powers = [torch.exp(weight[c] @ x + bias[c]) for c in range(len(weight))]
+        for c, power in enumerate(powers):
+            difference = power / sum(powers) - float(c == y)
+            by_weight[c] += difference * x / len(points)
+            by_bias[c] += difference / len(points)
+    return by_weight, by_bias
+
+
+def test_training_descends_the_gradients_of_the_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(12, 2, generator=generator)
+    labels = torch.arange(12) % 3
+    config = config_with(steps=3, batch_size=4)
+    weight, bias = torch.randn(3, 2, generator=generator), torch.randn(3, generator=generator)
+    found = train_softmax(points, labels, weight, bias, torch.ones(3).bool(), config, 7)
+    # Adam, written out
+    parts = [weight.clone(), bias.clone()]
+    first, second = ([torch.zeros_like(p) for p in parts] for _ in range(2))
+    for t, rows in enumerate(balanced_draws(labels, 3, 4, 7), 1):
+        gradients = written_out_step(points[rows], labels[rows], *parts)
+        for i, gradient in enumerate(gradients):
+            first[i] = 0.9 * first[i] + 0.1 * gradient
+            second[i] = 0.999 * second[i] + 0.001 * gradient**2
+            step = (first[i] / (1 - 0.9**t)) / ((second[i] / (1 - 0.999**t)).sqrt() + 1e-8)
+            parts[i] = parts[i] - config.learning_rate * step
+    torch.testing.assert_close(found[0], parts[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found[1], parts[1], rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_fixed_classes_stay_as_they_are() -> None:
+    points, labels = torch.randn(12, 2), torch.arange(12) % 3
+    weight, bias = torch.randn(3, 2), torch.randn(3)
+    free = torch.tensor([False, True, False])
+    found, found_bias = train_softmax(
+        points, labels, weight, bias, free, config_with(weight_decay=0.1), 0
+    )
+    assert torch.equal(found[~free], weight[~free])
+    assert torch.equal(found_bias[~free], bias[~free])
+    assert not torch.equal(found[1], weight[1])
+
+
+def test_batches_hold_all_classes_equally_often() -> None:
+    labels = torch.cat([torch.zeros(90), torch.full((5,), 2), torch.full((5,), 3)]).long()
+    draws = balanced_draws(labels, 100, 60, seed=0)
+    counts = torch.bincount(labels[draws].flatten(), minlength=4) / draws.numel()
+    torch.testing.assert_close(counts, torch.tensor([1, 0, 1, 1]) / 3, atol=0.02, rtol=0)
+    assert set(draws.flatten().tolist()) == set(range(100))
+
+
+def test_it_learns_real_samples_of_seen_classes_and_generated_ones_of_the_others(
+    method: Halves, data: Any, classes: ClassSpace
+) -> None:
+    data.features = 20 * method.semantics[data.labels] + data.features
+    softmax = fitted(method, data, classes, steps=300)
+    right = softmax.scores(method, data.features).argmax(1) == data.labels
+    assert right.float().mean() > 0.9
+    made = generated(method, method.semantics[[4]], 20, 3)[0]
+    assert (softmax.scores(method, made).argmax(1) == 4).float().mean() > 0.8
+
+
+def test_with_residuals_an_unseen_class_scatters_as_seen_ones_do(
+    method: Halves, data: Any, classes: ClassSpace
+) -> None:
+    softmax = fitted(method, data, classes, unseen="residuals", space="method", samples=50)
+    points = data.features / 2
+    for residual in softmax.residuals:
+        apart = [
+            (points[i] - points[data.labels == data.labels[i]].mean(0) - residual).norm()
+            for i in range(len(points))
+        ]
+        assert min(apart) < 1e-5
+    made = softmax._samples(method, method.semantics[[1]])
+    torch.testing.assert_close(made[0], method.semantics[1] + softmax.residuals)
+
+
+def test_fitting_leaves_the_global_random_state_and_repeats_itself(
+    method: Halves, data: Any, classes: ClassSpace
+) -> None:
+    before = torch.get_rng_state()
+    first = fitted(method, data, classes)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(99)
+    again = fitted(method, data, classes)
+    assert all(torch.equal(again.state()[name], value) for name, value in first.state().items())
+
+
+def test_a_stored_state_scores_as_the_fitted_one_and_new_classes_are_learnt_beside_it(
+    method: Halves, data: Any, classes: ClassSpace
+) -> None:
+    softmax = fitted(method, data, classes)
+    restored = Softmax(softmax.config, classes, seed=3)
+    restored.load_state(softmax.state(), "ckpt=x")
+    x = torch.randn(4, 3)
+    assert torch.equal(restored.scores(method, x), softmax.scores(method, x))
+    new = space_of(torch.full((1, 3), 9.0), (False,), prefix="new")
+    joined = ClassSpace(
+        np.arange(3),
+        np.concatenate([classes.semantics[[2, 4]], new.semantics]),
+        np.array([True, False, False]),
+        (classes.names[2], classes.names[4], *new.names),
+    )
+    restored.set_classes(method, joined)
+    found = restored.scores(method, x)
+    torch.testing.assert_close(found[:, :2], softmax.scores(method, x)[:, [2, 4]])
+    made = generated(method, torch.from_numpy(new.semantics), 20, 1)[0]
+    assert (restored.scores(method, made).argmax(1) == 2).float().mean() > 0.8
+
+
+class OwnPrototypes(Halves):
+    generate = ZeroShotMethod.generate
+
+
+def test_a_method_that_generates_nothing_is_told_of_residuals(method: Halves) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^classifier=softmax: method=halves generates no features \(it has prototypes: "
+        r"classifier.unseen=residuals\)",
+    ):
+        Softmax.check(config_with(space="method"), OwnPrototypes, method.config)
+    Softmax.check(config_with(space="method", unseen="residuals"), OwnPrototypes, method.config)

@@ -301,7 +301,7 @@ def _fit(
         raise _out_of_place(phase, phase.resumed.step, schedule)
     try:
         if shared is not None and _find_pretraining(
-            context, shared, trainer, saver, evaluates=schedule.evaluates
+            context, shared, trainer, saver, evaluates=bool(schedule.checks)
         ):
             path, first = shared.path, shared.steps
             source.resume_from(shared.found)

@@ -113,4 +113,9 @@ class ExtraAccuracies(Metric):
         undefined = set() if total[seen].any() else {"unseen_per_sample", "unseen_top5"}
         if len(seen) <= _TOP:
             undefined |= {"unseen_top5", "seen_top5"}
-        return {n: math.nan if n in undefined else 100 * float(v) for n, v in found.items()}
+        percent = {name: 100 * float(value) for name, value in found.items()}
+        # always the same NaN, so that equal results compare equal
+        return {
+            name: math.nan if name in undefined or math.isnan(value) else value
+            for name, value in percent.items()
+        }

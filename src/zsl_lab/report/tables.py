@@ -403,7 +403,6 @@ def result_csv(groups: Sequence[Group]) -> str:
         row: dict[str, Any] = {
             "dataset": first.dataset,
             "method": first.method,
-            "classifier": first.classifier,
             "label": group.label,
             "settings": group.differences,
             "settings_from": settings_text(first) or "",
@@ -427,6 +426,7 @@ def result_csv(groups: Sequence[Group]) -> str:
             name: first.benchmark[name]
             for name in ("splits_version", "splits_sha256", "features_sha256")
         }
+        row["classifier"] = first.classifier
         rows.append(row)
     return _csv(list(rows[0]), rows)
 

@@ -87,7 +87,7 @@ def test_a_run_selects_by_the_mean_of_its_draws(configure: Configure, tmp_path: 
     assert result.validation["harmonic_mean"] == pytest.approx(max(means.values()))
     assert means[result.validation["step"]] == pytest.approx(max(means.values()))
     phases = list(dict.fromkeys(row["phase"] for row in rows))
-    assert phases == ["select", "select_2", "select_3", "refit"]
+    assert phases == ["select", "select_2", "select_3"]
     assert result.training["steps"] == 3 * 40 + result.validation["step"]
 
 
@@ -102,7 +102,7 @@ def test_one_draw_is_what_a_run_without_the_key_does(configure: Configure, tmp_p
     assert not {"draw", "earlier"} & set(state)
 
 
-@pytest.mark.parametrize(("phase", "step"), [("select", 30), ("select_2", 5), ("select_3", 30)])
+@pytest.mark.parametrize(("phase", "step"), [("select_2", 5), ("select_3", 30)])
 def test_a_run_that_was_cut_in_a_draw_goes_on_in_it(
     configure: Configure, tmp_path: Path, phase: str, step: int
 ) -> None:

@@ -16,6 +16,7 @@ import zsl_lab  # noqa: F401
 from zsl_lab.cli import main as cli
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.run.records import run_figures
 
 pytest_plugins = (
     "tests.helpers.benchmark_files",
@@ -39,8 +40,21 @@ OF_IMAGES = [name for name in METHODS if ENTRIES[name].takes == "images"]
 OF_FEATURES = [name for name in METHODS if ENTRIES[name].takes == "features"]
 GENERATING = [name for name in METHODS if ENTRIES[name].generates]
 
+_DRAW_FIGURES = run_figures.draw_figures
+
 #: a command line's arguments in, its exit code out
 Command = Callable[..., int]
+
+
+#: fixtures that train, or start the command: the tests that use them are slow
+_TRAINING = {"command", "fitted", "own_conf", "real_command", "run_of_two", "short_run", "trained"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains as slow."""
+    for item in items:
+        if _TRAINING & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @contextmanager
@@ -61,6 +75,22 @@ def power_cut(
             yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_figures() -> Iterator[None]:
+    """Runs draw no figures, which takes longer than their training: see ``figures``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
+        patch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "helpers" / "no_figures"))
+        yield
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a test that asks for this draw their figures."""
+    monkeypatch.setattr(run_figures, "draw_figures", _DRAW_FIGURES)
+    monkeypatch.delenv("PYTHONPATH")
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real data that lies beside the checkout, or where ZSL_LAB_SHARED says."""
@@ -72,7 +102,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The folder of a finished short run of a method, without figures; shared, so do not change it.
+    """The folder of a finished short run of a method; shared, so do not change it.
 
     It is called with the method and, for a method that is not in the package, its overrides.
     """
@@ -82,12 +112,8 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         folder = place / method
         if not folder.exists():
             from zsl_lab.run.experiment import run
-            from zsl_lab.run.records import run_figures
 
-            with pytest.MonkeyPatch.context() as patch:
-                # drawing takes longer than the training
-                patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-                run(composed(folder, *(overrides or (f"method={method}", *SHORT_FIT[method]))))
+            run(composed(folder, *(overrides or (f"method={method}", *SHORT_FIT[method]))))
         return folder
 
     return short_run

@@ -77,6 +77,7 @@ def test_every_module_has_a_layer() -> None:
     assert {m.split(".")[1] for m in MODULES if m not in ENTRY_POINTS} - known == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in ENTRY_POINTS])
 def test_imports_point_down(module: str) -> None:
     upwards = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zsl_lab.extraction import torchvision_import
 
 __all__ = ["__version__", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 torchvision_import.install()
 

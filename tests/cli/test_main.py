@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_module
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from tests.conftest import METHODS, SHORT, SHORT_SGAL
+from tests.conftest import METHODS, SHORT, SHORT_SGAL, Command
 from zsl_lab.cli import main as cli
 from zsl_lab.cli.help import asks_for_help, help_text
 from zsl_lab.cli.messages import format_warning
@@ -107,6 +107,7 @@ def test_help_is_left_to_hydra_where_a_package_may_add_groups(
     assert not asks_for_help(["-h"])
 
 
+@pytest.mark.slow
 def test_without_a_word_it_would_train_sgal_on_the_digits(tmp_path: Path) -> None:
     shown = zsl_lab(tmp_path, "--cfg", "job").stdout
     assert "name: sgal\n" in shown
@@ -150,6 +151,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest(
     assert f"Did you mean {meant}" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -272,6 +274,7 @@ def test_what_the_command_adds_is_understood_wherever_options_stand(
     ]
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_can_be_looked_at_without_a_run(tmp_path: Path) -> None:
     done = zsl_lab(tmp_path, "dataset.path=my.h5", "--cfg", "job", "-p", "dataset")
     assert "path: my.h5\n" in done.stdout, done.stderr
@@ -312,6 +315,7 @@ def test_several_wrong_values_are_named_at_once(refused: Refused) -> None:
     assert "method.p=3" in message
 
 
+@pytest.mark.slow
 def test_debug_shows_the_stack_trace(tmp_path: Path) -> None:
     done = zsl_lab(tmp_path, "method.g=1.5", "debug=true")
     assert done.returncode != 0
@@ -326,36 +330,37 @@ def test_missing_features_are_answered_with_the_file_the_place_the_source_and_th
         assert text in message
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_table_the_folder_and_a_command_that_gives_the_same_figures(
-    tmp_path: Path,
+    command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = zsl_lab(tmp_path, *SHORT_SGAL)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.rstrip().splitlines()
+    assert command(*SHORT_SGAL) == 0
+    lines = capsys.readouterr().out.rstrip().splitlines()
     assert any(line.startswith("validation-selected") for line in lines)
     assert any(line.startswith("oracle (best step on test") for line in lines)
     assert Path(lines[-2].split("run folder:")[1].strip(), "result.json").is_file()
-    command = lines[-1].split("evaluate again: python -m zsl_lab ")[1].split()
-    again = zsl_lab(tmp_path, *command)
-    assert again.returncode == 0, again.stderr
-    figures = next(line for line in lines if line.startswith("validation-selected"))
-    assert (
-        figures.split()
-        == next(
-            line for line in again.stdout.splitlines() if line.startswith("validation-selected")
-        ).split()
+    assert command(*lines[-1].split("evaluate again: python -m zsl_lab ")[1].split()) == 0
+    again = capsys.readouterr().out.splitlines()
+    first, second = (
+        next(line.split() for line in said if line.startswith("validation-selected"))
+        for said in (lines, again)
     )
+    assert first == second
 
 
-def test_a_sweep_with_a_wrong_value_starts_no_job(tmp_path: Path) -> None:
-    done = zsl_lab(tmp_path, "-m", "method=mmvae", *SHORT, "method.gamma=0.1,-1")
-    assert done.returncode == 2
-    assert "job 1 (method.gamma=-1): method.gamma=-1: input should be greater" in done.stderr
+@pytest.mark.slow
+def test_a_sweep_with_a_wrong_value_starts_no_job(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("-m", "method=mmvae", *SHORT, "method.gamma=0.1,-1") == 2
+    said = capsys.readouterr().err
+    assert "job 1 (method.gamma=-1): method.gamma=-1: input should be greater" in said
     assert list(tmp_path.glob("outputs/sweeps/*")) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_going_on_ends_the_run_in_its_own_folder(
-    tmp_path: Path,
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [
         *SHORT,
@@ -385,12 +390,11 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_ends_the_run_in_its_own_folder(
     assert "Interrupted. Go on with:" in message
     assert "Traceback" not in message
     assert not (tmp_path / "run/result.json").exists()
-    command = message.rstrip().rsplit("python -m zsl_lab ", 1)[1].split()
+    going_on = message.rstrip().rsplit("python -m zsl_lab ", 1)[1].split()
     started_with = (tmp_path / "run/.hydra/overrides.yaml").read_text()
-    refusal = zsl_lab(tmp_path, *command, "method.gamma=0.5")
-    assert "a checkpoint brings the settings it was trained with" in refusal.stderr
-    done = zsl_lab(tmp_path, *command)
-    assert done.returncode == 0, done.stderr
+    assert command(*going_on, "method.gamma=0.5") == 2
+    assert "a checkpoint brings the settings it was trained with" in capsys.readouterr().err
+    assert command(*going_on) == 0
     assert (tmp_path / "run/result.json").exists()
     assert not (tmp_path / "outputs").exists()
     assert (tmp_path / "run/.hydra/overrides.yaml").read_text() == started_with

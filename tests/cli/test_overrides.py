@@ -61,6 +61,7 @@ def test_a_file_of_another_packages_method_may_lie_elsewhere(stored: DictConfig)
     assert changed(stored, "method.vectors=/new/v.txt").method.vectors == "/new/v.txt"
 
 
+@pytest.mark.slow
 def test_its_other_keys_are_fixed(stored: DictConfig) -> None:
     with pytest.raises(ConfigError, match=r"^method\.chunk=2: a checkpoint brings the settings"):
         changed(stored, "method.chunk=2")
@@ -73,6 +74,7 @@ def test_its_marks_and_places_are_stored_with_the_run(stored: DictConfig, tmp_pa
     assert "method.chunk" in config.marks.irrelevant
 
 
+@pytest.mark.slow
 def test_a_group_changes_the_section_that_it_fills(stored: DictConfig) -> None:
     found = changed(stored, "hardware=cpu_ddp", "trainer.log_every_n_steps=7").trainer
     assert OmegaConf.to_container(found) == {
@@ -99,6 +101,7 @@ def test_values_are_read_in_hydras_grammar(argument: str, expected: str | None) 
 # --------------------------------------------------------------------------- the same again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed",
     [
@@ -126,6 +129,7 @@ def test_a_setting_of_the_checkpoint_may_be_given_again(
     assert OmegaConf.to_yaml(stored) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed",
     [
@@ -181,6 +185,7 @@ def test_several_values_without_m_are_answered_with_m(typed: str, quoted: str) -
     assert f"python -m zsl_lab -m trainer.accelerator=cpu {quoted}." in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -199,6 +204,7 @@ def test_a_value_that_needs_quotes_is_shown_with_them(arguments: list[str], expe
     assert expected in found
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_after_a_path_is_no_cut_value() -> None:
     found = message("dataset=own", "dataset.path=data/x.h5", "sede=1")
     assert found == "sede: there is no such key. Did you mean seed?"

@@ -74,6 +74,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(
     assert f"{word}: there is no such command. Did you mean {meant}?" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argument",
     [
@@ -97,6 +98,7 @@ def test_a_wrong_value_or_a_missing_file_is_answered_without_importing_torch(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_keys_of_every_method_are_checked_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
@@ -112,6 +114,7 @@ assert "torch" not in sys.modules
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
 
 
+@pytest.mark.slow
 def test_the_backend_of_a_notebook_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.result import Result
 from zsl_lab.run import checkpoints
 from zsl_lab.run.configuration.old_names import current_target
-from zsl_lab.run.records import metrics_csv, run_figures
+from zsl_lab.run.records import metrics_csv
 
 DATA = Path(__file__).parent / "data"
 FINISHED = ("mmvae", "sgal", "eszsl", "n3")
@@ -40,12 +40,6 @@ SGAL = (
 FORMER = ("method.kl_weight=3.0", "~dataset.semantics")
 
 OldRun = Callable[[str], Path]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture

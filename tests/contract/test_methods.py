@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import zsl_lab
@@ -28,7 +29,6 @@ from zsl_lab.predict.predictor import Predictor
 from zsl_lab.result import Result
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
@@ -36,13 +36,6 @@ NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
 COMMON_FIGURES = ("training_curves", "per_class_recall", "confusion_matrix_unseen")
 
 every_method = pytest.mark.parametrize("method", EVERY_METHOD)
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +72,17 @@ def steps_of(config: RunConfig) -> int:
 # --------------------------------------------------------------------------- training and testing
 
 
+@pytest.mark.usefixtures("figures")
 @every_method
 def test_a_run_leaves_the_whole_run_folder(
-    configure: Configure, overrides: Overrides, tmp_path: Path, method: str
+    configure: Configure,
+    overrides: Overrides,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
 ) -> None:
+    # rendering is tested with the figures themselves
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"drawn"))
     result = run(configure(*overrides(method)))
     folder = tmp_path / "run"
     network = zsl_lab.load(folder).network

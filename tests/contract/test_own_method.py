@@ -23,17 +23,11 @@ from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.report.command import main as report
 from zsl_lab.result import Result
 from zsl_lab.run.config import parse
-from zsl_lab.run.records import run_figures
 
 OwnCommand = Callable[..., int]
 METHOD = "linear_map"
 #: its short run
 SHORT = (f"method={METHOD}", "callbacks=none", "method.steps=40", "selection.check_every=20")
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture

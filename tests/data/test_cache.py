@@ -191,6 +191,7 @@ for limit in (0, 100, 1000, 4096, 7000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a file size limit stands in for a full disk")
 def test_a_disk_that_fills_up_leaves_nothing_half_written(
     benchmark: FeatureBenchmark, tmp_path: Path

@@ -59,6 +59,7 @@ def choices(parameter: dict[str, Any]) -> list[Any]:
     return parameter["values"] if "values" in parameter else [parameter["min"], parameter["max"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_point_of_a_sweep_is_a_command_of_ours(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -131,6 +132,7 @@ def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType) -> None:
             assert panel._to_model() is not None  # what is sent
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_the_panels_without_network() -> None:
     command = [
         sys.executable,

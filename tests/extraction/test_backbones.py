@@ -40,6 +40,7 @@ def test_the_stages_of_a_network_are_where_its_image_shrinks(name: str) -> None:
     assert sizes == sorted(set(sizes), reverse=True)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_named_in_the_words_of_the_command(weights: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         build_network("resnet50", str(weights), TERMS)

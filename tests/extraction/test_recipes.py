@@ -19,6 +19,7 @@ from zsl_lab.extraction.recipes import load_backbone
 pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
 
 
+@pytest.mark.slow
 def test_the_network_of_a_recipe_is_found_again_where_it_lies_now(
     weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def photographs(folder: Path, *shapes: tuple[int, int]) -> list[Path]:
     return files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_features_are_timms_own_with_its_own_preprocessing(name: str, tmp_path: Path) -> None:
     network, path = saved(name, tmp_path)

@@ -74,6 +74,7 @@ def active(text: str) -> set[str]:
     } - {"\n", "\t"}
 
 
+@pytest.mark.slow
 @MANY
 @given(name=names)
 def test_no_active_character_is_printed(name: str) -> None:
@@ -89,6 +90,7 @@ def test_names_of_letters_are_printed_as_they_are(name: str) -> None:
     assert printable(name) == name
 
 
+@pytest.mark.slow
 @MANY
 @given(name=names)
 def test_a_cell_is_no_formula_and_is_read_back(name: str) -> None:

@@ -55,6 +55,7 @@ def test_a_file_that_hdf5_reports_as_damaged_is_left_to_its_reader(tmp_path: Pat
     probe.check_structure(tmp_path / "missing\n.h5")
 
 
+@pytest.mark.slow
 def test_a_file_with_which_hdf5_does_not_come_to_an_end_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

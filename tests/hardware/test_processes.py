@@ -114,6 +114,7 @@ def test_a_process_that_fails_ends_the_others_and_is_the_one_that_speaks(
     assert not alive(tmp_path, 1)
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them_whatever_it_died_of(tmp_path: Path) -> None:
     child = (
         "import os, sys, time\nfrom pathlib import Path\nfrom zsl_lab.hardware.processes import "
@@ -184,6 +185,7 @@ def test_an_interruption_ends_all_processes_and_says_how_to_go_on(
 BEATING = "from zsl_lab.hardware.processes import follow_launcher\nfollow_launcher()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_stopped_ends_the_run_within_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
@@ -202,6 +204,7 @@ def test_a_process_that_is_stopped_ends_the_run_within_the_timeout(
     assert not alive(tmp_path, 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_busy_is_not_taken_for_a_stopped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +224,7 @@ def test_a_process_that_sigterm_ended_ends_the_run_as_sigterm_does(
     assert not alive(tmp_path, 0)
 
 
+@pytest.mark.slow
 def test_the_error_that_caused_the_others_is_reported(start: Start) -> None:
     with pytest.raises(TrainingError, match=r"^Process 1 of the run was ended by SIGKILL"):
         start(

@@ -74,6 +74,7 @@ def texts(axes: Axes) -> set[str]:
     return {text.get_text() for text in [*axes.texts, *(legend.get_texts() if legend else [])]}
 
 
+@pytest.mark.slow
 def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.training_curves(
         rows("select", 1000) + rows("refit", 600),
@@ -100,6 +101,7 @@ def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> N
     )
 
 
+@pytest.mark.slow
 def test_training_curves_of_one_phase_without_checks(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.training_curves(rows("refit", 300, sign=-1, checks=False), tmp_path / "f.png")
     check(tmp_path / "f.png")
@@ -170,6 +172,7 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], count: int) -> No
     assert len(axes.texts) == (count * (count - 1) if count <= figures.MAX_ANNOTATED else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "samples", "dims"), [(3, 60, 16), (20, 100, 40), (2, 2, 1), (1, 1, 1)]
 )
@@ -226,6 +229,7 @@ def test_a_name_is_short_and_of_characters_that_a_font_has(name: str, shown: str
     assert plain_text(name) == shown
 
 
+@pytest.mark.slow
 def test_figures_of_hostile_names_are_small(tmp_path: Path) -> None:
     names = ["x" * 8000, "e" + "\u0301" * 8000, "\x1b[2J", "\\frac{$", "\U000ffffd", "\ud800"]
     recalls = {"unseen": dict.fromkeys(names, 50.0), "seen": {}}
@@ -236,6 +240,7 @@ def test_figures_of_hostile_names_are_small(tmp_path: Path) -> None:
         check(path)
 
 
+@pytest.mark.slow
 def test_a_confusion_matrix_of_1000_classes_has_a_bounded_size(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(1000)]
     figures.confusion_matrix(names, np.eye(1000, dtype=int), tmp_path / "a.png")

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ from zsl_lab.result import Result
 from zsl_lab.run.config import parse
 from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 UNSEEN = ("2", "4", "5")
 COLOURS = {
@@ -72,14 +71,7 @@ FOLDER = (
 
 
 @pytest.fixture(scope="module")
-def no_figures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, no_figures: None) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on the digits other than 2, 4 and 5."""
     folder = tmp_path_factory.mktemp("digits") / "run"
     run(composed(folder, "method=n3", *SHORT_FIT["n3"], "selection=last"))
@@ -461,7 +453,7 @@ def test_keys_that_do_not_suit_a_method_of_features_are_named(
 
 
 @pytest.fixture(scope="module")
-def extracted(tmp_path_factory: pytest.TempPathFactory, no_figures: None) -> Path:
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on extracted features; the file of the network's weights was moved since."""
     models: Any = pytest.importorskip(
         "torchvision.models", reason='needs torchvision: pip install "zsl-lab[images]"'
@@ -598,7 +590,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_images_are_cut_and_texts_are_formatted_as_the_runs_dataset_does(
     toy: Path, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def findings(of: FeatureBenchmark, rows: npt.NDArray[np.floating]) -> list[str]:
     return check.findings("features")
 
 
+@pytest.mark.slow
 def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: FeatureBenchmark) -> None:
     rng, unseen = np.random.default_rng(0), benchmark.test_unseen
     labels = benchmark.labels[unseen]

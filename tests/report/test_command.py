@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SHORT
+from tests.conftest import SHORT, Command
 from tests.helpers.runs import METRICS, Reported, WriteRun
 from zsl_lab.report.groups import Group, Summary, find_runs, group_runs
 from zsl_lab.report.tables import recall_csv, recall_sheets, result_csv, result_sheet
@@ -654,7 +654,7 @@ def test_a_file_that_cannot_be_written_is_a_sentence(
 # --------------------------------------------------------------------------- the command itself
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ZSL_LAB_CACHE": str(folder / "cache"), "COLUMNS": "120"}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -667,11 +667,12 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_help_answers_within_a_second_and_shows_examples(tmp_path: Path) -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        done = command(tmp_path, "-m", "zsl_lab.report", "--help")
+        done = python(tmp_path, "-m", "zsl_lab.report", "--help")
         seconds.append(time.perf_counter() - started)
     assert done.returncode == 0
     assert done.stdout.count("  python -m zsl_lab.report ") >= 3
@@ -679,20 +680,28 @@ def test_help_answers_within_a_second_and_shows_examples(tmp_path: Path) -> None
     assert min(seconds) < 1
 
 
+@pytest.mark.slow
 def test_reporting_needs_no_torch(write_run: WriteRun, tmp_path: Path) -> None:
     write_run("a")
     code = (
         "import sys; from zsl_lab.report.command import main; "
         "assert main(['runs']) == 0; sys.exit('torch' in sys.modules)"
     )
-    assert command(tmp_path, "-c", code).returncode == 0
+    assert python(tmp_path, "-c", code).returncode == 0
 
 
-def test_a_sweep_of_real_runs_becomes_a_table(tmp_path: Path) -> None:
-    swept = command(tmp_path, "-m", "zsl_lab", "-m", "method=mmvae", "seed=0,1", *SHORT)
-    assert swept.returncode == 0, swept.stderr
-    done = command(tmp_path, "-m", "zsl_lab.report", "outputs", "--csv", "t.csv")
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.slow
+def test_a_sweep_of_real_runs_becomes_a_table(
+    command: Command,
+    reported: Reported,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *args, **kwargs: None)
+    assert command("-m", "method=mmvae", "seed=0,1", *SHORT) == 0
+    capsys.readouterr()
+    assert reported("outputs", "--csv", "t.csv")[::2] == (0, "")
     [row] = rows_of((tmp_path / "t.csv").read_text())
     assert (row["dataset"], row["label"], row["seed_list"]) == ("digits", "mmvae", "0 1")
     a, b = (
@@ -701,7 +710,7 @@ def test_a_sweep_of_real_runs_becomes_a_table(tmp_path: Path) -> None:
     assert float(row["seen_mean"]) == pytest.approx((a + b) / 2)
     assert float(row["seen_sd"]) == pytest.approx(abs(a - b) / math.sqrt(2))
     assert int(row["parameters"]) > 0
-    shown = command(tmp_path, "-m", "zsl_lab.report", "outputs")
-    assert shown.returncode == 0
-    [line] = [line.split() for line in shown.stdout.splitlines() if line.startswith("mmvae")]
+    code, shown, _ = reported("outputs")
+    assert code == 0
+    [line] = [line.split() for line in shown.splitlines() if line.startswith("mmvae")]
     assert line[:3] == ["mmvae", "2", f"{float(row['zsl_top1_mean']):.1f}"]

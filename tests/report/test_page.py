@@ -171,6 +171,7 @@ def test_whatever_is_left_out_or_incomplete_is_named(
     assert all(sentence in " ".join(err.split()) for sentence in items[:3])
 
 
+@pytest.mark.slow
 def test_html_csv_and_markdown_come_together_and_need_no_torch(
     write_run: WriteRun, tmp_path: Path
 ) -> None:

@@ -232,6 +232,7 @@ def test_what_a_run_may_hold_is_reported(
     assert str(damaged) in page
 
 
+@pytest.mark.slow
 def test_a_run_of_100_000_classes_is_reported_in_part(
     places: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

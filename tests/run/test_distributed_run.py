@@ -181,7 +181,6 @@ def test_files_are_written_once(run_of_two: Path) -> None:
         ".hydra",
         "checkpoints",
         "config.yaml",
-        "figures",
         "metrics.csv",
         "predictions.csv",
         "result.json",

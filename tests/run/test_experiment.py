@@ -30,13 +30,6 @@ from zsl_lab.run.records import metrics_csv, run_figures, tradeoff_csv
 Configure = Callable[..., DictConfig]
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    if "whole_run_folder" not in request.node.name:
-        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-
-
 def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModule]:
     """Every data module that a run makes, in order, filled as it goes."""
     modules: list[FeatureDataModule] = []
@@ -50,6 +43,7 @@ def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModul
     return modules
 
 
+@pytest.mark.slow
 def test_predictions_let_anyone_recompute_every_figure(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -89,6 +83,7 @@ def test_the_tradeoff_goes_through_the_calibrated_figures_and_encloses_ausuc(
     assert area == pytest.approx(result.metrics["ausuc"], abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["select", "refit"])
 def test_sgal_that_crashed_before_fine_tuning_ends_in_the_same_weights_after_resuming(
     configure: Configure, tmp_path: Path, phase: str
@@ -96,6 +91,7 @@ def test_sgal_that_crashed_before_fine_tuning_ends_in_the_same_weights_after_res
     assert_resumed_equals_whole(configure, tmp_path, ("method=sgal", *SHORT_SGAL), phase, 30)
 
 
+@pytest.mark.slow
 def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_own_training_samples(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +121,7 @@ def test_figures_are_drawn_of_the_method_in_evaluation_mode(
     assert training == [False]
 
 
+@pytest.mark.slow
 def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +141,7 @@ def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
     assert drawn == [{"select": 50, "refit": 45}]
 
 
+@pytest.mark.slow
 def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -175,6 +173,7 @@ def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(
     assert same.metrics["seen"] != found.metrics["seen"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["select", "refit"])
 def test_a_calibrated_run_resumes_exactly(configure: Configure, tmp_path: Path, phase: str) -> None:
     overrides = ("method=mmvae", *SHORT, "selection.calibrate=true")
@@ -187,6 +186,7 @@ def test_nothing_is_calibrated_where_there_are_no_validation_classes(configure: 
     assert (found.metrics, found.calibration) == (plain.metrics, None)
 
 
+@pytest.mark.slow
 def test_last_reports_the_last_step_and_oracle_the_best_on_test(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -199,6 +199,7 @@ def test_last_reports_the_last_step_and_oracle_the_best_on_test(
     assert "select" not in (tmp_path / "last" / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_figures_on_validation_classes_at_the_chosen_step_stand_in_the_result_and_outlive_it(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_without_the_oracle_nothing_is_checked_on_test_while_training(
     assert "refit" not in (tmp_path / "run" / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_whether_the_oracle_is_reported_does_not_change_the_result(configure: Configure) -> None:
     found = [
         run(
@@ -238,6 +240,7 @@ def test_whether_the_oracle_is_reported_does_not_change_the_result(configure: Co
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) -> None:
     run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
     start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
@@ -267,6 +270,7 @@ def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) 
         run(configure(*overrides, "selection=last", "method.latent_dim=9", run_dir="shape"))
 
 
+@pytest.mark.slow
 def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path: Path) -> None:
     segments = "dataset.semantics=segments"
     run(configure("method=mmvae", *SHORT, segments, "selection=last", run_dir="mmvae"))
@@ -284,6 +288,7 @@ def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path
     assert_same_weights(start, tmp_path / "sgal" / "checkpoints" / "best.ckpt")
 
 
+@pytest.mark.slow
 def test_what_was_selected_on_test_starts_only_an_oracle(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -423,6 +428,7 @@ def test_the_state_to_go_on_from_is_not_tested_in_place_of_the_selected_one(
         run(cfg)
 
 
+@pytest.mark.slow
 def test_metrics_are_on_the_disk_before_the_state_that_goes_on_from_there(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -447,6 +453,7 @@ def test_metrics_are_on_the_disk_before_the_state_that_goes_on_from_there(
     assert lines[1].startswith("select,20,")
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_no_half_checkpoint(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -488,6 +495,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(configure: Configure) -> None:
         run(configure("method=mmvae", *SHORT, "hardware=gpu"))
 
 
+@pytest.mark.slow
 def test_what_another_run_left_in_the_folder_is_not_taken_for_this_one(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -527,6 +535,7 @@ def test_what_another_run_left_in_the_folder_is_not_taken_for_this_one(
     assert OmegaConf.load(folder / "config.yaml").seed == 1
 
 
+@pytest.mark.slow
 def test_redrawn_splits_hold_the_same_number_of_other_unseen_classes(configure: Configure) -> None:
     found = [
         run(

@@ -206,6 +206,7 @@ def test_a_damaged_lock_file_is_no_error(tmp_path: Path, text: str) -> None:
     assert not (tmp_path / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_gets_the_folder(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom zsl_lab.errors import ConfigError\n"

@@ -26,7 +26,6 @@ from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.run import context as context_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 from zsl_lab.text import cache as text_cache
 from zsl_lab.text.cache import EncodedText, text_file
 
@@ -34,12 +33,6 @@ Configure = Callable[..., DictConfig]
 
 #: a test that crashes between checks: these are far apart
 RARE = ("selection.check_every=1000", "trainer.save_every_n_steps=7", "trainer.log_every_n_steps=5")
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def state(path: Path) -> dict[str, Any]:
@@ -85,6 +78,7 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
 # --------------------------------------------------------------------------- between checks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["select", "refit"])
 @pytest.mark.parametrize(
     ("method", "step", "saved"),
@@ -109,6 +103,7 @@ def test_a_run_that_dies_between_checks_goes_on_from_the_last_multiple(
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -356,6 +351,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_read_a_benchmark_once(configure: Configure, reads: list[str]) -> None:
     for seed in (0, 1):
         run(configure("method=mmvae", *SHORT, "selection=last", f"seed={seed}", run_dir=f"a{seed}"))
@@ -451,6 +447,7 @@ def test_a_file_is_another_when_it_changes(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- provenance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sgal", "n3"])
 def test_a_deterministic_run_gives_equal_bits_each_time(
     configure: Configure, tmp_path: Path, method: str

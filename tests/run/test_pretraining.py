@@ -12,13 +12,12 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT_SGAL, power_cut
+from tests.conftest import SHORT_SGAL, Command, power_cut
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import checkpoints
 from zsl_lab.run import pretraining as pretrained
 from zsl_lab.run.experiment import run
 from zsl_lab.run.pretraining import SharedPretraining
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -37,12 +36,6 @@ OTHER = (
         "method.restore_best=false",
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture
@@ -89,6 +82,7 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "common", "user"),
     [
@@ -119,6 +113,7 @@ def test_who_uses_a_pre_training_ends_as_who_has_pre_trained_by_itself(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report_oracle", ["true", "false"])
 def test_where_the_end_of_pre_training_is_selected_it_is_reported(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], report_oracle: str
@@ -146,6 +141,7 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 def test_without_fine_tuning_nothing_is_left_to_train(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -158,6 +154,7 @@ def test_without_fine_tuning_nothing_is_left_to_train(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
@@ -188,6 +185,7 @@ def test_what_shapes_pre_training_makes_it_another(
     assert len(list((tmp_path / "shared").glob("*.ckpt"))) == 2
 
 
+@pytest.mark.slow
 def test_other_code_makes_it_another(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -220,6 +218,7 @@ def test_the_code_that_counts_is_this_package_and_the_modules_of_the_classes(
     assert Path(__file__) in seen
 
 
+@pytest.mark.slow
 def test_constants_that_calibrate_the_checks_are_not_mixed_up(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -231,6 +230,7 @@ def test_constants_that_calibrate_the_checks_are_not_mixed_up(
     assert_same_run(tmp_path / "alone", tmp_path / "user")
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_a_warning_and_is_made_again(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -245,6 +245,7 @@ def test_a_damaged_file_is_a_warning_and_is_made_again(
     assert checkpoints.read(file, "ckpt").state.phase == "refit"
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_left_each_run_does_its_own(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -258,6 +259,7 @@ def test_where_nothing_can_be_left_each_run_does_its_own(
     assert len(steps) == 40
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_while_pre_training_leaves_the_place_to_others(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_run_that_fails_while_pre_training_leaves_the_place_to_others(
     assert_same_run(tmp_path / "next", tmp_path / "crashed")
 
 
+@pytest.mark.slow
 def test_what_was_resumed_is_not_shared_since_it_may_have_begun_in_another_way(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
@@ -373,47 +376,23 @@ def test_jobs_at_once_pre_train_once(configure: Configure, tmp_path: Path) -> No
     assert sorted(said) == ["0", "400"]
 
 
-def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "zsl_lab", *arguments],
-        cwd=folder,
-        timeout=200,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 @pytest.mark.slow
-def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(tmp_path: Path) -> None:
-    command(
-        "-m",
-        "method=sgal",
-        *SHORT_SGAL,
-        "method.g=0.5,0.9",
-        "method.p=0,1",
-        "hydra.sweep.dir=sweep",
-        folder=tmp_path,
-    )
+def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *args, **kwargs: None)
+    sgal = ("method=sgal", *SHORT_SGAL)
+    assert command("-m", *sgal, "method.g=0.5,0.9", "method.p=0,1", "hydra.sweep.dir=sweep") == 0
     files = list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))
     assert len(files) == 2  # one for each phase
     for job in (0, 3):
         g, p = ("0.5", "0") if job == 0 else ("0.9", "1")
-        single = (
-            "method=sgal",
-            *SHORT_SGAL,
-            f"method.g={g}",
-            f"method.p={p}",
-            f"hydra.run.dir=single{job}",
-        )
-        command(*single, folder=tmp_path)
+        assert command(*sgal, f"method.g={g}", f"method.p={p}", f"hydra.run.dir=single{job}") == 0
         assert_same_run(tmp_path / f"single{job}", tmp_path / "sweep" / f"{job}_sgal_digits")
 
 
 @pytest.mark.slow
-def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
+def test_jobs_of_several_processes_share_too(command: Command, tmp_path: Path) -> None:
     overrides = (
         "method=sgal",
         *SHORT_SGAL,
@@ -421,8 +400,8 @@ def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
         "selection=last",
         "trainer.save_every_n_steps=7",
     )
-    command("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep", folder=tmp_path)
+    assert command("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep") == 0
     assert len(list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))) == 1
     shutil.rmtree(tmp_path / "sweep" / "pretrained")
-    command(*overrides, "method.g=0.9", "hydra.run.dir=single", folder=tmp_path)
+    assert command(*overrides, "method.g=0.9", "hydra.run.dir=single") == 0
     assert_same_run(tmp_path / "single", tmp_path / "sweep" / "1_sgal_digits")

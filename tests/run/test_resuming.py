@@ -19,14 +19,8 @@ from zsl_lab.methods.mmvae import MMVAE
 from zsl_lab.result import Result
 from zsl_lab.run import checkpoints, resuming
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 OVERRIDES = ("method=mmvae", *SHORT, "selection=last", "trainer.save_every_n_steps=7")
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +51,7 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 EPOCH = ("loops", "fit_loop", "epoch_progress", "current")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -116,6 +111,7 @@ def test_lightning_trains_with_the_checkpoint_that_was_read_also_where_its_file_
     assert run(resumed(folder, last)).metrics == whole.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 torn"])
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_to_the_same_end(
     cut: Path, tmp_path: Path, damage: bytes

@@ -44,6 +44,7 @@ def line(axes: Axes, place: int) -> tuple[list[float], list[float]]:
     return list(found.get_xdata()), list(found.get_ydata())
 
 
+@pytest.mark.slow
 def test_one_key_of_numbers_is_two_lines_by_size_with_the_spread_of_seeds(
     tmp_path: Path, drawn: list[Drawing]
 ) -> None:
@@ -63,6 +64,7 @@ def test_one_key_of_numbers_is_two_lines_by_size_with_the_spread_of_seeds(
     assert [text.get_text() for text in legend.get_texts()] == ["validation classes", "test"]
 
 
+@pytest.mark.slow
 def test_without_validation_classes_only_test_is_drawn(
     tmp_path: Path, drawn: list[Drawing]
 ) -> None:
@@ -72,6 +74,7 @@ def test_without_validation_classes_only_test_is_drawn(
     assert axes.get_xscale() == "log"
 
 
+@pytest.mark.slow
 def test_two_keys_of_numbers_are_lines_and_a_map(tmp_path: Path, drawn: list[Drawing]) -> None:
     settings = [
         setting(g, p, validation=10 * float(g) + float(p))
@@ -95,6 +98,7 @@ def test_two_keys_of_numbers_are_lines_and_a_map(tmp_path: Path, drawn: list[Dra
     assert [text.get_text() for text in map_.axes[0].texts] == ["-", "11.0", "15.0", "19.0"]
 
 
+@pytest.mark.slow
 def test_choices_are_bars_the_best_on_top(tmp_path: Path, drawn: list[Drawing]) -> None:
     settings = [
         setting("mmvae", validation=30.0, sd=1.0),
@@ -108,6 +112,7 @@ def test_choices_are_bars_the_best_on_top(tmp_path: Path, drawn: list[Drawing]) 
     assert "none" in {text.get_text() for text in axes.texts}
 
 
+@pytest.mark.slow
 def test_of_many_settings_each_is_a_point_and_bars_are_means(
     tmp_path: Path, drawn: list[Drawing]
 ) -> None:
@@ -132,6 +137,7 @@ def test_of_many_settings_each_is_a_point_and_bars_are_means(
     np.testing.assert_allclose(np.asarray(mean.get_ydata(), dtype=float), [37.0, 38.0])
 
 
+@pytest.mark.slow
 def test_numbers_that_a_sweeper_drew_are_points(tmp_path: Path, drawn: list[Drawing]) -> None:
     rng = np.random.default_rng(0)
     settings = [
@@ -146,6 +152,7 @@ def test_numbers_that_a_sweeper_drew_are_points(tmp_path: Path, drawn: list[Draw
     assert map_.get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_a_single_setting_is_drawn(tmp_path: Path) -> None:
     draw([setting("0.9", "l2", validation=10.0)], ["method.g", "dataset.normalize"], tmp_path)
     assert len(names(tmp_path)) == 3

@@ -27,7 +27,6 @@ from zsl_lab.cli import main as cli
 from zsl_lab.errors import InterruptionError, TrainingError
 from zsl_lab.methods.catalogue import methods_taking
 from zsl_lab.run.config import parse
-from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.job_file import label
 from zsl_lab.sweep import figures as sweep_figures
 
@@ -78,7 +77,6 @@ def real_command(
     monkeypatch.setenv("ZSL_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(cli, "_failures", [])
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
     made = Command(
         capsys, lambda arguments: monkeypatch.setattr(sys, "argv", ["zsl_lab", *arguments])
     )

@@ -104,6 +104,7 @@ def test_tfidf_keeps_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @needs_glove
 def test_glove_leaves_out_words_without_a_vector() -> None:
     parquet = module("pyarrow.parquet", "glove")

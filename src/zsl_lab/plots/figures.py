@@ -391,7 +391,7 @@ def _tsne(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     init = "random" if dims < 2 else "pca"
     # one thread: the order of sums, and so the result, would vary with several
     with threadpool_limits(1):
-        tsne = TSNE(2, perplexity=perplexity, init=init, random_state=0)
+        tsne = TSNE(2, perplexity=perplexity, init=init, max_iter=500, random_state=0)
         return np.asarray(tsne.fit_transform(points))
 
 

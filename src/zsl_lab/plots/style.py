@@ -165,7 +165,7 @@ def _drawable(character: str) -> str:
 def _characters() -> tuple[Collection[int], ...]:
     """Of each font that is used, the characters that it has."""
     fonts = (
-        font_manager.get_font(font_manager.findfont(font_manager.FontProperties([name])))
+        font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[name])))
         for name in _families()
     )
     return tuple(font.get_charmap() for font in fonts)
@@ -174,6 +174,7 @@ def _characters() -> tuple[Collection[int], ...]:
 def save_png(figure: Figure, path: PathLike) -> None:
     """Write a figure as PNG, and beside it as PDF for print; atomically."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    figure.set_layout_engine("none")  # keeps the layout of the PNG, which takes long to find
     pdf = Path(path).with_suffix(".pdf")
     # without a date, the same figure gives the same file
     atomic_write(

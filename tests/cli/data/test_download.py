@@ -193,6 +193,7 @@ def test_a_damaged_archive_of_the_users_is_left_alone(
     assert (data_dir / "AWA2" / "res101.mat").is_file()
 
 
+@pytest.mark.slow
 def test_every_mirror_that_fails_is_named_and_the_next_one_tried(
     server: Server, archive: bytes, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

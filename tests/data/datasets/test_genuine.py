@@ -148,6 +148,7 @@ def test_missing_features_are_named(genuine: Path, published: str, tmp_path: Pat
     assert ("dataset.features=efficientnet_lite2" in str(error.value)) == (published == "flo")
 
 
+@pytest.mark.slow
 def test_the_real_flowers_load_from_files_and_from_the_cache(genuine: Path, tmp_path: Path) -> None:
     config = configured("flo", features="efficientnet_lite2")
     first = config.load(DataPaths(genuine, tmp_path))

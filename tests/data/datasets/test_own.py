@@ -221,11 +221,7 @@ def test_the_path_alone_trains_on_the_file_as_on_what_it_was_made_of(
     command: Command,
     configure: Callable[..., DictConfig],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "zsl_lab.run.records.run_figures.draw_figures", lambda *arguments, **options: None
-    )  # they take longer than the runs
     short = ("method=eszsl", *SHORT_FIT["eszsl"], "tuned=none", "selection=last")
     expected = run(configure("dataset=digits", *short, run_dir="digits"))
     plain = ("dataset.normalize=none", "dataset.normalize_semantics=none")
@@ -245,12 +241,8 @@ def test_an_earlier_run_is_found_by_what_the_file_holds(
     digits: Path,
     command: Command,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        "zsl_lab.run.records.run_figures.draw_figures", lambda *arguments, **options: None
-    )
     fit = (
         "method=eszsl",
         *SHORT_FIT["eszsl"],
@@ -297,9 +289,6 @@ def test_files_of_one_name_are_rows_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        "zsl_lab.run.records.run_figures.draw_figures", lambda *arguments, **options: None
-    )
     monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *arguments, **options: None)
     made = hdf5.read(digits)
     hdf5.write(replace(made, semantics={"att": made.semantics["att"] * 2}), tmp_path / "b.h5")

@@ -104,6 +104,7 @@ def check_mat(path: Path, content: bytes, expected: dict[str, Any]) -> None:
 # --------------------------------------------------------------------------- damaged files
 
 
+@pytest.mark.slow
 @QUICK
 @given(how=damages())
 def test_a_damaged_compressed_mat_file_is_refused_or_the_same(
@@ -187,6 +188,7 @@ def load_own(path: Path, content: bytes) -> Any:
     return read_or_refused(path, lambda: own_file.load(path, None, None))
 
 
+@pytest.mark.slow
 @QUICK
 @given(how=damages())
 def test_a_damaged_sealed_file_is_refused_or_the_same(

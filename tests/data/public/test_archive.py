@@ -1,4 +1,4 @@
-"""Zip archives that nobody vouches for."""
+"""Untrusted zip archives."""
 
 from __future__ import annotations
 

@@ -141,6 +141,7 @@ def test_a_stall_is_followed_by_a_request_for_the_rest(server: Server, part: Pat
     assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_on_stalling_is_given_up_and_what_arrived_is_kept(
     server: Server, part: Path
 ) -> None:
@@ -328,7 +329,7 @@ def test_a_busy_server_may_be_free_the_second_time(server: Server, part: Path) -
         (
             b"\x1f\x8b\x08",
             {"Content_Encoding": "gzip"},
-            "it sent the file in the encoding gzip, which nobody asked for",
+            "it sent the file in the encoding gzip, which was not requested",
         ),
         (b"", {}, "it sent nothing, 2 times in a row"),
     ],

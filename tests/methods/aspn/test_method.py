@@ -313,6 +313,7 @@ def test_scores_compare_features_with_the_noiseless_output_for_every_class(
     torch.testing.assert_close(products, model.class_scores(features))
 
 
+@pytest.mark.slow
 def test_each_parameter_belongs_to_exactly_one_optimiser() -> None:
     for name, expected in zip(VARIANTS, (1, 2, 2), strict=True):
         model = method(name)
@@ -338,6 +339,7 @@ def test_a_step_moves_generator_inference_network_attention_and_critic() -> None
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_the_generators_step_leaves_the_critic_as_the_critics_own_steps_made_it() -> None:
     model, once = bare(critic_steps=2), bare(critic_steps=2, adversarial_weight=1e-6)
     for one in (model, once):
@@ -350,6 +352,7 @@ def test_the_generators_step_leaves_the_critic_as_the_critics_own_steps_made_it(
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_variants_have_the_parts_of_the_ablation() -> None:
     parts = {name: method(name) for name in VARIANTS}
     assert [parts[name].inference is not None for name in VARIANTS] == [False, True, True]
@@ -373,6 +376,7 @@ def test_the_published_size_is_that_of_table_2() -> None:
     assert math.isclose(sum(p.numel() for p in model.parameters()) / 1e6, 13.9, abs_tol=0.05)
 
 
+@pytest.mark.slow
 def test_generated_features_of_unseen_classes_join_only_the_semantic_cycle() -> None:
     model = method(attention="none", unseen_share=0.5)
     assert model.inference is not None
@@ -416,6 +420,7 @@ def test_generated_features_are_not_negative_and_vary_with_the_noise() -> None:
     assert (features.std(1) > 0).any()
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_learnt_by_heart() -> None:
     model = bare("aspn_baseline", hidden_dim=64, compatibility="distance")
     samples = batch()
@@ -426,6 +431,7 @@ def test_one_batch_can_be_learnt_by_heart() -> None:
     assert torch.equal(model.class_scores(features).argmax(1), samples.labels)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_what_features_are_compared_by() -> None:
     assert "centre" in method().state_dict()
     assert "whitening" not in method().state_dict()

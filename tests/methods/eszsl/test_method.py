@@ -21,7 +21,6 @@ from zsl_lab.methods.eszsl.config import ESZSLConfig
 from zsl_lab.methods.eszsl.solver import RidgeSolver
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -284,17 +283,11 @@ def test_constants_that_make_no_ridge_are_refused_by_name(
 # ---------------------------------------------------------------------------- the run
 
 
-@pytest.fixture
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-
-
 def stored(path: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = torch.load(path, weights_only=True)["state_dict"]
     return state
 
 
-@pytest.mark.usefixtures("_no_figures")
 def test_the_reported_weights_are_the_solution_of_the_selected_pair_on_all_training_samples(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -336,7 +329,7 @@ def test_the_reported_weights_are_the_solution_of_the_selected_pair_on_all_train
     )
 
 
-@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.slow
 def test_every_seed_gives_the_same_weights(configure: Configure, tmp_path: Path) -> None:
     for seed in (0, 1):
         run(configure("method=eszsl", *SHORT_FIT["eszsl"], f"seed={seed}", run_dir=str(seed)))

@@ -20,7 +20,6 @@ from zsl_lab.methods.exem.config import EXEMConfig
 from zsl_lab.nn.whitening import within_class_whitening
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 
@@ -258,12 +257,7 @@ def test_values_that_make_no_sense_are_refused_by_name(
 # ---------------------------------------------------------------------------------------- the run
 
 
-@pytest.fixture
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-
-
-@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.slow
 def test_a_run_is_one_step_a_phase_and_the_seed_changes_nothing(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -281,7 +275,7 @@ def test_a_run_is_one_step_a_phase_and_the_seed_changes_nothing(
     assert {round(float(row["loss/ridge"]), 4) for row in rows} <= set(candidates)
 
 
-@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.slow
 def test_the_stored_weights_test_alike(configure: Configure, tmp_path: Path) -> None:
     trained = run(configure("method=exem", *SHORT_FIT["exem"], "dataset=synthetic"))
     ckpt = tmp_path / "run" / "checkpoints" / "best.ckpt"
@@ -292,7 +286,7 @@ def test_the_stored_weights_test_alike(configure: Configure, tmp_path: Path) -> 
     assert trained.metrics["harmonic_mean"] > 85
 
 
-@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_in_the_refit_ends_alike(
     configure: Configure, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_the_choice_has_the_largest_area_of_scores_computed_anew_for_every_fold(
     assert max(areas) > min(areas)
 
 
+@pytest.mark.slow
 def test_the_offset_is_the_constant_with_the_best_mean_h_over_the_folds() -> None:
     given = problem()
     found = choose(*given, CANDIDATES[:1], settings())

@@ -195,6 +195,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_features_of_stages_are_the_averages_of_what_leaves_them_side_by_side(
     name: Name, weights: Callable[[str], Path], random_model: Callable[[str], nn.Module]

@@ -272,6 +272,7 @@ def test_tensor_norms_are_those_of_what_the_unseen_classes_get(model: N3) -> Non
 # in a run
 
 
+@pytest.mark.slow
 def test_the_base_network_is_trained_first_and_left_alone_then(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -299,6 +300,7 @@ def test_the_base_network_is_trained_first_and_left_alone_then(
     assert not any(torch.equal(value, short[f"base.{name}"]) for name, value in untrained.items())
 
 
+@pytest.mark.slow
 def test_whitening_is_that_of_the_base_network_as_it_was_trained_in_the_run(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -342,6 +344,8 @@ def test_whitening_is_that_of_the_base_network_as_it_was_trained_in_the_run(
     )
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("figures")
 def test_a_run_reports_what_only_n3_measures_and_draws_how_far_it_adapted(
     configure: Configure, tmp_path: Path
 ) -> None:

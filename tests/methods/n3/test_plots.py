@@ -22,6 +22,7 @@ def norms(count: int) -> list[TensorNorms]:
     return [*made, TensorNorms("classifier", "linear", 0.0, 7.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 57])
 def test_adaptation_is_drawn_tensor_by_tensor_from_input_to_output(
     tmp_path: Path, drawn: list[Figure], count: int

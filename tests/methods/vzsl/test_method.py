@@ -402,6 +402,7 @@ def attributes_and_samples() -> tuple[np.ndarray, Tensor, Tensor]:
     return attributes, torch.from_numpy(features).float(), torch.from_numpy(labels)
 
 
+@pytest.mark.slow
 def test_training_is_as_stable_and_as_good_on_raw_attributes_as_on_normalised_ones(
     configure: Configure,
 ) -> None:
@@ -416,6 +417,7 @@ def test_training_is_as_stable_and_as_good_on_raw_attributes_as_on_normalised_on
     assert min(raw_seen, seen, raw_unseen, unseen) > 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lambda_", [0.0, 1.0])
 def test_on_raw_attributes_every_weight_of_the_margin_trains_stably(
     configure: Configure, lambda_: float
@@ -425,6 +427,7 @@ def test_on_raw_attributes_every_weight_of_the_margin_trains_stably(
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:20])
 
 
+@pytest.mark.slow
 def test_the_unit_of_the_attributes_makes_no_difference_to_training(configure: Configure) -> None:
     attributes, features, labels = attributes_and_samples()
     # a power of two, which rounds nothing

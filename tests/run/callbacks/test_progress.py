@@ -14,15 +14,8 @@ from tests.conftest import SHORT_FIT, SHORT_SGAL
 from zsl_lab.run.callbacks import progress
 from zsl_lab.run.callbacks.progress import ProgressLine
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 @pytest.fixture
@@ -44,6 +37,7 @@ def shown(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_a_terminal_shows_losses_the_last_check_and_the_time_left(
     shown: Callable[..., list[str]], width: int
@@ -68,6 +62,7 @@ def test_a_terminal_shows_losses_the_last_check_and_the_time_left(
     assert ("separation" in drawn[0]) == (width == 140)
 
 
+@pytest.mark.slow
 def test_the_loss_of_every_method_is_shown(shown: Callable[..., list[str]]) -> None:
     lines = shown(
         "method=n3",
@@ -84,6 +79,7 @@ def test_the_loss_of_every_method_is_shown(shown: Callable[..., list[str]]) -> N
     )
 
 
+@pytest.mark.slow
 def test_without_a_terminal_a_phase_is_its_title_and_its_last_check(
     shown: Callable[..., list[str]],
 ) -> None:
@@ -97,6 +93,7 @@ def test_without_a_terminal_a_phase_is_its_title_and_its_last_check(
     )
 
 
+@pytest.mark.slow
 def test_checks_are_printed_when_enough_time_has_passed(
     shown: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +105,7 @@ def test_checks_are_printed_when_enough_time_has_passed(
     ]
 
 
+@pytest.mark.slow
 def test_a_resumed_phase_says_where_it_goes_on(
     configure: Configure,
     tmp_path: Path,

@@ -47,6 +47,7 @@ def test_what_the_run_declared_irrelevant_is_left_out(tmp_path: Path) -> None:
     assert set(found.settings()) - set(found.settings(["method", "seed"])) >= {"method.g", "seed"}
 
 
+@pytest.mark.slow
 def test_marks_of_an_older_run_are_those_of_its_classes(tmp_path: Path) -> None:
     text = TEXT.replace("my.h5", "/my.h5").replace("my.Method", "zsl_lab.methods.sgal.SGAL")
     (tmp_path / "config.yaml").write_text(text)

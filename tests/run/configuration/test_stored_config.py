@@ -129,6 +129,7 @@ def test_the_command_line_may_name_a_callback_of_another_package(content: dict[s
         )
 
 
+@pytest.mark.slow
 def test_every_choice_of_the_package_is_allowed(tmp_path: Path) -> None:
     for overrides in (("logger=wandb",), ("logger=tensorboard",), ("dataset=cub", "method=n3")):
         cfg = composed(tmp_path, *overrides)

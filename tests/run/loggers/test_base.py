@@ -19,7 +19,6 @@ from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.experiment import run
 from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.loggers.base import RunFacts
-from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import MetricsCSV, read_rows
 
 Configure = Callable[..., DictConfig]
@@ -31,11 +30,6 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_MODE", "offline")
     yield
     wandb.teardown()  # a process keeps the mode that it began with
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -59,7 +53,7 @@ def in_metrics_csv(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     return found
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["csv", "tensorboard", "wandb", "[tensorboard,wandb]"])
 def test_metrics_csv_is_written_whatever_is_chosen(
     configure: Configure, tmp_path: Path, choice: str
@@ -72,6 +66,8 @@ def test_metrics_csv_is_written_whatever_is_chosen(
     assert (tmp_path / "run" / "wandb").exists() == ("wandb" in choice)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("figures")
 def test_tensorboard_shows_scalars_figures_and_pictures(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -97,7 +93,7 @@ def test_tensorboard_shows_scalars_figures_and_pictures(
     }
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_resumed_run_has_each_step_once_in_tensorboard(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +125,7 @@ def test_a_resumed_run_has_each_step_once_in_tensorboard(
     } == in_metrics_csv(tmp_path / "run")
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_logger_of_lightning_gets_the_figures_too(configure: Configure, tmp_path: Path) -> None:
     cfg = configure("method=mmvae", *SHORT)
     target = {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": str(tmp_path / "own")}

@@ -24,7 +24,6 @@ from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.experiment import run
 from zsl_lab.run.loggers import wandb_run
-from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import read_rows
 
 Configure = Callable[..., DictConfig]
@@ -142,11 +141,8 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
 
 
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-
-
+@pytest.mark.slow
+@pytest.mark.usefixtures("figures")
 def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(
     configure: Configure,
     tmp_path: Path,
@@ -222,7 +218,7 @@ def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(
     ]
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_the_checkpoint_is_an_artifact_on_request(configure: Configure, tmp_path: Path) -> None:
     run(
         configure(
@@ -269,7 +265,7 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path: Path) -> None:
     assert first.summary["metrics/harmonic_mean"] != second.summary["metrics/harmonic_mean"]
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_run_that_fails_is_closed_as_failed_and_the_next_is_another(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +283,7 @@ def _diverge(self: SGAL, batch: Any) -> Any:
     raise TrainingError("training diverged")
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_same_wandb_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +306,7 @@ def test_a_resumed_run_goes_on_with_the_same_wandb_run(
     assert any(name.startswith("refit/") for row in second.rows for name in row)
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_resumed_run_that_wandb_does_not_know_yet_is_recorded_from_its_beginning(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -325,7 +321,7 @@ def test_a_resumed_run_that_wandb_does_not_know_yet_is_recorded_from_its_beginni
     assert [row["select/step"] for row in found.rows if "select/check/unseen" in row] == [20, 40]
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_new_run_in_the_folder_of_a_finished_one_is_another_wandb_run(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -335,7 +331,7 @@ def test_a_new_run_in_the_folder_of_a_finished_one_is_another_wandb_run(
     assert first.run.run_id != second.run.run_id
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_an_agent_of_a_sweep_gives_a_single_run_its_id(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +340,7 @@ def test_an_agent_of_a_sweep_gives_a_single_run_its_id(
     assert offline_runs(tmp_path / "run")[0].run.run_id == "from-agent"
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_failing_wandb_at_the_end_is_a_warning_and_the_result_is_there(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,7 +357,6 @@ def test_a_failing_wandb_at_the_end_is_a_warning_and_the_result_is_there(
 
 
 @pytest.mark.filterwarnings("ignore:WandbRun. the result could not be recorded")
-@pytest.mark.usefixtures("no_figures")
 def test_a_wandb_that_fails_while_training_does_not_stop_it(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,7 +460,6 @@ def test_a_login_is_found_and_nothing_is_said(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("online\n", "")
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_disabled_records_nothing(
     configure: Configure,
     tmp_path: Path,

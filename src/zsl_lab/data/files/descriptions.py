@@ -149,6 +149,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(
-            f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands in it twice"
+            f"the key '{next(key for key in keys if keys.count(key) > 1)}' appears in it twice"
         )
     return found

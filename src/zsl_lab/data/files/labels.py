@@ -27,7 +27,7 @@ def read_labels(
         Files and 0-based class ids, in the table's order.
 
     Raises:
-        DataError: If the file is missing or damaged, an image stands in it twice, or a class is
+        DataError: If the file is missing or damaged, an image appears in it twice, or a class is
             none of ``names``.
     """
     files: dict[str, int] = {}

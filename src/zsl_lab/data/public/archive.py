@@ -1,4 +1,4 @@
-"""Taking files out of a zip archive that nobody vouches for.
+"""Taking files out of an untrusted zip archive.
 
 A member's name chooses what is read and never where it is written: that is the caller's path. What
 a header says of a member's size is a limit that is checked while inflating, not something to rely

@@ -406,7 +406,7 @@ def _check_beginning(block: bytes, beginning: bytes, response: requests.Response
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise TransferError(
             f"it sent the file in the encoding {_plain(response.headers['Content-Encoding'])}, "
-            "which nobody asked for"
+            "which was not requested"
         )
     page = kind == "text/html" or re.match(rb"\s*<(!doctype|html)", block, re.IGNORECASE)
     raise TransferError(

@@ -78,8 +78,8 @@ class SemanticEncoder(nn.Module):
 class MeanEncoder(nn.Module):
     """Replaces SEM: the direction from the seen classes' mean state to a description's mean.
 
-    There is little in it that few classes could be learnt by heart by; noise makes a linear
-    generator a ridge regression.
+    It has few dimensions to overfit a small number of classes with; noise makes a linear generator
+    a ridge regression.
 
     Args:
         seen_mean: Of the seen classes' mean states, ``[E]``; kept with the weights.

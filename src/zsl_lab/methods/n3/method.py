@@ -36,8 +36,7 @@ from zsl_lab.text import CONFIGURATION, TokenStates, encode
 
 #: training images that features are measured on, evenly spaced where there are more
 MEASURED_IMAGES = 4096
-#: for messages where a checkpoint brings the encoder, of which only the place of the model can be
-#: told
+#: for messages where a checkpoint brings the encoder: only the model's path can be set
 _OF_CHECKPOINT = replace(
     CONFIGURATION,
     encoder="The checkpoint's method.text.encoder=",

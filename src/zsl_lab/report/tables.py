@@ -382,7 +382,6 @@ def result_csv(groups: Sequence[Group]) -> str:
             "method": first.method,
             "label": group.label,
             "settings": group.differences,
-            "settings_from": settings_text(first) or "",
         }
         row |= {
             "selection": first.selection,
@@ -403,6 +402,7 @@ def result_csv(groups: Sequence[Group]) -> str:
             name: first.benchmark[name]
             for name in ("splits_version", "splits_sha256", "features_sha256")
         }
+        row["settings_from"] = settings_text(first) or ""
         rows.append(row)
     return _csv(list(rows[0]), rows)
 

@@ -162,6 +162,15 @@ def test_starting_from_given_weights_is_a_setting_and_their_file_is_none(
     ]
 
 
+def test_a_key_that_is_null_is_none_to_a_run_of_an_older_version(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    write_run("a", 60, seed=0, config={"method.g": 0.8})
+    write_run("b", 50, seed=1, config={"method.g": 0.8, "method.epochs": None})
+    write_run("c", 40, seed=0, config={"method.g": 0.8, "method.epochs": 3})
+    assert labels(tmp_path) == ["sgal", "sgal (method.epochs=3)"]
+
+
 def test_other_splits_or_features_are_kept_apart_and_named(
     write_run: WriteRun, tmp_path: Path
 ) -> None:

@@ -308,6 +308,8 @@ def test_every_run_is_listed_with_where_it_lies_and_what_made_it(
         seed=3,
         git_commit=f"{'0123456789' * 4}-dirty",
         versions={"torch": "2.6.0", "zsl_lab": "9.9"},
+        metric="harmonic_mean",
+        tuned="sgal_flo",
     )
     write_run("b", 40.0, seed=4, oracle=None)
     tree = page()
@@ -317,15 +319,22 @@ def test_every_run_is_listed_with_where_it_lies_and_what_made_it(
         "dataset",
         "seed",
         "H",
-        *("oracle zsl_top1", "oracle H"),
+        *("oracle zsl_top1", "oracle H", "settings"),
         "folder",
         "commit",
         "zsl_lab",
         "torch",
     ]
+    taken = "sgal_flo (found on validation classes of this dataset)"
     assert found == [
-        ["sgal", "digits", "3", "51.2", "-", "52.2", "runs/a", "01234567-dirty", "9.9", "2.6.0"],
-        ["sgal", "digits", "4", "40.0", "-", "-", "runs/b", "unknown", "unknown", "2.6.0"],
+        [
+            *("sgal", "digits", "3", "51.2", "-", "52.2", taken),
+            *("runs/a", "01234567-dirty", "9.9", "2.6.0"),
+        ],
+        [
+            *("sgal", "digits", "4", "40.0", "-", "-", "unknown"),
+            *("runs/b", "unknown", "unknown", "2.6.0"),
+        ],
     ]
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -284,7 +284,7 @@ def group_runs(runs: Iterable[Run], sort: str = "harmonic_mean") -> tuple[list[G
     """
     by_key: dict[Any, dict[int, Run]] = {}
     repeated = []
-    for run in runs:
+    for run in _without_new_nulls(list(runs)):
         seeds = by_key.setdefault(_key(run), {})
         first = seeds.setdefault(run.result.seed, run)
         if first is not run:
@@ -303,6 +303,30 @@ def group_runs(runs: Iterable[Run], sort: str = "harmonic_mean") -> tuple[list[G
         )
 
     return sorted(groups, key=order), repeated
+
+
+def _without_new_nulls(runs: Sequence[Run]) -> list[Run]:
+    """Runs without the settings that are null and that other runs of the method do not have.
+
+    Older versions stored no such key and behaved as with null.
+    """
+    lacking: dict[str, set[str]] = {}
+    for method in {run.result.method for run in runs}:
+        known = [set(r.settings) for r in runs if r.settings and r.result.method == method]
+        lacking[method] = set().union(*known) - set.intersection(*known) if known else set()
+    return [
+        run
+        if run.settings is None
+        else replace(
+            run,
+            settings={
+                key: value
+                for key, value in run.settings.items()
+                if value is not None or key not in lacking[run.result.method]
+            },
+        )
+        for run in runs
+    ]
 
 
 def _key(run: Run) -> tuple[Any, ...]:

@@ -405,7 +405,6 @@ def result_csv(groups: Sequence[Group]) -> str:
             "method": first.method,
             "label": group.label,
             "settings": group.differences,
-            "settings_from": settings_text(first) or "",
         }
         row |= {
             "selection": first.selection,
@@ -427,6 +426,7 @@ def result_csv(groups: Sequence[Group]) -> str:
             for name in ("splits_version", "splits_sha256", "features_sha256")
         }
         row["classifier"] = first.classifier
+        row["settings_from"] = settings_text(first) or ""
         rows.append(row)
     return _csv(list(rows[0]), rows)
 

@@ -440,7 +440,8 @@ _hashes: LRUCache[dict[str, str]] = LRUCache(8, lambda hashes: 1)
 
 
 def _equal(now: Any, then: Any) -> bool:
-    if now == then:
+    # an older version has stored no key that is null now
+    if now == then or (now in (None, _ABSENT) and then in (None, _ABSENT)):
         return True
     # places are stored absolute
     return (

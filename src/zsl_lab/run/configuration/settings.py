@@ -42,8 +42,8 @@ class Configuration:
     def settings(self, left_out: Iterable[str] = ()) -> Settings:
         """The values by dotted keys, less those that no metric depends on.
 
-        Keys that are null, and those with the value that older versions stand for, are left out: a
-        configuration that was stored before there was such a key is equal.
+        Keys with the value that older versions stand for are left out: a configuration that was
+        stored before there was such a key is equal.
 
         Args:
             left_out: More keys and sections that are left out.
@@ -53,9 +53,7 @@ class Configuration:
         return {
             key: value
             for key, value in _flat(self.plain, "")
-            if value is not None
-            and not (key in later and value == later[key].value)
-            and not is_below(key, without)
+            if not (key in later and value == later[key].value) and not is_below(key, without)
         }
 
 

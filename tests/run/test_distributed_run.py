@@ -183,7 +183,8 @@ def test_one_checkpoint_has_the_same_figures_on_one_two_and_three_processes(
 def test_class_means_of_two_processes_are_those_of_all_training_samples(tmp_path: Path) -> None:
     short = (*SHORT_FIT["vzsl"], "selection=last", "trainer.accelerator=cpu")
     done = command(
-        *("method=vzsl", *short, "classifier=means", "trainer.devices=2"),
+        *("method=vzsl", *short, "classifier=means", "classifier.space=method"),
+        "trainer.devices=2",
         f"hydra.run.dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr

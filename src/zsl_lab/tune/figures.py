@@ -11,7 +11,6 @@ from zsl_lab.plots.style import (
     PathLike,
     horizontal,
     new_figure,
-    plain_text,
     save_png,
     styled,
 )
@@ -30,7 +29,7 @@ def importance(shares: Mapping[str, float], metric: str, path: PathLike) -> None
     figure = new_figure(6.5, 1.0 + 0.28 * len(keys))
     axes = figure.subplots()
     bars = axes.barh(
-        [plain_text(key) for key in keys],
+        list(keys),
         [100 * shares[key] for key in keys],
         color=HARMONIC,
         height=0.7,

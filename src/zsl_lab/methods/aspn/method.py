@@ -298,8 +298,8 @@ class ASPN(ZeroShotMethod):
         return transformed(features, self.config.score, self.centre, self.whitening)
 
     def prototypes(self, semantics: Tensor) -> Tensor:
-        """E(s, 0) in the same space, ``[K, D]``."""
-        return self.embed(self.generator.prototypes(semantics))
+        """The prototypes of classes in the same space, ``[K, D]``."""
+        return self.embed(self._prototypes(semantics))
 
     @property
     def comparison(self) -> Comparison:

@@ -337,7 +337,7 @@ def test_a_run_ends_with_the_table_the_folder_and_a_command_that_gives_the_same_
     assert command(*SHORT_SGAL) == 0
     lines = capsys.readouterr().out.rstrip().splitlines()
     assert any(line.startswith("validation-selected") for line in lines)
-    assert any(line.startswith("oracle (best step on test") for line in lines)
+    assert any(line.startswith("oracle H, step ") for line in lines)
     assert Path(lines[-2].split("run folder:")[1].strip(), "result.json").is_file()
     assert command(*lines[-1].split("evaluate again: python -m zsl_lab ")[1].split()) == 0
     again = capsys.readouterr().out.splitlines()

@@ -115,6 +115,7 @@ assert "torch" not in sys.modules
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("figures")
 def test_the_backend_of_a_notebook_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

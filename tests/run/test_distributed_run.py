@@ -151,7 +151,7 @@ def run_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *SHORT_SGAL, "trainer.accelerator=cpu", "trainer.devices=2", f"hydra.run.dir='{place}'"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("harmonic_mean") == 1
+    assert done.stdout.count("validation-selected") == 1
     return folder
 
 

@@ -201,11 +201,11 @@ def test_a_method_of_images_says_what_it_misses(path: Path) -> None:
         own(path).image_view()
 
 
-def test_a_single_attribute_tells_classes_apart_as_it_is_scaled_by_default(
+def test_a_single_attribute_tells_classes_apart_as_the_dataset_scales_it_by_default(
     path: Path, configure: Callable[..., DictConfig]
 ) -> None:
     hdf5.write(content(name="one column", semantics={"att": np.arange(1.0, 6.0)[:, None]}), path)
-    dataset = parse(configure("dataset=own", f"dataset.path={path}")).dataset
+    dataset = parse(configure("dataset=own", f"dataset.path={path}", "settings=none")).dataset
     benchmark = dataset.load(PATHS)
     data = dataset.data_module(benchmark, final_split(benchmark))
     assert len(np.unique(data.classes.semantics)) == 5

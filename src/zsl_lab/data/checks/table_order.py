@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from zsl_lab.data.benchmark import IntArray
 from zsl_lab.data.checks.class_names import normalized
@@ -190,6 +189,8 @@ def _centered(table: Array) -> Array:
 
 def _ranked(table: Array) -> Array:
     """The ranks in each row: marks such as -999 move single values only."""
+    from scipy.stats import rankdata  # takes a second to import, which most commands need not wait
+
     return _centered(rankdata(table, axis=1))
 
 

@@ -142,7 +142,21 @@ def best(method: str, dataset: str, given: Mapping[str, Any] | None = None) -> S
             return found
     if packaged is not None and (given is None or packaged.mismatch(values) is None):
         return packaged
-    return find(method)
+    return general(method, dataset)
+
+
+def general(method: str, dataset: str) -> SettingsFile | None:
+    """The method's general settings; None where there are none, or the dataset lacks their keys.
+
+    Args:
+        method: A choice of ``method=``.
+        dataset: A choice of ``dataset=``.
+    """
+    found = find(method)
+    known = dataset_values(dataset)
+    if found is None or (known and not set(found.values.get("dataset", {})) <= set(known)):
+        return None  # scaling of features, say, for a dataset of images
+    return found
 
 
 def _usable(path: Path) -> SettingsFile | None:
@@ -165,7 +179,7 @@ def of_choice(choice: str, method: str, dataset: str) -> str:
     if choice == "best":
         found = best(method, dataset)
     elif choice == "general":
-        found = find(method)
+        found = general(method, dataset)
     return NONE if found is None else found.name
 
 

@@ -174,6 +174,7 @@ class OwnPrototypes(Halves):
     generate = ZeroShotMethod.generate
 
 
+@pytest.mark.slow
 def test_a_method_without_prototypes_is_refused_with_a_sentence(method: Halves) -> None:
     config = MeansConfig(**KEYS)
     with pytest.raises(

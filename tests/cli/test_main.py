@@ -70,6 +70,7 @@ def refused(
     return refused
 
 
+@pytest.mark.slow
 def test_help_answers_at_once_and_names_groups_choices_and_examples(tmp_path: Path) -> None:
     seconds = []
     for _ in range(3):
@@ -131,6 +132,7 @@ def test_an_unknown_dataset_is_answered_with_the_choices(refused: Refused) -> No
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [
@@ -285,6 +287,7 @@ def composed(run_dir: Path) -> DictConfig:
         return compose("config", ["method=mmvae", f"paths.run_dir={run_dir}"])
 
 
+@pytest.mark.slow
 def test_no_checkpoint_locks_nothing(refused: Refused) -> None:
     assert "method.g=2: input should be" in refused("ckpt=null", "method.g=2")
 
@@ -309,6 +312,7 @@ def test_a_refused_run_in_a_folder_of_the_users_leaves_his_files_alone(
     assert (tmp_path / "config.yaml").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_several_wrong_values_are_named_at_once(refused: Refused) -> None:
     message = refused("method.g=2", "method.p=3")
     assert "method.g=2" in message
@@ -322,6 +326,7 @@ def test_debug_shows_the_stack_trace(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 def test_missing_features_are_answered_with_the_file_the_place_the_source_and_the_keys(
     refused: Refused, tmp_path: Path
 ) -> None:

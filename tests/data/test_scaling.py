@@ -109,6 +109,7 @@ def in_float64(kind: Normalization, rows: Any) -> Any:
     return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [-30, -25, -20, -15, -12, -8, 0, 8, 15, 18, 24, 30])
 @pytest.mark.parametrize(
     "kind", ["none", "minmax", "minmax_sqrt", "standard", "scale", "l2", "centered_l2"]

@@ -21,6 +21,7 @@ def test_the_command_offers_every_network_that_there_is() -> None:
     assert tuple(ARCHITECTURES) == TORCHVISION_NETWORKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_the_stages_of_a_network_are_where_its_image_shrinks(name: str) -> None:
     from torchvision.models import get_model

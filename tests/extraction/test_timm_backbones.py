@@ -247,6 +247,7 @@ def test_an_unknown_name_gives_the_nearest(name: str, hint: str) -> None:
         default_sizes(name, None, None, TERMS)
 
 
+@pytest.mark.slow
 def test_a_size_that_the_network_does_not_take_is_named(tmp_path: Path) -> None:
     _, path = saved("test_vit", tmp_path)
     with pytest.raises(

@@ -84,6 +84,7 @@ def test_no_active_character_is_printed(name: str) -> None:
     assert len(one_line(name)) <= 60
 
 
+@pytest.mark.slow
 @MANY
 @given(name=st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"])))
 def test_names_of_letters_are_printed_as_they_are(name: str) -> None:
@@ -110,6 +111,7 @@ def test_numbers_stay_as_they_are(number: str) -> None:
     assert csv_cell(-0.5) == -0.5
 
 
+@pytest.mark.slow
 @MANY
 @given(name=names)
 def test_markdown_has_no_html_link_or_table_of_a_name(name: str) -> None:
@@ -124,6 +126,7 @@ def test_markdown_has_no_html_link_or_table_of_a_name(name: str) -> None:
                 assert (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_terminal_gets_names_as_text(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     say(f"Warning: class '{name}' has no sample.")

@@ -94,6 +94,7 @@ def test_the_sentence_of_a_user_s_mistake_is_handed_on(start: Start) -> None:
         start("Path(os.environ['ZSL_LAB_REPORT']).write_text('method.steps=0: no.'); sys.exit(2)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_fails_ends_the_others_and_is_the_one_that_speaks(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
@@ -214,6 +215,7 @@ def test_a_process_that_is_busy_is_not_taken_for_a_stopped_one(
     launch([], tmp_path / "run", 1, timeout=5.0)
 
 
+@pytest.mark.slow
 def test_a_process_that_sigterm_ended_ends_the_run_as_sigterm_does(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

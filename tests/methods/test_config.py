@@ -57,6 +57,7 @@ def test_one_of_both_is_needed() -> None:
         config()
 
 
+@pytest.mark.slow
 def test_both_phases_take_the_steps_of_all_training_samples(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def rates(configure: Configure, monkeypatch: pytest.MonkeyPatch, *overrides: str
     return found
 
 
+@pytest.mark.slow
 def test_learning_rates_follow_the_cosine(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,7 @@ def test_learning_rates_follow_the_cosine(
     assert found == pytest.approx([0.01 * decayed("cosine", step, 40) for step in range(40)])
 
 
+@pytest.mark.slow
 def test_sgal_begins_the_cosine_anew_in_fine_tuning(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +135,7 @@ def test_sgal_begins_the_cosine_anew_in_fine_tuning(
     assert found == pytest.approx([*first, *second])
 
 
+@pytest.mark.slow
 def test_a_wrong_schedule_is_answered_with_a_sentence(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"method\.learning_rate_schedule=linear: .*'cosine'"):
         parse(configure("method=mmvae", "method.learning_rate_schedule=linear"))
@@ -139,6 +143,7 @@ def test_a_wrong_schedule_is_answered_with_a_sentence(configure: Configure) -> N
         parse(configure("method=mmvae", "method.steps=null"))
 
 
+@pytest.mark.slow
 def test_checks_are_spread_over_the_candidates(configure: Configure, tmp_path: Path) -> None:
     keys = (*SHORT_FIT["sgal"], "selection.checks=4", "selection.report_oracle=false")
     run(configure(*keys))

@@ -13,6 +13,7 @@ from zsl_lab.methods import catalogue
 from zsl_lab.run.config import parse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", OF_FEATURES)
 def test_a_call_and_a_trace_give_the_scores_of_every_class(
     configure: Callable[..., DictConfig], method: str

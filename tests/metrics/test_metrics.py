@@ -257,6 +257,7 @@ def area(points: list[tuple[float, float, float]]) -> float:
     return sum((u2 - u1) * (s1 + s2) / 200 for (_, s1, u1), (_, s2, u2) in pairwise(points))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("added", [0.0, 0.75, -1.0])
 def test_the_area_under_the_whole_tradeoff_is_ausuc_and_its_points_are_what_their_constants_give(
     case: Case, added: float
@@ -312,6 +313,7 @@ def test_evaluation(case: Case) -> None:
     )
 
 
+@pytest.mark.slow
 def test_fuzz() -> None:
     for seed in range(60):
         case = draw(
@@ -325,6 +327,7 @@ def test_fuzz() -> None:
             same(found[name], expected)
 
 
+@pytest.mark.slow
 def test_no_constant_gives_a_higher_harmonic_mean_than_the_calibration(case: Case) -> None:
     scores, target, seen = tensors(case)
     metric = ZeroShotMetrics(seen)

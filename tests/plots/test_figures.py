@@ -110,6 +110,7 @@ def test_training_curves_of_one_phase_without_checks(tmp_path: Path, drawn: list
     assert texts(accuracies) == {"no checks in this phase"}
 
 
+@pytest.mark.slow
 def test_training_curves_of_a_single_row(tmp_path: Path) -> None:
     figures.training_curves(
         [{"phase": "refit", "step": 0, "check/seen": 50.0, "loss/total": float("nan")}],

@@ -492,6 +492,7 @@ EXTRACTED = (
 )
 
 
+@pytest.mark.slow
 def test_features_of_images_are_extracted_as_those_of_training_were(
     extracted: Path, toy: Path, tmp_path: Path
 ) -> None:
@@ -719,6 +720,7 @@ def test_keys_that_exclude_each_other_are_named(
     refused(ConfigError, r"^among=some: input should be 'all', 'unseen' or 'new'", among="some")
 
 
+@pytest.mark.slow
 def test_keys_of_predict_are_refused_in_a_training_run() -> None:
     for key in ("features", "images", "weights", "classes", "descriptions"):
         with pytest.raises(
@@ -729,6 +731,7 @@ def test_keys_of_predict_are_refused_in_a_training_run() -> None:
             parse(composed(Path(), f"{key}=x"))
 
 
+@pytest.mark.slow
 def test_a_runs_own_configuration_knows_nothing_of_predictions() -> None:
     keys = {"features", "images", "weights", "classes", "descriptions", "among"}
     assert keys <= set(composed(Path()))

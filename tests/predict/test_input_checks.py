@@ -59,6 +59,7 @@ def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: FeatureBenchmark)
     ] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "cause"),
     [

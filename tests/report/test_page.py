@@ -561,6 +561,7 @@ def test_of_many_settings_the_first_have_their_recalls_shown(
     assert "3 more with --per-class --csv FILE." in text_of(own)
 
 
+@pytest.mark.slow
 def test_a_sweep_has_its_table_and_its_figures(write_run: WriteRun, page: Make) -> None:
     for number, g in enumerate(("0.8", "0.9")):
         for seed in (0, 1):

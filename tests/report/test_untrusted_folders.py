@@ -187,6 +187,7 @@ def places(write_run: WriteRun, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "runs", write_run("damaged", 40.0, method="mmvae")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_damaged_folder_is_named_and_the_others_are_reported(

@@ -66,6 +66,7 @@ def test_constants_and_effective_steps_are_averaged() -> None:
     assert (mean.step, mean.effective_step, mean.calibration) == (30, 25, 2.5)
 
 
+@pytest.mark.slow
 def test_a_run_selects_by_the_mean_of_its_draws(configure: Configure, tmp_path: Path) -> None:
     result = run(configure(*DRAWS))
     rows = read_rows(tmp_path / "run")
@@ -83,6 +84,7 @@ def test_a_run_selects_by_the_mean_of_its_draws(configure: Configure, tmp_path: 
     assert result.training["steps"] == 3 * 40 + result.validation["step"]
 
 
+@pytest.mark.slow
 def test_one_draw_is_what_a_run_without_the_key_does(configure: Configure, tmp_path: Path) -> None:
     run(configure("method=mmvae", *SHORT))
     run(configure("method=mmvae", *SHORT, "selection.draws=1", run_dir="one"))
@@ -94,6 +96,7 @@ def test_one_draw_is_what_a_run_without_the_key_does(configure: Configure, tmp_p
     assert not {"draw", "earlier"} & set(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("phase", "step"), [("select_2", 5), ("select_3", 30)])
 def test_a_run_that_was_cut_in_a_draw_goes_on_in_it(
     configure: Configure, tmp_path: Path, phase: str, step: int
@@ -102,6 +105,7 @@ def test_a_run_that_was_cut_in_a_draw_goes_on_in_it(
     assert_resumed_equals_whole(configure, tmp_path, (*DRAWS, *often), phase, step)
 
 
+@pytest.mark.slow
 def test_sgal_which_undoes_steps_takes_several_draws(configure: Configure) -> None:
     result = run(configure(*SHORT_SGAL, "selection.draws=2", "selection.calibrate=true"))
     assert result.validation is not None
@@ -109,6 +113,7 @@ def test_sgal_which_undoes_steps_takes_several_draws(configure: Configure) -> No
     assert result.calibration is not None
 
 
+@pytest.mark.slow
 def test_damaged_checks_of_earlier_draws_are_refused(configure: Configure, tmp_path: Path) -> None:
     with power_cut(MMVAE, 30, "select_2"):
         run(configure(*DRAWS))
@@ -120,12 +125,14 @@ def test_damaged_checks_of_earlier_draws_are_refused(configure: Configure, tmp_p
         checkpoints.RunState.from_plain(plain, "ckpt=it")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_the_figure_has_the_curves_of_every_draw(configure: Configure, tmp_path: Path) -> None:
     run(configure(*DRAWS))
     assert (tmp_path / "run" / "figures" / "training_curves.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_validation_alone_is_the_selection_of_a_run(configure: Configure, tmp_path: Path) -> None:
     result = run(configure(*DRAWS))
     config = parse(configure(*DRAWS, run_dir="alone"))

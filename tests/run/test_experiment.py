@@ -67,6 +67,7 @@ def test_predictions_let_anyone_recompute_every_figure(
     assert {row["zsl"] for row in rows if row["split"] == "test_unseen"} <= {"2", "4", "5"}
 
 
+@pytest.mark.slow
 def test_the_tradeoff_goes_through_the_calibrated_figures_and_encloses_ausuc(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_ow
     assert not torch.equal(select.scaler.shift, refit.scaler.shift)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_of_the_method_in_evaluation_mode(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_calibrated_run_resumes_exactly(configure: Configure, tmp_path: Path, 
     assert_resumed_equals_whole(configure, tmp_path, overrides, phase, 33)
 
 
+@pytest.mark.slow
 def test_nothing_is_calibrated_where_there_are_no_validation_classes(configure: Configure) -> None:
     plain = run(configure("method=mmvae", *SHORT, "selection=last", run_dir="plain"))
     found = run(configure("method=mmvae", *SHORT, "selection=last", "+selection.calibrate=true"))
@@ -220,6 +223,7 @@ def test_the_figures_on_validation_classes_at_the_chosen_step_stand_in_the_resul
     )
 
 
+@pytest.mark.slow
 def test_without_the_oracle_nothing_is_checked_on_test_while_training(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -328,6 +332,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_executed(
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_not_tested_on_other_classes_than_it_was_kept_from(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -338,6 +343,7 @@ def test_a_checkpoint_is_not_tested_on_other_classes_than_it_was_kept_from(
         run(cfg)
 
 
+@pytest.mark.slow
 def test_a_state_of_the_selection_phase_is_not_tested(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +410,7 @@ def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> N
     ]
 
 
+@pytest.mark.slow
 def test_the_state_to_go_on_from_is_not_tested_in_place_of_the_selected_one(
     configure: Configure, tmp_path: Path
 ) -> None:

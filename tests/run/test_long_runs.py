@@ -125,6 +125,7 @@ def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(
         assert_same_end(tmp_path / "whole", tmp_path / f"cut{step}")
 
 
+@pytest.mark.slow
 def test_a_run_may_be_saved_more_often_when_it_goes_on(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -272,6 +273,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, step: int, *, weights: bool) -> None:
     monkeypatch.setattr(MMVAE, "train_on", bad_weights)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_the_term_the_step_and_the_last_good_state(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +296,7 @@ def test_where_nothing_was_saved_yet_the_sentence_says_so(
         run(configure("method=mmvae", *SHORT, "selection=last", "trainer.log_every_n_steps=1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", ["null", "4"])
 def test_a_state_that_is_not_finite_never_replaces_a_good_one(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str
@@ -319,6 +322,7 @@ def test_a_state_that_is_not_finite_never_replaces_a_good_one(
     assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_noticed_where_losses_are(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,6 +473,7 @@ def test_a_deterministic_run_gives_equal_bits_each_time(
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.slow
 def test_a_result_names_what_it_was_computed_with(configure: Configure) -> None:
     result = run(configure("method=mmvae", *SHORT, "selection=last"))
     assert {

@@ -301,6 +301,7 @@ def place(tmp_path: Path) -> SharedPretraining:
     return SharedPretraining(tmp_path, 40, {"seed": 0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["validation", "oracle"])
 def test_runs_with_other_classifiers_share_and_make_the_check_at_its_end_again(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], phase: str

@@ -117,6 +117,7 @@ def weights(folder: Path) -> Any:
     return torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["validation", "oracle"])
 def test_checks_that_cannot_be_selected_change_no_result(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, selection: str
@@ -133,6 +134,7 @@ def test_checks_that_cannot_be_selected_change_no_result(
     assert all(torch.equal(value, all_weights[key]) for key, value in few_weights.items())
 
 
+@pytest.mark.slow
 def test_checkpoints_are_written_at_every_multiple_with_or_without_a_check(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +156,7 @@ def test_checkpoints_are_written_at_every_multiple_with_or_without_a_check(
     assert checked(tmp_path / "run", "select") == [15, 35, *range(40, 81, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [12, 33, 38, 57])
 def test_a_run_cut_between_checks_makes_those_that_are_left(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
@@ -171,6 +174,7 @@ def test_a_run_cut_between_checks_makes_those_that_are_left(
         assert checked(tmp_path / "cut", phase) == checked(tmp_path / "whole", phase)
 
 
+@pytest.mark.slow
 def test_a_run_with_fewer_checks_than_asked_for_says_so_once(
     configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +189,7 @@ def test_a_run_with_fewer_checks_than_asked_for_says_so_once(
     ]
 
 
+@pytest.mark.slow
 def test_the_oracle_has_each_metric_at_its_own_best_step(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -201,6 +206,7 @@ def test_the_oracle_has_each_metric_at_its_own_best_step(
         assert stored[metric] == pytest.approx(best[f"check/{metric}"])
 
 
+@pytest.mark.slow
 def test_the_time_of_checks_is_in_the_result(configure: Configure) -> None:
     overrides = ("method=mmvae", *SHORT_FIT["mmvae"], "selection=last")
     assert run(configure(*overrides, run_dir="checks")).training["check_seconds"] > 0

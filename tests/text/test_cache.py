@@ -136,6 +136,7 @@ print([name for name in names if name in sys.modules])
 """
 
 
+@pytest.mark.slow
 def test_what_is_cached_needs_neither_transformers_nor_torch(
     tiny: TextConfig, tiny_bert: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_wrong_line_is_answered_with_a_sentence(tmp_path: Path, text: str, mes
     assert str(caught.value).startswith(f"space={path}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -108,6 +109,7 @@ def test_a_method_without_a_space_is_answered_with_those_that_have_one() -> None
         spaces.read("exem")
 
 
+@pytest.mark.slow
 def test_every_space_fits_its_method_and_holds_its_general_settings() -> None:
     (folder,) = config_folders(spaces.GROUP)
     names = [path.stem for path in folder.glob("*.yaml")]

@@ -343,6 +343,7 @@ def test_what_a_killed_download_left_is_removed(
     assert left(data_dir) == ["AWA2/att_splits.mat", "AWA2/res101.mat"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_there_and_names_the_command(
     server: Server, archive: bytes, data_dir: Path
 ) -> None:

@@ -337,6 +337,7 @@ def test_missing_weights_are_named(
     )
 
 
+@pytest.mark.slow
 def test_a_misspelt_option_does_not_wait_for_torch() -> None:
     code = (
         "import sys; from zsl_lab.cli.data.main import main; "

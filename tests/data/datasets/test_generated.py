@@ -180,6 +180,7 @@ def test_seen_classes_determine_the_means_of_unseen_ones(semantic_dim: int) -> N
     )
 
 
+@pytest.mark.slow
 def test_bayes_accuracy_is_that_of_the_nearest_true_mean() -> None:
     config = synthetic(samples_per_class=2000, difficulty=1.0)
     world, b, best = config.world(), config.load(NOWHERE), config.bayes_accuracy(4000)

@@ -199,6 +199,7 @@ def drop_loc(s: Fields, r: Fields) -> None:
     del s["test_unseen_loc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "file", "field", "found", "expected"),
     [

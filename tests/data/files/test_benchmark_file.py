@@ -261,6 +261,7 @@ def latin(file: Any) -> None:
 NAN = np.where(np.arange(15).reshape(5, 3) == 7, np.nan, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "found"),
     [

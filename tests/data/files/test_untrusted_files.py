@@ -267,6 +267,7 @@ CLAIMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_mat_file_that_claims_what_it_has_not_is_refused(

@@ -178,6 +178,7 @@ def test_a_server_that_ignores_the_range_sends_all_again(server: Server, part: P
     assert seen[0] == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_the_range_and_breaks_off_anywhere_is_given_up(
     server: Server, part: Path
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_server_that_ignores_the_range_and_breaks_off_anywhere_is_given_up(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [File(), File(etag="", modified="Wed, 31 Jan 2018 11:30:31 GMT")])
 def test_a_file_that_has_changed_is_fetched_anew(server: Server, part: Path, old: File) -> None:
     begun(server, part, old)
@@ -204,6 +206,7 @@ def test_a_file_that_has_changed_is_fetched_anew(server: Server, part: Path, old
     assert part.read_bytes() == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "new",
     [
@@ -271,6 +274,7 @@ def test_a_part_that_nobody_vouches_for_is_not_gone_on_with(server: Server, part
     assert part.read_bytes() == BODY
 
 
+@pytest.mark.slow
 def test_a_page_shown_instead_of_the_rest_costs_no_byte(server: Server, part: Path) -> None:
     begun(server, part)
     server.routes["/file.zip"] = lambda request: request.answer(
@@ -398,6 +402,7 @@ def test_a_server_that_hangs_up_is_named(server: Server, part: Path) -> None:
         fetch(server.serve(reset), part)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_named(server: Server, part: Path) -> None:
     def silent(request: Request) -> None:
         request.server.over.wait(5)

@@ -251,6 +251,7 @@ def test_every_term_of_the_objective_has_the_value_and_gradients_of_its_equation
             torch.testing.assert_close(one, other, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", READINGS)
 def test_a_samples_scores_do_not_depend_on_its_batch_mates(changes: dict[str, str]) -> None:
     model = bare(**changes)

@@ -27,12 +27,14 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
+@pytest.mark.slow
 def test_a_crashed_run_ends_in_the_same_weights_after_resuming(
     configure: Configure, tmp_path: Path
 ) -> None:
     assert_resumed_equals_whole(configure, tmp_path, OVERRIDES, "refit", 10)
 
 
+@pytest.mark.slow
 def test_a_new_class_described_as_an_unseen_one_gets_its_scores(
     configure: Configure, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def objective(v: Tensor, x: Tensor, y: Tensor, s: Tensor, gamma: float, lambda_:
 # ---------------------------------------------------------------------------- the solver
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("gamma", "lambda_"), CONSTANTS)
 def test_the_solution_is_the_written_out_inverse(
@@ -112,6 +113,7 @@ def test_y_may_hold_0_where_a_sample_is_not_of_the_class(shape: tuple[int, int, 
     assert found.error.item() == pytest.approx(data_term(found.weights, x, y, s).item() / shape[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("gamma", "lambda_"), CONSTANTS)
 def test_the_gradient_of_the_objective_is_zero_at_the_solution(
@@ -125,6 +127,7 @@ def test_the_gradient_of_the_objective_is_zero_at_the_solution(
     assert gradient.norm().item() < 1e-8 * (2 * x @ y @ s.T).norm().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("gamma", "lambda_"), CONSTANTS)
 def test_objective_and_error_are_those_of_the_solution_averaged_over_samples(
@@ -263,6 +266,7 @@ def test_all_that_training_determines_counts_as_a_parameter_and_none_of_it_is_de
     assert method.configure_optimizers() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["gammas", "lambdas"])
 @pytest.mark.parametrize(
     ("value", "problem"),
@@ -288,6 +292,7 @@ def stored(path: Path) -> dict[str, Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_the_reported_weights_are_the_solution_of_the_selected_pair_on_all_training_samples(
     configure: Configure, tmp_path: Path
 ) -> None:

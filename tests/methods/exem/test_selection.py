@@ -68,6 +68,7 @@ CANDIDATES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_choice_has_the_largest_area_of_scores_computed_anew_for_every_fold() -> None:
     given = problem()
     areas = []

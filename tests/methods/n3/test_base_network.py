@@ -374,6 +374,7 @@ def test_unchanged_weights_give_the_same_features(
     assert torch.equal(functional_call(network, unchanged, (images(),)), network(images()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_replaced_tensors_and_nothing_else(
     name: Name, build: Callable[..., BaseNetwork]
@@ -484,6 +485,7 @@ def test_weights_of_an_unknown_network_are_described(models: Any, tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_a_single_missing_or_additional_tensor_is_named(
     random_model: Callable[[str], nn.Module], models: Any, tmp_path: Path
 ) -> None:

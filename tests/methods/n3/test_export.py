@@ -41,6 +41,7 @@ def n3(name: str, *overrides: str) -> N3:
     return N3(settings, base, text, classes).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -87,6 +87,7 @@ def test_a_mean_embedding_is_the_projected_direction_from_the_seen_classes_mean(
         )
 
 
+@pytest.mark.slow
 def test_noise_moves_a_mean_embedding_in_training_only() -> None:
     torch.manual_seed(0)
     given = descriptions()

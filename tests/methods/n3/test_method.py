@@ -413,6 +413,7 @@ def test_training_batches_are_tasks_of_k_classes(configure: Configure) -> None:
         assert set(batch.labels.tolist()) <= set(batch.classes.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["validation", "last"])
 def test_a_method_without_images_or_without_features_says_what_to_choose(
     configure: Configure, selection: str
@@ -425,6 +426,7 @@ def test_a_method_without_images_or_without_features_says_what_to_choose(
         run(configure("method=sgal", "dataset=flowers", f"selection={selection}"))
 
 
+@pytest.mark.slow
 def test_missing_weights_are_noticed_before_any_image_is_read(
     configure: Configure, tmp_path: Path
 ) -> None:
@@ -449,6 +451,7 @@ def test_a_base_network_that_nobody_trains_is_refused(configure: Configure) -> N
         configured(configure, "method.base_steps=0")
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_of_a_section_is_named_with_the_near_one(configure: Configure) -> None:
     cfg = configure("method=n3", "+method.base.wieghts=x")
     with pytest.raises(

@@ -488,6 +488,7 @@ def test_latent_space_holds_latent_means_of_samples_and_prior_means_of_all_class
     torch.testing.assert_close(centres, method.prior(method.semantics)[0].detach())
 
 
+@pytest.mark.slow
 def test_the_named_variants_are_vzsl_less_one_term(configure: Configure) -> None:
     values = {
         name: parse(configure(f"method={name}")).method.model_dump()

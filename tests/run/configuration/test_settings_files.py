@@ -58,6 +58,7 @@ def test_a_choice_stands_for_a_file(overrides: tuple[str, ...], tuned: str, publ
     assert choices(*overrides) == (tuned, published)
 
 
+@pytest.mark.slow
 def test_the_users_own_settings_come_first(own: Path) -> None:
     assert choices("dataset=cub") == ("sgal_cub_res101", "none")
     assert choices("dataset=cub", "method=mmvae") == ("mmvae", "none")
@@ -145,6 +146,7 @@ def test_the_published_schedules_of_sgal(
     assert (cfg.dataset.semantics == "original_att") == (dataset == "awa1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [TUNED, PUBLISHED])
 def test_every_file_is_valid_for_its_method(group: str) -> None:
     for name in settings_files.names(group):

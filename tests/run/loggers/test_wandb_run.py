@@ -356,6 +356,7 @@ def test_a_failing_wandb_at_the_end_is_a_warning_and_the_result_is_there(
     assert offline_runs(tmp_path / "run")[0].exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:WandbRun. the result could not be recorded")
 def test_a_wandb_that_fails_while_training_does_not_stop_it(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -460,6 +461,7 @@ def test_a_login_is_found_and_nothing_is_said(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("online\n", "")
 
 
+@pytest.mark.slow
 def test_disabled_records_nothing(
     configure: Configure,
     tmp_path: Path,

@@ -51,7 +51,7 @@ def _define_missing() -> None:
     if spec is None or spec.origin is None:
         return
     import torch
-    from torch import library
+    from torch.library import Library
 
     for compiled in sorted(Path(spec.origin).parent.glob("_C.*")):
         try:
@@ -59,7 +59,7 @@ def _define_missing() -> None:
             return
         except OSError:  # torchvision too goes on without operators then
             pass
-    definition: Any = library.Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
+    definition: Any = Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         definition.define(schema)
     _definitions.append(definition)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -322,18 +323,26 @@ class MethodModule(pl.LightningModule, ABC):
         classifier = self.classifier
         if classifier is None or not classifier.fitted or self.classifier_step == self.step:
             return
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
         # in single precision, as scores are; a classifier may need gradients of its own weights
         with (
+            self._evaluating(),
             torch.inference_mode(False),
             torch.no_grad(),
             torch.autocast(self.device.type, enabled=False),
         ):
             classifier.fit(self, self.trainer.datamodule)  # type: ignore[attr-defined]
-        for module, training in modes:
-            module.training = training
         self.classifier_step = self.step
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode; afterwards each module goes back to the mode that it had."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics; fit the classifier where this check may be selected."""
@@ -375,14 +384,10 @@ class MethodModule(pl.LightningModule, ABC):
         self.checks.pop()
         # only a last check may have been a candidate
         self.best = None
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        with torch.no_grad():
+        with self._evaluating(), torch.no_grad():
             self.on_validation_epoch_start()
             for number, batch in enumerate(self.trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
                 self.validation_step(batch, number)
-        for module, training in modes:
-            module.training = training
         self.on_validation_epoch_end()
 
     def _scores(self, batch: Batch) -> Tensor:

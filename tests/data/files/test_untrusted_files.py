@@ -105,18 +105,6 @@ def check_mat(path: Path, content: bytes, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@QUICK
-@given(how=damages())
-def test_a_damaged_compressed_mat_file_is_refused_or_the_same(
-    tmp_path: Path, fields: dict[str, Any], how: Damage
-) -> None:
-    scipy.io.savemat(tmp_path / "a.mat", fields, do_compression=True)
-    intact = (tmp_path / "a.mat").read_bytes()
-    expected = read_mat(tmp_path / "a.mat", NAMES)
-    check_mat(tmp_path / "b.mat", damaged(intact, how), expected)
-
-
-@pytest.mark.slow
 @THOROUGH
 @given(how=damages())
 def test_many_damaged_compressed_mat_files(

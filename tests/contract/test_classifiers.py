@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -284,6 +285,22 @@ def test_another_package_brings_a_classifier_by_a_yaml(
     assert right.mean() > 0.8
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored["classifier"] == "nearest"
+
+
+@pytest.mark.parametrize("chosen", ["means", "own", "softmax"])
+def test_a_methods_yaml_names_the_classifier_that_it_is_used_with(
+    own_conf: Path, tmp_path: Path, chosen: str
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(own_conf, conf)
+    (conf / "method" / "mapped.yaml").write_text(
+        "defaults:\n  - linear_map\n  - override /classifier@_global_.classifier: means\n"
+        "  - _self_\nname: mapped\n"
+    )
+    folder = f"hydra.searchpath=[file://{conf}]"
+    asked = [] if chosen == "means" else [f"classifier={chosen}"]
+    cfg = composed(tmp_path / "run", folder, "method=mapped", *asked)
+    assert (cfg.method.name, cfg.classifier.name) == ("mapped", chosen)
 
 
 @pytest.mark.slow

@@ -158,7 +158,8 @@ def _merged(name: str) -> tuple[DictConfig, list[str]]:
     path = next(path for folder in _folders() if (path := folder / f"{name}.yaml").is_file())
     own = OmegaConf.load(path)
     assert isinstance(own, DictConfig)
-    parents = [str(parent) for parent in own.pop("defaults", []) if parent != "_self_"]
+    # the others are choices of other groups, such as the classifier
+    parents = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]
     merged = OmegaConf.merge(*(_merged(parent)[0] for parent in parents), own)
     assert isinstance(merged, DictConfig)
     return merged, parents

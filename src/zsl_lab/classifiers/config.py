@@ -11,7 +11,7 @@ from zsl_lab.nn.comparison import Comparison
 #: the classifier of a stored configuration that names none: the method's own scores
 OWN = {"_target_": "zsl_lab.classifiers.Own", "name": "own"}
 #: where points are compared: among scaled features, or where the method itself compares them;
-#: ``auto`` is the first where the method generates features
+#: ``auto`` is the first where the method generates features, unless it asks for the other
 Space = Literal["auto", "features", "method"]
 
 

@@ -147,7 +147,7 @@ class ConditionalWGAN(ZeroShotMethod):
         return [{"params": [p for name, p in named if not name.startswith("critic.")]}]
 
     def _noise(self, semantics: Tensor) -> Tensor:
-        """z ~ N(0, I), a row for each of the semantics."""
+        """Draw z ~ N(0, I), a row for each of the semantics."""
         return torch.randn(
             len(semantics),
             self.generator.noise_dim,

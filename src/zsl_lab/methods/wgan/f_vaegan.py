@@ -81,11 +81,11 @@ class FVAEGAN(ConditionalWGAN):
         return logits.sigmoid()
 
     def encoded(self, features: Tensor, semantics: Tensor) -> Tensor:
-        """z ~ q(z|x, a), ``[B, Z]``."""
+        """Draw z ~ q(z|x, a), ``[B, Z]``."""
         return reparameterize(*self.encoder(features, semantics))
 
     def noise_for_critic(self, features: Tensor, semantics: Tensor) -> Tensor:
-        """z that the critic's features are generated from: encoded, or drawn from N(0, I)."""
+        """The z of the features that the critic sees: encoded, or drawn from N(0, I)."""
         if self.config.encoded_noise:
             return self.encoded(features, semantics)
         return self._noise(semantics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,3 +51,17 @@ class MeansConfig(ClassifierConfig):
     whitening_shrinkage: float = Field(gt=0, le=1)
     shrinkage: float = Field(ge=0, le=1)
     samples: int = Field(ge=1)
+
+
+class ZLAPConfig(ClassifierConfig):
+    """The keys of zero-shot logit adjustment, described in conf/classifier/zlap.yaml."""
+
+    space: Space
+    hidden_dim: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    ratio: Annotated[float, Field(gt=0)] | Literal["auto"]
+    samples: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)

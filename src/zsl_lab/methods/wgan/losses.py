@@ -40,8 +40,8 @@ def reconstruction(logits: Tensor, features: Tensor) -> Tensor:
         logits: Of the reconstruction, ``[B, D]``.
         features: In [0, 1], ``[B, D]``.
     """
-    total = binary_cross_entropy_with_logits(logits.to(features.dtype), features, reduction="sum")
-    return total / len(features)
+    logits = logits.to(features.dtype)
+    return binary_cross_entropy_with_logits(logits, features, reduction="sum") / len(features)
 
 
 def semantic_error(predicted: Tensor, semantics: Tensor) -> Tensor:
@@ -55,5 +55,5 @@ def semantic_error(predicted: Tensor, semantics: Tensor) -> Tensor:
     """
     error = predicted.to(semantics.dtype) - normalize(semantics, dim=-1)
     length = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
-    per_row = error.abs().pow(3).sum(1) / length
+    per_row: Tensor = error.abs().pow(3).sum(1) / length
     return per_row.mean()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from tests.methods.wgan.conftest import Configure, Small, assert_same_weights, batch
+from zsl_lab.classifiers.base import among_features
 from zsl_lab.methods.wgan.f_vaegan import lambda_factor
 from zsl_lab.methods.wgan.tf_vaegan import TFVAEGAN
 from zsl_lab.run.config import parse
@@ -187,7 +188,8 @@ def test_features_are_generated_with_feedback_and_classified_with_what_the_decod
     raised = method.generator.hidden(z, a) + 0.4 * method.feedback(hidden)
     torch.testing.assert_close(method.synthesize(z, a), method.generator.output(raised).sigmoid())
     torch.testing.assert_close(method.embed(first), torch.cat([first, hidden, semantics], 1))
-    assert TFVAEGAN.classified_in == "method"
+    assert not among_features("auto", TFVAEGAN, method.config)
+    assert among_features("features", TFVAEGAN, method.config)
     found = method.float().generate(method.semantics[:2], 4)
     assert found.shape == (2, 4, 6)
     assert 0 < found.min() < found.max() < 1

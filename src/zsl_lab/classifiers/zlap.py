@@ -173,7 +173,7 @@ def train_prototypes(
         optimizer = torch.optim.Adam(
             trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        for step, chosen in enumerate(rows.to(points.device).split(config.batch_size)):
+        for step, chosen in enumerate(rows.to(points.device).view(config.steps, -1)):
             if step == config.steps // 2:
                 optimizer.param_groups[0]["lr"] /= 2
             prototypes = normalize(prototypes_from(semantics, *trained), dim=1)

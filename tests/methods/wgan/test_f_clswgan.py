@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ def test_features_that_the_generator_cannot_reach_are_refused(
     configure: Configure, method: str, expected: str
 ) -> None:
     config = parse(configure(f"method={method}", "settings=none", "dataset.normalize=standard"))
-    benchmark = config.dataset.load(DataPaths(config.paths.data_dir, config.paths.data_dir))
+    benchmark = config.dataset.load(DataPaths(Path("nowhere"), Path("nowhere")))
     data = config.dataset.data_module(benchmark, final_split(benchmark))
     with pytest.raises(ConfigError, match=rf"lie between -.*; expected {expected}.*minmax"):
         config.method_class.build(config.method, data)

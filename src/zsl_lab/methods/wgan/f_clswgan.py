@@ -115,7 +115,7 @@ def pretrained_softmax(
         trained, lr=config.softmax_learning_rate, betas=(config.beta1, 0.999), fused=True
     )
     for _ in range(config.softmax_epochs):
-        for rows in torch.randperm(len(labels)).split(config.softmax_batch_size):
+        for rows in torch.split(torch.randperm(len(labels)), config.softmax_batch_size):
             loss = cross_entropy(linear(features[rows], *trained), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

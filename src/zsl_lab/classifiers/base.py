@@ -250,9 +250,7 @@ def generated_points(
     """
     own = type(method).generate_points is not ZeroShotMethod.generate_points
     if own and not among_features(space, type(method), method.config):
-        return _by_class(
-            method, semantics, seed, lambda row: method.generate_points(row, samples)
-        )
+        return _by_class(method, semantics, seed, lambda row: method.generate_points(row, samples))
     # embedded together, which is faster than class by class
     features = generated(method, semantics, samples, seed)
     return points_of(method, features.flatten(0, 1), space).view(*features.shape[:2], -1)

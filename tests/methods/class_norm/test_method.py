@@ -1,34 +1,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
+from tests.conftest import ENTRIES
 from zsl_lab.data.batches.base import Batch, ClassSpace
+from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.methods.class_norm import ClassNorm
 from zsl_lab.methods.class_norm.config import ClassNormConfig
 from zsl_lab.methods.class_norm.networks import ClassStandardization, PrototypeNetwork
-from zsl_lab.run.config import parse
-
-Configure = Callable[..., DictConfig]
 
 SEEN = np.array([True, False, True, True, False])
 
 
-def small(configure: Configure, *overrides: str) -> ClassNorm:
+def small(**changes: Any) -> ClassNorm:
     """On 5 classes (3 seen) with 4 attributes and features of 6 dimensions."""
-    config = parse(configure("method=class_norm", "method.hidden_dim=7", *overrides)).method
-    assert isinstance(config, ClassNormConfig)
+    keys = {**without_examples(ENTRIES["class_norm"].settings), "hidden_dim": 7, **changes}
+    del keys["_target_"]
     semantics = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    names = tuple(f"class {i}" for i in range(5))
     torch.manual_seed(0)
-    return ClassNorm(
-        config, 6, ClassSpace(np.arange(5), semantics, SEEN, tuple(f"class {i}" for i in range(5)))
-    )
+    config = ClassNormConfig.model_validate(keys)
+    return ClassNorm(config, 6, ClassSpace(np.arange(5), semantics, SEEN, names))
 
 
 def standardized(rows: Tensor, epsilon: float) -> Tensor:
@@ -79,10 +77,8 @@ def test_semantics_count_by_their_direction_only() -> None:
     torch.testing.assert_close(network(semantics), network(7 * semantics))
 
 
-def test_the_loss_is_the_written_out_cross_entropy_over_the_seen_classes(
-    configure: Configure,
-) -> None:
-    method = small(configure, "method.gamma=2.0")
+def test_the_loss_is_the_written_out_cross_entropy_over_the_seen_classes() -> None:
+    method = small(gamma=2.0)
     x, labels = torch.randn(4, 6), torch.tensor([0, 3, 2, 3])
     first, _, second, _, _, _, last, _ = method.network.layers
     seen = torch.stack([s / s.norm() * 2.0 for s in method.semantics[[0, 2, 3]]])
@@ -102,8 +98,8 @@ def test_the_loss_is_the_written_out_cross_entropy_over_the_seen_classes(
         torch.testing.assert_close(mine, reference, rtol=1e-3, atol=1e-4)
 
 
-def test_a_class_scores_the_same_beside_other_classes(configure: Configure) -> None:
-    method = small(configure)
+def test_a_class_scores_the_same_beside_other_classes() -> None:
+    method = small()
     method.loss(Batch(torch.randn(4, 6), torch.tensor([0, 2, 3, 0]), torch.arange(4)))
     method.eval()
     x = torch.randn(3, 6)
@@ -113,9 +109,9 @@ def test_a_class_scores_the_same_beside_other_classes(configure: Configure) -> N
     torch.testing.assert_close(method.class_scores(x)[:, :2], before[:, 3:])
 
 
-@pytest.mark.parametrize("schedule", ["null", "cosine"])
-def test_the_learning_rate_falls_once(configure: Configure, schedule: str) -> None:
-    method = small(configure, "method.steps=10", f"method.learning_rate_schedule={schedule}")
+@pytest.mark.parametrize("schedule", [None, "cosine"])
+def test_the_learning_rate_falls_once(schedule: str | None) -> None:
+    method = small(steps=10, learning_rate_schedule=schedule)
     for step in range(10):
         cosine = 0.5 * (1 + math.cos(math.pi * step / 10)) if schedule == "cosine" else 1.0
         expected = 5e-4 * cosine * (0.1 if step >= 5 else 1.0)

@@ -31,14 +31,18 @@ class Ramp(BaseModel):
     @model_validator(mode="after")
     def _ordered(self) -> Ramp:
         if self.end < self.start:
-            raise ValueError(f"end is {self.end:g}, before start, {self.start:g}; give end >= start")
+            raise ValueError(
+                f"end is {self.end:g}, before start, {self.start:g}; give end >= start"
+            )
         return self
 
     def at(self, share: float) -> float:
         """The weight when a share of the training steps is taken."""
         if share >= self.end:
             return self.weight
-        return self.weight * max(0.0, (share - self.start) / (self.end - self.start))
+        if share <= self.start:
+            return 0.0
+        return self.weight * (share - self.start) / (self.end - self.start)
 
 
 class CADAVAEConfig(GradientMethodConfig):

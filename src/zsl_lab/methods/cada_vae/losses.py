@@ -47,7 +47,8 @@ def wasserstein_distance(
     deviation, other = (0.5 * log_variance).exp(), (0.5 * other_log_variance).exp()
     differences = torch.cat([mean - other_mean, deviation - other], 1)
     # its gradient is 0, not undefined, where the two are equal
-    return torch.linalg.vector_norm(differences, dim=1).mean()
+    distances: Tensor = torch.linalg.vector_norm(differences, dim=1)
+    return distances.mean()
 
 
 def draw(mean: Tensor, log_variance: Tensor, *, by_dimension: bool) -> Tensor:

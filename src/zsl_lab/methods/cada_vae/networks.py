@@ -24,9 +24,10 @@ class VAE(nn.Module):
         self, dim: int, encoder: Sequence[int], decoder: Sequence[int], latent_dim: int
     ) -> None:
         super().__init__()
-        plain = {"dropout": 0.0, "batch_norm": False, "slope": 0.0}
-        self.encoder = mlp([dim, *encoder, 2 * latent_dim], **plain)
-        self.decoder = mlp([latent_dim, *decoder, dim], **plain)
+        self.encoder, self.decoder = (
+            mlp(widths, dropout=0.0, batch_norm=False, slope=0.0)
+            for widths in ([dim, *encoder, 2 * latent_dim], [latent_dim, *decoder, dim])
+        )
         for module in (*self.encoder, *self.decoder):
             if isinstance(module, nn.Linear):
                 # mean and log-variance are two layers of the paper's

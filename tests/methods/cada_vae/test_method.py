@@ -157,13 +157,15 @@ def test_points_are_drawn_from_what_samples_and_semantics_are_encoded_to() -> No
 
 
 def test_features_are_decoded_points() -> None:
-    method = small()
+    method, nonnegative = small(), small(nonnegative=True)
     torch.manual_seed(5)
     points = method.generate_points(method.semantics, 3)
     torch.manual_seed(5)
     found = method.generate(method.semantics, 3)
     assert found.shape == (5, 3, 6)
     torch.testing.assert_close(found[2, 1], method.features_vae.decoder(points[2, 1]))
+    torch.manual_seed(5)
+    assert torch.equal(nonnegative.generate(method.semantics, 3), found.clamp(min=0))
 
 
 def test_weights_begin_small_and_biases_at_zero() -> None:

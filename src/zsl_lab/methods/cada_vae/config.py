@@ -54,6 +54,7 @@ class CADAVAEConfig(GradientMethodConfig):
     semantic_encoder_hidden: list[Width]
     semantic_decoder_hidden: list[Width]
     noise: Noise
+    nonnegative: bool
     beta: Ramp
     gamma: Ramp
     delta: Ramp

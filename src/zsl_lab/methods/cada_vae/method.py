@@ -138,7 +138,8 @@ class CADAVAE(ZeroShotMethod):
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
         """Sample z ~ q(z|a) and decode it to features."""
         points = self.generate_points(semantics, samples)
-        return self.features_vae.decode(points.flatten(0, 1)).view(*points.shape[:2], -1)
+        features = self.features_vae.decode(points.flatten(0, 1)).view(*points.shape[:2], -1)
+        return features.clamp(min=0) if self.config.nonnegative else features
 
     @torch.no_grad()
     def generate_points(self, semantics: Tensor, samples: int) -> Tensor:

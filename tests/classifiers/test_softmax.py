@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.classifiers.conftest import Halves, space_of
-from zsl_lab.classifiers.base import generated
+from zsl_lab.classifiers.base import generated, generated_points
 from zsl_lab.classifiers.config import SoftmaxConfig
 from zsl_lab.classifiers.softmax import Softmax, balanced_draws, train_softmax
 from zsl_lab.data.batches.base import ClassSpace
@@ -164,3 +165,97 @@ def test_a_method_that_generates_nothing_is_told_of_residuals(method: Halves) ->
     ):
         Softmax.check(config_with(space="method"), OwnPrototypes, method.config)
     Softmax.check(config_with(space="method", unseen="residuals"), OwnPrototypes, method.config)
+
+
+class Drawing(Halves):
+    """Embeds features and semantics as Gaussians, and keeps the features it drew points of."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.asked: list[Tensor] = []
+
+    def draw_points(self, features: Tensor) -> Tensor:
+        self.asked.append(features)
+        return self.embed(features) + torch.randn_like(features)
+
+    def generate_points(self, semantics: Tensor, samples: int) -> Tensor:
+        return semantics[:, None] + torch.randn(len(semantics), samples, semantics.shape[1])
+
+
+@pytest.fixture
+def drawing(method: Halves, classes: ClassSpace) -> Drawing:
+    return Drawing(method.config, 3, classes).eval()
+
+
+def test_points_are_embedded_generated_features_unless_the_method_generates_points(
+    method: Halves, drawing: Drawing
+) -> None:
+    rows = method.semantics[:2]
+    torch.manual_seed(4)
+    points = method.generate_points(rows, 5)
+    torch.manual_seed(4)
+    torch.testing.assert_close(points, method.generate(rows, 5) / 2)
+    features = generated(method, rows, 5, seed=3)
+    assert torch.equal(generated_points(method, rows, "method", 5, 3), features / 2)
+    assert torch.equal(generated_points(drawing, rows, "features", 5, 3), features)
+    found = generated_points(drawing, rows, "method", 5, 3)
+    torch.manual_seed(3)
+    noise = torch.randn(5, 3)
+    torch.testing.assert_close(found, rows[:, None] + noise)
+
+
+def test_it_is_fitted_to_drawn_points_and_reads_the_embedding(
+    drawing: Drawing, data: Any, classes: ClassSpace
+) -> None:
+    before = torch.get_rng_state()
+    softmax = fitted(drawing, data, classes, space="method")
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(3)
+    points = torch.cat([drawing.draw_points(batch.inputs) for batch in data.training_batches(0)])
+    torch.testing.assert_close(softmax.shift, points.mean(0))
+    x = data.features[:4]
+    expected = (x / 2 - softmax.shift) / softmax.scale @ softmax.weight.T + softmax.bias
+    torch.testing.assert_close(softmax.scores(drawing, x), expected)
+
+
+def test_a_number_of_points_of_each_seen_class_is_drawn_from_its_samples(
+    drawing: Drawing, data: Any, classes: ClassSpace
+) -> None:
+    fitted(drawing, data, classes, space="method", seen_samples=50)
+    (rows,) = drawing.asked
+    at = [int((data.features == row).all(1).nonzero()) for row in rows]
+    assert data.labels[at].tolist() == [0] * 50 + [2] * 50 + [3] * 50
+    assert set(at) == set(range(30))
+
+
+def test_with_a_number_of_seen_samples_every_point_is_drawn_equally_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    counts = torch.zeros(100)
+    compute = torch.nn.functional.cross_entropy
+
+    def counted(logits: Tensor, chosen: Tensor) -> Tensor:
+        counts[:2] += torch.bincount(chosen, minlength=2)
+        return compute(logits, chosen)
+
+    monkeypatch.setattr("zsl_lab.classifiers.softmax.cross_entropy", counted)
+    config = config_with(seen_samples=90, steps=None, epochs=10.0)
+    train_softmax(
+        torch.randn(100, 2),
+        labels,
+        torch.zeros(2, 2),
+        torch.zeros(2),
+        torch.ones(2).bool(),
+        config,
+        0,
+    )
+    assert counts.sum() == math.ceil(10 * 100 / 16) * 16
+    assert counts[0] / counts.sum() == pytest.approx(0.9, abs=0.03)
+
+
+def test_steps_win_over_epochs_and_one_of_them_is_needed() -> None:
+    assert config_with(epochs=3.0).steps_for(100) == 30
+    assert config_with(steps=None, epochs=3.0).steps_for(100) == 19
+    with pytest.raises(ValueError, match="steps and epochs are both null; give one of them"):
+        config_with(steps=None)

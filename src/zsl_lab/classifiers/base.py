@@ -7,7 +7,8 @@ Another package brings one with a class derived from :class:`Classifier` and a y
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -163,13 +164,32 @@ def generated(method: ZeroShotMethod, semantics: Tensor, samples: int, seed: int
     Returns:
         ``[K, n, D]``.
     """
-    devices = [method.device] if method.device.type == "cuda" else []
+    return _by_class(method, semantics, seed, lambda row: method.generate(row, samples))
+
+
+def _by_class(
+    method: ZeroShotMethod, semantics: Tensor, seed: int, sampler: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What a sampler returns for each row of ``[K, Q]`` semantics, ``[1, n, ...]``, joined."""
     found = []
-    with torch.random.fork_rng(devices=devices):
+    with seeded(method.device, seed):
         for row in semantics:
             torch.manual_seed(seed)
-            found.append(method.generate(row[None], samples)[0])
+            found.append(sampler(row[None])[0])
     return torch.stack(found)
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed what is drawn inside; PyTorch's global random state is left as it was.
+
+    Args:
+        device: Where it is drawn.
+        seed: The seed.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def among_features(space: Space, method_class: type[ZeroShotMethod], config: MethodConfig) -> bool:
@@ -191,6 +211,15 @@ def points_of(method: ZeroShotMethod, features: Tensor, space: Space) -> Tensor:
     return (
         features if among_features(space, type(method), method.config) else method.embed(features)
     )
+
+
+def drawn_points_of(method: ZeroShotMethod, features: Tensor, space: Space) -> Tensor:
+    """Training samples ``[B, D]`` as points that a classifier is fitted to, ``[B, Z]``.
+
+    As :func:`points_of`, but drawn where the method embeds a feature as a distribution.
+    """
+    among = among_features(space, type(method), method.config)
+    return features if among else method.draw_points(features)
 
 
 def prototypes_of(
@@ -218,7 +247,14 @@ def prototypes_of(
 def generated_points(
     method: ZeroShotMethod, semantics: Tensor, space: Space, samples: int, seed: int
 ) -> Tensor:
-    """:func:`generated` features as points of a space, ``[K, n, Z]``."""
+    """Generated samples of classes as points of a space, ``[K, n, Z]``; see :func:`generated`.
+
+    They are generated features, unless the method generates points itself.
+    """
+    own = type(method).generate_points is not ZeroShotMethod.generate_points
+    if own and not among_features(space, type(method), method.config):
+        return _by_class(method, semantics, seed, lambda row: method.generate_points(row, samples))
+    # embedded together, which is faster than class by class
     features = generated(method, semantics, samples, seed)
     return points_of(method, features.flatten(0, 1), space).view(*features.shape[:2], -1)
 

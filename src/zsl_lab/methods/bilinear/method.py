@@ -112,11 +112,14 @@ class Bilinear(ZeroShotMethod):
         return "cosine"
 
     @torch.no_grad()
-    def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Directions of mapped features and of the classes' semantics, ``([B, Q], [C, Q])``."""
-        if len(self.weights) > 1:
-            return None
-        return normalize(self.embed(features), dim=1), normalize(self.semantics, dim=1)
+    def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions of mapped features and of the classes' semantics, ``([B, Q], [C, Q])``.
+
+        A sample is mapped by the W_i that gives its highest score.
+        """
+        best = (features @ (self.weights @ self.semantics.T)).amax(2).argmax(0)
+        points = (features @ self.weights)[best, torch.arange(len(features), device=best.device)]
+        return normalize(points, dim=1), normalize(self.semantics, dim=1)
 
 
 class DeViSE(Bilinear):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,13 +51,19 @@ def worst_violator(f: Tensor, margin: float) -> Tensor:
 
 
 @pytest.mark.parametrize("margin", [0.1, 1.0, 4.0])
-@pytest.mark.parametrize("reference", [unweighted, rank_weighted, worst_violator])
+@pytest.mark.parametrize(
+    ("loss", "reference"),
+    [
+        (losses.unweighted, unweighted),
+        (losses.rank_weighted, rank_weighted),
+        (losses.worst_violator, worst_violator),
+    ],
+)
 def test_a_loss_is_the_written_out_one_in_value_and_gradient(
-    reference: object, margin: float
+    loss: Callable[[Tensor], Tensor], reference: Callable[[Tensor, float], Tensor], margin: float
 ) -> None:
-    assert callable(reference)
     f = scores()
-    found = getattr(losses, reference.__name__)(losses.violations(f, TARGETS, margin))
+    found = loss(losses.violations(f, TARGETS, margin))
     expected = reference(f, margin)
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
     torch.testing.assert_close(torch.autograd.grad(found, f), torch.autograd.grad(expected, f))

@@ -139,7 +139,9 @@ def test_a_figure_maps_a_sample_by_the_matrix_of_its_highest_score() -> None:
     points, classes = method.latent_space(x)
     for row, point in zip(x, points, strict=True):
         _, best = max(
-            ((row @ w @ a).item(), i) for i, w in enumerate(method.weights) for a in method.semantics
+            ((row @ w @ a).item(), i)
+            for i, w in enumerate(method.weights)
+            for a in method.semantics
         )
         expected = row @ method.weights[best]
         torch.testing.assert_close(point, expected / expected.norm())

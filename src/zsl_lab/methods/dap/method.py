@@ -83,7 +83,7 @@ class DAP(ZeroShotMethod):
         Equation 2 of the paper, the logarithm.
         """
         logits, table = self.attribute_logits(features), self.attributes(self.semantics)
-        fits = logsigmoid(logits) @ table.T + logsigmoid(-logits) @ (1 - table).T
+        fits: Tensor = logsigmoid(logits) @ table.T + logsigmoid(-logits) @ (1 - table).T
         prior = table @ self.priors.log() + (1 - table) @ (1 - self.priors).log()
         return fits - prior
 

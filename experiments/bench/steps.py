@@ -9,6 +9,7 @@ speed drifts affects both alike; medians are compared.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -35,7 +36,7 @@ METHODS = {
     for entry in catalogue.entries()
     if entry.overrides("bench")
 }
-ROUNDS = 5
+ROUNDS = 3
 
 
 class _Raw(ZeroShotMethod):
@@ -106,13 +107,14 @@ def main() -> None:
     """Print the table."""
     overrides = [argument for argument in sys.argv[1:] if "=" in argument]
     names = [argument for argument in sys.argv[1:] if "=" not in argument] or list(METHODS)
-    rows = []
+    print(f"steps per second, median of {ROUNDS} rounds, {torch.get_num_threads()} threads")
+    print(f"{'method':<16}{'raw loop':>10}{'zsl_lab':>12}{'ratio':>8}   range of either")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(name, overrides, Path(folder)))
-    print(f"\nsteps per second, median of {ROUNDS} rounds, {torch.get_num_threads()} threads")
-    print(f"{'method':<16}{'raw loop':>10}{'zsl_lab':>12}{'ratio':>8}   range of either")
-    print("\n".join(rows))
+            # the runs' own lines go to standard error
+            with contextlib.redirect_stdout(sys.stderr):
+                row = measure(name, overrides, Path(folder))
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

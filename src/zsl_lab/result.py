@@ -58,8 +58,10 @@ class Result:
         per_class: ``unseen`` and ``seen``: recall of each class by its name, predicted among all
             classes; NaN for a class without test samples.
         training: ``steps, seconds, check_seconds, steps_per_second, device, precision,
-            world_size``; all but ``steps`` may be None (unknown), and older versions did not
-            measure ``check_seconds``, the time spent in checks, which ``seconds`` does not include.
+            world_size, peak_memory``; all but ``steps`` may be None (unknown), and older versions
+            did not measure two of them: ``check_seconds``, the time spent in checks, which
+            ``seconds`` does not include, and ``peak_memory`` (see
+            :func:`zsl_lab.hardware.memory.peak`; of the main process since it last began).
             Steps and seconds count training from scratch: a pre-training that was reused from
             another job of a sweep is included with the seconds it took there.
         benchmark: ``classes, seen, unseen, untested, samples`` (counts; ``untested`` unseen classes

@@ -59,6 +59,7 @@ class _Training(_Stored):
     device: str | None
     precision: str | None
     world_size: _Integer | None
+    peak_memory: _Integer | None = None
 
 
 class _Benchmark(_Stored):

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import SHORT, Command
 from tests.helpers.runs import METRICS, Reported, WriteRun
+from tests.test_result import RESULT
 from zsl_lab.report.groups import Group, Summary, find_runs, group_runs
 from zsl_lab.report.tables import recall_csv, recall_sheets, result_csv, result_sheet
 
@@ -71,7 +72,7 @@ def test_the_table_of_flowers_comes_out_as_written_by_hand(
         write_run(f"{seed}", h, seed=seed, oracle=oracle)
     [[row]] = result_sheet(groups_in(tmp_path)).sections
     texts = [f"{cell.text} {cell.sd}".strip() for cell in row.cells]
-    assert texts == ["5", *["42.3 ± 7.0"] * 5, "-", "46.7 ± 1.4"]
+    assert texts[:8] == ["5", *["42.3 ± 7.0"] * 5, "-", "46.7 ± 1.4"]
 
 
 def test_each_metric_of_the_oracle_is_that_of_its_own_best_step(
@@ -85,7 +86,7 @@ def test_each_metric_of_the_oracle_is_that_of_its_own_best_step(
         write_run(f"{seed}", seed=seed, metric="ausuc", oracle_by_metric=by_metric)
     groups = groups_in(tmp_path)
     [[row]] = result_sheet(groups).sections
-    assert [f"{cell.text} {cell.sd}" for cell in row.cells[-2:]] == ["62.0 ± 2.8", "52.0 ± 2.8"]
+    assert [f"{cell.text} {cell.sd}" for cell in row.cells[6:8]] == ["62.0 ± 2.8", "52.0 ± 2.8"]
     [written] = rows_of(result_csv(groups))
     assert float(written["oracle_on_test_zsl_top1_mean"]) == 62.0
     assert float(written["oracle_on_test_harmonic_mean_mean"]) == 52.0
@@ -330,10 +331,11 @@ def test_table(write_run: WriteRun, reported: Reported) -> None:
         "seen",
         "harmonic_mean",
         "ausuc",
-        *("test)", "test)"),
+        *("test)", "test)", "gap", "seconds"),
     ] in lines
-    assert ["sgal", "2", *["55.0", "±", "7.1"] * 5, "-", "56.0", "±", "7.1"] in lines
-    assert ["mmvae", "1", *["40.0"] * 5, "-", "-"] in lines
+    sgal = ["sgal", "2", *["55.0", "±", "7.1"] * 5, "-", "56.0", "±", "7.1", "1.0", "12"]
+    assert sgal in lines
+    assert ["mmvae", "1", *["40.0"] * 5, "-", "-", "-", "12"] in lines
     assert "selected on" in out
     assert "biased estimate" in out
 
@@ -355,11 +357,9 @@ def test_fits_into_the_terminal(write_run: WriteRun, reported: Reported, columns
     assert max(len(line) for line in out.splitlines()) <= columns
     for text in ("55.0", "± 63.6", "12.34", "123.45", "_dropout", "20000"):
         assert text in out
-    # the least needed column makes room for the others
-    left_out = "A wider terminal also shows: oracle zsl_top1 (selected on test)." in " ".join(
-        out.split()
-    )
-    assert left_out == (columns == 80)
+    # the least needed columns make room for the others
+    left_out = "A wider terminal also shows: oracle zsl_top1 (selected on test), gap, seconds."
+    assert (left_out in " ".join(out.split())) == (columns == 80)
     assert "\x1b" not in out
 
 
@@ -400,11 +400,11 @@ def test_markdown(write_run: WriteRun, reported: Reported) -> None:
     assert lines[0] == "digits, flo (per class, %)"
     assert lines[2:7] == [
         "| dataset | method | seeds | zsl_top1 | unseen | seen | harmonic_mean | ausuc | "
-        "oracle zsl_top1 (selected on test) | oracle H (selected on test) |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| digits | sgal | 2 |" + " **55.0 ± 7.1** |" * 5 + " - | **56.0 ± 7.1** |",
-        "| digits | mmvae | 1 |" + " 40.0 |" * 5 + " - | 41.0 |",
-        "| flo | sgal | 1 |" + " 30.0 |" * 5 + " - | 31.0 |",
+        "oracle zsl_top1 (selected on test) | oracle H (selected on test) | gap | seconds |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| digits | sgal | 2 |" + " **55.0 ± 7.1** |" * 5 + " - | **56.0 ± 7.1** | 1.0 | 12 |",
+        "| digits | mmvae | 1 |" + " 40.0 |" * 5 + " - | 41.0 | 1.0 | 12 |",
+        "| flo | sgal | 1 |" + " 30.0 |" * 5 + " - | 31.0 | 1.0 | 12 |",
     ]
     assert lines[-1].startswith("Mean ± sample standard deviation over seeds. ")
 
@@ -466,7 +466,29 @@ def test_the_size_of_models_is_shown_where_a_run_knows_it(
         ("1234567", "7000000"),
         ("", ""),
     ]
-    assert result_sheet(groups[1:]).metric_heads[-1] == "oracle H (selected on test)"
+    assert "MFLOPs" not in result_sheet(groups[1:]).metric_heads
+
+
+def test_the_table_has_what_a_selection_on_test_adds_and_what_training_cost(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    def training(**values: float | None) -> dict[str, Any]:
+        return {**RESULT.training, **values}
+
+    gain = {**dict.fromkeys(METRICS, 0.0), "harmonic_mean": 62.5, "step": 1}
+    write_run("a", 60, oracle=gain, training=training(seconds=20.4, peak_memory=700_000_000))
+    write_run("b", 60, seed=1, oracle=gain, training=training(seconds=21.0, peak_memory=None))
+    write_run("c", 50, method="mmvae", oracle=None, training=training(seconds=None))
+    sheet = result_sheet(groups_in(tmp_path))
+    assert sheet.metric_heads[-3:] == ("gap", "seconds", "memory (MB)")
+    assert [[cell.text for cell in row.cells[-3:]] for row in sheet.sections[0]] == [
+        ["2.5", "21", "700"],
+        ["-", "-", "-"],
+    ]
+    assert "memory (MB)" not in sheet.without_spare().metric_heads
+    first, second = rows_of(result_csv(groups_in(tmp_path)))
+    assert (float(first["seconds"]), first["peak_memory"]) == (pytest.approx(20.7), "700000000")
+    assert (second["seconds"], second["peak_memory"]) == ("", "")
 
 
 def test_recall_per_class_stands_side_by_side(

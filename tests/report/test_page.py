@@ -221,7 +221,7 @@ def test_every_figure_of_the_table_is_on_the_page(
         "calibrated",
     ]
     expected = [
-        [f"{cell.text} {cell.sd}".strip() for cell in row.cells[1:]]
+        [f"{cell.text} {cell.sd}".strip() for cell in row.cells[1:8]]
         for part in sheet.sections
         for row in part
     ]
@@ -232,7 +232,7 @@ def test_every_figure_of_the_table_is_on_the_page(
         ("sgal (selected on test)", "1 (0)", "test (oracle)", "no"),
         ("vzsl (last step)", "1 (0)", "last step", "no"),
     ]
-    best = [cell.best for part in sheet.sections for row in part for cell in row.cells[1:]]
+    best = [cell.best for part in sheet.sections for row in part for cell in row.cells[1:8]]
     cells = [cell for row in results.findall("tbody/tr") for cell in row[2:9]]
     assert ["best" in cell.get("class", "").split() for cell in cells] == best
     # the oracle's columns are set apart, from their heads down

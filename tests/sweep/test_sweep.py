@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT
@@ -336,6 +337,14 @@ def test_a_named_sweep_needs_no_m(command: Command, name: str, keys: set[str], j
     assert len(command.begun) == jobs
     assert keys < set(rows_of(sweeps()[0])[0])
     assert command("--cfg", "job", f"sweep={name}")[0] == 0
+
+
+def test_the_sweep_of_the_field_is_every_method_with_three_seeds() -> None:
+    with initialize_config_module("zsl_lab.conf", version_base="1.3"):
+        cfg = compose("config", ["sweep=field"], return_hydra_config=True)
+    params = OmegaConf.to_container(cfg.hydra.sweeper.params, resolve=True)
+    assert params == {"method": methods_taking("features"), "seed": "0,1,2"}
+    assert cfg.hydra.mode.name == "MULTIRUN"
 
 
 def test_what_a_named_sweep_goes_over_may_be_changed(command: Command) -> None:

@@ -11,6 +11,7 @@ import io
 import itertools
 import math
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,39 +92,55 @@ class Sheet:
 # --------------------------------------------------------------------------- sheets
 
 ORACLE_HEADS = ("oracle zsl_top1 (selected on test)", "oracle H (selected on test)")
+#: columns of costs: the field of ``training``, and the unit; of sizes: the field of ``model``
+_COST_UNITS = {"seconds": ("seconds", 1), "memory (MB)": ("peak_memory", 10**6)}
+_SIZE_UNITS = {"params (M)": "parameters", "MFLOPs": "flops"}
 _STEP = (
     "The step is selected on validation classes unless the row says otherwise; oracle zsl_top1 and "
     "oracle H, each at the step that is best by it on test, are biased estimates."
 )
 _SPREAD = "Mean ± sample standard deviation over seeds."
+_GAP = "gap: oracle H minus H, what a selection on test adds."
+_COSTS = "seconds: training of both phases; memory: the peak, data included."
 _MFLOPS = "MFLOPs: to classify one sample, a multiplication and an addition counted as two."
 _BOLD = "Bold: best of those with the same dataset, splits, features and selection."
 
 
 def result_sheet(groups: Sequence[Group]) -> Sheet:
-    """One row per group: seeds, metrics, the oracle's, and the size of the model if known."""
+    """One row per group: seeds, metrics, the oracle's, what it cost and the size of the model.
+
+    What no group knows has no column.
+    """
     datasets = list(dict.fromkeys(group.first.dataset for group in groups))
     one_dataset = len(datasets) == 1
-    sized = any(group.model for group in groups)
+    gaps, costs, sizes = (
+        [name for name in names if any(find(group, name) for group in groups)]
+        for names, find in ((("gap",), _gap), (_COST_UNITS, _cost), (_SIZE_UNITS, _size))
+    )
     sections = []
     for members in _sections(groups):
         summaries = [[*group.metrics.values(), *group.oracles.values()] for group in members]
         rows = []
         for group, cells in zip(members, _compared(summaries), strict=True):
             texts = (one_line(group.first.dataset), group.label)[one_dataset:]
-            seeds = Cell(str(len(group.runs)))
-            rows.append(Row(texts, (seeds, *cells, *(_size(group) if sized else ()))))
+            more = (
+                *(_gap(group, name) for name in gaps),
+                *(_cost(group, name) for name in costs),
+                *(_size(group, name) for name in sizes),
+            )
+            known = (cell or Cell("-") for cell in more)
+            rows.append(Row(texts, (Cell(str(len(group.runs))), *cells, *known)))
         sections.append(tuple(rows))
     facts = groups[0].first.benchmark
     classes = f"; {facts['seen']} seen + {facts['unseen']} unseen classes" if one_dataset else ""
-    sizes = ("params (M)", "MFLOPs") if sized else ()
+    notes = (_GAP if gaps else "", _COSTS if costs else "", _MFLOPS if sizes else "")
     return Sheet(
         title=f"{', '.join(map(one_line, datasets))} (per class, %{classes})",
         text_heads=("dataset", "method")[one_dataset:],
-        metric_heads=("seeds", *COLUMNS, *ORACLE_HEADS, *sizes),
+        metric_heads=("seeds", *COLUMNS, *ORACLE_HEADS, *gaps, *costs, *sizes),
         sections=tuple(sections),
-        note=_note([_spread(groups), _STEP, _MFLOPS if sized else ""], sections),
-        spare=ORACLE_HEADS[:1],
+        note=_note([_spread(groups), _STEP, *notes], sections),
+        spare=(*ORACLE_HEADS[:1], *gaps, *costs),
     )
 
 
@@ -271,10 +288,31 @@ def _cell(summary: Summary, best: bool) -> Cell:
     return Cell(f"{summary.mean:.1f}", "" if summary.sd is None else f"± {summary.sd:.1f}", best)
 
 
-def _size(group: Group) -> list[Cell]:
+def _gap(group: Group, name: str) -> Cell | None:
+    """Oracle H minus H, the mean over seeds."""
+    gap = group.oracles["harmonic_mean"].mean - group.metrics["harmonic_mean"].mean
+    return None if math.isnan(gap) else Cell(f"{gap:.1f}")
+
+
+def _cost(group: Group, name: str) -> Cell | None:
+    """Seconds or peak memory, the mean over the seeds that know it."""
+    key, unit = _COST_UNITS[name]
+    mean = _mean_of(group, key)
+    return None if mean is None else Cell(f"{mean / unit:.0f}")
+
+
+def _mean_of(group: Group, key: str) -> float | None:
+    """Mean of a field of ``training`` over the seeds that know it; None if none does."""
+    found = [run.result.training.get(key) for run in group.runs]
+    known = [value for value in found if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _size(group: Group, name: str) -> Cell | None:
+    """Parameters or FLOPs, in millions."""
     if group.model is None:
-        return [Cell("-"), Cell("-")]
-    return [Cell(f"{group.model[name] / 1e6:.2f}") for name in ("parameters", "flops")]
+        return None
+    return Cell(f"{group.model[_SIZE_UNITS[name]] / 1e6:.2f}")
 
 
 def _spread(groups: Iterable[Group]) -> str:
@@ -421,6 +459,10 @@ def result_csv(groups: Sequence[Group]) -> str:
             row |= {f"{name}_mean": _number(summary.mean), f"{name}_sd": _number(summary.sd)}
         if any(other.model for other in groups):
             row |= {name: (group.model or {}).get(name) for name in ("parameters", "flops")}
+        row |= {
+            key: "" if (mean := _mean_of(group, key)) is None else f"{mean:.12g}"
+            for key, _ in _COST_UNITS.values()
+        }
         row |= {
             name: first.benchmark[name]
             for name in ("splits_version", "splits_sha256", "features_sha256")

@@ -24,7 +24,7 @@ from zsl_lab.errors import (
     output_error,
 )
 from zsl_lab.files.atomic import atomic_write, remove_leftovers
-from zsl_lab.hardware import distributed
+from zsl_lab.hardware import distributed, memory
 from zsl_lab.hardware.processes import REPORT
 from zsl_lab.hardware.trainer import (
     Hardware,
@@ -67,6 +67,7 @@ def run(cfg: DictConfig) -> Result:
     silence_lightning()
     checkpoint = _checkpoint(config)
     hardware = _hardware(config)
+    memory.begin_peak(hardware.accelerator)
     folder = Path(config.paths.run_dir)
     try:
         with _held(config, folder) as claim:
@@ -178,6 +179,7 @@ def _record(context: RunContext, spent: Spent, outcome: PhaseOutcome) -> Trainin
         "device": device_name(context.hardware),
         "precision": context.config.trainer.precision,
         "world_size": context.hardware.processes,
+        "peak_memory": memory.peak(context.hardware.accelerator),
     }
     checks = {name: best_on_average([outcome.candidates], name) for name in ORACLE_METRICS}
     by_metric = {
@@ -205,7 +207,7 @@ def _test_only(context: RunContext, checkpoint: Checkpoint) -> Result:
     else:
         unknown = (
             *("seconds", "check_seconds", "steps_per_second"),
-            *("device", "precision", "world_size"),
+            *("device", "precision", "world_size", "peak_memory"),
         )
         record = TrainingRecord({"steps": checkpoint.step, **dict.fromkeys(unknown)})
     return test(context, checkpoint.path, record)

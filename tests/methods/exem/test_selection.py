@@ -99,7 +99,7 @@ def test_the_offset_is_the_constant_with_the_best_mean_h_over_the_folds() -> Non
             values.append(float(metrics.compute()["harmonic_mean"]))
         return sum(values) / len(values)
 
-    best = max(mean_h(float(offset)) for offset in torch.linspace(-1, 1, 401))
+    best = max(mean_h(float(offset)) for offset in torch.linspace(-1, 1, 81))
     assert mean_h(found.offset) == pytest.approx(best, abs=2)
     assert found.harmonic_mean == pytest.approx(mean_h(found.offset), abs=0.5)
     assert best > mean_h(0.0)

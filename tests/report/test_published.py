@@ -38,9 +38,9 @@ def test_metrics_are_percentages_and_h_is_that_of_u_and_s() -> None:
         assert known
         assert all(0 <= value < 100 for value in known)
         u, s, h = (row.metrics[name] for name in ("unseen", "seen", "harmonic_mean"))
-        # all three were rounded; some tables have H alone
+        # all three were rounded, or are means of runs; some tables have H alone
         assert (
-            math.isnan(h) or math.isnan(u) or h == pytest.approx(2 * u * s / (u + s), abs=0.11)
+            math.isnan(h) or math.isnan(u) or h == pytest.approx(2 * u * s / (u + s), abs=0.15)
         ), (
             dataset,
             row,

@@ -89,7 +89,8 @@ class DAP(ZeroShotMethod):
 
     def embed(self, features: Tensor) -> Tensor:
         """Probabilities of the attributes, ``[B, Q]``."""
-        return self.attribute_logits(features).sigmoid()
+        probabilities: Tensor = self.attribute_logits(features).sigmoid()
+        return probabilities
 
     def prototypes(self, semantics: Tensor) -> Tensor:
         """The attributes of classes, ``[K, Q]``."""

@@ -35,11 +35,17 @@ NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
 CLASSIFIERS = {
     "means": ("classifier=means", "classifier.samples=5", "classifier.shrinkage=0.3"),
     "softmax": ("classifier=softmax", "classifier.samples=5", "classifier.steps=5"),
+    "zlap": ("classifier=zlap", "classifier.samples=5", "classifier.steps=5"),
 }
 #: methods and classifiers that fit each other; ``prototypes`` is of another package
 PAIRS = [
     *(("means", m) for m in OF_FEATURES if ENTRIES[m].has_prototypes and not ENTRIES[m].variant),
-    *(("softmax", m) for m in OF_FEATURES if ENTRIES[m].generates and not ENTRIES[m].variant),
+    *(
+        (classifier, m)
+        for classifier in ("softmax", "zlap")
+        for m in OF_FEATURES
+        if ENTRIES[m].generates and not ENTRIES[m].variant
+    ),
     *((classifier, "prototypes") for classifier in CLASSIFIERS),
 ]
 every_pair = pytest.mark.parametrize(("classifier", "method"), PAIRS)
@@ -97,10 +103,14 @@ def test_testing_a_checkpoint_gives_the_stored_metrics(
     assert run(again).metrics == pytest.approx(trained.metrics, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", [method for pair, method in PAIRS if pair == "means"])
-def test_new_classes_described_as_unseen_ones_get_their_scores(fitted: Fitted, method: str) -> None:
+@pytest.mark.parametrize(
+    ("classifier", "method"), [pair for pair in PAIRS if pair[0] in ("means", "zlap")]
+)
+def test_new_classes_described_as_unseen_ones_get_their_scores(
+    fitted: Fitted, classifier: str, method: str
+) -> None:
     benchmark, features = digits()
-    predictor: Any = zsl_lab.load(fitted("means", method))
+    predictor: Any = zsl_lab.load(fitted(classifier, method))
     x = features[benchmark.test_unseen[:50]]
     own = predictor.predict(x, among="unseen")
     told = {f"new {name}": benchmark.semantics[int(name)] for name in own.names}
@@ -120,7 +130,7 @@ def test_new_classes_get_softmax_weights_beside_those_of_known_ones(fitted: Fitt
 
 
 @pytest.mark.parametrize("phase", ["select", "refit"])
-@pytest.mark.parametrize(("classifier", "method"), [("means", "sgal"), ("softmax", "sgal")])
+@pytest.mark.parametrize(("classifier", "method"), [(c, "sgal") for c in CLASSIFIERS])
 def test_a_resumed_run_ends_with_the_same_classifier(
     configure: Configure,
     overrides: Overrides,
@@ -175,8 +185,9 @@ def test_a_method_that_cannot_feed_it_is_refused_before_training(
 ) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"^classifier={classifier}: method={method} has no class prototypes and generates "
-        r"no features, which this classifier needs. Choose classifier=own, or a method that does ",
+        match=rf"^classifier={classifier}: method={method} (has no class prototypes and )?"
+        r"generates no features, which this classifier needs. Choose classifier=own, or a method "
+        r"that does ",
     ):
         run(configure(*overrides(method), *CLASSIFIERS[classifier]))
     assert not (tmp_path / "run" / "config.yaml").exists()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Means", "Own", "Softmax"]
+__all__ = ["ZLAP", "Means", "Own", "Softmax"]
 
 if TYPE_CHECKING:
     from zsl_lab.classifiers.means import Means
     from zsl_lab.classifiers.own import Own
     from zsl_lab.classifiers.softmax import Softmax
+    from zsl_lab.classifiers.zlap import ZLAP
 else:
 
     def __getattr__(name: str) -> Any:

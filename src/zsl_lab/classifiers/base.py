@@ -180,7 +180,10 @@ def among_features(space: Space, method_class: type[ZeroShotMethod], config: Met
         method_class: The method's class.
         config: The method's own configuration.
     """
-    return method_class.generates(config) if space == "auto" else space == "features"
+    if space == "auto":
+        by_default = "features" if method_class.generates(config) else "method"
+        return (method_class.classified_in or by_default) == "features"
+    return space == "features"
 
 
 def points_of(method: ZeroShotMethod, features: Tensor, space: Space) -> Tensor:

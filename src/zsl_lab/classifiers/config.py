@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,7 @@ from zsl_lab.nn.comparison import Comparison
 #: the classifier of a stored configuration that names none: the method's own scores
 OWN = {"_target_": "zsl_lab.classifiers.Own", "name": "own"}
 #: where points are compared: among scaled features, or where the method itself compares them;
-#: ``auto`` is the first where the method generates features
+#: ``auto`` is the first where the method generates features, unless it asks for the other
 Space = Literal["auto", "features", "method"]
 
 
@@ -51,3 +51,17 @@ class MeansConfig(ClassifierConfig):
     whitening_shrinkage: float = Field(gt=0, le=1)
     shrinkage: float = Field(ge=0, le=1)
     samples: int = Field(ge=1)
+
+
+class ZLAPConfig(ClassifierConfig):
+    """The keys of zero-shot logit adjustment, described in conf/classifier/zlap.yaml."""
+
+    space: Space
+    hidden_dim: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    ratio: Annotated[float, Field(gt=0)] | Literal["auto"]
+    samples: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)

@@ -73,6 +73,8 @@ class ZeroShotMethod(MethodModule):
     config_class: ClassVar[type[MethodConfig]]
     #: what a sample is: a feature vector, or an image (a text then describes each class)
     takes: ClassVar[Literal["features", "images"]] = "features"
+    #: what ``classifier.space=auto`` stands for; None: features where the method generates them
+    classified_in: ClassVar[Literal["features", "method"] | None] = None
     config: MethodConfig
 
     def __dir__(self) -> list[str]:

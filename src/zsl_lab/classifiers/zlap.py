@@ -1,0 +1,192 @@
+"""Zero-shot logit adjustment: a network of class prototypes, trained with generated features."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear, normalize
+
+from zsl_lab.classifiers.base import (
+    Classifier,
+    generated_points,
+    points_of,
+    refusal,
+)
+from zsl_lab.classifiers.config import ZLAPConfig
+from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.hardware import distributed
+from zsl_lab.methods import catalogue
+from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.config import MethodConfig
+
+#: standard deviation of initial weights, times the square root of a layer's inputs: He et al.
+_GAIN = 2**0.5
+
+
+class ZLAP(Classifier):
+    """Scores a class by the cosine of a point with a prototype computed from its semantics.
+
+    The prototypes are trained on real samples of seen classes and generated ones of unseen classes;
+    the logarithm of a group's frequency is added to the logits in training only, so that few
+    generated samples do (Chen et al., IJCAI 2022). New classes have prototypes as well.
+
+    Args:
+        config: See :class:`ZLAPConfig`.
+        classes: The classes that the method is trained with.
+        seed: Seeds the network, generated samples and the order of samples.
+
+    Attributes:
+        hidden_weight: Of the network's hidden layer, ``[H, Q]``.
+        hidden_bias: Likewise, ``[H]``.
+        output_weight: Of its output layer, ``[Z, H]``.
+        output_bias: Likewise, ``[Z]``.
+    """
+
+    config_class: ClassVar[type[ZLAPConfig]] = ZLAPConfig
+    fitted: ClassVar[tuple[str, ...]] = (
+        "hidden_weight",
+        "hidden_bias",
+        "output_weight",
+        "output_bias",
+    )
+    config: ZLAPConfig
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    output_weight: Tensor
+    output_bias: Tensor
+
+    @classmethod
+    def check(
+        cls, config: Any, method_class: type[ZeroShotMethod], method_config: MethodConfig
+    ) -> None:
+        """Check that the method generates.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        if not method_class.generates(method_config):
+            able = catalogue.names(lambda entry: entry.generates)
+            raise refusal(config.name, method_config.name, "generates no features", able)
+
+    def fit(self, method: ZeroShotMethod, data: PhaseDataModule) -> None:
+        """Train the network from its initial weights; see :meth:`Classifier.fit`."""
+        config = self.config
+        batches = list(data.training_batches(method.device))
+        real = torch.cat([points_of(method, batch.inputs, config.space) for batch in batches])
+        unseen = method.semantics[method.unseen]
+        made = generated_points(method, unseen, config.space, config.samples, self.seed)
+        labels = torch.cat(
+            [*(batch.labels for batch in batches), method.unseen.repeat_interleave(config.samples)]
+        )
+        found = train_prototypes(
+            torch.cat([real, made.flatten(0, 1)]),
+            labels,
+            method.semantics,
+            log_priors(method.seen_mask, labels, config.ratio),
+            config,
+            self.seed,
+        )
+        for name, tensor in zip(self.fitted, found, strict=True):
+            setattr(self, name, tensor)
+        # a sum may be rounded otherwise on another device
+        distributed.average(self.state().values())
+
+    def scores(self, method: ZeroShotMethod, features: Tensor) -> Tensor:
+        """Cosines with prototypes, ``[B, C]``; before a fit the method's own scores."""
+        if not self.is_fitted:
+            return method.class_scores(features)
+        prototypes = prototypes_from(method.semantics, *self.state().values())
+        points = points_of(method, features, self.config.space)
+        return normalize(points, dim=1) @ normalize(prototypes, dim=1).T
+
+    def has_shape_of(self, name: str, found: Tensor) -> bool:
+        """Whether a tensor of :attr:`fitted` has a possible shape, as far as it is known."""
+        if found.ndim != (2 if name.endswith("weight") else 1):
+            return False
+        return name.startswith("output") or len(found) == self.config.hidden_dim
+
+
+def prototypes_from(
+    semantics: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    output_bias: Tensor,
+) -> Tensor:
+    """Prototypes ``[C, Z]`` of ``[C, Q]`` semantics: two dense layers with a ReLU between."""
+    hidden = linear(semantics, hidden_weight, hidden_bias).relu()
+    return linear(hidden, output_weight, output_bias)
+
+
+def log_priors(seen_mask: Tensor, labels: Tensor, ratio: float | str) -> Tensor:
+    """What is added to the logits in training, ``[C]``: ``log ratio`` for seen classes, else 0.
+
+    Args:
+        seen_mask: Bool ``[C]``.
+        labels: Classes of the training samples, real and generated, ``[N]``.
+        ratio: How many times as frequent the seen classes are together; ``auto`` takes the number
+            of real samples for each generated one.
+    """
+    if ratio == "auto":
+        real = seen_mask[labels].sum()
+        value = real / (len(labels) - real).clamp(min=1)
+    else:
+        value = torch.as_tensor(float(ratio), device=labels.device)
+    return torch.where(seen_mask, value.log(), torch.zeros_like(value))
+
+
+def train_prototypes(
+    points: Tensor,
+    labels: Tensor,
+    semantics: Tensor,
+    priors: Tensor,
+    config: ZLAPConfig,
+    seed: int,
+) -> tuple[Tensor, ...]:
+    """Minimise the adjusted cross entropy with Adam, on shuffled passes over the samples.
+
+    The learning rate is halved after half of the steps.
+
+    Args:
+        points: ``[N, Z]``.
+        labels: ``[N]``.
+        semantics: Of all classes, ``[C, Q]``.
+        priors: Added to the logits, ``[C]``.
+        config: Width, temperature, steps, batch size, learning rate and weight decay.
+        seed: Seeds the initial weights and the passes.
+
+    Returns:
+        Weights and biases of both layers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (semantics.shape[1], config.hidden_dim, points.shape[1])
+    trained = []
+    for inputs, outputs in ((sizes[0], sizes[1]), (sizes[1], sizes[2])):
+        drawn = torch.randn(outputs, inputs, generator=generator) * _GAIN / inputs**0.5
+        trained += [drawn.to(points.device), torch.zeros(outputs, device=points.device)]
+    points = normalize(points, dim=1)
+    rows = shuffled_passes(len(points), config.steps * config.batch_size, generator)
+    with torch.enable_grad():
+        trained = [tensor.requires_grad_() for tensor in trained]
+        optimizer = torch.optim.Adam(
+            trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        for step, chosen in enumerate(rows.to(points.device).view(config.steps, -1)):
+            if step == config.steps // 2:
+                optimizer.param_groups[0]["lr"] /= 2
+            prototypes = normalize(prototypes_from(semantics, *trained), dim=1)
+            logits = points[chosen] @ prototypes.T / config.temperature + priors
+            loss = cross_entropy(logits, labels[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return tuple(tensor.detach() for tensor in trained)
+
+
+def shuffled_passes(samples: int, draws: int, generator: torch.Generator) -> Tensor:
+    """Indices of samples in the order of shuffled passes over all of them, ``[draws]``."""
+    passes = -(-draws // samples)
+    order = [torch.randperm(samples, generator=generator) for _ in range(passes)]
+    return torch.cat(order)[:draws]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.conftest import METHODS
 from zsl_lab.report.published import Published, PublishedFile, published, published_file
 
-DATASETS = ("awa1", "awa2", "cub", "sun", "flo")
+DATASETS = ("awa1", "awa2", "cub", "sun", "apy", "flo")
 ROWS = [(dataset, row) for dataset in DATASETS for row in published(dataset)]
 
 
@@ -36,10 +36,12 @@ def test_metrics_are_percentages_and_h_is_that_of_u_and_s() -> None:
     for dataset, row in ROWS:
         known = [value for value in row.metrics.values() if not math.isnan(value)]
         assert known
-        assert all(0 < value < 100 for value in known)
+        assert all(0 <= value < 100 for value in known)
         u, s, h = (row.metrics[name] for name in ("unseen", "seen", "harmonic_mean"))
-        # all three were rounded; some tables have H alone
-        assert math.isnan(h) or math.isnan(u) or h == pytest.approx(2 * u * s / (u + s), abs=0.1), (
+        # all three were rounded, or are means of runs; some tables have H alone
+        assert (
+            math.isnan(h) or math.isnan(u) or h == pytest.approx(2 * u * s / (u + s), abs=0.15)
+        ), (
             dataset,
             row,
         )

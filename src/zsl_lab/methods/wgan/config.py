@@ -28,6 +28,7 @@ class WGANConfig(GradientMethodConfig):
 class FCLSWGANConfig(WGANConfig):
     """The keys of f-CLSWGAN, described in conf/method/f_clswgan.yaml."""
 
+    output: Literal["relu", "linear"]
     classification_weight: float = Field(ge=0)
     softmax_epochs: int = Field(ge=1)
     softmax_batch_size: int = Field(ge=1)

@@ -59,7 +59,9 @@ class FCLSWGAN(ConditionalWGAN):
         assert isinstance(data, FeatureDataModule)
         method = cls(config, data.feature_dim, data.classes)
         samples = data.samples(data.split.train)
-        check_range(samples.inputs, config.name, 0, float("inf"), "the generator ends in a ReLU")
+        if config.output == "relu":
+            why = "the generator ends in a ReLU (method.output=linear: it does not)"
+            check_range(samples.inputs, config.name, 0, float("inf"), why)
         if config.classification_weight > 0 and not weights_follow:
             weight, bias = pretrained_softmax(
                 samples.inputs, method._row_of_class[samples.labels], config
@@ -69,9 +71,9 @@ class FCLSWGAN(ConditionalWGAN):
         return method
 
     def synthesize(self, noise: Tensor, semantics: Tensor) -> Tensor:
-        """See :meth:`ConditionalWGAN.synthesize`; the generator ends in a ReLU."""
+        """See :meth:`ConditionalWGAN.synthesize`; the generator ends as ``output`` says."""
         features: Tensor = self.generator(noise, semantics)
-        return features.relu()
+        return features.relu() if self.config.output == "relu" else features
 
     def _generated(self, features: Tensor, semantics: Tensor) -> Iterator[Tensor]:
         with torch.no_grad():

@@ -161,7 +161,7 @@ def test_settings_are_taken_where_they_fit_or_the_command_says(arguments: list[s
         ([FLO], "tuned=sgal"),
         (["method=mmvae", FLO], "tuned=mmvae"),
         (["method=aspn", FLO, "dataset.features=res101"], "tuned=aspn"),
-        (["method=eszsl", FLO], "tuned=none"),
+        (["method=eszsl", FLO], "tuned=eszsl"),
         (["method=sgal,mmvae", FLO], "settings=general"),
         (["method=sgal,eszsl", FLO], "settings=general"),
         ([FLO, "dataset.features=res101,googlenet"], "tuned=sgal"),

@@ -346,6 +346,7 @@ def test_speed_and_size_stand_beside_the_device(write_run: WriteRun, page: Make)
         "device": "cpu (x)",
         "precision": "32-true",
         "world_size": 1,
+        "peak_memory": 700_000_000,
     }
     write_run("a", training=training, model={"parameters": 1_500_000, "flops": 2_000_000})
     write_run(
@@ -362,6 +363,7 @@ def test_speed_and_size_stand_beside_the_device(write_run: WriteRun, page: Make)
         "steps",
         "seconds",
         "steps/s",
+        "memory (MB)",
         "params (M)",
         "MFLOPs",
         "processes",
@@ -375,13 +377,14 @@ def test_speed_and_size_stand_beside_the_device(write_run: WriteRun, page: Make)
             "100",
             "3.0 ± 1.4",
             "38 ± 18",
+            "700",
             "1.50",
             "2.00",
             "1",
             "32-true",
             "cpu (x), gpu",
         ],
-        ["vzsl", "digits", "7", "-", "-", "-", "-", "unknown", "unknown", "unknown"],
+        ["vzsl", "digits", "7", *["-"] * 5, *["unknown"] * 3],
     ]
 
 

@@ -79,6 +79,7 @@ def assert_same_run(a: Path, b: Path) -> None:
             result["training"]["seconds"],
             result["training"]["check_seconds"],
             result["training"]["steps_per_second"],
+            result["training"]["peak_memory"],
         )
     assert results[0] == results[1]
 

@@ -64,6 +64,7 @@ class SpeedRow:
     steps: Cell
     seconds: Cell
     steps_per_second: Cell
+    memory: Cell
     parameters: str
     flops: str
     processes: str
@@ -289,6 +290,7 @@ def _speed_row(group: Group) -> SpeedRow:
         steps=_training(group, "steps", 0),
         seconds=_training(group, "seconds", 1),
         steps_per_second=_training(group, "steps_per_second", 0),
+        memory=_training(group, "peak_memory", 0, unit=1e6),
         parameters=parameters,
         flops=flops,
         processes=_known(group, "world_size"),
@@ -297,9 +299,9 @@ def _speed_row(group: Group) -> SpeedRow:
     )
 
 
-def _training(group: Group, name: str, decimals: int) -> Cell:
-    values = [run.result.training[name] for run in group.runs]
-    summary = Summary.of([math.nan if value is None else float(value) for value in values])
+def _training(group: Group, name: str, decimals: int, unit: float = 1.0) -> Cell:
+    values = [run.result.training.get(name) for run in group.runs]
+    summary = Summary.of([math.nan if value is None else float(value) / unit for value in values])
     sd = f"± {summary.sd:.{decimals}f}" if summary.sd else ""
     return Cell(_number(summary.mean, decimals), sd)
 

@@ -14,16 +14,11 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-#: the operators that torchvision registers on import even if they are not compiled
-_SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
+#: the operators that torchvision registers on import even if they are not compiled, both alike
+_OPERATORS = ("nms", "qnms")
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _NAME = "torchvision"
-#: the schemas live as long as the object that defined them
-_definitions: list[Any] = []
 
 
 class _SchemasFirst(MetaPathFinder):
@@ -51,7 +46,7 @@ def _define_missing() -> None:
     if spec is None or spec.origin is None:
         return
     import torch
-    from torch.library import Library
+    from torch import library
 
     for compiled in sorted(Path(spec.origin).parent.glob("_C.*")):
         try:
@@ -59,7 +54,5 @@ def _define_missing() -> None:
             return
         except OSError:  # torchvision too goes on without operators then
             pass
-    definition: Any = Library(_NAME, "FRAGMENT")  # type: ignore[no-untyped-call]
-    for schema in _SCHEMAS:
-        definition.define(schema)
-    _definitions.append(definition)
+    for operator in _OPERATORS:
+        library.define(f"{_NAME}::{operator}", _SCHEMA)

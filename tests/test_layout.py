@@ -15,7 +15,7 @@ PACKAGE = Path(zsl_lab.__file__).parent
 #: from the top: a module imports from its own layer and from those below it. Names are first parts
 #: of modules below zsl_lab.
 LAYERS = (
-    {"cli"},
+    {"cli", "estimator"},
     {"sweep", "report", "predict", "tune"},
     {"run"},
     {"classifiers"},

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from zsl_lab.files.escaping import message, printable
@@ -11,11 +14,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet(on: bool = True) -> Iterator[None]:
+    """While it lasts, :func:`say` prints nothing; with ``on=False`` nothing changes."""
+    token = _quiet.set(on or _quiet.get())
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
 def say(sentence: str, *, error: bool = True) -> None:
     """Print a sentence, to standard error unless ``error`` is false.
 
     Control characters in names are escaped, and so is what the terminal's encoding lacks.
     """
+    if _quiet.get():
+        return
     stream = sys.stderr if error else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = message(sentence).encode(encoding, "backslashreplace").decode(encoding)

@@ -45,6 +45,7 @@ class RunContext:
         hardware: Devices and processes.
         loggers: Open loggers; none while a checkpoint is only tested.
         findings: What the data check found.
+        draw_figures: Whether the test draws figures.
     """
 
     config: RunConfig
@@ -53,6 +54,7 @@ class RunContext:
     hardware: Hardware
     loggers: Sequence[Logger] = ()
     findings: Sequence[Finding] = ()
+    draw_figures: bool = True
 
     def data_module(self, split: Split) -> PhaseDataModule:
         """Batches of a split of the benchmark, scaled as the configuration says."""
@@ -195,7 +197,7 @@ def load_benchmark(config: RunConfig) -> Benchmark:
 
 
 def load_checked(
-    config: RunConfig, *, checked: bool = True
+    config: RunConfig, given: Benchmark | None = None, *, checked: bool = True
 ) -> tuple[Benchmark, tuple[Finding, ...]]:
     """The benchmark of a configuration, and what the data check finds in it.
 
@@ -205,6 +207,7 @@ def load_checked(
 
     Args:
         config: The configuration.
+        given: A benchmark in memory, in place of the one that ``config.dataset`` reads.
         checked: Whether the check is made.
 
     Returns:
@@ -218,7 +221,10 @@ def load_checked(
     paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
     load = dataset.load_images if config.method_class.takes == "images" else dataset.load
     sources = dataset.sources(paths)
-    if sources is None:
+    if given is not None:
+        in_memory = given
+        loaded = _prepared(lambda: in_memory)
+    elif sources is None:
         loaded = _prepared(lambda: load(paths))
     else:
         key = (

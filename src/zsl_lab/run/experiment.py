@@ -48,12 +48,17 @@ from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
 from zsl_lab.run.testing import TrainingRecord, test
 
 
-def run(cfg: DictConfig) -> Result:
+def run(
+    cfg: DictConfig, benchmark: Benchmark | None = None, *, draw_figures: bool = True
+) -> Result:
     """Train and test, or only test, as the configuration says.
 
     Args:
         cfg: A composed configuration; ``paths.run_dir`` is the folder that everything is written
             to.
+        benchmark: A benchmark in memory, used in place of the one that ``cfg.dataset`` reads. How
+            it is split and scaled is still read from there.
+        draw_figures: Whether figures are drawn.
 
     Returns:
         What was found; also written to ``result.json``.
@@ -72,9 +77,16 @@ def run(cfg: DictConfig) -> Result:
     try:
         with _held(config, folder) as claim:
             try:
-                benchmark, findings = _load_data(config)
+                benchmark, findings = _load_data(config, benchmark)
                 config = config.for_benchmark(benchmark)
-                context = RunContext(config, benchmark, folder, hardware, findings=findings)
+                context = RunContext(
+                    config,
+                    benchmark,
+                    folder,
+                    hardware,
+                    findings=findings,
+                    draw_figures=draw_figures,
+                )
                 if checkpoint is not None:
                     _check_same_benchmark(checkpoint, context.benchmark)
                 if config.task == "test" and checkpoint is not None:
@@ -262,14 +274,16 @@ def _hardware(config: RunConfig) -> Hardware:
     return hardware
 
 
-def _load_data(config: RunConfig) -> tuple[Benchmark, tuple[Finding, ...]]:
+def _load_data(
+    config: RunConfig, given: Benchmark | None
+) -> tuple[Benchmark, tuple[Finding, ...]]:
     """The benchmark and what its check found; what is missing is reported before it is read."""
     with naming_methods():
         if config.takes == "images":
             config.dataset.image_view()
         if config.task == "fit":
             config.method.check_files()
-        return load_checked(config)
+        return load_checked(config, given)
 
 
 def _check_same_benchmark(checkpoint: Checkpoint, benchmark: Benchmark) -> None:

@@ -1,0 +1,1 @@
+"""An estimator with the interface of scikit-learn."""

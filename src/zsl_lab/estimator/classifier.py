@@ -32,7 +32,7 @@ from zsl_lab.estimator.inputs import (
     read_semantics,
 )
 from zsl_lab.extraction.texts import embed_texts
-from zsl_lab.predict.load import load
+from zsl_lab.predict.load import restore
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.run.config import parse
 from zsl_lab.run.configuration.schema import Among, cache_folder
@@ -159,17 +159,17 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         cfg = compose_run(
             self.method, self.settings, seed=self._seed(), folder=folder, progress=self.progress
         )
-        if parse(cfg).takes == "images":
+        config = parse(cfg)
+        if config.takes == "images":
             raise refuse_images(self.method)
         name = cfg.dataset.name or "fit(X, y)"
         vectors, recipe = self._vectors(known, labels, cache_folder(cfg.paths.cache_dir))
-        benchmark: FeatureBenchmark = make_benchmark(
-            name, features, labels, known, vectors, recipe
-        )
+        benchmark: FeatureBenchmark = make_benchmark(name, features, labels, known, vectors, recipe)
         # a run adds filters for the warnings of Lightning
         with quiet(not self.progress), warnings.catch_warnings():
             self.result_ = run(cfg, benchmark, draw_figures=self.folder is not None)
-            self.predictor_ = load(folder)
+            best = Path(self.result_.checkpoint)
+            self.predictor_ = restore(config.model_copy(update={"task": "predict", "ckpt": best}))
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
@@ -272,8 +272,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = as_labels(y, len(predicted))
         candidates = self.unseen_classes_ if self.among == "unseen" else self.classes_
         present = np.unique(labels)
-        strangers = np.setdiff1d(present, candidates)
-        if len(strangers):
+        strangers = np.setdiff1d(present, candidates).tolist()
+        if strangers:
             raise InputDataError(
                 f"y: found class {strangers[0]!r}, which is not among the {len(candidates)} "
                 f"candidates (among={self.among or 'all'}); expected classes that can be "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Number
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -246,7 +246,7 @@ def _checked_classes(names: Sequence[Any], origin: str) -> tuple[Any, ...]:
 
 
 def _check_one_type(origin: str, classes: Sequence[Any]) -> None:
-    if all(isinstance(c, str) for c in classes) or all(isinstance(c, Number) for c in classes):
+    if all(isinstance(c, str) for c in classes) or all(isinstance(c, Real) for c in classes):
         return
     types = sorted({type(name).__name__ for name in classes})
     raise InputDataError(

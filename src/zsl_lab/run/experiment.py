@@ -274,9 +274,7 @@ def _hardware(config: RunConfig) -> Hardware:
     return hardware
 
 
-def _load_data(
-    config: RunConfig, given: Benchmark | None
-) -> tuple[Benchmark, tuple[Finding, ...]]:
+def _load_data(config: RunConfig, given: Benchmark | None) -> tuple[Benchmark, tuple[Finding, ...]]:
     """The benchmark and what its check found; what is missing is reported before it is read."""
     with naming_methods():
         if config.takes == "images":

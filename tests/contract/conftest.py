@@ -18,6 +18,12 @@ EXAMPLES = Path(__file__).parent / "examples"
 OWN = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 EVERY_METHOD = [*METHODS, *OWN]
 
+
+def of_dataset(method: str) -> list[str]:
+    """The overrides of a method's short run that choose its data."""
+    return [override for override in SHORT_FIT.get(method, ()) if override.startswith("dataset.")]
+
+
 Overrides = Callable[[str], tuple[str, ...]]
 ShortRun = Callable[[str], Path]
 

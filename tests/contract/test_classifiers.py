@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import zsl_lab
 from tests.conftest import ENTRIES, OF_FEATURES, Command, composed
-from tests.contract.conftest import Overrides
+from tests.contract.conftest import Overrides, of_dataset
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.data.datasets.base import DataPaths
@@ -68,8 +68,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, overrides: Overrides) -> Fi
     return fitted
 
 
-def digits() -> tuple[Any, Any]:
-    benchmark: Any = parse(composed(Path("run"))).dataset.load(NOWHERE)
+def digits(method: str = "") -> tuple[Any, Any]:
+    cfg = composed(Path("run"), *of_dataset(method))
+    benchmark: Any = parse(cfg).dataset.load(NOWHERE)
     return benchmark, benchmark.features
 
 
@@ -82,7 +83,7 @@ def test_a_checkpoint_predicts_what_its_run_predicted(
     with (folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     predictor = zsl_lab.load(folder)
-    _, features = digits()
+    _, features = digits(method)
     x = features[[int(row["index"]) for row in rows]]
     assert predictor.predict(x).predicted == [row["gzsl"] for row in rows]
     unseen = [i for i, row in enumerate(rows) if row["split"] == "test_unseen"]
@@ -109,7 +110,7 @@ def test_testing_a_checkpoint_gives_the_stored_metrics(
 def test_new_classes_described_as_unseen_ones_get_their_scores(
     fitted: Fitted, classifier: str, method: str
 ) -> None:
-    benchmark, features = digits()
+    benchmark, features = digits(method)
     predictor: Any = zsl_lab.load(fitted(classifier, method))
     x = features[benchmark.test_unseen[:50]]
     own = predictor.predict(x, among="unseen")

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import zsl_lab
-from tests.conftest import composed
-from tests.contract.conftest import EVERY_METHOD, Overrides, ShortRun
+from tests.conftest import OF_IMAGES, composed
+from tests.contract.conftest import EVERY_METHOD, Overrides, ShortRun, of_dataset
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights, weights
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.datasets.base import DataPaths
@@ -52,10 +52,10 @@ def predictor(fitted: ShortRun) -> Callable[[str], Any]:
 
 
 @cache
-def digits(takes: str) -> tuple[Benchmark, Any, Any]:
+def digits(method: str) -> tuple[Benchmark, Any, Any]:
     """The digits as a method takes them: the benchmark, its samples, what describes each class."""
-    dataset = parse(composed(Path("run"))).dataset
-    if takes == "images":
+    dataset = parse(composed(Path("run"), *of_dataset(method))).dataset
+    if method in OF_IMAGES:
         images = dataset.load_images(NOWHERE)
         return images, images.images, images.descriptions
     features = dataset.load(NOWHERE)
@@ -64,7 +64,7 @@ def digits(takes: str) -> tuple[Benchmark, Any, Any]:
 
 def steps_of(config: RunConfig) -> int:
     """How many steps a run takes."""
-    benchmark, _, _ = digits(config.method_class.takes)
+    benchmark, _, _ = digits(config.method.name)
     data = config.dataset.data_module(benchmark, final_split(benchmark))
     return config.method_class.build(config.method, data).total_steps
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_predicts_what_its_run_predicted(
 ) -> None:
     with (fitted(method) / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    _, samples, _ = digits(predictor(method).network.takes)
+    _, samples, _ = digits(method)
     x = samples[[int(row["index"]) for row in rows]]
     assert predictor(method).predict(x).predicted == [row["gzsl"] for row in rows]
     unseen = [i for i, row in enumerate(rows) if row["split"] == "test_unseen"]
@@ -202,7 +202,7 @@ def test_a_checkpoint_predicts_what_its_run_predicted(
 def test_a_samples_scores_do_not_depend_on_the_others(
     predictor: Callable[[str], Any], method: str
 ) -> None:
-    benchmark, samples, _ = digits(predictor(method).network.takes)
+    benchmark, samples, _ = digits(method)
     x = samples[benchmark.test_unseen[:6]]
     together = predictor(method).predict(x).scores
     alone = np.concatenate([predictor(method).predict(x[i : i + 1]).scores for i in range(len(x))])
@@ -216,7 +216,7 @@ def test_new_classes_described_as_unseen_ones_get_their_scores(
 ) -> None:
     # of the method itself, where its yaml names a classifier: one may learn new classes anew
     monkeypatch.setattr(predictor(method).network, "classifier", None)
-    benchmark, samples, told = digits(predictor(method).network.takes)
+    benchmark, samples, told = digits(method)
     x = samples[benchmark.test_unseen[:50]]
     own = predictor(method).predict(x, among="unseen")
     new = predictor(method).predict(x, {f"new {name}": told[int(name)] for name in own.names})
@@ -248,5 +248,5 @@ def test_a_method_generates_features_in_the_units_of_the_benchmark_or_says_that_
     torch.testing.assert_close(
         scaler.apply(torch.from_numpy(found)), expected, rtol=1e-4, atol=1e-5
     )
-    _, _, told = digits("features")
+    _, _, told = digits(method)
     np.testing.assert_array_equal(asked.generate(told[2], 6, seed=3), found)

@@ -112,7 +112,7 @@ def test_a_sweep_over_all_methods_finds_it(
     monkeypatch.setattr("zsl_lab.cli.main._run", stop)  # each job ends as it begins
     assert own("sweep=all_methods", "hydra.sweep.dir=sweep") == 1
     begun = {folder.name.split("_", 1)[1] for folder in (tmp_path / "sweep").glob("*_digits")}
-    of_package = catalogue.names(lambda entry: entry.takes == "features", variants=False)
+    of_package = catalogue.methods_taking("features").split(",")
     own_names = {"linear_map", "prototypes", "given_map"}
     assert begun == {f"{name}_digits" for name in {*of_package, *own_names}}
 

@@ -22,7 +22,7 @@ def test_a_call_and_a_trace_give_the_scores_of_every_class(
     torch.manual_seed(0)
     classes = ClassSpace(
         np.arange(4),
-        np.eye(4, 5, dtype=np.float32),
+        np.eye(4, 10 if cfg.method.one_space else 5, dtype=np.float32),
         np.array([True, True, False, False]),
         tuple("abcd"),
     )

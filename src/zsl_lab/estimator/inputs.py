@@ -188,7 +188,7 @@ def _of_mapping(semantics: Mapping[Any, Any], origin: str) -> ClassSemantics:
     are_texts = [isinstance(value, str) for value in described]
     if not any(are_texts):
         try:
-            rows = np.stack([np.asarray(as_array(value)) for value in described] or [[]])
+            rows = np.stack([np.asarray(as_array(value)) for value in described] or [np.zeros(0)])
         except ValueError as error:
             raise InputDataError(
                 f"{origin}: found vectors of different lengths; expected as many numbers for each "

@@ -54,6 +54,12 @@ class MethodEntry:
         return takes
 
     @property
+    def one_space(self) -> bool:
+        """Whether features and class semantics must lie in one space."""
+        keys = config_class_of(str(self.settings["_target_"])) or self.method_class.config_class
+        return bool(keys.one_space)
+
+    @property
     def trains_on_generated(self) -> bool:
         """Whether it learns from generated features of the unseen classes."""
         return self._says("trains_on_generated")
@@ -103,8 +109,13 @@ def names(
 
 
 def methods_taking(takes: Takes) -> str:
-    """The methods that take features, or images, without variants; separated by commas."""
-    return ",".join(names(lambda entry: entry.takes == takes, variants=False))
+    """The methods that take any features, or images, without variants; separated by commas.
+
+    Those whose features and class semantics must lie in one space are left out.
+    """
+    return ",".join(
+        names(lambda entry: entry.takes == takes and not entry.one_space, variants=False)
+    )
 
 
 def config_class_of(target: str) -> type[MethodConfig] | None:

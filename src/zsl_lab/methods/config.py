@@ -48,6 +48,8 @@ class MethodConfig(BaseModel):
 
     #: what a sample is to the method; :attr:`ZeroShotMethod.takes` says the same
     takes: ClassVar[Takes] = "features"
+    #: whether features and class semantics must lie in one space, as those of image-text models do
+    one_space: ClassVar[bool] = False
 
     name: Annotated[str, AfterPretraining()]
 

@@ -85,6 +85,17 @@ def test_strokes_say_how_each_digit_is_written() -> None:
     assert np.flatnonzero(column["middle_centre"] == 0).tolist() == [0]
 
 
+def test_glyphs_lie_in_the_space_of_the_features() -> None:
+    b = digits([2], semantics="glyphs").load(NOWHERE)
+    assert b.semantics.shape == (10, 64)
+    unit = b.features / np.linalg.norm(b.features, axis=1, keepdims=True)
+    nearest = (unit @ (b.semantics / np.linalg.norm(b.semantics, axis=1, keepdims=True)).T).argmax(
+        1
+    )
+    # guessing is right in one of ten
+    assert (nearest == b.labels).mean() > 0.4
+
+
 def test_the_table_of_a_digit_changes_neither_samples_nor_split() -> None:
     display, strokes = (
         digits([2, 4, 5], semantics=kind).load(NOWHERE).provenance

@@ -101,9 +101,49 @@ _SEGMENTS = (
     (1, 1, 1, 1, 1, 1, 1, 1.0, 1.0),
     (1, 1, 1, 1, 0, 1, 1, 0.5, 0.5),
 )
+# Each digit as it is printed, row by row, before it is smoothed: semantics in the space
+# of the features. Written down from the shape of a digit alone.
+# fmt: off
+_GLYPHS = (
+    "...##... ..#..#.. ..#..#.. ..#..#.. "
+    "..#..#.. ..#..#.. ..#..#.. ...##...",  # 0
+    "...#.... ..##.... ...#.... ...#.... "
+    "...#.... ...#.... ...#.... ...#....",  # 1
+    "..###... .#...#.. .....#.. ....#... "
+    "...#.... ..#..... .#...... .#####..",  # 2
+    "..###... .....#.. .....#.. ..###... "
+    ".....#.. .....#.. .....#.. ..###...",  # 3
+    "....#... ...#.... ..#..... ..#..#.. "
+    ".#...#.. .#####.. .....#.. .....#..",  # 4
+    "..####.. ..#..... ..#..... ..###... "
+    ".....#.. .....#.. .....#.. ..###...",  # 5
+    "...#.... ..#..... .#...... .####... "
+    ".#...#.. .#...#.. .#...#.. ..###...",  # 6
+    ".#####.. .....#.. ....#... ..####.. "
+    "...#.... ...#.... ..#..... ..#.....",  # 7
+    "..###... .#...#.. .#...#.. ..###... "
+    ".#...#.. .#...#.. .#...#.. ..###...",  # 8
+    "..###... .#...#.. .#...#.. ..####.. "
+    ".....#.. .....#.. ....#... ..##....",  # 9
+)
+# fmt: on
+
+
+def _smoothed(glyph: str) -> tuple[float, ...]:
+    """A printed digit with soft edges: each pixel spills over to its four neighbours."""
+    ink = np.array([pixel == "#" for pixel in glyph.replace(" ", "")], dtype=float).reshape(8, 8)
+    soft = np.pad(ink, 1)
+    spilled = soft[:-2, 1:-1] + soft[2:, 1:-1] + soft[1:-1, :-2] + soft[1:-1, 2:]
+    return tuple(((ink + 0.3 * spilled) / 2.2).ravel().tolist())
+
+
 _SEMANTICS: dict[str, tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]] = {
     "segments": (_SEGMENT_ATTRIBUTES, _SEGMENTS),
     "strokes": (_STROKE_ATTRIBUTES, _STROKES),
+    "glyphs": (
+        tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
+        tuple(map(_smoothed, _GLYPHS)),
+    ),
 }
 # In words, where the line of the usual handwritten form passes, if a clock's face lies behind it (a
 # 1 by hand is in the middle, not on the right as a display's). The same word for the same place and
@@ -138,12 +178,13 @@ class DigitsDataset(FeatureDatasetConfig):
     Attributes:
         unseen: The digits that are not trained on: different ones, at least 1, leaving at least 3
             seen ones (two to train on while a third is held out for validation).
-        semantics: ``strokes`` (29 attributes of the handwritten form) or ``segments`` (9: the
-            segments of a display, loops and curves). Runs from before this key have ``segments``.
+        semantics: ``strokes`` (29 attributes of the handwritten form), ``segments`` (9: the
+            segments of a display, loops and curves) or ``glyphs`` (64: the pixels of a printed
+            digit). Runs from before this key have ``segments``.
     """
 
     unseen: list[int]
-    semantics: Literal["segments", "strokes"] = "segments"
+    semantics: Literal["segments", "strokes", "glyphs"] = "segments"
 
     @field_validator("unseen")
     @classmethod
@@ -168,7 +209,7 @@ class DigitsDataset(FeatureDatasetConfig):
         return ()
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
-        """Build the benchmark: features are pixels / 16, semantics ``[10, 29]`` or ``[10, 9]``."""
+        """Build the benchmark: features are pixels / 16, semantics ``[10, Q]``."""
         attributes, semantics = _SEMANTICS[self.semantics]
         pixels, labels = _samples()
         features = (pixels / _PIXEL_MAX).astype(np.float32)

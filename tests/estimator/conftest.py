@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from omegaconf import DictConfig
 
-from zsl_lab.estimator import classifier
+from zsl_lab.estimator import classifier, configuration
 from zsl_lab.estimator.classifier import ZeroShotClassifier
 
 #: a closed form, so that a fit takes a fifth of a second
@@ -51,7 +51,7 @@ def birds() -> Birds:
 @pytest.fixture(scope="module", autouse=True)
 def _composed_once() -> Iterator[None]:
     """Composing takes twice as long as a fit, and the tests need few configurations."""
-    compose_run = classifier.compose_run
+    compose_run = configuration.compose_run
     known: dict[str, DictConfig] = {}
 
     def composed(method: str, settings: Any, *, folder: Any, **values: Any) -> DictConfig:

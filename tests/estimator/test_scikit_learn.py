@@ -44,13 +44,16 @@ def _left_out(estimator: Any) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([Described(**QUICK)], expected_failed_checks=_left_out)
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [Described(**QUICK)], expected_failed_checks=_left_out
+)
 def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
 def test_settings_are_parameters() -> None:
-    estimator = ZeroShotClassifier("sgal", g=0.8, **{"dataset.normalize": "minmax"})
+    settings: dict[str, Any] = {"g": 0.8, "dataset.normalize": "minmax"}
+    estimator = ZeroShotClassifier("sgal", **settings)
     copied = clone(estimator.set_params(g=0.9, among="unseen"))
     assert copied.get_params() == {
         "method": "sgal",

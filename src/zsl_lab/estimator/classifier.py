@@ -141,9 +141,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         features = as_features(rows)
         labels = as_labels(y, len(features))
         known = read_semantics(semantics, class_names).sorted()
-        given = os.fspath(self.folder) if self.folder is not None else None
-        with tempfile.TemporaryDirectory() if given is None else nullcontext(given) as folder:
-            self._run(features, labels, known, Path(folder).expanduser())
+        with tempfile.TemporaryDirectory() if self.folder is None else nullcontext() as made:
+            self._run(features, labels, known, Path(self.folder or made or "").expanduser())
         self.classes_ = np.array(known.classes)
         seen = np.array([found.seen for found in self.predictor_.classes])
         self.seen_classes_, self.unseen_classes_ = self.classes_[seen], self.classes_[~seen]

@@ -35,6 +35,7 @@ COMMANDS = {
     "info": Command("info", "one dataset: what its files hold, checked"),
     "download": Command("download", "fetch a benchmark from where it is published"),
     "convert": Command("convert", "a benchmark between .mat files and one HDF5 file"),
+    "compare": Command("compare", "whether two files hold the same features of the same images"),
     "extract": Command(
         "extract", "make a benchmark from a folder of images and a table of classes"
     ),
@@ -46,6 +47,7 @@ examples:
   {PROG} download awa2 --data-dir DIR    from the public sources, checked
   {PROG} convert DIR/AWA2 awa2.h5        one file that h5py alone can read
   {PROG} convert awa2.h5 FOLDER          and back
+  {PROG} compare DIR/AWA2/res101.mat mine.h5   are these the published features?
   {PROG} extract --images DIR --classes classes.csv --backbone resnet50 my.h5
   python -m zsl_lab dataset.path=my.h5                            trains on it
 

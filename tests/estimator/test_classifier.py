@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import zsl_lab
+from tests.conftest import REPOSITORY
 from tests.estimator.conftest import QUICK, Birds
 from zsl_lab.errors import ConfigError
 from zsl_lab.estimator.classifier import ZeroShotClassifier
@@ -94,6 +95,14 @@ def test_pandas_in_pandas_out(birds: Birds) -> None:
     assert predicted.tolist() == plain.predict(birds.X).tolist()
     with pytest.raises(ValueError, match="feature names"):
         estimator.predict(X[list("fabcde")])
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_scores_as_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = (REPOSITORY / "README.md").read_text().split("```python\n")[1:]
+    [example] = [block for block in blocks if "ZeroShotClassifier" in block]
+    exec(example.split("```")[0], {})
+    assert float(capsys.readouterr().out) == pytest.approx(0.572, abs=0.005)
 
 
 # --------------------------------------------------------------------------- wrong input

@@ -142,7 +142,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = as_labels(y, len(features))
         known = read_semantics(semantics, class_names).sorted()
         with tempfile.TemporaryDirectory() if self.folder is None else nullcontext() as made:
-            self._run(features, labels, known, Path(self.folder or made or "").expanduser())
+            folder = self.folder if made is None else made
+            assert folder is not None
+            self._run(features, labels, known, Path(folder).expanduser())
         self.classes_ = np.array(known.classes)
         seen = np.array([found.seen for found in self.predictor_.classes])
         self.seen_classes_, self.unseen_classes_ = self.classes_[seen], self.classes_[~seen]

@@ -90,13 +90,14 @@ def main(arguments: Sequence[str]) -> int:
 def _read(path: Path) -> _Features:
     from zsl_lab.data.files import benchmark_file as hdf5
     from zsl_lab.data.files import benchmark_mat
+    from zsl_lab.data.public.sources import SPLITS
 
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a .mat, .h5 or .npy file. {_MORE}")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _checked(_of_npy(path))
-    if suffix == ".mat" and not (path.parent / benchmark_mat.SPLITS).is_file():
+    if suffix == ".mat" and not (path.parent / SPLITS).is_file():
         return _checked(_of_mat(path))
     if suffix == ".mat":
         content = benchmark_mat.read(path.parent, path.stem)

@@ -6,7 +6,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +140,11 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         features = as_features(rows)
         labels = as_labels(y, len(features))
         known = read_semantics(semantics, class_names).sorted()
-        with tempfile.TemporaryDirectory() if self.folder is None else nullcontext() as made:
-            folder = self.folder if made is None else made
-            assert folder is not None
-            self._run(features, labels, known, Path(folder).expanduser())
+        if self.folder is not None:
+            self._run(features, labels, known, Path(self.folder).expanduser())
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                self._run(features, labels, known, Path(folder))
         self.classes_ = np.array(known.classes)
         seen = np.array([found.seen for found in self.predictor_.classes])
         self.seen_classes_, self.unseen_classes_ = self.classes_[seen], self.classes_[~seen]

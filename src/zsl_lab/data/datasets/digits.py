@@ -142,6 +142,8 @@ class DigitsDataset(FeatureDatasetConfig):
             segments of a display, loops and curves). Runs from before this key have ``segments``.
     """
 
+    pretrained: ClassVar[bool] = False
+
     unseen: list[int]
     semantics: Literal["segments", "strokes"] = "segments"
 

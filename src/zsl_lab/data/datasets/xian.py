@@ -18,6 +18,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
 from zsl_lab.data.checks.class_names import normalized
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.datasets.class_splits import ClassSplitConfig
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.files.benchmark_file import default_names, float32
 from zsl_lab.data.files.class_semantics import SUFFIXES, is_semantics_file, names_file
@@ -60,7 +61,7 @@ class PublishedCounts(BaseModel):
     test_unseen: int = Field(ge=1)
 
 
-class XianDataset(FeatureDatasetConfig):
+class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
     """A benchmark in the files of Xian et al.
 
     Attributes:
@@ -88,8 +89,8 @@ class XianDataset(FeatureDatasetConfig):
         return semantics
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The feature file, the splits and the semantics."""
-        return tuple(self._sources(paths).values())
+        """The feature file, the splits and the semantics, and the class lists of ``split``."""
+        return (*self._sources(paths).values(), *self.split_files(paths))
 
     def _sources(self, paths: DataPaths) -> dict[str, Path]:
         folder = paths.data_dir.absolute() / self.name
@@ -105,11 +106,12 @@ class XianDataset(FeatureDatasetConfig):
         return sources
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that features, splits and semantics are there."""
+        """Check that features, splits and semantics are there, and the class lists of ``split``."""
         sources = self._sources(paths)
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
                 raise self._missing(role, sources[role], paths.data_dir.absolute())
+        self.check_split(paths)
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.

@@ -17,7 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zsl_lab.data.benchmark import B, Benchmark
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig, warn_of_pretraining
-from zsl_lab.data.files.class_lists import SEEN, UNSEEN, ClassLists, list_files, read_class_lists
+from zsl_lab.data.files.class_lists import (
+    SEEN,
+    UNSEEN,
+    ClassLists,
+    has_lists,
+    list_files,
+    read_class_lists,
+)
 from zsl_lab.data.splits import split_by_classes
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.keys import AddedLater, Irrelevant
@@ -97,8 +104,7 @@ class ClassSplitConfig(DatasetConfig):
 
     def split_files(self, paths: DataPaths) -> tuple[Path, ...]:
         """The class lists of ``split``; none where it reads no list."""
-        place = self._list_place(paths)
-        return () if place is None else list_files(place)
+        return list_files(self.list_place(self.split, paths)) if self._reads_lists else ()
 
     def check_split(self, paths: DataPaths) -> None:
         """Check that the class lists of ``split`` are there.
@@ -106,35 +112,45 @@ class ClassSplitConfig(DatasetConfig):
         Raises:
             DataError: They are not.
         """
-        place = self._list_place(paths)
-        if place is not None and not (place.is_file() or (place / UNSEEN).is_file()):
+        if self._reads_lists and not has_lists(place := self.list_place(self.split, paths)):
             raise self._missing_lists(place)
 
     def with_split(self, benchmark: B, paths: DataPaths) -> B:
         """A loaded benchmark with the split that ``split`` names."""
         if self.split == COUNTED:
             return self._drawn(benchmark)
-        place = self._list_place(paths)
-        if place is None:
-            return super().with_split(benchmark, paths)
-        lists = self._read(place, benchmark)
+        if self._reads_lists:
+            return self.by_lists(self.split, benchmark, paths)
+        return super().with_split(benchmark, paths)
+
+    def by_lists(self, split: str, benchmark: B, paths: DataPaths) -> B:
+        """A benchmark split by the class lists of a name in ``class_splits``.
+
+        Raises:
+            DataError: The lists are missing, damaged or inconsistent.
+        """
+        place = self.list_place(split, paths)
+        lists = self._read_lists(place, benchmark)
         seen = benchmark.num_classes - len(lists.unseen)
-        version = f"{self.split} ({seen} seen + {len(lists.unseen)} unseen classes of {place.name})"
+        version = f"{split} ({seen} seen + {len(lists.unseen)} unseen classes of {place.name})"
         return self._by_classes(benchmark, lists, version)
 
-    def _list_place(self, paths: DataPaths) -> Path | None:
-        """The class lists of ``split``, found or not; None where it needs none."""
-        if self.split not in self.class_splits or (self.split == "proposed" and self.has_proposed):
-            return None
+    @property
+    def _reads_lists(self) -> bool:
+        is_own = self.split == "proposed" and self.has_proposed
+        return self.split in self.class_splits and not is_own
+
+    def list_place(self, split: str, paths: DataPaths) -> Path:
+        """Where the class lists of a name in ``class_splits`` are, or would be."""
         data_dir = paths.data_dir.expanduser().absolute()
-        place = Path(self.class_splits[self.split]).expanduser()
+        place = Path(self.class_splits[split]).expanduser()
         # lists lie beside the folder xlsa17, which some datasets have as their data_dir
         beside = data_dir.parents[1] / place if data_dir.parts[-2:] == ("xlsa17", "data") else None
         first = data_dir / place
         return beside if beside is not None and beside.exists() and not first.exists() else first
 
-    def _read(self, place: Path, benchmark: Benchmark) -> ClassLists:
-        if not (place.is_file() or (place / UNSEEN).is_file()):
+    def _read_lists(self, place: Path, benchmark: Benchmark) -> ClassLists:
+        if not has_lists(place):
             raise self._missing_lists(place)
         try:
             lists = read_class_lists(place, benchmark.class_names)

@@ -42,6 +42,11 @@ class ClassLists:
     validation: tuple[IntArray, ...] = ()
 
 
+def has_lists(place: Path) -> bool:
+    """Whether a folder or file with class lists is there."""
+    return place.is_file() or (place / UNSEEN).is_file()
+
+
 def list_files(place: Path) -> tuple[Path, ...]:
     """The files that :func:`read_class_lists` reads, where they are there."""
     if not place.is_dir():
@@ -93,9 +98,7 @@ def _read_folder(folder: Path, class_names: Sequence[str]) -> ClassLists:
     return ClassLists(unseen, _read_folds(folder, seen, class_names))
 
 
-def _read_folds(
-    folder: Path, seen: IntArray, class_names: Sequence[str]
-) -> tuple[IntArray, ...]:
+def _read_folds(folder: Path, seen: IntArray, class_names: Sequence[str]) -> tuple[IntArray, ...]:
     folds = []
     for fold in _fold_numbers():
         name, other = f"valclasses{fold}.txt", f"trainclasses{fold}.txt"
@@ -161,8 +164,7 @@ def _read_names(path: Path, class_names: Sequence[str]) -> IntArray:
 def _read_ids(path: Path, class_names: Sequence[str]) -> ClassLists:
     fields = read_mat(path, ["train_cid", "test_cid"])
     seen, unseen = (
-        np.unique(integers(fields[name], path, name))
-        for name in ("train_cid", "test_cid")
+        np.unique(integers(fields[name], path, name)) for name in ("train_cid", "test_cid")
     )
     both, every = np.intersect1d(seen, unseen), np.union1d(seen, unseen)
     if len(both):

@@ -204,7 +204,12 @@ def damage(path: Path, old: str, new: str) -> None:
         ("image_class_labels.txt", "30 6", "30 9", "found class id 9; expected one of the 6 ids"),
         ("image_class_labels.txt", "1 1\n2 1\n", "1 2\n2 2\n", ""),
         ("classes.txt", "6 006.Bird_F\n", "", "found class id 6"),
-        ("descriptions.json", "bird f", "bird x", r"no text for '006.Bird_F'.*Did you mean 'bird x'"),
+        (
+            "descriptions.json",
+            "bird f",
+            "bird x",
+            r"no text for '006.Bird_F'.*Did you mean 'bird x'",
+        ),
     ],
 )
 def test_lists_that_contradict_each_other_are_named(

@@ -158,7 +158,6 @@ PUBLIC = {
 }
 
 
-
 @dataclass(frozen=True)
 class ImageSource:
     """A public dataset of images, read from the folder of its official archive.

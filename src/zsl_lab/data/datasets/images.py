@@ -317,7 +317,8 @@ class ImageDataset(ClassSplitConfig):
         if self.unseen_classes is not None and self.loads_proposed:
             return self._own_parts(found.labels, found.class_names)
         classes = np.unique(found.labels)
-        count = self.class_counts.test if self.class_counts else max(len(classes) // 5, 1)
+        count = self.class_counts.test if self.class_counts else len(classes) // 5
+        count = max(min(count, len(classes) - 2), 1)
         is_unseen = np.isin(found.labels, classes[-count:])
         return {
             "trainval": np.flatnonzero(~is_unseen),

@@ -299,7 +299,9 @@ class ImageDataset(ClassSplitConfig):
                 else split_version(splits_sha256),
                 sources={**found.sources, **({} if published is None else published.sources)},
             ),
-            **parts,
+            trainval=parts["trainval"],
+            test_seen=parts["test_seen"],
+            test_unseen=parts["test_unseen"],
         )
         validation = (
             self._own_validation(benchmark)

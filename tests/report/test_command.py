@@ -447,12 +447,8 @@ def test_the_table_of_a_paper_with_runs(write_run: WriteRun, reported: Reported)
     )
     lines = Path("t.md").read_text(encoding="utf-8").splitlines()
     assert "| SGAL | - | - | - | - | - | - | - | 52.7 | 74.0 | 61.5 |" in lines
-    assert (
-        r"| SGAL \[features mine, split unknown] | 2 |"
-        + " 50.0 ± 0.0 |" * 3
-        + " 51.0 ± 0.0 |" * 3
-        + " - | - | - |"
-    ) in lines
+    assert r"| \[features mine, split unknown] |" + "  |" * 10 in lines
+    assert ("| SGAL | 2 |" + " 50.0 ± 0.0 |" * 3 + " 51.0 ± 0.0 |" * 3 + " - | - | - |") in lines
 
 
 def test_an_unknown_table_of_a_paper_is_named_before_runs_are_read(reported: Reported) -> None:

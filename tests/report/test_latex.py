@@ -6,6 +6,7 @@ r"""Sheets in LaTeX, read by a strict parser of the part of LaTeX that they use.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ HOSTILE = (
 COMMANDS = {
     *("begin", "end", "centering", "caption", "scriptsize", "footnotesize", "setlength"),
     *("tabcolsep", "toprule", "midrule", "bottomrule", "cmidrule", "multicolumn", "shortstack"),
-    *("textbf", "par", "smallskip", "pm", "times", "ldots", "gamma", "mu"),
+    *("textbf", "textit", "par", "smallskip", "pm", "times", "ldots", "gamma", "mu"),
     *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
 }
 
@@ -119,6 +120,14 @@ def test_rows_deviations_and_best_metrics() -> None:
     assert lines.count(r"\midrule") == 2
     assert r"\caption{A \& B}" in lines
     assert r"\par\smallskip{\footnotesize 100 \%\par}" in lines
+
+
+def test_a_heading_goes_over_all_columns() -> None:
+    one = sheet("m")
+    text = as_latex(replace(one, sections=(*one.sections, (Row(("[a_b]",), ()),))))
+    assert r"\multicolumn{3}{l}{\textit{{[}a\_b{]}}} \\" in text
+    check(text)
+    assert check_rows(text) == 4
 
 
 def test_two_lines_of_heads_where_columns_belong_together() -> None:

@@ -29,6 +29,7 @@ from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.checks import check_early
 from zsl_lab.run.configuration.settings_files import settings_folder
+from zsl_lab.run.configuration.trial import adapt, missing
 from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
@@ -49,6 +50,7 @@ def _experiment(cfg: DictConfig) -> float | None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _job(cfg, overrides, folder)
     try:
+        adapt(cfg, overrides)
         _run(cfg, overrides, folder)
     except Exception as error:
         message = told(error, overrides, debug=cfg.debug)
@@ -79,6 +81,11 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
     hydra_cfg = HydraConfig.get()
     job = record.begin(cfg, hydra_cfg, folder)
     try:
+        adapt(cfg, overrides)
+        lacking = missing(cfg) if cfg.sweep.missing == "skip" and cfg.task == "fit" else None
+        if lacking is not None:
+            record.end(job, record.LEFT_OUT, why=lacking)
+            return None
         earlier = sweep.earlier(cfg, hydra_cfg, job)
         if earlier and earlier.result:
             result, outcome = earlier.result, "skipped"

@@ -18,6 +18,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
 from zsl_lab.data.checks.class_names import normalized
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticFeatures
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.files.benchmark_file import default_names, float32
 from zsl_lab.data.files.class_semantics import SUFFIXES, is_semantics_file, names_file
@@ -30,6 +31,11 @@ from zsl_lab.files.hashing import sha256_file
 _READER_VERSION = "2"
 
 Array = npt.NDArray[Any]
+
+#: dimensions of features, for stand-ins: of res101 and the like, and of others by the file's name
+_FEATURE_DIM, _FEATURE_DIMS = 2048, {"vgg19": 4096, "inception_v2": 1024}
+#: dimension of the sentence embeddings of sent_splits.mat
+_SENTENCE_DIM = 1024
 
 _OF_THE_BENCHMARK = ("att", "original_att", "sent")
 
@@ -110,6 +116,31 @@ class XianDataset(FeatureDatasetConfig):
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
                 raise self._missing(role, sources[role], paths.data_dir.absolute())
+
+    def stand_in(self, paths: DataPaths) -> FeatureDatasetConfig | None:
+        """The dataset with another of its feature files, or synthetic features of its shape."""
+        sources = self._sources(paths)
+        others = _feature_files(sources["features"].parent)
+        if others and sources["splits"].is_file() and sources["semantics"].is_file():
+            return self.model_copy(update={"features": others[0]})
+        if self.counts is None:
+            return None
+        own, conventional = self.counts, self.split == "standard"
+        return SyntheticFeatures(
+            name=f"{self.name}{SUFFIX}",
+            classes=own.classes,
+            unseen=own.unseen,
+            feature_dim=_FEATURE_DIMS.get(self.features, _FEATURE_DIM),
+            semantic_dim=_SENTENCE_DIM if self.semantics == "sent" else own.semantic_dim,
+            trainval=own.trainval + (own.test_seen if conventional else 0),
+            test_seen=0 if conventional else own.test_seen,
+            test_unseen=own.test_unseen,
+            seed=0,
+            normalize=self.normalize,
+            normalize_semantics=self.normalize_semantics,
+            split="random" if self.split == "random" else "proposed",
+            split_seed=self.split_seed,
+        )
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.
@@ -216,9 +247,7 @@ class XianDataset(FeatureDatasetConfig):
                     )
                     break
         elif role == "features":
-            others = sorted(
-                file.stem for file in folder.glob("*.mat") if not file.stem.endswith("_splits")
-            )
+            others = _feature_files(folder)
             if others:
                 text.append(
                     "Hint: the folder has other feature files: set "
@@ -316,6 +345,11 @@ class XianDataset(FeatureDatasetConfig):
                 f"{', '.join(others)}. Results cannot be compared with published ones.",
                 stacklevel=4,
             )
+
+
+def _feature_files(folder: Path) -> list[str]:
+    """The names of the feature files in a benchmark's folder, without ``.mat``."""
+    return sorted(file.stem for file in folder.glob("*.mat") if not file.stem.endswith("_splits"))
 
 
 def _similar_folder(data_dir: Path, name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +141,8 @@ class DigitsDataset(FeatureDatasetConfig):
         semantics: ``strokes`` (29 attributes of the handwritten form) or ``segments`` (9: the
             segments of a display, loops and curves). Runs from before this key have ``segments``.
     """
+
+    pretrained: ClassVar[bool] = False
 
     unseen: list[int]
     semantics: Literal["segments", "strokes"] = "segments"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -48,7 +48,25 @@ _PLACES = ("top left", "top right", "bottom left", "bottom right")
 _PIXEL_NOISE = 40.0
 
 
-class SyntheticFeatures(FeatureDatasetConfig):
+class _StandIn(DatasetConfig):
+    """What stand-ins have in common: any name of a split.
+
+    The generated split stands for each but ``random``, which draws other unseen classes.
+    """
+
+    pretrained: ClassVar[bool] = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What ``split`` may be."""
+        return tuple(dict.fromkeys(("proposed", "random", self.split)))
+
+    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
+        """None: no file is read."""
+        return ()
+
+
+class SyntheticFeatures(_StandIn, FeatureDatasetConfig):
     """Features of a benchmark's shape, drawn as those of ``dataset=synthetic``.
 
     Attributes:
@@ -70,10 +88,6 @@ class SyntheticFeatures(FeatureDatasetConfig):
     test_seen: int = Field(ge=0)
     test_unseen: int = Field(ge=1)
     seed: int = Field(ge=0)
-
-    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """None: no file is read."""
-        return ()
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Draw the samples; no file is read."""
@@ -116,7 +130,7 @@ class SyntheticFeatures(FeatureDatasetConfig):
         )
 
 
-class SyntheticImages(DatasetConfig):
+class SyntheticImages(_StandIn):
     """Squares of four coloured fields, and a text for each class that names its colours.
 
     Attributes:
@@ -132,10 +146,6 @@ class SyntheticImages(DatasetConfig):
     samples_per_class: int = Field(ge=4)
     image_size: int = Field(ge=2)
     seed: int = Field(ge=0)
-
-    def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """None: no file is read."""
-        return ()
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
         """Draw the images, uint8 ``[N, image_size, image_size, 3]``; no file is read."""

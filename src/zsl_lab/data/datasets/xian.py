@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
 from zsl_lab.data.checks.class_names import normalized
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.datasets.class_splits import ClassSplitConfig
 from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticFeatures
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.files.benchmark_file import default_names, float32
@@ -66,7 +68,7 @@ class PublishedCounts(BaseModel):
     test_unseen: int = Field(ge=1)
 
 
-class XianDataset(FeatureDatasetConfig):
+class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
     """A benchmark in the files of Xian et al.
 
     Attributes:
@@ -94,8 +96,8 @@ class XianDataset(FeatureDatasetConfig):
         return semantics
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The feature file, the splits and the semantics."""
-        return tuple(self._sources(paths).values())
+        """The feature file, the splits and the semantics, and the class lists of ``split``."""
+        return (*self._sources(paths).values(), *self.split_files(paths))
 
     def _sources(self, paths: DataPaths) -> dict[str, Path]:
         folder = paths.data_dir.absolute() / self.name
@@ -111,34 +113,37 @@ class XianDataset(FeatureDatasetConfig):
         return sources
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that features, splits and semantics are there."""
+        """Check that features, splits and semantics are there, and the class lists of ``split``."""
         sources = self._sources(paths)
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
                 raise self._missing(role, sources[role], paths.data_dir.absolute())
+        self.check_split(paths)
 
     def stand_in(self, paths: DataPaths) -> FeatureDatasetConfig | None:
         """The dataset with another of its feature files, or synthetic features of its shape."""
-        sources = self._sources(paths)
-        others = _feature_files(sources["features"].parent)
-        if others and sources["splits"].is_file() and sources["semantics"].is_file():
-            return self.model_copy(update={"features": others[0]})
+        for features in _feature_files(paths.data_dir.absolute() / self.name):
+            other = self.model_copy(update={"features": features})
+            with suppress(DataError):
+                other.check_files(paths)
+                return other
         if self.counts is None:
             return None
-        own, conventional = self.counts, self.split == "standard"
+        own, proposed = self.counts, self.split in ("proposed", "random")
         return SyntheticFeatures(
             name=f"{self.name}{SUFFIX}",
             classes=own.classes,
             unseen=own.unseen,
             feature_dim=_FEATURE_DIMS.get(self.features, _FEATURE_DIM),
             semantic_dim=_SENTENCE_DIM if self.semantics == "sent" else own.semantic_dim,
-            trainval=own.trainval + (own.test_seen if conventional else 0),
-            test_seen=0 if conventional else own.test_seen,
+            # with other splits every image of a seen class is trained on
+            trainval=own.trainval + (0 if proposed else own.test_seen),
+            test_seen=own.test_seen if proposed else 0,
             test_unseen=own.test_unseen,
             seed=0,
             normalize=self.normalize,
             normalize_semantics=self.normalize_semantics,
-            split="random" if self.split == "random" else "proposed",
+            split=self.split,
             split_seed=self.split_seed,
         )
 

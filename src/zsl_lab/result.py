@@ -118,17 +118,19 @@ class Result:
     classifier: str = "own"
     oracle_by_metric: dict[str, dict[str, float]] | None = None
 
-    def at_best_on_test(self, metric: str) -> float:
-        """A metric at the step that is best by it on test; NaN if that is unknown.
+    def at_best_on_test(self, metric: str, wanted: str | None = None) -> float:
+        """A metric at the step that is best on test by a metric; NaN if that step is unknown.
 
         Args:
-            metric: One of :data:`ORACLE_METRICS`.
+            metric: The metric that the step is best by, one of :data:`ORACLE_METRICS`.
+            wanted: The metric that is returned; None for the same one.
         """
+        wanted = wanted or metric
         if self.oracle_by_metric is not None:
-            return self.oracle_by_metric.get(metric, {}).get(metric, math.nan)
+            return self.oracle_by_metric.get(metric, {}).get(wanted, math.nan)
         # an older version recorded the step that is best by the selection metric only
         known = self.oracle is not None and (self.metric or "harmonic_mean") == metric
-        return self.oracle[metric] if known and self.oracle is not None else math.nan
+        return self.oracle[wanted] if known and self.oracle is not None else math.nan
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.

@@ -63,6 +63,8 @@ class Sheet:
         sections: Rows; those of a section may be compared with each other.
         note: Explanation below the table.
         spare: Heads of number columns that a terminal too narrow for all of them leaves out.
+        spans: Two lines of heads for the number columns, where there is room for them: a title,
+            and the heads below it. Empty for a single line.
     """
 
     title: str
@@ -71,6 +73,7 @@ class Sheet:
     sections: tuple[tuple[Row, ...], ...]
     note: str
     spare: tuple[str, ...] = ()
+    spans: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def without_spare(self) -> Sheet:
         """The table without its ``spare`` columns; the note names them."""
@@ -86,6 +89,7 @@ class Sheet:
             sections=sections,
             note=f"{self.note} {left_out}",
             spare=(),
+            spans=(),
         )
 
 
@@ -456,7 +460,7 @@ def result_csv(groups: Sequence[Group]) -> str:
             *group.metrics.items(),
             *((f"oracle_on_test_{name}", found) for name, found in group.oracles.items()),
         ):
-            row |= {f"{name}_mean": _number(summary.mean), f"{name}_sd": _number(summary.sd)}
+            row |= {f"{name}_mean": csv_number(summary.mean), f"{name}_sd": csv_number(summary.sd)}
         if any(other.model for other in groups):
             row |= {name: (group.model or {}).get(name) for name in ("parameters", "flops")}
         row |= {
@@ -470,7 +474,7 @@ def result_csv(groups: Sequence[Group]) -> str:
         row["classifier"] = first.classifier
         row["settings_from"] = settings_text(first) or ""
         rows.append(row)
-    return _csv(list(rows[0]), rows)
+    return as_csv(list(rows[0]), rows)
 
 
 def recall_csv(groups: Sequence[Group]) -> str:
@@ -499,16 +503,19 @@ def recall_csv(groups: Sequence[Group]) -> str:
                     "class": name,
                 }
                 rows.append(
-                    row | {group.label: _number(group.recall(part, name).mean) for group in columns}
+                    row
+                    | {group.label: csv_number(group.recall(part, name).mean) for group in columns}
                 )
-    return _csv(heads, rows)
+    return as_csv(heads, rows)
 
 
-def _number(value: float | None) -> float | None:
+def csv_number(value: float | None) -> float | None:
+    """A number for a CSV file; None where it is undefined."""
     return None if value is None or math.isnan(value) else value
 
 
-def _csv(heads: list[str], rows: Iterable[dict[str, Any]]) -> str:
+def as_csv(heads: list[str], rows: Iterable[dict[str, Any]]) -> str:
+    """A CSV file with these heads; cells that a row lacks are empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(csv_row(heads))

@@ -72,6 +72,7 @@ class RunConfig(BaseModel):
     seed: int
     deterministic: bool
     overwrite: bool = False
+    figures: bool = True
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -163,6 +164,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         seed=top.seed,
         deterministic=top.deterministic,
         overwrite=top.overwrite,
+        figures=top.figures,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,

@@ -1,4 +1,4 @@
-"""What an experiment leaves beside an ordinary sweep: figures that compare its runs."""
+"""What an experiment adds to a sweep: the paper's table, and figures that compare its runs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,60 @@ from pathlib import Path
 
 from zsl_lab.console.messages import say
 from zsl_lab.errors import ZslLabError
-from zsl_lab.report.groups import Run
+from zsl_lab.files.atomic import atomic_write
+from zsl_lab.report import paper
+from zsl_lab.report.groups import Run, group_runs
+from zsl_lab.report.paper_rows import left_out, paper_names
+from zsl_lab.report.tables import as_markdown, print_sheet
+
+#: the paper's table in a sweep's folder, as ``PAPER.md`` and ``PAPER.csv``
+PAPER = "paper"
 
 
-def report(
-    name: str, figures: Mapping[str, str], runs: Sequence[Run], folder: Path
-) -> None:
-    """Draw the figures of an experiment from the runs that have a result.
+def report(name: str, figures: Mapping[str, str], runs: Sequence[Run], folder: Path) -> None:
+    """Print the table of an experiment's paper with the runs beside it, and draw its figures.
 
     Args:
-        name: The experiment's name.
+        name: The experiment's name, which its table in ``published.yaml`` has too.
         figures: Of each figure the file's name, and the function that draws it: it takes the runs
             and a path.
         runs: The finished runs.
-        folder: The sweep's folder.
+        folder: The sweep's folder, which receives the table and ``figures/``.
     """
+    problems = []
     for file, function in figures.items():
-        _draw(file, function, runs, folder / "figures")
+        try:
+            _draw(function, runs, folder / "figures" / file)
+        except ZslLabError as error:  # the other figures and the table are made in any case
+            problems.append(f"{file}: {error}")
+    if name in paper_names():
+        try:
+            problems += _table(name, runs, folder)
+        except ZslLabError as error:
+            problems.append(str(error))
+    for problem in problems:
+        say(problem)
 
 
-def _draw(file: str, function: str, runs: Sequence[Run], folder: Path) -> None:
+def _draw(function: str, runs: Sequence[Run], path: Path) -> None:
     from hydra.utils import get_method
 
-    folder.mkdir(exist_ok=True)
-    try:
-        get_method(function)(runs, folder / file)
-    except ZslLabError as error:  # the other figures and the table are made in any case
-        say(f"{file}: {error}")
+    path.parent.mkdir(exist_ok=True)
+    get_method(function)(runs, path)
+    say(f"figure:         {path}", error=False)
+
+
+def _table(name: str, runs: Sequence[Run], folder: Path) -> list[str]:
+    """Print the table and write it; what does not belong in it, in sentences."""
+    groups, _ = group_runs(runs, "zsl_top1")
+    sheets = paper.paper_tables(name, groups)
+    texts = {
+        "md": "\n".join(as_markdown(sheet) for sheet in sheets),
+        "csv": paper.paper_csv(name, groups),
+    }
+    for sheet in sheets:
+        print_sheet(sheet)
+    for ending, text in texts.items():
+        atomic_write(folder / f"{PAPER}.{ending}", text.encode(errors="backslashreplace"))
+    say(f"\npaper's table:  {folder / PAPER}.md, .csv", error=False)
+    return left_out(name, groups)

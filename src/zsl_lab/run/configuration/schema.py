@@ -162,6 +162,7 @@ class RunKeys(Section):
     deterministic: bool = False
     debug: Annotated[bool, Irrelevant()]
     overwrite: Annotated[bool, NotStored()] = False
+    figures: Annotated[bool, Irrelevant()] = True
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None

@@ -45,7 +45,7 @@ def adapt(cfg: DictConfig, overrides: Iterable[str]) -> str | None:
 
 
 def _shorten(cfg: DictConfig, given: set[str]) -> None:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"figures": False}
     for block in (cfg.method.get(_SHORT), cfg.sweep.smoke):
         values |= OmegaConf.to_container(block) if block else {}  # type: ignore[operator]
     for key, value in values.items():

@@ -27,17 +27,14 @@ _HEADS = {
     "flops": "MFLOPs",
 }
 _MILLION = 1e6
-_VALIDATION = (
-    "validation: at the step selected on validation classes, unless the row says otherwise."
-)
-_ORACLE = (
-    "oracle: zsl_top1 at the step that is best by it on test, the others at the step with the best "
-    "H on test, as papers mostly print them: biased estimates."
-)
 _SPREAD = "Mean ± sample standard deviation over seeds."
+_VALIDATION = "validation: step selected on validation classes, unless the row says otherwise."
+_ORACLE = (
+    "oracle: best step on test by zsl_top1, for the others by H; biased, as papers mostly print."
+)
 _APART = (
-    "In brackets below the paper's rows: runs on data that are not known to be like the paper's, "
-    "not comparable with it."
+    "Last rows, in brackets: runs on data that are not known to be like the paper's, not "
+    "comparable with it."
 )
 
 
@@ -65,30 +62,38 @@ def paper_tables(name: str, groups: Sequence[Group]) -> list[Sheet]:
         ConfigError: There is no table of this name.
     """
     lines = paper_lines(name, groups)
-    return [
-        _sheet(list(own))
+    blocks = [
+        list(own)
         for _, own in itertools.groupby(lines, key=lambda line: (id(line.table), line.dataset))
     ]
+    # datasets of which the paper prints nothing are for runs on them
+    blocks = [own for own in blocks if any(map(_has_content, own))] or blocks[:1]
+    last = {id(own[0].table): i for i, own in enumerate(blocks)}
+    return [_sheet(own, last[id(own[0].table)] == i) for i, own in enumerate(blocks)]
 
 
-def _sheet(lines: Sequence[Line]) -> Sheet:
+def _has_content(line: Line) -> bool:
+    printed = any(value is not None for value in line.printed.values())
+    return line.group is not None or printed
+
+
+def _sheet(lines: Sequence[Line], with_note: bool) -> Sheet:
+    """The lines of a part of the table on one dataset; ``with_note`` adds the part's note."""
     table, dataset = lines[0].table, lines[0].dataset
     blocks = _blocks(lines)
+    titles = {block.title for block in blocks}
     ran = any(line.group for line in lines)
     own = [line for line in lines if not line.data]
     apart = [line for line in lines if line.data]
-    titles = {block.title for block in blocks}
     notes = [
         _SPREAD if any(line.group and len(line.group.runs) > 1 for line in lines) else "",
         _VALIDATION if "validation" in titles else "",
         _ORACLE if "oracle" in titles else "",
         _APART if apart else "",
-        f"{table.note}." if table.note else "",
+        f"{table.note}." if table.note and with_note else "",
     ]
-    where = "" if dataset == ANY_DATASET else f": {dataset}"
-    features = f"; features: {table.features}" if table.features else ""
     return Sheet(
-        title=f"{table.paper}, {table.table}{where} (split: {table.split}{features})",
+        title=_title(table, dataset),
         text_heads=("method",),
         metric_heads=(
             *(["seeds"] if ran else []),
@@ -106,6 +111,14 @@ def _sheet(lines: Sequence[Line]) -> Sheet:
             *((block.title, block.heads) for block in blocks),
         ),
     )
+
+
+def _title(table: Table, dataset: str) -> str:
+    title = f"{table.paper}, {table.table}"
+    if dataset == ANY_DATASET:
+        return title
+    features = f"; features: {table.features}" if table.features else ""
+    return f"{title}: {dataset} (split: {table.split}{features})"
 
 
 def _blocks(lines: Sequence[Line]) -> list[_Block]:

@@ -29,6 +29,8 @@ _KEYS = {
 }
 #: the metric whose best step on test gives a metric of the oracle
 _ORACLE_STEP = {name: "zsl_top1" if name == "zsl_top1" else "harmonic_mean" for name in METRICS}
+#: groups that a sentence names
+_MAX_NAMED = 5
 _ABSENT = object()
 
 
@@ -138,15 +140,21 @@ def paper_lines(name: str, groups: Sequence[Group]) -> list[Line]:
     return lines
 
 
-def left_out(name: str, groups: Sequence[Group]) -> list[str]:
-    """A sentence for each group that belongs to no row of the table."""
+def left_out(name: str, groups: Sequence[Group]) -> str:
+    """A sentence about the groups that belong to no row of the table; empty if there are none."""
     parts = paper_parts(name)
-    return [
-        f"Not in {name}: {group.label} on {one_line(group.first.dataset)}; the table has no such "
-        "row on this dataset."
+    missing = [
+        f"{group.label} on {one_line(group.first.dataset)}"
         for group in groups
         if _line(parts, group) is None
     ]
+    if not missing:
+        return ""
+    more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+    return (
+        f"{name} has no row for: {', '.join(missing[:_MAX_NAMED])}{more}. They are in the table "
+        "without --paper."
+    )
 
 
 def _line(parts: Sequence[Table], group: Group) -> Line | None:
@@ -182,8 +190,9 @@ def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[int,
         shown = "unknown" if found is _ABSENT else one_line(shown_value(found))
         if key == "dataset.split" and (found, value) == ("proposed", "proposed"):
             # the file's own split, which need not be the published one
-            shown = "proposed" if _published_split(group) else "of an unknown file"
-            differing += not _published_split(group)
+            published = is_synthetic(group) or _published_split(group)
+            shown = "proposed" if published else "proposed (not a published file)"
+            differing += not published
         else:
             differing += not _has(group, key, value)
         texts.append(f"{name} {shown}")
@@ -191,7 +200,7 @@ def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[int,
 
 
 def _published_split(group: Group) -> bool:
-    return bool(group.first.benchmark["splits_version"] != "unknown")
+    return str(group.first.benchmark["splits_version"]).startswith("proposed split")
 
 
 def is_synthetic(group: Group) -> bool:

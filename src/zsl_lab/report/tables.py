@@ -358,8 +358,9 @@ def print_sheet(sheet: Sheet) -> None:
     console.print(Text(sheet.title, style="bold"))
     console.print()
     console.print(_table(sheet, narrow, console.width - rest))
-    console.print()
-    console.print(Text(sheet.note, style="dim"))
+    if sheet.note:
+        console.print()
+        console.print(Text(sheet.note, style="dim"))
 
 
 def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:
@@ -371,7 +372,7 @@ def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:
     table.add_column(Text(sheet.text_heads[-1]), overflow="fold", width=None if label_width else 0)
     for head in sheet.metric_heads:
         table.add_column(
-            Text(_folded(head, _NARROW_HEAD if narrow else _WIDE_HEAD)),
+            Text(folded(head, _NARROW_HEAD if narrow else _WIDE_HEAD)),
             justify="right",
             no_wrap=True,
         )
@@ -386,7 +387,7 @@ def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:
             ]
             table.add_row(
                 *(Text(text) for text in row.texts[:-1]),
-                Text(_folded(row.texts[-1], label_width)),
+                Text(folded(row.texts[-1], label_width)),
                 *cells,
             )
         table.add_section()
@@ -397,7 +398,7 @@ def _width(table: Table) -> int:
     return Console(width=10_000).measure(table).maximum
 
 
-def _folded(text: str, width: int) -> str:
+def folded(text: str, width: int) -> str:
     """Wrap a text at blanks, within keys and at equals signs; longer words are not broken."""
     lines = [""]
     for part in re.split(r"(?<=[ =])|(?<=\.)(?=[A-Za-z])|(?=_)", text):

@@ -352,7 +352,7 @@ def latent_projection(
     if few:
         figure.legend(handles=class_handles(names), loc="outside right upper", ncols=1)
     else:
-        _name_points(axes, space.classes, [plain_text(name) for name in names])
+        name_points(axes, space.classes, [plain_text(name) for name in names])
         figure.legend(handles=_marker_handles(), loc="outside lower center", ncols=2)
     save_png(figure, path)
 
@@ -427,7 +427,8 @@ def _marker_handles() -> list[Line2D]:
     return [sample, prototype]
 
 
-def _name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+def name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Write the name of each class beside its place ``[K, 2]``."""
     halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
     size = 7.0 if len(names) <= 30 else 5.5
     for (x, y), name in zip(points, names, strict=True):

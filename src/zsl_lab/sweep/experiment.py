@@ -10,10 +10,11 @@ from zsl_lab.errors import ZslLabError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.report import paper
 from zsl_lab.report.groups import Run, group_runs
+from zsl_lab.report.latex import as_latex_file
 from zsl_lab.report.paper_rows import left_out, paper_names
 from zsl_lab.report.tables import as_markdown, print_sheet
 
-#: the paper's table in a sweep's folder, as ``PAPER.md`` and ``PAPER.csv``
+#: the paper's table in a sweep's folder: ``paper.md``, ``paper.csv`` and ``paper.tex``
 PAPER = "paper"
 
 
@@ -57,10 +58,11 @@ def _table(name: str, runs: Sequence[Run], folder: Path) -> list[str]:
     texts = {
         "md": "\n".join(as_markdown(sheet) for sheet in sheets),
         "csv": paper.paper_csv(name, groups),
+        "tex": as_latex_file(sheets),
     }
     for sheet in sheets:
         print_sheet(sheet)
     for ending, text in texts.items():
         atomic_write(folder / f"{PAPER}.{ending}", text.encode(errors="backslashreplace"))
-    say(f"\npaper's table:  {folder / PAPER}.md, .csv", error=False)
+    say(f"\npaper's table:  {folder / PAPER}.md, .csv, .tex", error=False)
     return left_out(name, groups)

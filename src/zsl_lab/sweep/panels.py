@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 
 from zsl_lab.errors import DataError
 from zsl_lab.files.bounded import read_bounded
-from zsl_lab.plots.figures import ACCURACIES, class_handles, scatter_classes
+from zsl_lab.plots.figures import ACCURACIES, class_handles, name_points, scatter_classes
 from zsl_lab.plots.latent_space import LatentSpace
 from zsl_lab.plots.style import (
     MUTED,
@@ -58,16 +58,19 @@ def latent_spaces(runs: Sequence[Run], path: PathLike) -> None:
     rows = -(-len(spaces) // _PANELS)
     figure = new_figure(9.0, 4.2 * rows)
     panels = figure.subplots(rows, _PANELS, squeeze=False).ravel()
-    few = all(len(space.names) <= len(PALETTE) for space in spaces)
+    names = spaces[0].names
+    shared = len(names) <= len(PALETTE) and all(space.names == names for space in spaces)
     for number, (run, space) in enumerate(zip(runs, spaces, strict=True)):
         axes, letter = panels[number], chr(ord("a") + number)
         scatter_classes(axes, space)
         harmonic = run.result.metrics["harmonic_mean"]
         axes.set(title=f"({letter}) {_title(run)}, H {harmonic:.1f}")
-        if few:
-            axes.legend(handles=class_handles(space.names), loc="upper left", ncols=1)
+        if not shared:
+            name_points(axes, space.classes, [plain_text(name) for name in space.names])
     for axes in panels[len(spaces) :]:
         axes.set_axis_off()
+    handles = class_handles(names if shared else [])
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     save_png(figure, path)
 
 

@@ -186,7 +186,7 @@ class ImageDataset(ClassSplitConfig):
         return super().with_split(benchmark, paths) if self.has_proposed else benchmark
 
     def stand_in(self, paths: DataPaths) -> SyntheticImages | None:
-        """Synthetic images of as many classes, eight small ones for each."""
+        """Synthetic images of as many classes, four small ones for each."""
         if self.counts is None:
             return None
         classes = self.counts.classes
@@ -194,7 +194,7 @@ class ImageDataset(ClassSplitConfig):
             name=f"{self.name}{SUFFIX}",
             classes=classes,
             unseen=self.class_counts.test if self.class_counts else max(1, classes // 5),
-            samples_per_class=8,
+            samples_per_class=4,
             image_size=32,
             seed=0,
             split=self.split,

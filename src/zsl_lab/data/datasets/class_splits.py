@@ -70,7 +70,7 @@ class ClassSplitConfig(DatasetConfig):
     """
 
     # what is in these files shows in the hash of the split
-    class_splits: Annotated[dict[str, str], Irrelevant()] = {}
+    class_splits: Annotated[dict[str, str], Irrelevant()] = Field(default={})
     class_counts: Annotated[ClassCounts | None, Irrelevant()] = None
     test_seen_fraction: Annotated[float, AddedLater(0.0)] = Field(default=0.0, ge=0, lt=1)
 
@@ -89,6 +89,11 @@ class ClassSplitConfig(DatasetConfig):
     def has_proposed(self) -> bool:
         """Whether ``proposed`` is the split of the loaded benchmark."""
         return True
+
+    @property
+    def loads_proposed(self) -> bool:
+        """Whether loading gives the proposed split, whatever ``split`` is."""
+        return self.has_proposed
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -157,7 +162,7 @@ class ClassSplitConfig(DatasetConfig):
         except DataError as error:
             raise DataError(f"{error} {self._ways_out()}") from error
         same = np.array_equal(lists.unseen, benchmark.unseen_classes)
-        if same and self.split != "proposed" and self.has_proposed:
+        if same and self.split != "proposed" and self.loads_proposed:
             warnings.warn(
                 f"{place}: its unseen classes are those of the proposed split of {self.name}. The "
                 f"archive xlsa17.zip has lists of that split, by the same names; {self.split} ones "

@@ -10,14 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from pydantic import model_validator
 
-from zsl_lab.data.benchmark import IntArray
+from zsl_lab.data.benchmark import ImageBenchmark, IntArray
 from zsl_lab.data.checks.class_names import listed, match, near_name
 from zsl_lab.data.checks.file_classes import check_file_classes
+from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.images import ImageDataset, LabelledImages
 from zsl_lab.data.files.descriptions import ClassTexts, read_class_texts
 from zsl_lab.data.files.image_lists import (
@@ -31,7 +31,8 @@ from zsl_lab.data.files.image_lists import (
 from zsl_lab.data.files.labels import check_files
 from zsl_lab.errors import DataError
 
-T = TypeVar("T")
+#: the split whose unseen classes share no family with seen ones
+EXCLUSIVE = "hard"
 
 
 class ImageListDataset(ImageDataset):
@@ -61,6 +62,14 @@ class ImageListDataset(ImageDataset):
         if self.labels is not None and self.image_list is None:
             raise ValueError("found labels without image_list, which has the paths of the images")
         return self
+
+    def load_images(self, paths: DataPaths) -> ImageBenchmark:
+        """Read lists, texts and split; see :meth:`ImageDataset.load_images`."""
+        benchmark = super().load_images(paths)
+        if self.split == EXCLUSIVE and self.hierarchy is not None:
+            folder = paths.data_dir / (self.folder or self.name)
+            _check_families(benchmark, folder / self.classes, folder / self.hierarchy)
+        return benchmark
 
     def _list_keys(self) -> tuple[str, ...]:
         return ("classes", "image_list", "labels", "hierarchy")
@@ -130,6 +139,31 @@ def _consolidated(
     found = [parent[class_id] for class_id in ids]
     used = set(found)
     return found, {class_id: name for class_id, name in names.items() if class_id in used}
+
+
+def _check_families(benchmark: ImageBenchmark, classes: Path, hierarchy: Path) -> None:
+    """Warn where an exclusive split divides a family of species.
+
+    The split files number the species in an order that no file of the archive has.
+    """
+    names, parent = read_classes(classes), read_pairs(hierarchy, "two class ids")
+    id_of = {names[above]: above for above in set(parent.values()) if above in names}
+    unseen = set(benchmark.unseen_classes.tolist())
+    members: dict[str, set[bool]] = {}
+    for position, name in enumerate(benchmark.class_names):
+        family = parent.get(id_of[name], "")
+        # in many orders species have no family between them and the order
+        if parent.get(family) in parent:
+            members.setdefault(names[family], set()).add(position in unseen)
+    divided = [family for family, kinds in members.items() if len(kinds) == 2]
+    if divided:
+        warnings.warn(
+            f"dataset.split={EXCLUSIVE}: found seen and unseen species in {len(divided)} families "
+            f"({listed(divided)}), which this split keeps apart. The split file numbers the "
+            "species in another order than the descriptions do; put the descriptions into that "
+            "order.",
+            stacklevel=3,
+        )
 
 
 def _in_order_of_texts(names: Mapping[str, str], texts: ClassTexts) -> dict[str, str]:

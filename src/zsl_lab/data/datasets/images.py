@@ -166,9 +166,14 @@ class ImageDataset(ClassSplitConfig):
         return not (self.class_splits or self.class_counts)
 
     @property
+    def loads_proposed(self) -> bool:
+        """Whether loading gives the proposed split; else it gives the one that is chosen."""
+        return self.has_proposed and self.split in ("proposed", "random")
+
+    @property
     def applied_later(self) -> set[str]:
         """Keys that do not change what loading gives."""
-        return {"split", "split_seed"} if self.has_proposed else set()
+        return {"split", "split_seed"} if self.loads_proposed else set()
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
         """Lists, texts, split and images."""
@@ -182,8 +187,7 @@ class ImageDataset(ClassSplitConfig):
 
     def with_split(self, benchmark: B, paths: DataPaths) -> B:
         """A loaded benchmark with the split that ``split`` names."""
-        # without a proposed split loading has applied it already
-        return super().with_split(benchmark, paths) if self.has_proposed else benchmark
+        return super().with_split(benchmark, paths) if self.loads_proposed else benchmark
 
     def stand_in(self, paths: DataPaths) -> SyntheticImages | None:
         """Synthetic images of as many classes, four small ones for each."""
@@ -229,7 +233,7 @@ class ImageDataset(ClassSplitConfig):
                 stacklevel=2,
             )
             return self.by_lists("proposed", benchmark, paths)
-        return benchmark if self.has_proposed else super().with_split(benchmark, paths)
+        return benchmark if self.loads_proposed else super().with_split(benchmark, paths)
 
     def image_view(self) -> ImageView:
         """The centre of an image in colours."""
@@ -254,14 +258,15 @@ class ImageDataset(ClassSplitConfig):
         folder = data_dir / (self.folder or self.name)
         inside = ("images", *self._list_keys(), "descriptions")
         places = [(key, folder) for key in inside]
-        places += [(key, data_dir) for key in ("split_file", "image_order")]
+        if self.loads_proposed:
+            places += [(key, data_dir) for key in ("split_file", "image_order")]
         return {
             key: base / name for key, base in places if (name := getattr(self, key)) is not None
         }
 
     def _falls_back(self, at: Mapping[str, Path], paths: DataPaths) -> bool:
         """Whether class lists give the proposed split, as the split file is not there."""
-        if "proposed" not in self.class_splits:
+        if "proposed" not in self.class_splits or not self.loads_proposed:
             return False
         published = [at[key] for key in ("split_file", "image_order") if key in at]
         lacking = not all(path.is_file() for path in published)
@@ -326,7 +331,7 @@ class ImageDataset(ClassSplitConfig):
         """The samples of each part; provisional where class lists decide, which come later."""
         if published is not None:
             return self._published_parts(published, at, len(found.labels))
-        if self.unseen_classes is not None:
+        if self.unseen_classes is not None and self.loads_proposed:
             return self._own_parts(found.labels, found.class_names)
         classes = np.unique(found.labels)
         count = self.class_counts.test if self.class_counts else max(len(classes) // 5, 1)
@@ -374,7 +379,7 @@ class ImageDataset(ClassSplitConfig):
         }
 
     def _own_validation(self, benchmark: ImageBenchmark) -> IntArray | None:
-        if self.validation_classes is None:
+        if self.validation_classes is None or not self.loads_proposed:
             return None
         classes = _class_ids("validation_classes", self.validation_classes, benchmark.class_names)
         strangers = np.setdiff1d(classes, benchmark.seen_classes)

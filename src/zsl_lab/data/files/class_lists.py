@@ -8,11 +8,13 @@ Three forms are read:
   Xian et al. has one for each benchmark;
 - a text file with the names of the unseen classes, one a line;
 - a ``.mat`` file with ``train_cid`` and ``test_cid``, class ids from 1 on, as those of the
-  super-category splits (Elhoseiny et al., "Link the head to the beak", CVPR 2017).
+  super-category splits (Elhoseiny et al., "Link the head to the beak", CVPR 2017). A class's id is
+  the number before its name (``001.Black_footed_Albatross``), or its place among the classes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from zsl_lab.data.files.mat import integers, read_mat
 from zsl_lab.errors import DataError
 
 UNSEEN, SEEN = "testclasses.txt", "trainvalclasses.txt"
+_NUMBERED = re.compile(r"(\d+)\.")
 #: most divisions of the seen classes for tuning
 _FOLDS = 3
 
@@ -178,4 +181,16 @@ def _read_ids(path: Path, class_names: Sequence[str]) -> ClassLists:
             f"{every.max(initial=0)}; expected each id from 1 to {len(class_names)}, the "
             "classes of the dataset, once."
         )
-    return ClassLists(unseen - 1)
+    return ClassLists(np.sort(_order_of_ids(class_names)[unseen - 1]))
+
+
+def _order_of_ids(class_names: Sequence[str]) -> IntArray:
+    """Position of the class of each id: by the number before its name, where all names have one.
+
+    The split file of CUB has ``002.Laysan_Albatross`` and the others in another order than that.
+    """
+    numbers = [_NUMBERED.match(name) for name in class_names]
+    ids = np.array([int(number[1]) for number in numbers if number], dtype=np.int64)
+    if np.array_equal(np.sort(ids), np.arange(1, len(class_names) + 1)):
+        return np.argsort(ids)
+    return np.arange(len(class_names))

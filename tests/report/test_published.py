@@ -26,6 +26,11 @@ def test_every_row_names_its_features_its_split_and_where_it_stands() -> None:
         assert row.here is None or row.here in METHODS
 
 
+def test_rows_of_tables_name_methods_that_there_are() -> None:
+    rows = [row for table in published_file().tables for row in table.rows]
+    assert {row.here for row in rows} - {None, *METHODS} == set()
+
+
 def test_every_table_is_reached_but_those_of_other_data_or_metrics() -> None:
     reached = {(row.paper, row.table) for _, row in ROWS}
     tables = published_file().tables

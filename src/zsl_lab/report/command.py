@@ -105,7 +105,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         hint = f"Did you mean {near[0]}?" if near else f"Metrics: {', '.join(COLUMNS)}."
         raise ConfigError(f"--sort {options.sort}: there is no such metric. {hint}")
     if options.paper is None and not options.places:
-        parser.error("expected a run folder, or a folder of runs (e.g. outputs)")
+        parser.error("expected a run folder, a folder of runs (e.g. outputs), or --paper TABLE")
     if options.paper is not None:
         _check_paper(options)
     return options
@@ -178,7 +178,10 @@ def _show(
         # a folder's name may hold bytes that are not UTF-8
         atomic_write(path, text.encode(errors="backslashreplace"))
         runs = sum(len(group.runs) for group in groups)
-        console().print(f"{path}: run groups: {len(groups)}, runs: {runs}", soft_wrap=True)
+        counts = (
+            f"run groups: {len(groups)}, runs: {runs}" if groups else f"{options.paper}, no runs"
+        )
+        console().print(f"{path}: {counts}", soft_wrap=True)
     if not texts:
         for sheet in sheets:
             tables.print_sheet(sheet)

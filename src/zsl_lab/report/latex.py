@@ -40,13 +40,14 @@ def as_latex(sheet: Sheet) -> str:
     columns = "".join(
         [*(_text_column(sheet, i) for i in range(texts)), *("r" for _ in sheet.metric_heads)]
     )
-    sections = [[_row(row) for row in rows] for rows in sheet.sections if rows]
+    width = texts + len(sheet.metric_heads)
+    sections = [[_row(row, width) for row in rows] for rows in sheet.sections if rows]
     body = itertools.chain(*(["\\midrule", *rows] for rows in sections))
     lines = [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{latex(sheet.title)}}}",
-        *([_SMALL] if texts + len(sheet.metric_heads) > _WIDE else []),
+        *([_SMALL] if width > _WIDE else []),
         rf"  \begin{{tabular}}{{{columns}}}",
         *(f"    {line}" for line in (r"\toprule", *_heads(sheet), *body, r"\bottomrule")),
         r"  \end{tabular}",
@@ -63,7 +64,7 @@ def as_latex_file(sheets: Iterable[Sheet]) -> str:
 
 def _text_column(sheet: Sheet, column: int) -> str:
     """A column as wide as its texts; one of long texts is broken into lines."""
-    texts = [row.texts[column] for rows in sheet.sections for row in rows]
+    texts = [row.texts[column] for rows in sheet.sections for row in rows if row.cells]
     return r"p{5cm}" if max(map(len, texts), default=0) > _LONG else "l"
 
 
@@ -89,7 +90,9 @@ def _head(head: str) -> str:
     return rf"\shortstack[r]{{{stacked}}}" if len(lines) > 1 else stacked
 
 
-def _row(row: Row) -> str:
+def _row(row: Row, width: int) -> str:
+    if not row.cells:
+        return _line([rf"\multicolumn{{{width}}}{{l}}{{\textit{{{latex(' '.join(row.texts))}}}}}"])
     return _line([*map(latex, row.texts), *map(_cell, row.cells)])
 
 

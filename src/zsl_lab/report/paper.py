@@ -33,7 +33,7 @@ _ORACLE = (
     "oracle: best step on test by zsl_top1, for the others by H; biased, as papers mostly print."
 )
 _APART = (
-    "Last rows, in brackets: runs on data that are not known to be like the paper's, not "
+    "Below a heading in brackets: runs on data that are not known to be like the paper's, not "
     "comparable with it."
 )
 
@@ -83,13 +83,14 @@ def _sheet(lines: Sequence[Line], with_note: bool) -> Sheet:
     blocks = _blocks(lines)
     titles = {block.title for block in blocks}
     ran = any(line.group for line in lines)
-    own = [line for line in lines if not line.data]
-    apart = [line for line in lines if line.data]
+    # those on other data last, each kind of data apart
+    data = dict.fromkeys(["", *(line.data for line in lines)])
+    sections = [[line for line in lines if line.data == one] for one in data]
     notes = [
         _SPREAD if any(line.group and len(line.group.runs) > 1 for line in lines) else "",
         _VALIDATION if "validation" in titles else "",
         _ORACLE if "oracle" in titles else "",
-        _APART if apart else "",
+        _APART if len(data) > 1 else "",
         f"{table.note}." if table.note and with_note else "",
     ]
     return Sheet(
@@ -99,11 +100,7 @@ def _sheet(lines: Sequence[Line], with_note: bool) -> Sheet:
             *(["seeds"] if ran else []),
             *(f"{block.title} {head}" for block in blocks for head in block.heads),
         ),
-        sections=tuple(
-            tuple(_row(line, blocks, ran) for line in section)
-            for section in (own, apart)
-            if section
-        ),
+        sections=tuple(_section(section, blocks, ran) for section in sections),
         note=" ".join(note for note in notes if note),
         spare=tuple(f"oracle {name}" for name in ("unseen", "seen") if "oracle" in titles),
         spans=(
@@ -136,8 +133,14 @@ def _blocks(lines: Sequence[Line]) -> list[_Block]:
     return blocks
 
 
+def _section(lines: Sequence[Line], blocks: Sequence[_Block], ran: bool) -> tuple[Row, ...]:
+    """Rows on the same data; where these are not the paper's, a heading names them."""
+    heading = [Row((f"[{lines[0].data}]",), ())] if lines[0].data else []
+    return (*heading, *(_row(line, blocks, ran) for line in lines))
+
+
 def _row(line: Line, blocks: Iterable[_Block], ran: bool) -> Row:
-    features = line.data or line.row.features
+    features = "" if line.data else line.row.features
     seeds = [Cell(str(len(line.group.runs)) if line.group else "-")] if ran else []
     cells = [block.cell(line, metric) for block in blocks for metric in block.metrics]
     return Row((f"{line.method} [{features}]" if features else line.method,), (*seeds, *cells))

@@ -46,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Texts on the left, numbers on the right."""
+    """Texts on the left, numbers on the right; without numbers, a heading for the rows below."""
 
     texts: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -79,7 +79,9 @@ class Sheet:
         """The table without its ``spare`` columns; the note names them."""
         kept = [i for i, head in enumerate(self.metric_heads) if head not in self.spare]
         sections = tuple(
-            tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows)
+            tuple(
+                replace(row, cells=tuple(row.cells[i] for i in kept if row.cells)) for row in rows
+            )
             for rows in self.sections
         )
         left_out = f"A wider terminal also shows: {', '.join(self.spare)}."
@@ -426,7 +428,8 @@ def as_markdown(sheet: Sheet) -> str:
             f"**{text}**" if cell.best else text
             for text, cell in zip(summaries, row.cells, strict=True)
         ]
-        lines.append([*(markdown(text) for text in row.texts), *bold])
+        texts = [markdown(text) for text in row.texts]
+        lines.append([*texts, *(bold if row.cells else [""] * len(sheet.metric_heads))])
     lines += ["", markdown(sheet.note)]
     return (
         "\n".join(line if isinstance(line, str) else f"| {' | '.join(line)} |" for line in lines)

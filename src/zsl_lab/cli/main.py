@@ -50,7 +50,6 @@ def _experiment(cfg: DictConfig) -> float | None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _job(cfg, overrides, folder)
     try:
-        adapt(cfg, overrides)
         _run(cfg, overrides, folder)
     except Exception as error:
         message = told(error, overrides, debug=cfg.debug)
@@ -82,7 +81,7 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
     job = record.begin(cfg, hydra_cfg, folder)
     try:
         adapt(cfg, overrides)
-        lacking = missing(cfg) if cfg.sweep.missing == "skip" and cfg.task == "fit" else None
+        lacking = missing(cfg)
         if lacking is not None:
             record.end(job, record.LEFT_OUT, why=lacking)
             return None

@@ -158,7 +158,7 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
     def without_data(number: int) -> None:
         cfg = composed[number]
         note = adapt(cfg, jobs[number])
-        if note is None and cfg.task == "fit" and not cfg.ckpt and cfg.sweep.missing == "skip":
+        if note is None:
             note = missing(cfg)
             left_out.update({number} if note else ())
         if note:

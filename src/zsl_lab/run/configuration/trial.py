@@ -35,13 +35,18 @@ def adapt(cfg: DictConfig, overrides: Iterable[str]) -> str | None:
     Raises:
         ConfigError: The configuration is wrong.
     """
-    if cfg.task != "fit" or cfg.ckpt:
+    if not _trains(cfg):
         return None
     if cfg.sweep.size == "smoke":
         _shorten(cfg, {override.partition("=")[0].lstrip("+~") for override in overrides})
     if cfg.sweep.missing != "substitute":
         return None
     return _substitute(cfg)
+
+
+def _trains(cfg: DictConfig) -> bool:
+    """Whether a run trains with its own settings: a checkpoint would bring others."""
+    return bool(cfg.task == "fit" and not cfg.ckpt)
 
 
 def _shorten(cfg: DictConfig, given: set[str]) -> None:
@@ -98,14 +103,20 @@ def missing_files(dataset: DatasetConfig, paths: DataPaths) -> str | None:
 
 
 def missing(cfg: DictConfig) -> str | None:
-    """What a run needs and is not there, in a sentence: data, or weights of its method.
+    """What a run lacks that is to be left out then (``sweep.missing=skip``), in a sentence.
 
     Args:
         cfg: A composed configuration.
 
+    Returns:
+        What is not there, data or weights of its method; None where all is, or the run starts in
+        any case.
+
     Raises:
         ConfigError: The configuration is wrong.
     """
+    if cfg.sweep.missing != "skip" or not _trains(cfg):
+        return None
     config = _parsed(cfg)
     found = missing_files(config.dataset, _paths(config))
     if found is not None:

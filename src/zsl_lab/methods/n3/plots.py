@@ -118,7 +118,7 @@ def penultimate_norms(
     figure = new_figure(5.0, 3.4)
     axes = figure.subplots()
     largest = float(max(before.max(), after.max()))
-    bins = np.linspace(0, largest or 1.0, 41)
+    bins = np.linspace(0, largest or 1.0, 41).tolist()
     for norms, colour, label in ((before, SEEN, "before"), (after, UNSEEN, "after")):
         axes.hist(norms, bins, color=colour, alpha=0.55, label=f"{label} adaptation")
     axes.set(

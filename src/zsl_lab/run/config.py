@@ -134,7 +134,7 @@ def _without_seen(selection: SelectionConfig, benchmark: Benchmark) -> Selection
             "zsl_top1.",
             stacklevel=2,
         )
-    measured = selection.metric in ("zsl_top1", "unseen") or not len(benchmark.test_unseen)
+    measured = selection.metric == "zsl_top1" or not len(benchmark.test_unseen)
     if selection.name != "oracle" or measured:
         return selection
     warnings.warn(

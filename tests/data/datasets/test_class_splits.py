@@ -147,7 +147,7 @@ def test_lists_of_the_proposed_split_are_noticed(toy: MakeDataset, paths: DataPa
 
 def test_only_the_splits_of_a_dataset_can_be_chosen(toy: MakeDataset) -> None:
     assert toy().splits == ("proposed", "random", "standard", "hard")
-    with pytest.raises(ValidationError, match="found split 'standart'.*; did you mean standard"):
+    with pytest.raises(ValidationError, match=r"found split 'standart'.*; did you mean standard"):
         toy(split="standart")
     with pytest.raises(ValidationError, match="found 'random' in class_splits"):
         toy(class_splits={"random": "x"})

@@ -316,7 +316,9 @@ class ImageDataset(ClassSplitConfig):
                 else split_version(splits_sha256),
                 sources={**found.sources, **({} if published is None else published.sources)},
             ),
-            **parts,
+            trainval=parts["trainval"],
+            test_seen=parts["test_seen"],
+            test_unseen=parts["test_unseen"],
         )
         validation = (
             self._own_validation(benchmark)
@@ -334,7 +336,8 @@ class ImageDataset(ClassSplitConfig):
         if self.unseen_classes is not None and self.loads_proposed:
             return self._own_parts(found.labels, found.class_names)
         classes = np.unique(found.labels)
-        count = self.class_counts.test if self.class_counts else max(len(classes) // 5, 1)
+        count = self.class_counts.test if self.class_counts else len(classes) // 5
+        count = max(min(count, len(classes) - 2), 1)
         is_unseen = np.isin(found.labels, classes[-count:])
         return {
             "trainval": np.flatnonzero(~is_unseen),

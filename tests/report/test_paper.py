@@ -258,7 +258,7 @@ def test_overrides_choose_the_row(ran: Ran, tmp_path: Path) -> None:
     assert found["N3, γ = 0.9, initial μ = 0.1"] == "16.0"
     assert found["N3, γ = 0.5, initial μ = 0.5"] == "17.0"
     assert set(found.values()) == {"-", "16.0", "17.0"}
-    sentence = left_out("n3_table3", groups)
+    [sentence] = left_out("n3_table3", groups)
     assert sentence.startswith("n3_table3 has no row for: n3 (method.gamma=1.0, method.mu=0.001)")
     assert "gamma=0.5" not in sentence
 

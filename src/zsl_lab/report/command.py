@@ -195,7 +195,7 @@ def _contents(
         from zsl_lab.report import paper
         from zsl_lab.report.paper_rows import left_out
 
-        if sentence := left_out(options.paper, groups):
+        for sentence in left_out(options.paper, groups):
             say(sentence)
         return paper.paper_tables(options.paper, groups), lambda: paper.paper_csv(
             options.paper, groups

@@ -79,8 +79,8 @@ def _heads(sheet: Sheet) -> list[str]:
         last = column + len(heads) - 1
         rules += [rf"\cmidrule(lr){{{column}-{last}}}"] if title else []
         column = last + 1
-    heads = [_head(head) for _, own in sheet.spans for head in own]
-    return [_line(titles), " ".join(rules), _line([*texts, *heads])]
+    below = [_head(head) for _, own in sheet.spans for head in own]
+    return [_line(titles), " ".join(rules), _line([*texts, *below])]
 
 
 def _head(head: str) -> str:

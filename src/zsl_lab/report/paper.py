@@ -30,7 +30,8 @@ _MILLION = 1e6
 _SPREAD = "Mean ± sample standard deviation over seeds."
 _VALIDATION = "validation: step selected on validation classes, unless the row says otherwise."
 _ORACLE = (
-    "oracle: best step on test by zsl_top1, for the others by H; biased, as papers mostly print."
+    "oracle: step that is best on test by zsl_top1, for the others by H: biased estimates, as "
+    "papers mostly print."
 )
 _APART = (
     "Below a heading in brackets: runs on data that are not known to be like the paper's, not "

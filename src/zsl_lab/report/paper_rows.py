@@ -140,8 +140,8 @@ def paper_lines(name: str, groups: Sequence[Group]) -> list[Line]:
     return lines
 
 
-def left_out(name: str, groups: Sequence[Group]) -> str:
-    """A sentence about the groups that belong to no row of the table; empty if there are none."""
+def left_out(name: str, groups: Sequence[Group]) -> list[str]:
+    """A sentence about the groups that belong to no row of the table, if there are any."""
     parts = paper_parts(name)
     missing = [
         f"{group.label} on {one_line(group.first.dataset)}"
@@ -149,12 +149,12 @@ def left_out(name: str, groups: Sequence[Group]) -> str:
         if _line(parts, group) is None
     ]
     if not missing:
-        return ""
+        return []
     more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
-    return (
+    return [
         f"{name} has no row for: {', '.join(missing[:_MAX_NAMED])}{more}. They are in the table "
         "without --paper."
-    )
+    ]
 
 
 def _line(parts: Sequence[Table], group: Group) -> Line | None:

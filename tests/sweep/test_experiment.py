@@ -166,7 +166,10 @@ def test_jobs_without_data_are_left_out_and_the_table_shows_the_others(
     jobs = read_jobs(Path("sweep"))
     assert [job.outcome for job in jobs] == ["finished", *[LEFT_OUT] * 3]
     for name in ("AWA2", "CUB", "SUN"):
-        assert f"1 job: {data / name / 'res101.mat'}: no such file; expected" in said.out + said.err
+        assert (
+            f"1 job left out: {data / name / 'res101.mat'}: no such file; expected"
+            in said.out + said.err
+        )
         assert f"zsl_lab.data download {name.lower()} " in said.out + said.err
     table = Path("sweep/paper.md").read_text(encoding="utf-8")
     assert all(dataset in table for dataset in ("awa1", "awa2", "cub", "sun"))

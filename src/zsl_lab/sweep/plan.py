@@ -157,10 +157,10 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
 
     def without_data(number: int) -> None:
         cfg = composed[number]
-        note = adapt(cfg, jobs[number])
-        if note is None:
-            note = missing(cfg)
-            left_out.update({number} if note else ())
+        replaced, lacking = adapt(cfg, jobs[number]), missing(cfg)
+        if lacking:
+            left_out.add(number)
+        note = f" left out: {lacking}" if lacking else f": {replaced}" if replaced else ""
         if note:
             notes[note] = notes.get(note, 0) + 1
 
@@ -188,7 +188,7 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
                     ]
                 )
             )
-    said = [f"{_counted(count)}: {note}" for note, count in notes.items()]
+    said = [f"{_counted(count)}{note}" for note, count in notes.items()]
     if len(left_out) == len(jobs):
         raise ConfigError("\n".join([*said, "Data of every job are missing: no job was started."]))
     return said

@@ -117,8 +117,7 @@ def _begin(config: DictConfig) -> None:
 
 def _say_missing(notes: Sequence[str], missing: str) -> None:
     if notes:
-        done = "left out" if missing == "skip" else "replaced"
-        say(f"Missing data, whose jobs are {done} (sweep.missing={missing}):", error=False)
+        say(f"Missing data (sweep.missing={missing}):", error=False)
         for note in notes:
             say(f"  {note}", error=False)
 

@@ -69,7 +69,7 @@ def _substitute(cfg: DictConfig) -> str | None:
         return None
     other = config.dataset.stand_in(paths)
     if other is None:
-        return None  # loading says what is missing
+        return None
     section = {
         "_target_": f"{type(other).__module__}.{type(other).__qualname__}",
         **other.model_dump(mode="json"),
@@ -103,7 +103,7 @@ def missing_files(dataset: DatasetConfig, paths: DataPaths) -> str | None:
 
 
 def missing(cfg: DictConfig) -> str | None:
-    """What a run lacks that is to be left out then (``sweep.missing=skip``), in a sentence.
+    """What a run lacks that is to be left out then (``sweep.missing``), in a sentence.
 
     Args:
         cfg: A composed configuration.
@@ -115,7 +115,7 @@ def missing(cfg: DictConfig) -> str | None:
     Raises:
         ConfigError: The configuration is wrong.
     """
-    if cfg.sweep.missing != "skip" or not _trains(cfg):
+    if cfg.sweep.missing == "error" or not _trains(cfg):
         return None
     config = _parsed(cfg)
     found = missing_files(config.dataset, _paths(config))

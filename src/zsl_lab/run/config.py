@@ -73,6 +73,7 @@ class RunConfig(BaseModel):
     seed: int
     deterministic: bool
     overwrite: bool = False
+    figures: bool = True
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -191,6 +192,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         seed=top.seed,
         deterministic=top.deterministic,
         overwrite=top.overwrite,
+        figures=top.figures,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,

@@ -39,6 +39,7 @@ from zsl_lab.run.configuration.settings import (
     read_configuration,
     shown_value,
 )
+from zsl_lab.run.configuration.trial import adapt
 
 if TYPE_CHECKING:
     from zsl_lab.data.benchmark import Benchmark
@@ -258,6 +259,9 @@ def _check_absolute(config: DictConfig) -> None:
 
 def _start(config: DictConfig) -> None:
     check_composed(config)
+    note = adapt(config, [str(override) for override in config.hydra.overrides.task])
+    if note is not None and REPORT not in os.environ:
+        say(note, error=False)
     HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     _resume(config)
     if REPORT in os.environ or rank_from_outside(config.trainer.get("launch")) > 0:

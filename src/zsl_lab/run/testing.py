@@ -74,7 +74,8 @@ def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
     selected = {"refit": checkpoint.step}
     if checkpoint.state.selected_check is not None:
         selected["select"] = checkpoint.state.selected_check
-    run_figures.draw_figures(context.folder, data, method, result, predicted, selected)
+    if context.config.figures:
+        run_figures.draw_figures(context.folder, data, method, result, predicted, selected)
     return result
 
 

@@ -121,6 +121,15 @@ class DatasetConfig(BaseModel, ABC):
     def check_files(self, paths: DataPaths) -> None:
         """Raise the error of loading if a file is missing; quick, for a check before a run."""
 
+    def stand_in(self, paths: DataPaths) -> DatasetConfig | None:
+        """A dataset to try an experiment with where files of this one are missing.
+
+        Returns:
+            The same dataset with other files that are there, or a synthetic one of its shape; None
+            where there is none.
+        """
+        return None
+
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read and validate the benchmark of feature vectors, with its own (proposed) split."""
         raise InputError(

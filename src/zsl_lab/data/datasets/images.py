@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from zsl_lab.data.benchmark import B, Benchmark, ImageBenchmark, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, ImageView
 from zsl_lab.data.datasets.class_splits import ClassSplitConfig
+from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticImages
 from zsl_lab.data.files.benchmark_mat import Splits, read_splits
 from zsl_lab.data.files.class_lists import has_lists
 from zsl_lab.data.files.descriptions import format_fields
@@ -187,6 +188,22 @@ class ImageDataset(ClassSplitConfig):
     def with_split(self, benchmark: B, paths: DataPaths) -> B:
         """A loaded benchmark with the split that ``split`` names."""
         return super().with_split(benchmark, paths) if self.loads_proposed else benchmark
+
+    def stand_in(self, paths: DataPaths) -> SyntheticImages | None:
+        """Synthetic images of as many classes, four small ones for each."""
+        if self.counts is None:
+            return None
+        classes = self.counts.classes
+        return SyntheticImages(
+            name=f"{self.name}{SUFFIX}",
+            classes=classes,
+            unseen=self.class_counts.test if self.class_counts else max(1, classes // 5),
+            samples_per_class=4,
+            image_size=32,
+            seed=0,
+            split=self.split,
+            split_seed=self.split_seed,
+        )
 
     def load_images(self, paths: DataPaths) -> ImageBenchmark:
         """Read lists, texts and split; the decoded images are a memory map of the cache.

@@ -127,9 +127,24 @@ class TunedConfig(Section):
 
 
 class SweepConfig(Section):
-    """How a sweep is made; see conf/sweep."""
+    """How a sweep is made; see conf/sweep and conf/experiment.
+
+    Attributes:
+        size: ``smoke`` gives every run the ``short`` settings of its method.
+        smoke: Further overrides of such a run, by dotted key.
+        missing: What becomes of a job whose data are missing: ``error`` (no job starts), ``skip``
+            (it is left out) or ``substitute`` (it takes other data, synthetic ones if need be).
+        without: Combinations of values that are no job, each by key: a value, or a list of several.
+        figures: Figures that compare the jobs: a file's name, and the function that draws it
+            (``zsl_lab.sweep.panels``).
+    """
 
     resume: bool
+    size: Literal["full", "smoke"] = "full"
+    smoke: dict[str, Any] = Field(default_factory=dict)
+    missing: Literal["error", "skip", "substitute"] = "error"
+    without: list[dict[str, Any]] = Field(default_factory=list)
+    figures: dict[str, str] = Field(default_factory=dict)
 
 
 class CallbackKeys(BaseModel):
@@ -151,6 +166,7 @@ class RunKeys(Section):
     deterministic: bool = False
     debug: Annotated[bool, Irrelevant()]
     overwrite: Annotated[bool, NotStored()] = False
+    figures: Annotated[bool, Irrelevant()] = True
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None

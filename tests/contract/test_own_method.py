@@ -16,6 +16,7 @@ import zsl_lab
 from tests.conftest import REPOSITORY, Command, composed
 from tests.contract.conftest import EXAMPLES, Overrides, ShortRun
 from zsl_lab import keys
+from zsl_lab.cli.tune import main as tune
 from zsl_lab.data.batches.base import Batch
 from zsl_lab.errors import ConfigError, TrainingError
 from zsl_lab.methods import catalogue
@@ -152,3 +153,21 @@ def test_blocks_for_tests_are_no_settings_of_a_run(fitted: ShortRun) -> None:
     stored = OmegaConf.load(fitted("sgal") / "config.yaml")
     assert not {"short", "bench"} & set(stored.method)
     assert json.loads((fitted("sgal") / "result.json").read_text())["method"] == "sgal"
+
+
+def test_its_settings_are_tuned_over_its_own_search_space(
+    own_conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (own_conf / "search").mkdir(exist_ok=True)
+    space = "method.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n"
+    (own_conf / "search" / f"{METHOD}.yaml").write_text(space)
+    given = ["trials=1", "selection.draws=1", "paths.settings_dir=found", "hardware=cpu", *SHORT]
+    assert tune(["--config-dir", str(own_conf), *given]) == 0
+    [found] = Path("found").rglob("*.yaml")
+    assert set(OmegaConf.load(found).method) >= {"learning_rate"}
+
+
+def test_a_folder_of_yamls_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(["--config-dir", "nowhere", f"method={METHOD}"]) == 2
+    assert "--config-dir nowhere: there is no such folder" in capsys.readouterr().err

@@ -90,7 +90,7 @@ def test_the_digits_are_told_apart_better_than_by_chance_by_classes_given_only_n
         ),
         (
             {"a": "a text", "b": "another"},
-            "^classes: found texts; the checkpoint's classes are described by 29 numbers",
+            "^classes: found texts; the classes of digits are described by 29 numbers",
         ),
         (
             {"a": "a text", "b": "  "},

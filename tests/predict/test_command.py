@@ -433,7 +433,7 @@ def test_keys_that_do_not_suit_a_method_of_features_are_named(
     (tmp_path / "new.json").write_text('{"a": "one text", "b": "another"}')
     with pytest.raises(
         DataError,
-        match=r"^descriptions=.*new\.json: found texts; the checkpoint's classes are described by "
+        match=r"^descriptions=.*new\.json: found texts; the classes of digits are described by "
         r"29 numbers",
     ):
         of_features(None, f"descriptions={tmp_path / 'new.json'}")

@@ -292,7 +292,7 @@ def test_texts_are_read_by_the_encoder_that_read_those_of_training(
         ),
         (
             lambda columns: {"description": ["a", "b", "c"]},
-            r"^classes=.*new\.csv: found texts; the checkpoint's classes are described by 29 "
+            r"^classes=.*new\.csv: found texts; the classes of digits are described by 29 "
             r"numbers for each class \(top_left, .* and 24 more\), "
             r"as digits has them, .* Give such vectors, or train on a benchmark whose texts",
         ),

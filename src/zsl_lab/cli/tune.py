@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -47,6 +49,7 @@ find them by themselves.
   selection.metric=harmonic_mean   what is maximised
   settings=general     what the keys begin with that are not varied (also the first trial)
   paths.settings_dir=DIR           your folder of settings (or the variable ZSL_LAB_SETTINGS)
+  --config-dir FOLDER              a folder of yamls of your own (method/, dataset/, search/, ...)
 
 Every other key is that of a run: python -m zsl_lab --help
 """
@@ -61,6 +64,7 @@ class Options:
         minutes: Minutes after which no trial begins; None for no limit.
         study: Name of the study; None for that of method, dataset and features.
         space: Search space; None for the method's own.
+        config_dir: The user's folder of yamls.
         overrides: The keys of runs.
     """
 
@@ -68,6 +72,7 @@ class Options:
     minutes: float | None
     study: str | None
     space: Path | None
+    config_dir: Path | None
     overrides: list[str]
 
 
@@ -112,6 +117,7 @@ def _code(error: BaseException) -> int:
 
 def _options(arguments: Sequence[str]) -> Options:
     own: dict[str, str] = {}
+    config_dir, arguments = _config_dir(arguments)
     rest = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -129,7 +135,26 @@ def _options(arguments: Sequence[str]) -> Options:
     if trials is not None and trials != int(trials):
         raise ConfigError(f"trials={own['trials']}: expected a whole number.")
     space = Path(own["space"]).expanduser() if "space" in own else None
-    return Options(None if trials is None else int(trials), minutes, study, space, rest)
+    return Options(None if trials is None else int(trials), minutes, study, space, config_dir, rest)
+
+
+def _config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The folder that ``--config-dir`` (or ``-cd``) names, as Hydra reads it, and the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    try:
+        found, rest = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}. Give a folder of yamls: --config-dir FOLDER.") from error
+    if found.config_dir is None:
+        return None, rest
+    folder = found.config_dir.expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--config-dir {found.config_dir}: there is no such folder; expected one of yamls, in "
+            "folders such as method/ and search/."
+        )
+    return folder, rest
 
 
 def _number(own: dict[str, str], key: str, default: float | None = None) -> float | None:
@@ -168,7 +193,7 @@ def _tune(options: Options) -> None:
         if key not in given and not (key == "settings" and "tuned" in given)
     ]
     prepared = command.prepare([*own, *options.overrides])
-    with settings_folder(settings.folder_given(prepared)):
+    with settings_folder(settings.folder_given(prepared)), _hydra(options.config_dir):
         chosen = settings.choose(prepared)
         choices, cfg = _composed(chosen)
         # where the data lie, which the values of the method's yaml do not say
@@ -184,12 +209,27 @@ def _is_of_data(override: str) -> bool:
     )
 
 
-def _composed(overrides: list[str]) -> tuple[dict[str, Any], DictConfig]:
-    from hydra import compose, initialize_config_module
+@contextmanager
+def _hydra(config_dir: Path | None) -> Iterator[None]:
+    """Hydra with the package's yamls and the user's own, for all that asks which there are."""
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
 
     with initialize_config_module(command.CONFIG_MODULE, version_base="1.3"):
-        cfg = compose("config", overrides, return_hydra_config=True)
-        choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+        if config_dir is not None:
+            loader: Any = GlobalHydra.instance().config_loader()
+            # what hydra.main does; its functions for Python have no such argument
+            path = loader.get_search_path()
+            path.prepend("command-line", f"file://{config_dir}", "schema")
+            loader.repository.initialize_sources(path)
+        yield
+
+
+def _composed(overrides: list[str]) -> tuple[dict[str, Any], DictConfig]:
+    from hydra import compose
+
+    cfg = compose("config", overrides, return_hydra_config=True)
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     assert isinstance(choices, dict)
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     OmegaConf.set_struct(own, False)

@@ -20,6 +20,7 @@ from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept import Problem
+from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
 from zsl_lab.predict.predictions import Predictions
@@ -42,8 +43,6 @@ _TEXT_TERMS = Terms(
     longer="take a checkpoint whose semantics were made with a higher --max-tokens",
     another="take a checkpoint whose semantics were made with another --text-encoder",
 )
-#: how many names of attributes a message lists
-_SHOWN_NAMES = 5
 #: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
 _CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
 _SAMPLE_FAULTS = ("features_all_equal", "features_zero")
@@ -63,6 +62,9 @@ class FeaturePredictor(Predictor):
         self.feature_dim: int = stored.feature_dim
         self._scaler, self._semantics_scaler = stored.scaler, stored.semantics_scaler
         self._recipe = stored.recipe
+        self._described = SemanticsOfBenchmark(
+            self.dataset, self.semantic_dim, stored.recipe, _TEXT_TERMS, self._cache_dir
+        )
         self._semantics = stored.semantics
         self._statistics = stored.statistics
         self._stem = getattr(config.dataset, "features", None)
@@ -76,33 +78,13 @@ class FeaturePredictor(Predictor):
     def _reads_texts(self) -> bool:
         return self._recipe.texts is not None
 
-    @property
-    def _attributes(self) -> list[str]:
-        """Names of the semantics' dimensions; empty where they have none."""
-        return self._recipe.attributes if len(self._recipe.attributes) == self.semantic_dim else []
-
     # ------------------------------------------------------------------------------- classes
 
     def classes_from_texts(
         self, names: Sequence[str], descriptions: Sequence[str], origin: str
     ) -> ClassSpace:
         """New classes from texts, by the text encoder of the training semantics."""
-        recipe = self._recipe.texts
-        if recipe is None:
-            raise DataError(
-                f"{origin}: found texts; the checkpoint's classes are described by {self._wanted}, "
-                "not by a text encoder of this project. Give such vectors, or train on a "
-                "benchmark whose texts were encoded by `python -m zsl_lab.data extract`."
-            )
-        from zsl_lab.extraction.texts import embed_texts
-
-        semantics = embed_texts(descriptions, recipe, self._cache_dir, _TEXT_TERMS)
-        if semantics.shape[1] != self.semantic_dim:
-            raise DataError(
-                f"{origin}: {recipe.encoder} makes {semantics.shape[1]} numbers of a text; "
-                f"expected {self.semantic_dim}, as when the checkpoint was trained. Train anew "
-                "with the encoder as it is now, or give vectors."
-            )
+        semantics = self._described.of_texts(descriptions, origin)
         _warn_of_classes(names, semantics, origin, ())
         return self._scaled(names, semantics)
 
@@ -113,7 +95,7 @@ class FeaturePredictor(Predictor):
             if vector.shape != (self.semantic_dim,):
                 raise DataError(
                     f"classes: found shape {list(vector.shape)} for '{name}'; expected "
-                    f"[{self.semantic_dim}], {self._wanted}. Give vectors "
+                    f"[{self.semantic_dim}], {self._described.wanted}. Give vectors "
                     "like those of training, or train on semantics of your own."
                 )
         semantics = np.stack(vectors)
@@ -121,40 +103,13 @@ class FeaturePredictor(Predictor):
         return self._scaled(names, semantics)
 
     def _classes_from_table(self, table: ClassTable) -> ClassSpace:
-        if table.descriptions is not None and (self._reads_texts or table.attributes is None):
-            return self.classes_from_texts(table.names, table.descriptions, f"classes={table.path}")
-        if table.attributes is None:
-            raise DataError(
-                f"classes={table.path}: found no column of attributes; expected {self._wanted}. "
-                "Add them, or give another table."
-            )
-        semantics = table.attributes[:, self._columns(table)]
-        self._warn(table.names, semantics, f"classes={table.path}", table.attribute_names)
+        origin = f"classes={table.path}"
+        if self._described.takes_texts_of(table):
+            assert table.descriptions is not None
+            return self.classes_from_texts(table.names, table.descriptions, origin)
+        semantics = self._described.of_table(table, origin)
+        self._warn(table.names, semantics, origin, table.attribute_names)
         return self._scaled(table.names, semantics)
-
-    def _columns(self, table: ClassTable) -> list[int]:
-        """The table's columns in the order of the semantics' dimensions."""
-        found, expected = table.attribute_names, self._attributes
-        missing = [name for name in expected if name not in found]
-        extra = [name for name in found if name not in expected] if expected else []
-        ways_out = "Correct the table, or train on a benchmark with its attributes."
-        if missing or extra:
-            what = [
-                f"{word} {_listed(names)}"
-                for word, names in (("missing", missing), ("not among them", extra))
-                if names
-            ]
-            raise DataError(
-                f"classes={table.path}: found other attributes than the {len(expected)} of "
-                f"training: {'; '.join(what)}. {ways_out}"
-            )
-        if len(found) != self.semantic_dim:
-            plural = "s" if len(found) != 1 else ""
-            raise DataError(
-                f"classes={table.path}: found {len(found)} column{plural} of attributes "
-                f"({_listed(found)}); expected {self._wanted}. {ways_out}"
-            )
-        return [found.index(name) for name in expected] if expected else list(range(len(found)))
 
     def _warn(
         self,
@@ -164,12 +119,12 @@ class FeaturePredictor(Predictor):
         columns: Sequence[str] = (),
     ) -> None:
         """Warn of faulty semantics, and of those with other units than training's."""
-        _warn_of_classes(names, semantics, origin, columns or self._attributes)
+        _warn_of_classes(names, semantics, origin, columns or self._described.attributes)
         for sentence in semantics_findings(
             self._semantics.astype(np.float64),
             semantics.astype(np.float64),
             names,
-            self._attributes or columns,
+            self._described.attributes or columns,
         ):
             warnings.warn(f"{origin}: {sentence}", stacklevel=2)
 
@@ -192,11 +147,6 @@ class FeaturePredictor(Predictor):
                 stacklevel=2,
             )
         return candidates
-
-    @property
-    def _wanted(self) -> str:
-        named = f" ({_listed(self._attributes)})" if self._attributes else ""
-        return f"{self.semantic_dim} numbers for each class{named}, as {self.dataset} has them"
 
     def _scaled(self, names: Sequence[str], semantics: FloatArray) -> ClassSpace:
         scaled = self._semantics_scaler.apply(
@@ -410,8 +360,3 @@ def _warn_of_samples(block: FloatArray, start: int, origin: str) -> None:
         where = f"{origin}, from row {start} on" if start else origin
         found = check_features(block, where)
         warn(finding for finding in found if finding.code in _SAMPLE_FAULTS)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    return ", ".join(names[:_SHOWN_NAMES]) + more

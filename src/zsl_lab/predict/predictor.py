@@ -110,6 +110,7 @@ class Predictor(ABC):
         )
         self.feature_dim: int | None = None
         self._cache_dir = config.paths.cache_folder
+        self._takes_weights = hasattr(config.method, "init_from")
         self._trained_on_generated = config.method_class.trains_on_generated(config.method)
         self._space = space
         self._calibration = float(checkpoint.state.calibration or 0.0)
@@ -144,11 +145,18 @@ class Predictor(ABC):
             warnings.warn(
                 f"method={self.method} was trained on features that it generated for the unseen "
                 f"classes of {self.dataset}; of new classes it has seen none, and predicts them "
-                "less well. Train anew on a benchmark that has these classes too (attributes are "
-                f"enough, no images), or take a checkpoint of {self._open_to_new_classes()}.",
+                "less well. Train with these classes too (data.extra_classes=FILE; no images are "
+                f"needed{self._from_this_run()}), or take a checkpoint of "
+                f"{self._open_to_new_classes()}.",
                 stacklevel=3,
             )
         return candidates
+
+    def _from_this_run(self) -> str:
+        """How training with more classes goes on from this checkpoint, where the method can."""
+        if not self._takes_weights:
+            return ""
+        return f"; method.init_from={self.checkpoint} goes on from this run"
 
     def _open_to_new_classes(self) -> str:
         """The methods that learn from seen classes only, separated by commas."""

@@ -25,6 +25,7 @@ from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split, redraw
 from zsl_lab.errors import ConfigError
+from zsl_lab.extraction.extra_classes import with_extra_classes
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.hardware.trainer import Hardware
@@ -199,7 +200,8 @@ def load_checked(
     """The benchmark of a configuration, and what the data check finds in it.
 
     It is read once for all runs of this process that share it. Marks of unknown values in class
-    semantics are replaced by the mean of their column over the seen classes.
+    semantics are replaced by the mean of their column over the seen classes. Then the classes of
+    ``data.extra_classes`` are added.
 
     Args:
         config: The configuration.
@@ -230,6 +232,9 @@ def load_checked(
     benchmark = loaded.benchmark
     if dataset.split == "random":
         benchmark = redraw(benchmark, dataset.split_seed)
+    if config.data.extra_classes is not None:
+        extra = Path(config.data.extra_classes).expanduser()
+        benchmark = with_extra_classes(benchmark, extra, config.paths.cache_folder)
     if not checked:
         return benchmark, loaded.findings
     findings = tuple(check(benchmark, loaded.findings))

@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.methods.candidates import CandidateMethod
 from zsl_lab.methods.eszsl.config import ESZSLConfig
 from zsl_lab.methods.eszsl.solver import RidgeSolver
 
 
-class ESZSL(ZeroShotMethod):
+class ESZSL(CandidateMethod):
     """Embarrassingly simple zero-shot learning: scores ``x^T V s_c`` with V in closed form.
 
-    Step k leaves the V of candidate k, so that the step which the selection chooses is the pair of
-    ridge constants. Nothing is drawn: V depends on the training samples alone, not on the seed.
+    Each step is a pair of ridge constants; see :class:`CandidateMethod`.
 
     Args:
         config: See :class:`ESZSLConfig`.
@@ -37,21 +36,12 @@ class ESZSL(ZeroShotMethod):
         self.weights = nn.Parameter(
             torch.zeros(feature_dim, classes.semantics.shape[1]), requires_grad=False
         )
-        self._candidates = config.candidates
         self._solver: RidgeSolver | None = None
 
     @property
-    def total_steps(self) -> int:
-        """The number of candidate pairs."""
-        return len(self._candidates)
-
-    def batch_size_at(self, step: int) -> int | None:
-        """All training samples, each time."""
-
-    @property
-    def milestones(self) -> tuple[int, ...]:
-        """Every step: each leaves another solution."""
-        return tuple(range(1, self.total_steps + 1))
+    def candidates(self) -> list[tuple[float, float]]:
+        """Pairs of gamma and lambda."""
+        return self.config.candidates
 
     def class_scores(self, features: Tensor) -> Tensor:
         """``x^T V s_c`` of every class (section 3, the rule of the inference stage); ``[B, C]``."""
@@ -64,14 +54,13 @@ class ESZSL(ZeroShotMethod):
             ``total``, the objective, and ``error``, its data term, both averaged over samples;
             ``gamma`` and ``lambda``.
         """
-        if (
-            self._solver is None
-        ):  # not in checkpoints: a resumed run decomposes the same samples again
+        if self._solver is None:
+            # not in checkpoints: a resumed run decomposes the same samples again
             targets = self.seen_mask.cumsum(0)[batch.labels] - 1
             self._solver = RidgeSolver(
                 batch.inputs, targets, self.semantics[self.seen_mask], self.config.negative
             )
-        gamma, lambda_ = self._candidates[self.step]
+        gamma, lambda_ = self.candidates[self.step]
         solution = self._solver.solve(gamma, lambda_)
         self.weights.copy_(solution.weights)
         constant = solution.objective.new_tensor
@@ -81,11 +70,6 @@ class ESZSL(ZeroShotMethod):
             "gamma": constant(gamma),
             "lambda": constant(lambda_),
         }
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Solve, and log every step, so that ``metrics.csv`` names its pair of constants."""
-        self._take_step(batch)
-        self._log_losses()
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import Comparison, ZeroShotMethod
+from zsl_lab.methods.base import Comparison
+from zsl_lab.methods.candidates import CandidateMethod
 from zsl_lab.methods.sae.config import SAEConfig
 from zsl_lab.methods.sae.solver import SylvesterSolver
 
 
-class SAE(ZeroShotMethod):
+class SAE(CandidateMethod):
     """Semantic auto-encoder: W maps features to semantics, and its transpose maps them back.
 
-    Step k leaves the W of the k-th lambda, so that the step which the selection chooses is the
-    lambda. Nothing is drawn: W depends on the training samples alone, not on the seed.
+    Each step is a lambda; see :class:`CandidateMethod`.
 
     Args:
         config: See :class:`SAEConfig`.
@@ -36,21 +36,12 @@ class SAE(ZeroShotMethod):
         self.weights = nn.Parameter(
             torch.zeros(classes.semantics.shape[1], feature_dim), requires_grad=False
         )
-        self._candidates = config.candidates
         self._solver: SylvesterSolver | None = None
 
     @property
-    def total_steps(self) -> int:
-        """The number of candidates."""
-        return len(self._candidates)
-
-    def batch_size_at(self, step: int) -> int | None:
-        """All training samples, each time."""
-
-    @property
-    def milestones(self) -> tuple[int, ...]:
-        """Every step: each leaves another solution."""
-        return tuple(range(1, self.total_steps + 1))
+    def candidates(self) -> list[float]:
+        """Values of lambda."""
+        return self.config.candidates
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Cosine of each sample and each class in the space of the reading, ``[B, C]``."""
@@ -89,7 +80,7 @@ class SAE(ZeroShotMethod):
             # not in checkpoints: a resumed run decomposes the same samples again
             targets = self.seen_mask.cumsum(0)[batch.labels] - 1
             self._solver = SylvesterSolver(batch.inputs, targets, self.semantics[self.seen_mask])
-        lambda_ = self._candidates[self.step]
+        lambda_ = self.candidates[self.step]
         solution = self._solver.solve(lambda_)
         self.weights.copy_(solution.weights)
         return {
@@ -97,8 +88,3 @@ class SAE(ZeroShotMethod):
             "reconstruction": solution.reconstruction,
             "lambda": solution.objective.new_tensor(lambda_),
         }
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Solve, and log every step, so that ``metrics.csv`` names its lambda."""
-        self._take_step(batch)
-        self._log_losses()

@@ -84,13 +84,17 @@ class SelectionConfig(Section):
 
 
 class DataConfig(Section):
-    """What is done about what the data check finds; see :mod:`zsl_lab.data.checks.check`.
+    """What is added to the benchmark, and what is done about what the data check finds.
 
     Attributes:
-        check: ``warn`` (errors and warnings are shown) or ``strict`` (they stop the run).
+        extra_classes: A table of classes without samples that become unseen classes; see
+            :mod:`zsl_lab.extraction.extra_classes`.
+        check: ``warn`` (errors and warnings of :mod:`zsl_lab.data.checks.check` are shown) or
+            ``strict`` (they stop the run).
     """
 
-    check: Literal["warn", "strict"] = "warn"
+    extra_classes: Annotated[str | None, Place(), AddedLater(None), FixedByCheckpoint()] = None
+    check: Annotated[Literal["warn", "strict"], Irrelevant()] = "warn"
 
 
 class SettingsConfig(Section):
@@ -157,7 +161,7 @@ class RunKeys(Section):
     paths: Annotated[PathsConfig, Irrelevant()]
     trainer: Annotated[TrainerConfig, FilledBy("hardware")]
     selection: Annotated[SelectionConfig, FixedByCheckpoint()]
-    data: Annotated[DataConfig, Irrelevant()] = DataConfig()
+    data: DataConfig = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
     # stored by versions without other classifiers: none

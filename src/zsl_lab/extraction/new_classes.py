@@ -1,0 +1,121 @@
+"""Semantics of classes that a benchmark lacks, in the units of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.errors import DataError
+from zsl_lab.extraction.texts import embed_texts
+from zsl_lab.text import Terms
+
+#: how many names of attributes a message lists
+_SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True)
+class SemanticsOfBenchmark:
+    """What the semantics of a benchmark's classes are.
+
+    Attributes:
+        benchmark: Its name.
+        dim: Q.
+        recipe: How they were made.
+        terms: The text encoder, for messages.
+        cache_dir: The cache of token states; None for none.
+    """
+
+    benchmark: str
+    dim: int
+    recipe: Recipe
+    terms: Terms
+    cache_dir: Path | None = None
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the dimensions; empty where they have none."""
+        return self.recipe.attributes if len(self.recipe.attributes) == self.dim else []
+
+    @property
+    def wanted(self) -> str:
+        """What is expected of a class, for messages."""
+        named = f" ({_listed(self.attributes)})" if self.attributes else ""
+        return f"{self.dim} numbers for each class{named}, as {self.benchmark} has them"
+
+    def takes_texts_of(self, table: ClassTable) -> bool:
+        """Whether the texts of a table describe its classes; else its attributes do."""
+        if table.descriptions is None:
+            return False
+        return self.recipe.texts is not None or table.attributes is None
+
+    def of_table(self, table: ClassTable, origin: str) -> FloatArray:
+        """The semantics of a table of classes, ``[C, Q]``.
+
+        Args:
+            table: The classes.
+            origin: Begins messages.
+
+        Raises:
+            ConfigError: The text encoder is not available.
+            DataError: The table does not describe classes as the benchmark does.
+        """
+        if self.takes_texts_of(table):
+            assert table.descriptions is not None
+            return self.of_texts(table.descriptions, origin)
+        if table.attributes is None:
+            raise DataError(
+                f"{origin}: found no column of attributes; expected {self.wanted}. "
+                "Add them, or give another table."
+            )
+        return table.attributes[:, self._columns(table, origin)]
+
+    def of_texts(self, descriptions: Sequence[str], origin: str) -> FloatArray:
+        """The semantics of classes from their texts, ``[C, Q]``; see :meth:`of_table`."""
+        recipe = self.recipe.texts
+        if recipe is None:
+            raise DataError(
+                f"{origin}: found texts; the classes of {self.benchmark} are described by "
+                f"{self.wanted}, not by a text encoder of this project. Give such vectors, or "
+                "train on a benchmark whose texts were encoded by `python -m zsl_lab.data extract`."
+            )
+        semantics = embed_texts(descriptions, recipe, self.cache_dir, self.terms)
+        if semantics.shape[1] != self.dim:
+            raise DataError(
+                f"{origin}: {recipe.encoder} makes {semantics.shape[1]} numbers of a text; "
+                f"expected {self.dim}, as when {self.benchmark} was made. Make the benchmark and "
+                "train anew with the encoder as it is now, or give vectors."
+            )
+        return semantics
+
+    def _columns(self, table: ClassTable, origin: str) -> list[int]:
+        """The table's columns in the order of the semantics' dimensions."""
+        found, expected = table.attribute_names, self.attributes
+        missing = [name for name in expected if name not in found]
+        extra = [name for name in found if name not in expected] if expected else []
+        ways_out = "Correct the table, or train on a benchmark with its attributes."
+        if missing or extra:
+            what = [
+                f"{word} {_listed(names)}"
+                for word, names in (("missing", missing), ("not among them", extra))
+                if names
+            ]
+            raise DataError(
+                f"{origin}: found other attributes than the {len(expected)} of "
+                f"training: {'; '.join(what)}. {ways_out}"
+            )
+        if len(found) != self.dim:
+            plural = "s" if len(found) != 1 else ""
+            raise DataError(
+                f"{origin}: found {len(found)} column{plural} of attributes "
+                f"({_listed(found)}); expected {self.wanted}. {ways_out}"
+            )
+        return [found.index(name) for name in expected] if expected else list(range(len(found)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more

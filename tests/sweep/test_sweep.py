@@ -329,7 +329,6 @@ def test_how_a_sweep_is_made_is_no_setting_of_a_run(command: Command) -> None:
     [
         ("sgal_g_p", {"method.g", "method.p"}, 9),
         ("sgal_d_gamma", {"method.d", "method.gamma"}, 9),
-        ("all_methods", {"method"}, len(methods_taking("features").split(","))),
     ],
 )
 def test_a_named_sweep_needs_no_m(command: Command, name: str, keys: set[str], jobs: int) -> None:

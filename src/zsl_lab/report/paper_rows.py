@@ -183,6 +183,8 @@ def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[int,
         elif dataset in value:
             wanted[key] = value[dataset]
     texts = ["synthetic data"] if is_synthetic(group) else []
+    if _value(group, "sweep.size") == "smoke":
+        texts.append("short runs (sweep.size=smoke)")
     differing = len(texts)
     for key, value in wanted.items():
         found = _value(group, key)

@@ -337,8 +337,10 @@ def print_sheet(sheet: Sheet) -> None:
     """Print to standard output.
 
     In a narrow terminal labels are wrapped, and standard deviations are printed below the means.
+    Rows without numbers are headings: a number stands for each, which is explained below the table.
     """
     console = make_console()
+    sheet, headings = _with_numbered_headings(sheet)
     longest = max(
         len(text)
         for text in (
@@ -360,9 +362,25 @@ def print_sheet(sheet: Sheet) -> None:
     console.print(Text(sheet.title, style="bold"))
     console.print()
     console.print(_table(sheet, narrow, console.width - rest))
+    for number, heading in enumerate(headings, 1):
+        console.print(Text(f"[{number}] {heading}"))
     if sheet.note:
         console.print()
         console.print(Text(sheet.note, style="dim"))
+
+
+def _with_numbered_headings(sheet: Sheet) -> tuple[Sheet, list[str]]:
+    """The table with numbers in place of headings, and the headings."""
+    headings: list[str] = []
+
+    def numbered(row: Row) -> Row:
+        if row.cells:
+            return row
+        headings.append(row.texts[0].strip("[]"))
+        return replace(row, texts=(f"[{len(headings)}]", *row.texts[1:]))
+
+    sections = tuple(tuple(numbered(row) for row in rows) for rows in sheet.sections)
+    return replace(sheet, sections=sections), headings
 
 
 def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:

@@ -126,7 +126,9 @@ class SyntheticFeatures(_StandIn, FeatureDatasetConfig):
             semantics=world.semantics,
             class_names=_class_names(self.classes),
             provenance=_provenance(self.name, parts, sha256_arrays(features)),
-            **parts,
+            trainval=parts["trainval"],
+            test_seen=parts["test_seen"],
+            test_unseen=parts["test_unseen"],
         )
 
 
@@ -182,7 +184,9 @@ class SyntheticImages(_StandIn):
             labels=labels,
             class_names=_class_names(self.classes),
             provenance=_provenance(self.name, parts, sha256_arrays(images)),
-            **parts,
+            trainval=parts["trainval"],
+            test_seen=parts["test_seen"],
+            test_unseen=parts["test_unseen"],
         )
 
     def image_view(self) -> ImageView:

@@ -139,12 +139,13 @@ class SweepConfig(Section):
             (``zsl_lab.sweep.panels``).
     """
 
-    resume: bool
-    size: Literal["full", "smoke"] = "full"
-    smoke: dict[str, Any] = Field(default_factory=dict)
-    missing: Literal["error", "skip", "substitute"] = "error"
-    without: list[dict[str, Any]] = Field(default_factory=list)
-    figures: dict[str, str] = Field(default_factory=dict)
+    resume: Annotated[bool, NotStored()] = False
+    # stored, so that short runs are never taken for full ones
+    size: Annotated[Literal["full", "smoke"], AddedLater("full")] = "full"
+    smoke: Annotated[dict[str, Any], NotStored()] = Field(default_factory=dict)
+    missing: Annotated[Literal["error", "skip", "substitute"], NotStored()] = "error"
+    without: Annotated[list[dict[str, Any]], NotStored()] = Field(default_factory=list)
+    figures: Annotated[dict[str, str], NotStored()] = Field(default_factory=dict)
 
 
 class CallbackKeys(BaseModel):
@@ -161,7 +162,7 @@ class RunKeys(Section):
     task: Annotated[Literal["fit", "test", "predict"], Irrelevant()]
     ckpt: Annotated[str | None, Place(), Irrelevant()]
     resume: Annotated[Literal["auto"] | None, NotStored()] = None
-    sweep: Annotated[SweepConfig, NotStored()] = SweepConfig(resume=False)
+    sweep: SweepConfig = SweepConfig()
     seed: Annotated[int, FixedByCheckpoint()] = Field(ge=0, lt=2**32)
     deterministic: bool = False
     debug: Annotated[bool, Irrelevant()]

@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 DOCUMENTED := methods data metrics nn keys result run.experiment predict.load predict.predictor predict.predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage lint format docs bench reproduce clean
+.PHONY: help demo test test-fast test-long coverage lint format docs bench reproduce clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: $(VENV)/.installed ## the whole test suite, on two cores
 
 test-fast: $(VENV)/.installed ## the tests that take no more than a moment
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+test-long: $(VENV)/.installed ## the whole test suite, with 400 damaged files of each kind
+	ZSL_LAB_EXAMPLES=400 $(BIN)/pytest -n 2 --dist worksteal
 
 coverage: $(VENV)/.installed ## the whole test suite, with the lines that it does not reach
 	$(BIN)/pytest -n 2 --dist worksteal --cov=zsl_lab --cov-report=term-missing:skip-covered

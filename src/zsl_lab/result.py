@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,12 @@ class Result:
 
 def versions() -> dict[str, str]:
     """Versions of zsl_lab, Python and the installed packages that a result depends on."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """As :func:`versions`; looking for the packages takes a while."""
     found = {"zsl_lab": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -68,7 +68,7 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
         screen.print(values, style="dim", soft_wrap=True)
     screen.print()
-    split = str(result.benchmark["splits_version"])
+    split = str(result.benchmark.get("splits_version", "unknown"))
     if not split.startswith(_USUAL_SPLITS):
         screen.print(f"split:          {one_line(split, 200)}", soft_wrap=True)
     settings = settings_text(result)

@@ -106,7 +106,9 @@ def leave_out(without: Sequence[Mapping[str, Any]]) -> None:
         left = [job for job in jobs if not _left_out(job, without)]
         return list(BasicSweeper.split_overrides_to_chunks(left, max_batch_size))
 
-    BasicSweeper.split_arguments = staticmethod(split) if without else staticmethod(_SPLIT)
+    BasicSweeper.split_arguments = staticmethod(  # type: ignore[method-assign]
+        split if without else _SPLIT
+    )
 
 
 def _left_out(job: Sequence[str], without: Sequence[Mapping[str, Any]]) -> bool:
@@ -114,7 +116,7 @@ def _left_out(job: Sequence[str], without: Sequence[Mapping[str, Any]]) -> bool:
     given = dict(override.split("=", 1) for override in job if "=" in override)
     return any(
         all(
-            given.get(key) in map(str, values if isinstance(values, list) else [values])
+            given.get(key) in [str(v) for v in (values if isinstance(values, list) else [values])]
             for key, values in combination.items()
         )
         for combination in without

@@ -203,7 +203,7 @@ class SyntheticImages(_StandIn):
 
 def _balanced(
     seen: IntArray, unseen: IntArray, counts: dict[str, int]
-) -> tuple[IntArray, dict[str, IntArray]]:
+) -> tuple[IntArray, dict[str, Any]]:
     """Labels with each class of a part about equally often, and the samples of each part."""
     labels: list[IntArray] = []
     parts: dict[str, IntArray] = {}

@@ -52,7 +52,9 @@ def _trains(cfg: DictConfig) -> bool:
 def _shorten(cfg: DictConfig, given: set[str]) -> None:
     values: dict[str, Any] = {"figures": False}
     for block in (cfg.method.get(_SHORT), cfg.sweep.smoke):
-        values |= OmegaConf.to_container(block) if block else {}  # type: ignore[operator]
+        plain = OmegaConf.to_container(block) if block else {}
+        assert isinstance(plain, dict)
+        values |= {str(key): value for key, value in plain.items()}
     for key, value in values.items():
         if key in given:
             continue

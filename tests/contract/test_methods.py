@@ -31,6 +31,7 @@ from zsl_lab.predict.predictor import Predictor
 from zsl_lab.result import Result
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.experiment import run
+from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 NOWHERE = DataPaths(Path("nowhere"), Path("nowhere"))
@@ -103,7 +104,6 @@ def test_testing_a_checkpoint_gives_the_stored_metrics_and_draws_the_figures(
     configure: Configure,
     overrides: Overrides,
     fitted: ShortRun,
-    predictor: Callable[[str], Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     method: str,
@@ -111,6 +111,13 @@ def test_testing_a_checkpoint_gives_the_stored_metrics_and_draws_the_figures(
     # rendering and t-SNE are tested with the figures themselves
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"drawn"))
     monkeypatch.setattr(figures, "_tsne", lambda points: points[:, :2])
+    draw, drawn = run_figures.draw_figures, []
+
+    def spy(folder: Path, data: Any, network: ZeroShotMethod, *rest: Any) -> None:
+        drawn.append(network)
+        draw(folder, data, network, *rest)
+
+    monkeypatch.setattr(run_figures, "draw_figures", spy)
     (tmp_path / "again").mkdir()
     shutil.copy(fitted(method) / "metrics.csv", tmp_path / "again")  # of the training curves
     again = configure(*overrides(method), "task=test", "overwrite=true", run_dir="again")
@@ -121,13 +128,14 @@ def test_testing_a_checkpoint_gives_the_stored_metrics_and_draws_the_figures(
     assert tested.oracle_by_metric == trained.oracle_by_metric
     assert tested.extra == pytest.approx(trained.extra, abs=1e-6, nan_ok=True)
     assert tested.training == trained.training
-    network = predictor(method).network
+    (network,) = drawn  # the tested one, which may have more to show than a loaded one
     names = {Path(name).stem for name in network.plots()} | set(COMMON_FIGURES)
-    of_features = network.takes == "features"
+    of_features, points = network.takes == "features", set()
     if of_features and type(network).latent_space is not ZeroShotMethod.latent_space:
         names.add("latent_projection")
+        points.add("latent_projection.csv")
     found = {path.name for path in (tmp_path / "again" / "figures").iterdir()}
-    assert found == {f"{name}.{ending}" for name in names for ending in ("png", "pdf")}
+    assert found == points | {f"{name}.{ending}" for name in names for ending in ("png", "pdf")}
 
 
 @every_class

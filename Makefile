@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 DOCUMENTED := methods data metrics nn keys result run.experiment predict.load predict.predictor predict.predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage lint format docs bench clean
+.PHONY: help demo test test-fast test-long coverage lint format docs bench reproduce clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: $(VENV)/.installed ## the whole test suite, on two cores
 
 test-fast: $(VENV)/.installed ## the tests that take no more than a moment
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+test-long: $(VENV)/.installed ## the whole test suite, with 400 damaged files of each kind
+	ZSL_LAB_EXAMPLES=400 $(BIN)/pytest -n 2 --dist worksteal
 
 coverage: $(VENV)/.installed ## the whole test suite, with the lines that it does not reach
 	$(BIN)/pytest -n 2 --dist worksteal --cov=zsl_lab --cov-report=term-missing:skip-covered
@@ -39,6 +42,12 @@ docs: $(VENV)/.installed ## the API reference as HTML, in site/
 bench: $(VENV)/.installed ## speed and memory, as ratios to a raw PyTorch loop
 	env -u OMP_NUM_THREADS $(BIN)/python experiments/bench/steps.py
 	$(BIN)/pytest -q -s tests/data/test_cache.py -k awa2_sized
+
+# where the data are that `make reproduce` takes
+DATA ?= $(or $(ZSL_LAB_DATA),../shared/data)
+
+reproduce: $(VENV)/.installed ## every experiment of the papers in seconds a job, missing data replaced; DATA=DIR
+	$(BIN)/python experiments/papers/reproduce.py "$(DATA)" outputs/reproduce $(EXPERIMENTS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -27,6 +27,12 @@ def _settings_folder() -> str:
     return settings_files.searched_folder()
 
 
+def _one_minus(value: float) -> float:
+    return round(1 - float(value), 12)  # without the noise of binary fractions
+
+
+# ${one_minus:${method.gamma}} in a yaml: what is left of 1
+OmegaConf.register_new_resolver("one_minus", _one_minus, replace=True)
 # ${methods_taking:features} in a yaml: the methods found that take features, separated by commas
 OmegaConf.register_new_resolver("methods_taking", _methods_taking, replace=True)
 # for config.yaml: the files that settings=CHOICE stands for, and the user's folder of such files

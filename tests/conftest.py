@@ -5,18 +5,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-# before a test imports torchmetrics: see zsl_lab.extraction.torchvision_import
-import zsl_lab  # noqa: F401
-from zsl_lab.cli import main as cli
+from tests.helpers import quick
 from zsl_lab.methods import catalogue
-from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run.records import run_figures
+
+if TYPE_CHECKING:
+    from zsl_lab.methods.base import ZeroShotMethod
+
+# the process that starts xdist's workers imports this file too, and needs no torch
+quick.install()
 
 pytest_plugins = (
     "tests.helpers.benchmark_files",
@@ -38,16 +40,18 @@ SHORT_FIT = {name: ("callbacks=none", *ENTRIES[name].overrides("short")) for nam
 SHORT, SHORT_SGAL = SHORT_FIT["mmvae"], SHORT_FIT["sgal"]
 OF_IMAGES = [name for name in METHODS if ENTRIES[name].takes == "images"]
 OF_FEATURES = [name for name in METHODS if ENTRIES[name].takes == "features"]
-GENERATING = [name for name in METHODS if ENTRIES[name].generates]
-
-_DRAW_FIGURES = run_figures.draw_figures
 
 #: a command line's arguments in, its exit code out
 Command = Callable[..., int]
+#: overrides in, the folder of a finished run out
+Finished = Callable[..., Path]
 
 
 #: fixtures that train, or start the command: the tests that use them are slow
-_TRAINING = {"command", "fitted", "own_conf", "real_command", "run_of_two", "short_run", "trained"}
+_TRAINING = {
+    *("command", "finished", "fitted", "own_conf"),
+    *("real_command", "run_of_two", "short_run", "trained"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,18 +80,30 @@ def power_cut(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_figures() -> Iterator[None]:
-    """Runs draw no figures, which takes longer than their training: see ``figures``."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-        patch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "helpers" / "no_figures"))
+def _compositions_are_kept() -> Iterator[None]:
+    """A configuration that was composed once is copied: composing takes a third of a second."""
+    with quick.compositions_kept():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _draw_figures() -> Iterator[Callable[..., None]]:
+    """Runs draw no figures, which takes longer than their training: see ``figures``."""
+    from zsl_lab.run.records import run_figures
+
+    draw = run_figures.draw_figures
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
+        patch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "helpers" / "quick_start"))
+        yield draw
+
+
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def figures(_draw_figures: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of a test that asks for this draw their figures."""
-    monkeypatch.setattr(run_figures, "draw_figures", _DRAW_FIGURES)
+    from zsl_lab.run.records import run_figures
+
+    monkeypatch.setattr(run_figures, "draw_figures", _draw_figures)
     monkeypatch.delenv("PYTHONPATH")
 
 
@@ -101,22 +117,30 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The folder of a finished short run of a method; shared, so do not change it.
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The folder of a finished run of a configuration, made once; shared, so do not change it."""
+    made: dict[tuple[str, ...], Path] = {}
 
-    It is called with the method and, for a method that is not in the package, its overrides.
-    """
-    place = tmp_path_factory.mktemp("short_runs")
-
-    def short_run(method: str, *overrides: str) -> Path:
-        folder = place / method
-        if not folder.exists():
+    def finished(*overrides: str) -> Path:
+        if overrides not in made:
             from zsl_lab.run.experiment import run
+            from zsl_lab.run.records import run_figures
 
-            run(composed(folder, *(overrides or (f"method={method}", *SHORT_FIT[method]))))
-        return folder
+            # a folder above it, which has the cache
+            folder = tmp_path_factory.mktemp("finished") / "run"
+            with pytest.MonkeyPatch.context() as patch:  # whatever the test that asks first draws
+                patch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
+                run(composed(folder, *overrides))
+            made[overrides] = folder
+        return made[overrides]
 
-    return short_run
+    return finished
+
+
+@pytest.fixture(scope="session")
+def short_run(finished: Finished) -> Callable[[str], Path]:
+    """The folder of a finished short run of a method; shared, so do not change it."""
+    return lambda method: finished(f"method={method}", *SHORT_FIT[method])
 
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
@@ -141,6 +165,7 @@ def configure(tmp_path: Path) -> Callable[..., DictConfig]:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command in this process, in a folder of its own; gives its exit code."""
+    from zsl_lab.cli import main as cli
 
     def command(*arguments: str) -> int:
         monkeypatch.chdir(tmp_path)

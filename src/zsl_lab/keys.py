@@ -92,7 +92,7 @@ class PredictOnly:
 
 @dataclass(frozen=True)
 class NotStored:
-    """The key says how the command finds an earlier run: not stored, not compared."""
+    """The key says how the command makes or finds runs: not stored, not compared."""
 
 
 @dataclass(frozen=True)

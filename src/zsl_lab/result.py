@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -118,17 +119,19 @@ class Result:
     classifier: str = "own"
     oracle_by_metric: dict[str, dict[str, float]] | None = None
 
-    def at_best_on_test(self, metric: str) -> float:
-        """A metric at the step that is best by it on test; NaN if that is unknown.
+    def at_best_on_test(self, metric: str, wanted: str | None = None) -> float:
+        """A metric at the step that is best on test by a metric; NaN if that step is unknown.
 
         Args:
-            metric: One of :data:`ORACLE_METRICS`.
+            metric: The metric that the step is best by, one of :data:`ORACLE_METRICS`.
+            wanted: The metric that is returned; None for the same one.
         """
+        wanted = wanted or metric
         if self.oracle_by_metric is not None:
-            return self.oracle_by_metric.get(metric, {}).get(metric, math.nan)
+            return self.oracle_by_metric.get(metric, {}).get(wanted, math.nan)
         # an older version recorded the step that is best by the selection metric only
         known = self.oracle is not None and (self.metric or "harmonic_mean") == metric
-        return self.oracle[metric] if known and self.oracle is not None else math.nan
+        return self.oracle[wanted] if known and self.oracle is not None else math.nan
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``result.json`` into ``folder``, atomically.
@@ -186,6 +189,12 @@ class Result:
 
 def versions() -> dict[str, str]:
     """Versions of zsl_lab, Python and the installed packages that a result depends on."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """As :func:`versions`; looking for the packages takes a while."""
     found = {"zsl_lab": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -18,6 +18,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from tests.conftest import METHODS, SHORT, SHORT_SGAL, Command
+from tests.helpers.forked import Forked, command_line, run_command
 from zsl_lab.cli import main as cli
 from zsl_lab.cli.help import asks_for_help, help_text
 from zsl_lab.cli.messages import format_warning
@@ -110,7 +111,7 @@ def test_help_is_left_to_hydra_where_a_package_may_add_groups(
 
 @pytest.mark.slow
 def test_without_a_word_it_would_train_sgal_on_the_digits(tmp_path: Path) -> None:
-    shown = zsl_lab(tmp_path, "--cfg", "job").stdout
+    shown = run_command("--cfg", "job", cwd=tmp_path).stdout
     assert "name: sgal\n" in shown
     assert "name: digits\n" in shown
 
@@ -278,7 +279,7 @@ def test_what_the_command_adds_is_understood_wherever_options_stand(
 
 @pytest.mark.slow
 def test_a_file_of_ones_own_can_be_looked_at_without_a_run(tmp_path: Path) -> None:
-    done = zsl_lab(tmp_path, "dataset.path=my.h5", "--cfg", "job", "-p", "dataset")
+    done = run_command("dataset.path=my.h5", "--cfg", "job", "-p", "dataset", cwd=tmp_path)
     assert "path: my.h5\n" in done.stdout, done.stderr
 
 
@@ -321,7 +322,7 @@ def test_several_wrong_values_are_named_at_once(refused: Refused) -> None:
 
 @pytest.mark.slow
 def test_debug_shows_the_stack_trace(tmp_path: Path) -> None:
-    done = zsl_lab(tmp_path, "method.g=1.5", "debug=true")
+    done = run_command("method.g=1.5", "debug=true", cwd=tmp_path)
     assert done.returncode != 0
     assert "Traceback" in done.stderr
 
@@ -374,23 +375,12 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_ends_the_run_in_its_own_folder(
         "hydra.run.dir=run",
         f"paths.cache_dir={tmp_path / 'cache'}",
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zsl_lab", *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, message = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    process = Forked(command_line, arguments, cwd=tmp_path)
+    while not (tmp_path / "run/checkpoints/last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate()
     assert process.returncode == 130, message
     assert "Interrupted. Go on with:" in message
     assert "Traceback" not in message

@@ -103,3 +103,17 @@ def test_other_selections_without_oracle(
     assert "oracle:" not in printed
     assert " - " in printed
     assert "nan" not in printed
+
+
+def test_a_split_that_is_not_the_dataset_s_own_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for version, named in (
+        ("standard (40 seen + 10 unseen classes of AWA1)", True),
+        ("random, split_seed=3", True),
+        ("proposed split (AWA1, file of 2018-01-31)", False),
+        ("unknown", False),
+    ):
+        facts = {**RESULT.benchmark, "splits_version": version}
+        print_result(replace(RESULT, benchmark=facts), FOLDER, COMMAND)
+        assert (f"split:          {version}\n" in capsys.readouterr().out) == named

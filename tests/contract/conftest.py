@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import METHODS, SHORT_FIT, composed
+from tests.conftest import ENTRIES, METHODS, SHORT_FIT, Finished, composed
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.run.config import parse
 
 EXAMPLES = Path(__file__).parent / "examples"
 OWN = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 EVERY_METHOD = [*METHODS, *OWN]
+#: for what a method's class decides: variants, which have the class of another method, left out
+EVERY_CLASS = [*(name for name in METHODS if not ENTRIES[name].variant), *OWN]
 
 
 def of_dataset(method: str) -> list[str]:
@@ -65,6 +67,6 @@ def overrides(own_conf: Path) -> Overrides:
 
 
 @pytest.fixture(scope="session")
-def fitted(short_run: Callable[..., Path], overrides: Overrides) -> ShortRun:
+def fitted(finished: Finished, overrides: Overrides) -> ShortRun:
     """The folder of a finished short run of any method; shared, so do not change it."""
-    return lambda method: short_run(method, *overrides(method))
+    return lambda method: finished(*overrides(method))

@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import zsl_lab
-from tests.conftest import ENTRIES, OF_FEATURES, Command, composed
+from tests.conftest import ENTRIES, OF_FEATURES, Command, Finished, composed
 from tests.contract.conftest import Overrides, of_dataset
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
 from zsl_lab.classifiers.config import OWN
@@ -54,18 +54,11 @@ Fitted = Callable[[str, str], Path]
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory, overrides: Overrides) -> Fitted:
+def fitted(finished: Finished, overrides: Overrides) -> Fitted:
     """The folder of a finished short run of a pair; shared, so do not change it."""
-    place = tmp_path_factory.mktemp("classified")
-
-    def fitted(classifier: str, method: str) -> Path:
-        folder = place / f"{method}_{classifier}"
-        if not folder.exists():
-            keys = (*overrides(method), *CLASSIFIERS[classifier], "selection.calibrate=true")
-            run(composed(folder, *keys))
-        return folder
-
-    return fitted
+    return lambda classifier, method: finished(
+        *overrides(method), *CLASSIFIERS[classifier], "selection.calibrate=true"
+    )
 
 
 def digits(method: str = "") -> tuple[Any, Any]:
@@ -91,7 +84,8 @@ def test_a_checkpoint_predicts_what_its_run_predicted(
     assert found == [rows[i]["zsl"] for i in unseen]
 
 
-@every_pair
+@pytest.mark.parametrize("method", ["mmvae", "prototypes"])
+@pytest.mark.parametrize("classifier", sorted(CLASSIFIERS))
 def test_testing_a_checkpoint_gives_the_stored_metrics(
     configure: Configure, overrides: Overrides, fitted: Fitted, classifier: str, method: str
 ) -> None:
@@ -130,25 +124,20 @@ def test_new_classes_get_softmax_weights_beside_those_of_known_ones(fitted: Fitt
     assert np.isfinite(joined.scores).all()
 
 
-@pytest.mark.parametrize("phase", ["select", "refit"])
-@pytest.mark.parametrize(("classifier", "method"), [(c, "sgal") for c in CLASSIFIERS])
+@pytest.mark.parametrize("classifier", sorted(CLASSIFIERS))
 def test_a_resumed_run_ends_with_the_same_classifier(
-    configure: Configure,
-    overrides: Overrides,
-    tmp_path: Path,
-    classifier: str,
-    method: str,
-    phase: str,
+    configure: Configure, overrides: Overrides, finished: Finished, classifier: str
 ) -> None:
-    keys = (*overrides(method), *CLASSIFIERS[classifier])
-    assert_resumed_equals_whole(configure, tmp_path, keys, phase, 45)
-    whole, cut = (
-        checkpoints.read(tmp_path / name / "checkpoints" / "best.ckpt", "ckpt").classifier
-        for name in ("whole", "cut")
+    keys = (*overrides("sgal"), *CLASSIFIERS[classifier])
+    whole, cuts = finished(*keys), [("select", 45), ("refit", 45)]
+    cut = assert_resumed_equals_whole(configure, whole, keys, *cuts)
+    first, second = (
+        checkpoints.read(folder / "checkpoints" / "best.ckpt", "ckpt").classifier
+        for folder in (whole, cut)
     )
-    assert whole
-    assert whole.keys() == cut.keys()
-    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+    assert first
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_training_is_the_same_with_every_classifier(
@@ -327,7 +316,7 @@ def test_class_means_cost_little_of_the_training(
         spent.append(time.process_time() - began)
 
     monkeypatch.setattr(MethodModule, "fit_classifier", timed)
-    short = ("method.steps=1000", "selection.check_every=200", "callbacks=none", "tuned=none")
+    short = ("method.steps=250", "selection.check_every=50", "callbacks=none", "tuned=none")
     run(configure("method=mmvae", "classifier=means", *short))
     seconds = Result.load(tmp_path / "run").training["seconds"]
     assert sum(spent) < 0.2 * seconds  # 10 % are meant; this machine may be busy

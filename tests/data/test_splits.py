@@ -219,3 +219,52 @@ def test_a_benchmark_without_an_unseen_class_is_refused(benchmark: FeatureBenchm
     none = np.zeros(0, dtype=np.int64)
     with pytest.raises(DataError, match="so that none is unseen; expected at least one class"):
         replace(benchmark, trainval=everything, test_seen=none, test_unseen=none)
+
+
+def test_validation_takes_the_authors_sets_of_classes_in_turn(benchmark: FeatureBenchmark) -> None:
+    seen = benchmark.seen_classes
+    b = replace(
+        benchmark, validation_classes=seen[:3], more_validation_classes=(seen[3:6], seen[6:9])
+    )
+    found = [splits.validation_split(b, 0, draw).unseen_classes for draw in range(4)]
+    for draw in range(3):
+        np.testing.assert_array_equal(found[draw], seen[3 * draw : 3 * draw + 3])
+    assert len(found[3]) == 3, "then as many are drawn"
+    with pytest.raises(DataError, match="which is not a seen class"):
+        replace(b, more_validation_classes=(benchmark.unseen_classes,))
+
+
+def test_a_split_by_classes_trains_on_all_samples_of_the_others(
+    benchmark: FeatureBenchmark,
+) -> None:
+    unseen = np.array([0, 7, 13])
+    b = splits.split_by_classes(
+        benchmark, unseen, [np.array([1, 2]), np.array([3])], version="by hand"
+    )
+    np.testing.assert_array_equal(b.unseen_classes, unseen)
+    is_unseen = np.isin(benchmark.labels, unseen)
+    np.testing.assert_array_equal(b.test_unseen, np.flatnonzero(is_unseen))
+    np.testing.assert_array_equal(b.trainval, np.flatnonzero(~is_unseen))
+    assert len(b.test_seen) == 0
+    assert b.validation_classes is not None
+    assert b.validation_classes.tolist() == [1, 2]
+    assert [classes.tolist() for classes in b.more_validation_classes] == [[3]]
+    assert b.provenance.splits_version == "by hand"
+    assert b.provenance.splits_sha256 != benchmark.provenance.splits_sha256
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_split_by_classes_may_hold_seen_samples_back(
+    benchmark: FeatureBenchmark, seed: int
+) -> None:
+    unseen = np.arange(5)
+    b = splits.split_by_classes(
+        benchmark, unseen, version="by hand", test_seen_fraction=0.3, seed=seed
+    )
+    assert set(np.bincount(b.labels[b.test_seen], minlength=20)[5:]) == {3}
+    assert len(b.trainval) == 15 * 7
+    assert b.provenance.splits_version == "by hand, 30% of each seen class in test_seen"
+    other = splits.split_by_classes(
+        benchmark, unseen, version="by hand", test_seen_fraction=0.3, seed=seed + 1
+    )
+    assert not np.array_equal(b.test_seen, other.test_seen)

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import wandb_workspaces.reports.v2 as wr
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
@@ -92,6 +91,8 @@ def test_a_sweep_maximises_a_figure_of_validation_classes_that_runs_log(path: Pa
 
 
 def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType) -> None:
+    import wandb_workspaces.reports.v2 as wr
+
     report = dashboard.build("me", "zsl_lab", group="my_sweep", keys=["method.g", "method.p"])
     assert (report.entity, report.project) == ("me", "zsl_lab")
     grids = {

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from tests.helpers.extraction import TERMS
+from tests.helpers.packages import skip_without
 from zsl_lab.errors import CheckpointError
 from zsl_lab.extraction.backbones import ARCHITECTURES, STAGES, build_network
 from zsl_lab.extraction.names import TORCHVISION_NETWORKS
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+skip_without("torchvision", "images")
 
 
 def test_the_command_offers_every_network_that_there_is() -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from tests.helpers.extraction import backbone
+from tests.helpers.packages import skip_without
 from zsl_lab.data.files.images import decode
 from zsl_lab.errors import DataError
 from zsl_lab.extraction.features import extract_features
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+skip_without("torchvision", "images")
 
 
 def test_features_are_torchvisions_averaged_over_the_centre_of_the_picture(

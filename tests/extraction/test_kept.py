@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.extraction import backbone
+from tests.helpers.packages import skip_without
 from zsl_lab.errors import OutputError
 from zsl_lab.extraction.features import extract_features
 from zsl_lab.extraction.kept import prepare_kept
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+skip_without("torchvision", "images")
 
 
 def test_what_was_kept_of_other_pictures_or_by_another_recipe_is_not_used(

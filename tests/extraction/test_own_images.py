@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.extraction import CLASSES, table
+from tests.helpers.packages import skip_without
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+skip_without("torchvision", "images")
 
 
 def without(folder: Path, name: str) -> None:

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from tests.helpers.extraction import backbone
+from tests.helpers.packages import skip_without
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import CheckpointError
 from zsl_lab.extraction.features import extract_features
 from zsl_lab.extraction.recipes import load_backbone
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+skip_without("torchvision", "images")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from tests.helpers.extraction import TERMS
+from tests.helpers.packages import skip_without
 from zsl_lab.cli.data.main import main
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.errors import CheckpointError, ConfigError
@@ -22,7 +23,7 @@ from zsl_lab.extraction.features import extract_features
 from zsl_lab.extraction.recipes import build_backbone, default_sizes, load_backbone
 from zsl_lab.extraction.timm_backbones import timm_defaults
 
-timm = pytest.importorskip("timm", reason='needs timm: pip install "zsl-lab[timm]"')
+skip_without("timm", "timm")
 
 #: small networks of several families: name and the sizes that timm prepares images with
 NETWORKS = {
@@ -35,6 +36,8 @@ NETWORKS = {
 
 def saved(name: str, folder: Path, **options: Any) -> tuple[nn.Module, Path]:
     """A network of timm with random weights and its classifier, and the file of its state dict."""
+    timm = pytest.importorskip("timm")
+
     torch.manual_seed(0)
     network: nn.Module = timm.create_model(name, pretrained=False, **options)
     for module in network.modules():
@@ -58,6 +61,8 @@ def photographs(folder: Path, *shapes: tuple[int, int]) -> list[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_features_are_timms_own_with_its_own_preprocessing(name: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+
     network, path = saved(name, tmp_path)
     files = photographs(tmp_path, (200, 200), (300, 300))
     backbone = f"timm:{name}"
@@ -75,6 +80,8 @@ def test_features_are_timms_own_with_its_own_preprocessing(name: str, tmp_path: 
 
 
 def test_an_oblong_image_is_cut_from_the_centre_as_timm_does(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+
     network, path = saved("test_resnet", tmp_path)
     files = photographs(tmp_path, (200, 320))
     found = extract_features(files, *build_backbone("timm:test_resnet", str(path), 168, 160, TERMS))
@@ -88,6 +95,8 @@ def test_an_oblong_image_is_cut_from_the_centre_as_timm_does(tmp_path: Path) -> 
 
 
 def test_a_network_whose_images_are_squashed_sees_the_whole_image(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+
     squashing = next(
         name
         for name in timm.list_pretrained()
@@ -220,6 +229,8 @@ def test_weights_that_cannot_be_downloaded_are_named_with_the_way_out(
 
 
 def test_a_network_without_weights_says_so() -> None:
+    timm = pytest.importorskip("timm")
+
     name = next(name for name in timm.list_models() if not timm.list_pretrained(f"{name}.*"))
     size = timm_defaults(f"timm:{name}", None, TERMS).image_size
     with pytest.raises(

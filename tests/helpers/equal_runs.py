@@ -30,25 +30,38 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 
 def assert_resumed_equals_whole(
-    configure: Configure, folder: Path, overrides: tuple[str, ...], phase: str, step: int
-) -> None:
-    """Crash a run after ``step`` steps of a phase, resume it, compare it with a whole run."""
-    run(configure(*overrides, run_dir="whole"))
-    with power_cut(parse(configure(*overrides)).method_class, step, phase):
-        run(configure(*overrides, run_dir="cut"))
-    resumed = configure(*overrides, run_dir="cut")
-    resumed.ckpt = str(folder / "cut" / "checkpoints" / "last.ckpt")
-    run(resumed)
+    configure: Configure, whole: Path, overrides: tuple[str, ...], *cuts: tuple[str, int]
+) -> Path:
+    """Crash a run once or several times, resume it each time, compare it with a whole run.
+
+    Args:
+        configure: Composes a configuration.
+        whole: The folder of the finished run.
+        overrides: Its overrides.
+        cuts: The phase and the number of steps after which each crash happens.
+
+    Returns:
+        The folder of the resumed run.
+    """
+    method_class = parse(configure(*overrides)).method_class
+    cfg = configure(*overrides, run_dir="cut")
+    folder = Path(cfg.paths.run_dir)
+    for phase, step in cuts:
+        with power_cut(method_class, step, phase):
+            run(cfg)
+        cfg = configure(*overrides, run_dir="cut")
+        cfg.ckpt = str(folder / "checkpoints" / "last.ckpt")
+    run(cfg)
+    assert_same_run(whole, folder)
+    return folder
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Two runs must end with equal weights, metrics and logged metrics, bit for bit."""
     for name in ("best.ckpt", "last.ckpt"):
-        assert_same_weights(
-            folder / "whole" / "checkpoints" / name, folder / "cut" / "checkpoints" / name
-        )
-    whole, cut = (
-        json.loads((folder / name / "result.json").read_text()) for name in ("whole", "cut")
-    )
-    assert whole["metrics"] == cut["metrics"]
-    assert whole["oracle"] == cut["oracle"]
-    assert whole["training"]["steps"] == cut["training"]["steps"]
-    assert (folder / "whole" / "metrics.csv").read_text() == (
-        folder / "cut" / "metrics.csv"
-    ).read_text()
+        assert_same_weights(a / "checkpoints" / name, b / "checkpoints" / name)
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (a, b))
+    for key in ("metrics", "oracle"):
+        assert first[key] == second[key]
+    assert first["training"]["steps"] == second["training"]["steps"]
+    assert (a / "metrics.csv").read_text() == (b / "metrics.csv").read_text()

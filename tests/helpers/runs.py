@@ -20,7 +20,10 @@ Reported = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """Write a finished run with all metrics ``h``, oracle ``h`` + 1; no file if config is None."""
+    """Write a finished run with all metrics ``h``, oracle ``h`` + 1; no file if config is None.
+
+    ``facts`` are further ones of its benchmark.
+    """
 
     def write_run(
         name: str,
@@ -29,6 +32,7 @@ def write_run(tmp_path: Path) -> WriteRun:
         config: dict[str, Any] | None = {},  # noqa: B006
         splits: str = "ab" * 32,
         features: str = "cd" * 32,
+        facts: dict[str, Any] = {},  # noqa: B006
         **fields: Any,
     ) -> Path:
         folder = tmp_path / "runs" / name
@@ -42,7 +46,12 @@ def write_run(tmp_path: Path) -> WriteRun:
         }
         result = replace(
             RESULT,
-            benchmark={**RESULT.benchmark, "splits_sha256": splits, "features_sha256": features},
+            benchmark={
+                **RESULT.benchmark,
+                "splits_sha256": splits,
+                "features_sha256": features,
+                **facts,
+            },
             **given,
         )
         result.save(folder)

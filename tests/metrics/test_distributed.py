@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.forked import run_ranks
 from zsl_lab.metrics import (
     AUSUC,
     ExtraAccuracies,
@@ -23,8 +19,6 @@ from zsl_lab.metrics import (
     ZeroShotMetrics,
     predict,
 )
-
-TIMEOUT = 60
 
 
 def samples() -> tuple[Tensor, Tensor, Tensor]:
@@ -74,48 +68,25 @@ SHARDS = {
 }
 
 
+def evaluate_all(folder: Path) -> None:
+    """As one of two processes, evaluate every way to share the samples."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    found = {name: evaluate(shards[rank]) for name, shards in SHARDS.items()}
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes found, by the way to share the samples."""
+    folder = tmp_path_factory.mktemp("ranks")
+    run_ranks(evaluate_all, folder)
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", SHARDS)
-def test_two_ranks_equal_one(shards: str, tmp_path: Path) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    source = Path(__file__).resolve().parents[2] / "src"
-    ranks = []
-    try:
-        for rank in range(2):
-            environment = os.environ | {
-                "RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join(
-                    filter(None, [str(source), os.environ.get("PYTHONPATH", "")])
-                ),
-            }
-            # a session of its own, so that whatever a hanging rank started dies with it
-            ranks.append(
-                subprocess.Popen(
-                    [sys.executable, __file__, shards, str(tmp_path / f"{rank}.json")],
-                    env=environment,
-                    start_new_session=True,
-                )
-            )
-        for process in ranks:
-            assert process.wait(timeout=TIMEOUT) == 0
-    finally:
-        for process in ranks:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+def test_two_ranks_equal_one(found: list[dict[str, Any]], shards: str) -> None:
     expected = evaluate([slice(0, 50)])
-    for rank in range(2):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected
-
-
-if __name__ == "__main__":
-    torch.distributed.init_process_group("gloo")
-    own = SHARDS[sys.argv[1]][torch.distributed.get_rank()]
-    Path(sys.argv[2]).write_text(json.dumps(evaluate(own)))
-    torch.distributed.destroy_process_group()
+    assert [of_rank[shards] for of_rank in found] == [expected, expected]

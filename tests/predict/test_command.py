@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +20,7 @@ from torch import Tensor
 
 import zsl_lab
 from tests.conftest import SHORT_FIT, Command, composed
+from tests.helpers.forked import run_command
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.datasets.base import DataPaths
@@ -958,17 +956,8 @@ def test_the_command_predicts_from_a_runs_folder_alone_and_warns_in_sentences(
     described = {name: digits.descriptions[int(name)] for name in UNSEEN}
     classes_file(tmp_path / "my classes.json", {**described, "two": described["2"]})
     keys = (f"ckpt={trained}", "descriptions='my classes.json'", "images=images/")
-    environment = {**os.environ, "ZSL_LAB_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "zsl_lab", "task=predict", *keys]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {"ZSL_LAB_CACHE": str(tmp_path / "cache")}
+    done = run_command("task=predict", *keys, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     said = (
         "my classes.json: field 'description': found the same text for '2' and 'two'. Such classes "

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 import zsl_lab
-from tests.conftest import GENERATING
+from tests.conftest import ENTRIES
 from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, described
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.run.configuration.schema import Among
+
+GENERATING = [name for name in sorted(ENTRIES) if ENTRIES[name].generates]
 
 
 @pytest.mark.filterwarnings("ignore:classes. found the same numbers")

@@ -409,6 +409,57 @@ def test_markdown(write_run: WriteRun, reported: Reported) -> None:
     assert lines[-1].startswith("Mean ± sample standard deviation over seeds. ")
 
 
+def test_latex(write_run: WriteRun, reported: Reported) -> None:
+    write_run("a_b", 50.0, seed=0)
+    write_run("c", 60.0, seed=1)
+    assert reported("runs", "--latex", "t.tex")[:2] == (0, "t.tex: run groups: 1, runs: 2\n")
+    text = Path("t.tex").read_text(encoding="utf-8")
+    assert r"sgal & 2 & 55.0 $\pm$ 7.1 & " in text
+    assert r"\caption{digits (per class, \%; 1 seen + 2 unseen classes)}" in text
+    assert reported("runs", "--latex", "t.tex", "--per-class")[0] == 0
+    assert r"unseen & 2 & 81.0 \\" in Path("t.tex").read_text(encoding="utf-8")
+
+
+# --------------------------------------------------------------------------- tables of papers
+
+
+def test_the_table_of_a_paper_alone(reported: Reported) -> None:
+    code, out, err = reported("--paper", "n3_table5")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["N3", "[GoogLeNet,", "adapted;", "BERT", "reads", "texts]", "21.3"] in lines
+    assert "Table 5: cub (split: standard)" in out
+    code, out, err = reported("--paper", "n3_table5", "--csv", "t.csv", "--latex", "t.tex")
+    assert (code, out, err) == (0, "t.csv: n3_table5, no runs\nt.tex: n3_table5, no runs\n", "")
+    assert [row["paper_zsl_top1"] for row in rows_of(Path("t.csv").read_text())] == [
+        *("21.3", "17.6", "17.7")
+    ]
+
+
+def test_the_table_of_a_paper_with_runs(write_run: WriteRun, reported: Reported) -> None:
+    for seed in (0, 1):
+        write_run(f"{seed}", seed=seed, dataset="AWA1", config={"dataset.features": "mine"})
+    write_run("other", dataset="digits")
+    code, out, err = reported("--paper", "sgal_table2", "runs", "--markdown", "t.md")
+    assert (code, out) == (0, "t.md: run groups: 2, runs: 3\n")
+    assert err == (
+        "sgal_table2 has no row for: sgal on digits. They are in the table without --paper.\n"
+    )
+    lines = Path("t.md").read_text(encoding="utf-8").splitlines()
+    assert "| SGAL | - | - | - | - | - | - | - | 52.7 | 74.0 | 61.5 |" in lines
+    assert r"| \[features mine, split unknown] |" + "  |" * 10 in lines
+    assert ("| SGAL | 2 |" + " 50.0 ± 0.0 |" * 3 + " 51.0 ± 0.0 |" * 3 + " - | - | - |") in lines
+
+
+def test_an_unknown_table_of_a_paper_is_named_before_runs_are_read(reported: Reported) -> None:
+    code, out, err = reported("--paper", "sgal_tabel2", "no/such")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "--paper sgal_tabel2: there is no such table of a paper. Did you mean sgal_table2? Tables: "
+        "sgal_table1, sgal_table2, "
+    )
+
+
 def test_csv(write_run: WriteRun, reported: Reported) -> None:
     write_run("a", 50.0, seed=7)
     write_run("b", 51.0, seed=0)
@@ -652,7 +703,7 @@ def test_nothing_found_says_what_was_expected_and_both_ways_out(
         (
             ["runs", "-x"],
             "-x: there is no such option. Options: --help, --per-class, --html, --csv, --markdown, "
-            "--sort.",
+            "--latex, --paper, --sort.",
         ),
         (
             ["runs", "--sort", "harmonc_mean"],
@@ -670,8 +721,17 @@ def test_nothing_found_says_what_was_expected_and_both_ways_out(
         ),
         (
             [],
-            "Expected a run folder, or a folder of runs (e.g. outputs). `python -m "
+            "Expected a run folder, a folder of runs (e.g. outputs), or --paper TABLE. `python -m "
             "zsl_lab.report --help` shows examples.",
+        ),
+        (
+            ["--paper", "sgal_table2", "--per-class"],
+            "--per-class --paper: the table of a paper has no recall per class. Give one of them.",
+        ),
+        (
+            ["--paper", "sgal_table2", "--html", "p.html"],
+            "--html p.html: the page is about runs, and none is given. Give a folder of runs too, "
+            "or write the paper's table with --markdown, --csv or --latex.",
         ),
         (
             ["runs", "rnus"],

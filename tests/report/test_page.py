@@ -590,3 +590,38 @@ def test_a_sweep_has_its_table_and_its_figures(write_run: WriteRun, page: Make) 
     drawing = base64.b64decode(picture.get("src", "").partition("base64,")[2])
     assert "method.g" in text_of(ElementTree.fromstring(drawing))
     assert picture.get("alt") == "Harmonic mean by method.g; the table above has the numbers"
+
+
+# --------------------------------------------------------------------------- tables of papers
+
+
+def test_the_table_of_a_paper_has_the_columns_of_runs_beside_the_papers(
+    write_run: WriteRun, page: Make
+) -> None:
+    genuine = {"dataset.features": "res101", "dataset.split": "proposed"}
+    version = {"splits_version": "proposed split (AWA1)"}
+    write_run("a", dataset="AWA1", config=genuine, facts=version)
+    write_run("b", dataset="AWA1 (synthetic)", config=genuine)
+    tree = page("--paper", "sgal_table2")
+    assert next(text_of(a) for a in next(tree.iter("nav")).iter("a")) == "Table of a paper"
+    own = section(tree, "Table of a paper")
+    assert [text_of(head).split(": ")[1] for head in own.iter("h3")] == [
+        *("awa1 (split", "awa2 (split", "cub (split", "sun (split")
+    ]
+    table = next(own.iter("table"))
+    head, below, *body = rows(table)
+    assert head == ["method", "", "validation", "oracle", "paper"]
+    assert below == ["seeds", *["unseen", "seen", "H"] * 3]
+    assert ["SGAL", "1", *["50.0"] * 3, *["51.0"] * 3, "52.7", "74.0", "61.5"] in body
+    assert ["mmVAE", *["-"] * 7, "39.4", "86.8", "54.2"] in body
+    assert len(list(table.iter("tbody"))) == 2
+    assert body[-2] == ["[synthetic data, features res101, split proposed]"]
+    assert body[-1][:3] == ["SGAL", "1", "50.0"]
+    widths = {sum(int(cell.get("colspan", "1")) for cell in row) for row in table.iter("tr")}
+    assert widths == {11, 10}  # the method's head spans two lines
+    assert "trained until H is highest" in text_of(own)
+
+
+def test_without_a_paper_the_page_has_no_such_section(write_run: WriteRun, page: Make) -> None:
+    write_run("a", dataset="AWA1")
+    assert "Table of a paper" not in text_of(page())

@@ -12,11 +12,13 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from tests.conftest import SHORT, SHORT_SGAL, power_cut
-from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
+from tests.conftest import SHORT, SHORT_SGAL, Finished, power_cut
+from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_run
 from zsl_lab.errors import CheckpointError
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.module import Check
+from zsl_lab.plots.figures import training_curves
+from zsl_lab.result import Result
 from zsl_lab.run import checkpoints
 from zsl_lab.run.config import parse
 from zsl_lab.run.context import RunContext, load_benchmark
@@ -67,9 +69,9 @@ def test_constants_and_effective_steps_are_averaged() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_selects_by_the_mean_of_its_draws(configure: Configure, tmp_path: Path) -> None:
-    result = run(configure(*DRAWS))
-    rows = read_rows(tmp_path / "run")
+def test_a_run_selects_by_the_mean_of_its_draws(finished: Finished) -> None:
+    result = Result.load(finished(*DRAWS))
+    rows = read_rows(finished(*DRAWS))
     by_step: dict[int, list[float]] = {}
     for row in rows:
         if str(row["phase"]).startswith("select") and "check/harmonic_mean" in row:
@@ -85,24 +87,22 @@ def test_a_run_selects_by_the_mean_of_its_draws(configure: Configure, tmp_path: 
 
 
 @pytest.mark.slow
-def test_one_draw_is_what_a_run_without_the_key_does(configure: Configure, tmp_path: Path) -> None:
-    run(configure("method=mmvae", *SHORT))
+def test_one_draw_is_what_a_run_without_the_key_does(
+    configure: Configure, finished: Finished, tmp_path: Path
+) -> None:
     run(configure("method=mmvae", *SHORT, "selection.draws=1", run_dir="one"))
-    for name in ("best.ckpt", "last.ckpt"):
-        assert_same_weights(
-            tmp_path / "run/checkpoints" / name, tmp_path / "one/checkpoints" / name
-        )
+    assert_same_run(finished("method=mmvae", *SHORT), tmp_path / "one")
     state = torch.load(tmp_path / "one/checkpoints/last.ckpt", weights_only=True)["zsl_lab"]
     assert not {"draw", "earlier"} & set(state)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("phase", "step"), [("select_2", 5), ("select_3", 30)])
-def test_a_run_that_was_cut_in_a_draw_goes_on_in_it(
-    configure: Configure, tmp_path: Path, phase: str, step: int
+def test_a_run_that_was_cut_in_draws_goes_on_in_them(
+    configure: Configure, finished: Finished
 ) -> None:
-    often = ("trainer.save_every_n_steps=5", "trainer.log_every_n_steps=5")
-    assert_resumed_equals_whole(configure, tmp_path, (*DRAWS, *often), phase, step)
+    overrides = (*DRAWS, "trainer.save_every_n_steps=5", "trainer.log_every_n_steps=5")
+    cuts = (("select_2", 5), ("select_3", 30))
+    assert_resumed_equals_whole(configure, finished(*overrides), overrides, *cuts)
 
 
 @pytest.mark.slow
@@ -126,15 +126,18 @@ def test_damaged_checks_of_earlier_draws_are_refused(configure: Configure, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("figures")
-def test_the_figure_has_the_curves_of_every_draw(configure: Configure, tmp_path: Path) -> None:
-    run(configure(*DRAWS))
-    assert (tmp_path / "run" / "figures" / "training_curves.png").stat().st_size > 0
+def test_the_figure_has_the_curves_of_every_draw(finished: Finished, tmp_path: Path) -> None:
+    rows = read_rows(finished(*DRAWS))
+    assert {"select", "select_2", "select_3"} <= {row["phase"] for row in rows}
+    training_curves(rows, tmp_path / "curves.png", {"select": 20, "refit": 20})
+    assert (tmp_path / "curves.png").stat().st_size > 0
 
 
 @pytest.mark.slow
-def test_a_validation_alone_is_the_selection_of_a_run(configure: Configure, tmp_path: Path) -> None:
-    result = run(configure(*DRAWS))
+def test_a_validation_alone_is_the_selection_of_a_run(
+    configure: Configure, finished: Finished, tmp_path: Path
+) -> None:
+    result = Result.load(finished(*DRAWS))
     config = parse(configure(*DRAWS, run_dir="alone"))
     benchmark = load_benchmark(config)
     from zsl_lab.hardware.trainer import find_hardware

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +11,17 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, power_cut
+from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, Finished, power_cut
+from tests.helpers import children
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
+from tests.helpers.forked import Forked
 from zsl_lab.data.batches import features as features_module
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.module import Check, rank
 from zsl_lab.methods.sgal.method import SGAL
+from zsl_lab.result import Result
 from zsl_lab.run import experiment as run_module
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
@@ -43,11 +44,10 @@ def spied_data_modules(monkeypatch: pytest.MonkeyPatch) -> list[FeatureDataModul
 
 
 @pytest.mark.slow
-def test_predictions_let_anyone_recompute_every_figure(
-    configure: Configure, tmp_path: Path
-) -> None:
-    result = run(configure("method=sgal", *SHORT_SGAL))
-    with (tmp_path / "run" / "predictions.csv").open() as file:
+def test_predictions_let_anyone_recompute_every_metric(finished: Finished) -> None:
+    folder = finished("method=sgal", *SHORT_SGAL)
+    result = Result.load(folder)
+    with (folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
 
     def mean_recall(split: str, column: str) -> float:
@@ -84,11 +84,11 @@ def test_the_tradeoff_goes_through_the_calibrated_figures_and_encloses_ausuc(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["select", "refit"])
 def test_sgal_that_crashed_before_fine_tuning_ends_in_the_same_weights_after_resuming(
-    configure: Configure, tmp_path: Path, phase: str
+    configure: Configure, finished: Finished
 ) -> None:
-    assert_resumed_equals_whole(configure, tmp_path, ("method=sgal", *SHORT_SGAL), phase, 30)
+    overrides, cuts = ("method=sgal", *SHORT_SGAL), (("select", 30), ("refit", 30))
+    assert_resumed_equals_whole(configure, finished(*overrides), overrides, *cuts)
 
 
 @pytest.mark.slow
@@ -175,40 +175,43 @@ def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["select", "refit"])
-def test_a_calibrated_run_resumes_exactly(configure: Configure, tmp_path: Path, phase: str) -> None:
+def test_a_calibrated_run_resumes_exactly(configure: Configure, finished: Finished) -> None:
     overrides = ("method=mmvae", *SHORT, "selection.calibrate=true")
-    assert_resumed_equals_whole(configure, tmp_path, overrides, phase, 33)
+    cuts = (("select", 33), ("refit", 33))
+    assert_resumed_equals_whole(configure, finished(*overrides), overrides, *cuts)
 
 
 @pytest.mark.slow
-def test_nothing_is_calibrated_where_there_are_no_validation_classes(configure: Configure) -> None:
-    plain = run(configure("method=mmvae", *SHORT, "selection=last", run_dir="plain"))
+def test_nothing_is_calibrated_where_there_are_no_validation_classes(
+    configure: Configure, finished: Finished
+) -> None:
+    plain = Result.load(finished("method=mmvae", *SHORT, "selection=last"))
     found = run(configure("method=mmvae", *SHORT, "selection=last", "+selection.calibrate=true"))
     assert (found.metrics, found.calibration) == (plain.metrics, None)
 
 
 @pytest.mark.slow
-def test_last_reports_the_last_step_and_oracle_the_best_on_test(
-    configure: Configure, tmp_path: Path
-) -> None:
-    last = run(configure("method=mmvae", *SHORT, "selection=last", run_dir="last"))
-    oracle = run(configure("method=mmvae", *SHORT, "selection=oracle", run_dir="oracle"))
+def test_last_reports_the_last_step_and_oracle_the_best_on_test(finished: Finished) -> None:
+    folders = [finished("method=mmvae", *SHORT, f"selection={x}") for x in ("last", "oracle")]
+    last, oracle = map(Result.load, folders)
     assert last.training["steps"] == 40
     assert oracle.oracle is not None
     assert {k: v for k, v in oracle.oracle.items() if k != "step"} == pytest.approx(oracle.metrics)
     assert oracle.metrics["harmonic_mean"] >= last.metrics["harmonic_mean"]
-    assert "select" not in (tmp_path / "last" / "metrics.csv").read_text()
+    assert "select" not in (folders[0] / "metrics.csv").read_text()
 
 
 @pytest.mark.slow
 def test_the_figures_on_validation_classes_at_the_chosen_step_stand_in_the_result_and_outlive_it(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished
 ) -> None:
-    result = run(configure("method=mmvae", *SHORT))
+    folder, of_last = (
+        finished("method=mmvae", *SHORT, *keys) for keys in ((), ("selection=last",))
+    )
+    result = Result.load(folder)
     rows = [
         row
-        for row in metrics_csv.read_rows(tmp_path / "run")
+        for row in metrics_csv.read_rows(folder)
         if row["phase"] == "select" and "check/harmonic_mean" in row
     ]
     best = max(rows, key=lambda row: (row["check/harmonic_mean"], row["check/ausuc"]))
@@ -216,11 +219,9 @@ def test_the_figures_on_validation_classes_at_the_chosen_step_stand_in_the_resul
     assert result.validation["step"] == best["step"]
     assert result.validation["harmonic_mean"] == pytest.approx(best["check/harmonic_mean"])
     again = configure("method=mmvae", *SHORT, "task=test", run_dir="again")
-    again.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    again.ckpt = str(folder / "checkpoints" / "best.ckpt")
     assert run(again).validation == result.validation
-    assert (
-        run(configure("method=mmvae", *SHORT, "selection=last", run_dir="last")).validation is None
-    )
+    assert Result.load(of_last).validation is None
 
 
 @pytest.mark.slow
@@ -233,25 +234,26 @@ def test_without_the_oracle_nothing_is_checked_on_test_while_training(
 
 
 @pytest.mark.slow
-def test_whether_the_oracle_is_reported_does_not_change_the_result(configure: Configure) -> None:
-    found = [
-        run(
-            configure("method=sgal", *SHORT_SGAL, f"selection.report_oracle={x}", run_dir=x)
-        ).metrics
-        for x in ("true", "false")
-    ]
-    assert found[0] == found[1]
+def test_whether_the_oracle_is_reported_does_not_change_the_result(
+    configure: Configure, finished: Finished
+) -> None:
+    with_oracle = Result.load(finished("method=sgal", *SHORT_SGAL))
+    without = run(configure("method=sgal", *SHORT_SGAL, "selection.report_oracle=false"))
+    assert with_oracle.oracle is not None
+    assert without.metrics == with_oracle.metrics
 
 
 @pytest.mark.slow
-def test_sgal_starts_from_a_trained_mmvae(configure: Configure, tmp_path: Path) -> None:
-    run(configure("method=mmvae", *SHORT, "selection=last", run_dir="mmvae"))
-    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+def test_sgal_starts_from_a_trained_mmvae(
+    configure: Configure, finished: Finished, tmp_path: Path
+) -> None:
+    mmvae = finished("method=mmvae", *SHORT, "selection=last")
+    start = mmvae / "checkpoints" / "best.ckpt"
     overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
     result = run(configure(*overrides, "selection=last", run_dir="sgal"))
     assert result.training["steps"] == 40
     # a run's folder is its best checkpoint
-    of_folder = ("method=sgal", *SHORT_SGAL, f"method.init_from={tmp_path / 'mmvae'}")
+    of_folder = ("method=sgal", *SHORT_SGAL, f"method.init_from={mmvae}")
     nothing = run(
         configure(*of_folder, "selection=last", "method.fine_tune_steps=0", run_dir="nothing")
     )
@@ -293,10 +295,9 @@ def test_what_sgal_starts_from_is_a_candidate_too(configure: Configure, tmp_path
 
 @pytest.mark.slow
 def test_what_was_selected_on_test_starts_only_an_oracle(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished
 ) -> None:
-    run(configure("method=mmvae", *SHORT, "selection=oracle", run_dir="mmvae"))
-    start = tmp_path / "mmvae" / "checkpoints" / "best.ckpt"
+    start = finished("method=mmvae", *SHORT, "selection=oracle") / "checkpoints" / "best.ckpt"
     overrides = ("method=sgal", *SHORT_SGAL, f"method.init_from={start}")
     with pytest.raises(CheckpointError, match="selected on test"):
         run(configure(*overrides, run_dir="validation"))
@@ -334,11 +335,11 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_executed(
 
 @pytest.mark.slow
 def test_a_checkpoint_is_not_tested_on_other_classes_than_it_was_kept_from(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished
 ) -> None:
-    run(configure("method=mmvae", *SHORT, "selection=last"))
     cfg = configure("method=mmvae", *SHORT, "task=test", "dataset.unseen=[0,1]", run_dir="other")
-    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    trained = finished("method=mmvae", *SHORT, "selection=last")
+    cfg.ckpt = str(trained / "checkpoints" / "best.ckpt")
     with pytest.raises(CheckpointError, match="trained on other data"):
         run(cfg)
 
@@ -412,11 +413,10 @@ def test_the_speed_experiment_has_the_shape_it_claims(configure: Configure) -> N
 
 @pytest.mark.slow
 def test_the_state_to_go_on_from_is_not_tested_in_place_of_the_selected_one(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished
 ) -> None:
-    run(configure("method=mmvae", *SHORT))
     cfg = configure("method=mmvae", *SHORT, "task=test", run_dir="test")
-    cfg.ckpt = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    cfg.ckpt = str(finished("method=mmvae", *SHORT) / "checkpoints" / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"best\.ckpt"):
         run(cfg)
 
@@ -425,23 +425,10 @@ def test_the_state_to_go_on_from_is_not_tested_in_place_of_the_selected_one(
 def test_metrics_are_on_the_disk_before_the_state_that_goes_on_from_there(
     configure: Configure, tmp_path: Path
 ) -> None:
-    cfg = configure("method=mmvae", *SHORT)
-    killed = (
-        "import os, sys\nfrom omegaconf import OmegaConf\n"
-        "from zsl_lab.run.callbacks import phase_checkpoint as p\nfrom zsl_lab.run.experiment "
-        "import run\n"
-        "save = p.pl.Trainer.save_checkpoint\n"
-        "def save_and_die(self, path, *args, **kwargs):\n"
-        "    save(self, path, *args, **kwargs)\n"
-        "    os._exit(9)\n"
-        "p.pl.Trainer.save_checkpoint = save_and_die\n"
-        "run(OmegaConf.load(sys.argv[1]))\n"
-    )
-    OmegaConf.save(cfg, tmp_path / "cfg.yaml")
-    done = subprocess.run(
-        [sys.executable, "-c", killed, str(tmp_path / "cfg.yaml")], timeout=120, check=False
-    )
-    assert done.returncode == 9
+    OmegaConf.save(configure("method=mmvae", *SHORT), tmp_path / "cfg.yaml")
+    process = Forked(children.run_to_the_first_checkpoint, tmp_path / "cfg.yaml")
+    process.communicate()
+    assert process.returncode == 9
     lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert lines[1].startswith("select,20,")
 
@@ -453,16 +440,8 @@ def test_a_disk_that_is_full_leaves_no_half_checkpoint(
     OmegaConf.save(
         configure("method=mmvae", *SHORT, "method.encoder_hidden=[512]"), tmp_path / "cfg.yaml"
     )
-    limited = (
-        "import resource, sys\nfrom omegaconf import OmegaConf\nfrom zsl_lab.errors import "
-        "OutputError\nfrom zsl_lab.run.experiment import run\n"
-        "cfg = OmegaConf.load(sys.argv[1])\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try:\n    run(cfg)\nexcept OutputError as error:\n    print(error)\n"
-    )
-    command = [sys.executable, "-c", limited, str(tmp_path / "cfg.yaml")]
-    done = subprocess.run(command, timeout=120, check=True, capture_output=True, text=True)
-    assert "last.ckpt" in done.stdout
+    said, _ = Forked(children.run_on_a_full_disk, tmp_path / "cfg.yaml").communicate()
+    assert "last.ckpt" in said
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 

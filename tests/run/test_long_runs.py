@@ -3,8 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,9 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, power_cut
+from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, Finished, power_cut
+from tests.helpers import children
+from tests.helpers.forked import Forked, command_line
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.digits import DigitsDataset
 from zsl_lab.data.datasets.xian import XianDataset
@@ -79,28 +80,30 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["select", "refit"])
 @pytest.mark.parametrize(
-    ("method", "step", "saved"),
+    ("method", "cuts"),
     [
-        ("sgal", 19, 14),  # pre-training
-        ("sgal", 55, 49),  # fine-tuning
-        ("n3", 12, 7),  # the base network
-        ("n3", 38, 35),  # the generator
-        ("aspn", 27, 21),  # several optimisers
+        ("sgal", {19: 14, 55: 49}),  # in pre-training and in fine-tuning
+        ("n3", {12: 7, 38: 35}),  # the base network and the generator
+        ("aspn", {27: 21}),  # several optimisers
     ],
 )
 def test_a_run_that_dies_between_checks_goes_on_from_the_last_multiple(
-    configure: Configure, tmp_path: Path, method: str, step: int, saved: int, phase: str
+    configure: Configure, finished: Finished, tmp_path: Path, method: str, cuts: dict[int, int]
 ) -> None:
     overrides = (f"method={method}", *SHORT_FIT[method], *RARE)
-    run(configure(*overrides, run_dir="whole"))
-    with power_cut(parse(configure(*overrides)).method_class, step, phase):
-        run(configure(*overrides, run_dir="cut"))
-    left = state(tmp_path / "cut" / "checkpoints" / "last.ckpt")
-    assert (left["zsl_lab"]["phase"], left["method_state"]["step"]) == (phase, saved)
-    resume(configure, *overrides, run_dir="cut")
-    assert_same_end(tmp_path / "whole", tmp_path / "cut")
+    cfg = configure(*overrides, run_dir="cut")
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    for phase in ("select", "refit"):
+        for step, saved in cuts.items():
+            with power_cut(parse(cfg).method_class, step, phase):
+                run(cfg)
+            left = state(last)
+            assert (left["zsl_lab"]["phase"], left["method_state"]["step"]) == (phase, saved)
+            cfg = configure(*overrides, run_dir="cut")
+            cfg.ckpt = str(last)
+    run(cfg)
+    assert_same_end(finished(*overrides), tmp_path / "cut")
 
 
 @pytest.mark.slow
@@ -118,11 +121,14 @@ def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(
     )
     overrides += ("trainer.save_every_n_steps=1",)
     run(configure(*overrides, run_dir="whole"))
+    cfg = configure(*overrides, run_dir="cut")
     for step in (3, 4, 5, 6, 9, 10):
         with power_cut(MMVAE, step):
-            run(configure(*overrides, run_dir=f"cut{step}"))
-        resume(configure, *overrides, run_dir=f"cut{step}")
-        assert_same_end(tmp_path / "whole", tmp_path / f"cut{step}")
+            run(cfg)
+        cfg = configure(*overrides, run_dir="cut")
+        cfg.ckpt = str(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    run(cfg)
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.slow
@@ -139,74 +145,48 @@ def test_a_run_may_be_saved_more_often_when_it_goes_on(
         assert left["method_state"]["step"] == (35 if more else 20)
 
 
-def script(
-    configure: Configure, tmp_path: Path, when: str, *overrides: str, run_dir: str
-) -> subprocess.CompletedProcess[str]:
-    """A run in a process of its own that sends a signal to itself in the middle of a step."""
-    OmegaConf.save(configure(*overrides, run_dir=run_dir), tmp_path / "cfg.yaml")
-    code = (
-        "import os, signal, sys\nfrom omegaconf import OmegaConf\nfrom zsl_lab.methods.sgal import "
-        "SGAL\nfrom zsl_lab.run.experiment import run\n"
-        "from zsl_lab.errors import InterruptionError\n"
-        "train_on = SGAL.train_on\n"
-        "def hit(self, batch):\n"
-        f"    if {when}:\n"
-        "        os.kill(os.getpid(), int(sys.argv[2]))\n"
-        "    return train_on(self, batch)\n"
-        "SGAL.train_on = hit\n"
-        "try:\n"
-        "    run(OmegaConf.load(sys.argv[1]))\n"
-        "except InterruptionError as error:\n"
-        "    print(error)\n"
-        "    sys.exit(error.exit_code)\n"
-    )
-    number = str(int(signal.SIGKILL if "kill" in run_dir else signal.SIGTERM))
-    arguments = [sys.executable, "-c", code, str(tmp_path / "cfg.yaml"), number]
-    return subprocess.run(arguments, timeout=200, capture_output=True, text=True, check=False)
+def signalled(
+    tmp_path: Path, cfg: DictConfig, number: int, phase: str, step: int
+) -> tuple[int | None, str, str]:
+    """SGAL in a process that sends a signal to itself within a step: exit code and output."""
+    OmegaConf.save(cfg, tmp_path / "cfg.yaml")
+    child = Forked(children.run_and_signal, tmp_path / "cfg.yaml", number, phase, step)
+    said = child.communicate()
+    return child.returncode, *said
 
 
 @pytest.mark.slow
 def test_a_killed_process_goes_on_from_the_last_multiple(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished, tmp_path: Path
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, *RARE)
-    done = script(
-        configure,
-        tmp_path,
-        "self.phase == 'refit' and self.step == 61",
-        *overrides,
-        run_dir="killed",
-    )
-    assert done.returncode == -signal.SIGKILL
+    cfg = configure(*overrides, run_dir="killed")
+    code, *_ = signalled(tmp_path, cfg, signal.SIGKILL, "refit", 61)
+    assert code == -signal.SIGKILL
     assert state(tmp_path / "killed" / "checkpoints" / "last.ckpt")["method_state"]["step"] == 56
     resume(configure, *overrides, run_dir="killed")
-    run(configure(*overrides, run_dir="whole"))
-    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+    assert_same_end(finished(*overrides), tmp_path / "killed")
 
 
 # --------------------------------------------------------------------------- SIGTERM
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [17, 19, 52])  # the 20th step ends with a check
 def test_sigterm_leaves_the_state_of_that_very_step_and_says_how_to_go_on(
-    configure: Configure, tmp_path: Path, step: int
+    configure: Configure, finished: Finished, tmp_path: Path
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, "trainer.log_every_n_steps=5")
-    done = script(
-        configure,
-        tmp_path,
-        f"self.phase == 'select' and self.step == {step}",
-        *overrides,
-        run_dir="stopped",
-    )
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
-    assert done.returncode == 143, done.stderr
-    assert done.stdout == f"Terminated. Go on with:\n  python -m zsl_lab ckpt={last}\n"
-    assert state(last)["method_state"]["step"] == step + 1
-    resume(configure, *overrides, run_dir="stopped")
-    run(configure(*overrides, run_dir="whole"))
-    assert_same_end(tmp_path / "whole", tmp_path / "stopped")
+    cfg = configure(*overrides, run_dir="stopped")
+    for step in (17, 19, 52):  # the 20th step ends with a check
+        code, out, err = signalled(tmp_path, cfg, signal.SIGTERM, "select", step)
+        assert code == 143, err
+        assert out == f"Terminated. Go on with:\n  python -m zsl_lab ckpt={last}\n"
+        assert state(last)["method_state"]["step"] == step + 1
+        cfg = configure(*overrides, run_dir="stopped")
+        cfg.ckpt = str(last)
+    run(cfg)
+    assert_same_end(finished(*overrides), tmp_path / "stopped")
 
 
 def test_sigterm_is_left_as_it_was_found(
@@ -235,14 +215,12 @@ def test_the_command_ends_with_the_exit_code_of_sigterm(tmp_path: Path) -> None:
         "hydra.run.dir=run",
         "trainer.save_every_n_steps=1",
     )
-    command = [sys.executable, "-m", "zsl_lab", *arguments]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-            assert process.poll() is None
-        process.terminate()
-        _, errors = process.communicate(timeout=60)
+    process = Forked(command_line, arguments, cwd=tmp_path)
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    _, errors = process.communicate()
     assert process.returncode == 143
     assert "Terminated. Go on with:" in errors
     assert "Traceback" not in errors
@@ -456,7 +434,7 @@ def test_a_file_is_another_when_it_changes(tmp_path: Path) -> None:
 def test_a_deterministic_run_gives_equal_bits_each_time(
     configure: Configure, tmp_path: Path, method: str
 ) -> None:
-    overrides = (f"method={method}", *SHORT_FIT[method], "deterministic=true")
+    overrides = (f"method={method}", *SHORT_FIT[method], "selection=last", "deterministic=true")
     enabled: list[bool] = []
     end = ZeroShotMethod.on_validation_epoch_end
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT_SGAL, Command, power_cut
+from tests.conftest import SHORT_SGAL, Command, Finished, composed, power_cut
+from tests.helpers import children
+from tests.helpers.forked import Forked, run_command
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import checkpoints
 from zsl_lab.run import pretraining as pretrained
@@ -59,6 +61,29 @@ def sharing(configure: Configure, tmp_path: Path, *overrides: str, run_dir: str)
     return cfg
 
 
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder with the shared pre-training of a run, made once; copy it."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def shared_folder(*overrides: str) -> Path:
+        if overrides not in made:
+            folder = tmp_path_factory.mktemp("pretrained")
+            cfg = composed(folder / "run", *overrides)
+            cfg.paths.pretrained_dir = str(folder / "shared")
+            run(cfg)
+            made[overrides] = folder / "shared"
+        return made[overrides]
+
+    return shared_folder
+
+
+@pytest.fixture
+def maker(shared_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Leave the pre-training of a run to share where ``sharing`` looks for it."""
+    return lambda *overrides: shutil.copytree(shared_folder(*overrides), tmp_path / "shared")
+
+
 def assert_same_run(a: Path, b: Path) -> None:
     """Weights, figures and what was logged are equal, bit for bit; seconds are not."""
     for name in ("best.ckpt", "last.ckpt"):
@@ -99,26 +124,33 @@ def assert_same_run(a: Path, b: Path) -> None:
 )
 def test_who_uses_a_pre_training_ends_as_who_has_pre_trained_by_itself(
     configure: Configure,
+    finished: Finished,
+    maker: Callable[..., Path],
     tmp_path: Path,
     steps: list[tuple[str, int]],
     method: str,
     common: tuple[str, ...],
     user: tuple[str, ...],
 ) -> None:
-    maker = ("method.restore_best=false",) if user == ("method.restore_best=true",) else ()
+    made_with = ("method.restore_best=false",) if user == ("method.restore_best=true",) else ()
     overrides = (f"method={method}", *SHORT_SGAL, *common)
-    run(configure(*overrides, *user, run_dir="alone"))
-    run(sharing(configure, tmp_path, *overrides, *maker, run_dir="maker"))
+    alone = finished(*overrides, *user)
+    maker(*overrides, *made_with)
     steps.clear()
     run(sharing(configure, tmp_path, *overrides, *user, run_dir="user"))
     assert steps == []
-    assert_same_run(tmp_path / "alone", tmp_path / "user")
+    assert_same_run(alone, tmp_path / "user")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("report_oracle", ["true", "false"])
 def test_where_the_end_of_pre_training_is_selected_it_is_reported(
-    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], report_oracle: str
+    configure: Configure,
+    tmp_path: Path,
+    steps: list[tuple[str, int]],
+    report_oracle: str,
+    maker: Callable[..., Path],
+    finished: Finished,
 ) -> None:
     # fine-tuning that ruins what it starts from
     ruin = (
@@ -129,8 +161,8 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
         "selection.metric=seen",
     )
     overrides = ("method=sgal", *SHORT_SGAL, *ruin, f"selection.report_oracle={report_oracle}")
-    run(configure(*overrides, run_dir="alone"))
-    run(sharing(configure, tmp_path, *overrides, "method.delta=0", run_dir="maker"))
+    alone = finished(*overrides)
+    maker(*overrides, "method.delta=0")
     steps.clear()
     run(sharing(configure, tmp_path, *overrides, run_dir="user"))
     assert steps == []
@@ -140,20 +172,24 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
         ]["step"]
         == 40
     )
-    assert_same_run(tmp_path / "alone", tmp_path / "user")
+    assert_same_run(alone, tmp_path / "user")
 
 
 @pytest.mark.slow
 def test_without_fine_tuning_nothing_is_left_to_train(
-    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
+    configure: Configure,
+    tmp_path: Path,
+    steps: list[tuple[str, int]],
+    maker: Callable[..., Path],
+    finished: Finished,
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL)
-    run(configure(*overrides, "method.fine_tune_steps=0", run_dir="alone"))
-    run(sharing(configure, tmp_path, *overrides, run_dir="maker"))
+    alone = finished(*overrides, "method.fine_tune_steps=0")
+    maker(*overrides)
     steps.clear()
     run(sharing(configure, tmp_path, *overrides, "method.fine_tune_steps=0", run_dir="user"))
     assert steps == []
-    assert_same_run(tmp_path / "alone", tmp_path / "user")
+    assert_same_run(alone, tmp_path / "user")
 
 
 @pytest.mark.slow
@@ -177,10 +213,14 @@ def test_without_fine_tuning_nothing_is_left_to_train(
     ],
 )
 def test_what_shapes_pre_training_makes_it_another(
-    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], override: str
+    configure: Configure,
+    maker: Callable[..., Path],
+    tmp_path: Path,
+    steps: list[tuple[str, int]],
+    override: str,
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
-    run(sharing(configure, tmp_path, *overrides, run_dir="maker"))
+    maker(*overrides)
     steps.clear()
     run(sharing(configure, tmp_path, *overrides, override, run_dir="user"))
     assert len(steps) == (60 if override == "method.steps=60" else 40)
@@ -189,10 +229,13 @@ def test_what_shapes_pre_training_makes_it_another(
 
 @pytest.mark.slow
 def test_other_code_makes_it_another(
-    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
+    configure: Configure,
+    tmp_path: Path,
+    steps: list[tuple[str, int]],
+    maker: Callable[..., Path],
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
-    run(sharing(configure, tmp_path, *overrides, run_dir="maker"))
+    maker(*overrides)
     steps.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "_sha256_files", lambda files: "of an edited file")
@@ -222,22 +265,28 @@ def test_the_code_that_counts_is_this_package_and_the_modules_of_the_classes(
 
 @pytest.mark.slow
 def test_constants_that_calibrate_the_checks_are_not_mixed_up(
-    configure: Configure, tmp_path: Path
+    configure: Configure,
+    tmp_path: Path,
+    maker: Callable[..., Path],
+    finished: Finished,
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, "selection.calibrate=true")
     user = ("method.g=0.5", "method.p=0.1")
-    run(configure(*overrides, *user, run_dir="alone"))
-    run(sharing(configure, tmp_path, *overrides, run_dir="maker"))
+    alone = finished(*overrides, *user)
+    maker(*overrides)
     run(sharing(configure, tmp_path, *overrides, *user, run_dir="user"))
-    assert_same_run(tmp_path / "alone", tmp_path / "user")
+    assert_same_run(alone, tmp_path / "user")
 
 
 @pytest.mark.slow
 def test_a_damaged_file_is_a_warning_and_is_made_again(
-    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
+    configure: Configure,
+    tmp_path: Path,
+    steps: list[tuple[str, int]],
+    maker: Callable[..., Path],
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
-    run(sharing(configure, tmp_path, *overrides, run_dir="maker"))
+    maker(*overrides)
     (file,) = (tmp_path / "shared").glob("*.ckpt")
     file.write_bytes(file.read_bytes()[:1000])
     steps.clear()
@@ -305,16 +354,20 @@ def place(tmp_path: Path) -> SharedPretraining:
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["validation", "oracle"])
 def test_runs_with_other_classifiers_share_and_make_the_check_at_its_end_again(
-    configure: Configure, tmp_path: Path, steps: list[tuple[str, int]], phase: str
+    configure: Configure,
+    tmp_path: Path,
+    steps: list[tuple[str, int]],
+    phase: str,
+    maker: Callable[..., Path],
+    finished: Finished,
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, f"selection={phase}")
-    run(sharing(configure, tmp_path, *overrides, run_dir="own"))
-    alone = configure(*overrides, "classifier=means", run_dir="alone")
-    run(alone)
+    maker(*overrides)
+    alone = finished(*overrides, "classifier=means")
     steps.clear()
     run(sharing(configure, tmp_path, *overrides, "classifier=means", run_dir="shared_means"))
     assert steps == []
-    assert_same_run(tmp_path / "alone", tmp_path / "shared_means")
+    assert_same_run(alone, tmp_path / "shared_means")
 
 
 @pytest.fixture
@@ -361,36 +414,14 @@ def test_a_run_waits_for_one_that_is_at_it_and_takes_over_when_that_dies(
 
 @pytest.mark.slow
 def test_jobs_at_once_pre_train_once(configure: Configure, tmp_path: Path) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "method.steps=400", "selection=last")
-    script = (
-        "import sys\nfrom omegaconf import OmegaConf\nfrom zsl_lab.methods.sgal import SGAL\nfrom "
-        "zsl_lab.run.experiment import run\n"
-        "train_on, taken = SGAL.train_on, []\n"
-        "def spy(self, batch):\n"
-        "    taken.append(self.step < self.config.steps)\n"
-        "    return train_on(self, batch)\n"
-        "SGAL.train_on = spy\n"
-        "run(OmegaConf.load(sys.argv[1]))\n"
-        "print('pre-trained', sum(taken))\n"
-    )
+    overrides = ("method=sgal", *SHORT_SGAL, "method.steps=100", "selection=last")
     processes = []
     for name, g in (("a", "0.9"), ("b", "0.5")):
-        OmegaConf.save(
-            sharing(configure, tmp_path, *overrides, f"method.g={g}", run_dir=name),
-            tmp_path / f"{name}.yaml",
-        )
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", script, str(tmp_path / f"{name}.yaml")],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-    said = [
-        process.communicate(timeout=120)[0].split("pre-trained ")[1].strip()
-        for process in processes
-    ]
-    assert sorted(said) == ["0", "400"]
+        cfg = sharing(configure, tmp_path, *overrides, f"method.g={g}", run_dir=name)
+        OmegaConf.save(cfg, tmp_path / f"{name}.yaml")
+        processes.append(Forked(children.run_and_count, tmp_path / f"{name}.yaml"))
+    said = [process.communicate()[0].splitlines()[-1] for process in processes]
+    assert sorted(said) == ["0", "100"]
 
 
 @pytest.mark.slow
@@ -399,17 +430,16 @@ def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(
 ) -> None:
     monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *args, **kwargs: None)
     sgal = ("method=sgal", *SHORT_SGAL)
-    assert command("-m", *sgal, "method.g=0.5,0.9", "method.p=0,1", "hydra.sweep.dir=sweep") == 0
+    assert command("-m", *sgal, "method.g=0.5,0.9", "hydra.sweep.dir=sweep") == 0
     files = list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))
     assert len(files) == 2  # one for each phase
-    for job in (0, 3):
-        g, p = ("0.5", "0") if job == 0 else ("0.9", "1")
-        assert command(*sgal, f"method.g={g}", f"method.p={p}", f"hydra.run.dir=single{job}") == 0
+    for job, g in enumerate(("0.5", "0.9")):
+        assert command(*sgal, f"method.g={g}", f"hydra.run.dir=single{job}") == 0
         assert_same_run(tmp_path / f"single{job}", tmp_path / "sweep" / f"{job}_sgal_digits")
 
 
 @pytest.mark.slow
-def test_jobs_of_several_processes_share_too(command: Command, tmp_path: Path) -> None:
+def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
     overrides = (
         "method=sgal",
         *SHORT_SGAL,
@@ -417,8 +447,11 @@ def test_jobs_of_several_processes_share_too(command: Command, tmp_path: Path) -
         "selection=last",
         "trainer.save_every_n_steps=7",
     )
-    assert command("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep") == 0
+    for command in (
+        ("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep"),
+        (*overrides, "method.g=0.9", "hydra.run.dir=single"),
+    ):
+        done = run_command(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))) == 1
-    shutil.rmtree(tmp_path / "sweep" / "pretrained")
-    assert command(*overrides, "method.g=0.9", "hydra.run.dir=single") == 0
     assert_same_run(tmp_path / "single", tmp_path / "sweep" / "1_sgal_digits")

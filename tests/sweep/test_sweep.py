@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT
+from tests.helpers.forked import Forked, command_line
 from tests.test_result import METRICS, RESULT
 from zsl_lab.cli import main as cli
 from zsl_lab.errors import InterruptionError, TrainingError
@@ -328,7 +329,6 @@ def test_how_a_sweep_is_made_is_no_setting_of_a_run(command: Command) -> None:
     [
         ("sgal_g_p", {"method.g", "method.p"}, 9),
         ("sgal_d_gamma", {"method.d", "method.gamma"}, 9),
-        ("all_methods", {"method"}, len(methods_taking("features").split(","))),
     ],
 )
 def test_a_named_sweep_needs_no_m(command: Command, name: str, keys: set[str], jobs: int) -> None:
@@ -585,22 +585,14 @@ def test_jobs_in_other_processes_report_what_failed(tmp_path: Path, launcher: st
 def test_a_sweep_that_was_really_killed_finds_what_it_would_have_found_at_once(
     real_command: Command,
 ) -> None:
-    arguments = ["-m", "method=mmvae", *SHORT, "method.steps=400", "selection.report_oracle=false"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zsl_lab", *arguments],
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    arguments = ["-m", "method=mmvae", *SHORT, "method.steps=200", "selection.report_oracle=false"]
+    process = Forked(command_line, arguments)
     try:
-        deadline = time.monotonic() + 100
-        while (
-            not list(Path("outputs").glob("sweeps/*/*/checkpoints/last.ckpt"))
-            and time.monotonic() < deadline
-        ):
+        while not list(Path("outputs").glob("sweeps/*/*/checkpoints/last.ckpt")):
+            assert process.poll() is None
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
     (folder,) = sweeps()
     assert not list(folder.glob("*/result.json"))
     code, out, err = real_command(*arguments, "sweep.resume=true")

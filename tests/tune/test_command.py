@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +19,8 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from tests.helpers import children
+from tests.helpers.forked import Forked
 from tests.tune.conftest import SHORT, SPACE, Tune
 from zsl_lab.cli import settings as cli_settings
 from zsl_lab.data.benchmark import FeatureBenchmark
@@ -376,33 +376,24 @@ def test_importance_is_that_of_the_key_that_matters() -> None:
 def test_two_processes_share_a_study_and_a_killed_one_loses_no_finished_trial(
     tmp_path: Path, space: Path
 ) -> None:
-    command = [sys.executable, "-m", "zsl_lab.tune", *SHORT, f"space={space}", "trials=12"]
+    command = [*SHORT, f"space={space}", "trials=12"]
     command += [f"paths.output_dir={tmp_path}/outputs", f"paths.settings_dir={tmp_path}/settings"]
-    environment = {**os.environ, "ZSL_LAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    environment = {"ZSL_LAB_CACHE": str(tmp_path / "cache")}
     folder = tmp_path / "outputs" / "studies" / NAME
 
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start() -> Forked:
+        return Forked(children.tune, command, cwd=tmp_path, env=environment)
 
     first = start()
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and first.poll() is None:
+    while first.poll() is None:
         time.sleep(0.1)
         if (folder / JOURNAL_FILE).exists() and len(complete(study_of(folder))) >= 2:
             break
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.kill()
     finished = {t.number: t.value for t in complete(study_of(folder))}
     assert len(finished) >= 2
     both = [start(), start()]
-    texts = [process.communicate(timeout=250)[0] for process in both]
+    texts = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
     study = study_of(folder)
     after = {t.number: t.value for t in complete(study)}

@@ -29,6 +29,7 @@ from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.checks import check_early
 from zsl_lab.run.configuration.settings_files import settings_folder
+from zsl_lab.run.configuration.trial import adapt, missing
 from zsl_lab.run.resuming import NotPreparedError
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
@@ -79,6 +80,11 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
     hydra_cfg = HydraConfig.get()
     job = record.begin(cfg, hydra_cfg, folder)
     try:
+        adapt(cfg, overrides)
+        lacking = missing(cfg)
+        if lacking is not None:
+            record.end(job, record.LEFT_OUT, why=lacking)
+            return None
         earlier = sweep.earlier(cfg, hydra_cfg, job)
         if earlier and earlier.result:
             result, outcome = earlier.result, "skipped"

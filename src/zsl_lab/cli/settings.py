@@ -59,6 +59,8 @@ def choose(arguments: list[str]) -> list[str]:
 
 
 def _chosen(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
+    if "experiment" in given and "settings" not in given and "tuned" not in given:
+        return arguments  # its file says which settings
     if "settings" not in given and "tuned" not in given:
         return _fitting(arguments, given)
     if "settings" not in given:

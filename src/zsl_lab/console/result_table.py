@@ -18,6 +18,8 @@ _LABELS = {
     "last": "last step",
 }
 
+#: how splits begin that are a dataset's own, which need no line
+_USUAL_SPLITS = ("proposed", "unknown", "unseen", "generated")
 _ORACLE = "oracle: at the step that is best on test by this metric; a biased estimate."
 
 
@@ -66,6 +68,9 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
         )
         screen.print(values, style="dim", soft_wrap=True)
     screen.print()
+    split = str(result.benchmark.get("splits_version", "unknown"))
+    if not split.startswith(_USUAL_SPLITS):
+        screen.print(f"split:          {one_line(split, 200)}", soft_wrap=True)
     settings = settings_text(result)
     if settings is not None:
         screen.print(f"settings:       {settings}", soft_wrap=True)

@@ -64,6 +64,7 @@ class Benchmark:
             tuning, or None where the files name none. Samples of validation are always drawn from
             ``trainval``: the published ``train_loc`` and ``val_loc`` contain the images of
             ``test_seen_loc``.
+        more_validation_classes: Further such sets of classes, where the authors publish several.
         provenance: Where all this came from.
 
     Raises:
@@ -78,6 +79,7 @@ class Benchmark:
     test_seen: IntArray
     test_unseen: IntArray
     validation_classes: IntArray | None = None
+    more_validation_classes: tuple[IntArray, ...] = ()
     provenance: Provenance = field(default_factory=lambda: Provenance("memory"))
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ class Benchmark:
         test_unseen: IntArray,
         validation_classes: IntArray | None,
         provenance: Provenance,
+        more_validation_classes: tuple[IntArray, ...] = (),
     ) -> B:
         """The same samples and classes with another split."""
         return replace(
@@ -123,6 +126,7 @@ class Benchmark:
             test_seen=test_seen,
             test_unseen=test_unseen,
             validation_classes=validation_classes,
+            more_validation_classes=more_validation_classes,
             provenance=provenance,
         )
 
@@ -321,8 +325,9 @@ def _validate_split(b: Benchmark) -> None:
             "semantics and no sample: add it to the classes, or take the samples of a class out of "
             "trainval",
         )
-    if b.validation_classes is not None:
-        outside = np.setdiff1d(b.validation_classes, b.seen_classes)
+    validation = () if b.validation_classes is None else (b.validation_classes,)
+    for classes in (*validation, *b.more_validation_classes):
+        outside = np.setdiff1d(classes, b.seen_classes)
         if len(outside):
             raise _failure(
                 b,

@@ -67,15 +67,16 @@ def validation_split(benchmark: Benchmark, seed: int, draw: int = 0) -> Split:
         benchmark: The benchmark; only samples of its ``trainval`` are used.
         seed: Draws the validation classes where the benchmark names none, and the held-out samples
             of each class (20 %, rounded, at least one; a class with a single sample keeps it).
-        draw: Which of several draws with this seed. From 1 on validation classes are drawn also
-            where the benchmark names some: as many.
+        draw: Which of several draws with this seed. Draw ``k`` takes the ``k``-th set of validation
+            classes that the benchmark names; after the last they are drawn: as many.
 
     Raises:
         DataError: If fewer than 2 classes, or no sample to hold out, would remain to train on.
     """
     rng = np.random.default_rng(seed if draw == 0 else [seed, draw])
     seen, named = benchmark.seen_classes, benchmark.validation_classes
-    if named is None or draw > 0:
+    published = () if named is None else (named, *benchmark.more_validation_classes)
+    if draw >= len(published):
         if len(seen) < 3:
             raise DataError(
                 f"{benchmark.provenance.origin}: found {len(seen)} seen classes; expected at least "
@@ -86,7 +87,7 @@ def validation_split(benchmark: Benchmark, seed: int, draw: int = 0) -> Split:
         count = min(max(wanted, 1), len(seen) - 2)
         unseen = np.sort(rng.choice(seen, count, replace=False))
     else:
-        unseen = np.unique(named)
+        unseen = np.unique(published[draw])
     remaining = np.setdiff1d(seen, unseen)
     if len(remaining) < 2:
         raise DataError(
@@ -148,6 +149,50 @@ def redraw(benchmark: B, seed: int) -> B:
         sources={},
     )
     return benchmark.with_split(trainval, test_seen, test_unseen, None, provenance)
+
+
+def split_by_classes(
+    benchmark: B,
+    unseen: IntArray,
+    validation: Sequence[IntArray] = (),
+    *,
+    version: str,
+    test_seen_fraction: float = 0.0,
+    seed: int = 0,
+) -> B:
+    """The same samples with other unseen classes.
+
+    Args:
+        benchmark: A benchmark with any split; only samples in a part of it are used.
+        unseen: Class ids that do not train.
+        validation: Sets of seen classes that are held out for tuning, the first one first.
+        version: What the split is called in results.
+        test_seen_fraction: The share of each seen class that is ``test_seen``, rounded, at least
+            one sample; 0 trains on all of them (conventional zero-shot learning).
+        seed: Draws the samples of ``test_seen``.
+
+    Raises:
+        DataError: As of :class:`~zsl_lab.data.benchmark.Benchmark`.
+    """
+    parts = (benchmark.trainval, benchmark.test_seen, benchmark.test_unseen)
+    samples = np.sort(np.concatenate(parts))
+    is_unseen = np.isin(benchmark.labels[samples], unseen)
+    trainval, test_seen = samples[~is_unseen], np.zeros(0, dtype=np.int64)
+    if test_seen_fraction and len(trainval):
+        rng = np.random.default_rng(seed)
+        trainval, test_seen = hold_out(trainval, benchmark.labels, test_seen_fraction, rng)
+        version += f", {test_seen_fraction:.0%} of each seen class in test_seen"
+    test_unseen = samples[is_unseen]
+    provenance = replace(
+        benchmark.provenance,
+        splits_sha256=sha256_arrays(trainval, test_seen, test_unseen),
+        splits_version=version,
+        sources={},
+    )
+    first = validation[0] if validation else None
+    return benchmark.with_split(
+        trainval, test_seen, test_unseen, first, provenance, tuple(validation[1:])
+    )
 
 
 def hold_out(

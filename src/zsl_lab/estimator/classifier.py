@@ -158,7 +158,12 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         folder: Path,
     ) -> None:
         cfg = compose_run(
-            self.method, self.settings, seed=self._seed(), folder=folder, progress=self.progress
+            self.method,
+            self.settings,
+            seed=self._seed(),
+            folder=folder,
+            progress=self.progress,
+            figures=self.folder is not None,
         )
         config = parse(cfg)
         if config.takes == "images":
@@ -168,7 +173,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         benchmark: FeatureBenchmark = make_benchmark(name, features, labels, known, vectors, recipe)
         # a run adds filters for the warnings of Lightning
         with quiet(not self.progress), warnings.catch_warnings():
-            self.result_ = run(cfg, benchmark, draw_figures=self.folder is not None)
+            self.result_ = run(cfg, benchmark)
             best = Path(self.result_.checkpoint)
             self.predictor_ = restore(config.model_copy(update={"task": "predict", "ckpt": best}))
 

@@ -34,7 +34,13 @@ def override(name: str, value: Any) -> str:
 
 
 def compose_run(
-    method: str, settings: Mapping[str, Any], *, seed: int, folder: Path, progress: bool
+    method: str,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    folder: Path,
+    progress: bool,
+    figures: bool,
 ) -> DictConfig:
     """The configuration of a run on a benchmark in memory.
 
@@ -44,6 +50,7 @@ def compose_run(
         seed: The run's seed.
         folder: The run's folder.
         progress: Whether it shows a line of progress.
+        figures: Whether it draws figures.
 
     Raises:
         ConfigError: A method, a key or a choice is unknown.
@@ -56,6 +63,7 @@ def compose_run(
         "dataset=own",
         f"callbacks={'default' if progress else 'none'}",
         f"seed={seed}",
+        f"figures={command.literal(figures)}",
         f"paths.run_dir={command.literal(str(folder))}",
         # no sample is tested
         "selection.report_oracle=false",

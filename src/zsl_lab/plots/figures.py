@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -23,6 +24,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from zsl_lab.plots.latent_space import LatentSpace
 from zsl_lab.plots.style import (
     HARMONIC,
     MUTED,
@@ -334,28 +336,42 @@ def latent_projection(
         labels: Class of each sample as a row of ``prototypes``, ``[M]``.
         prototypes: Positions of the K classes (e.g. means of priors), ``[K, Z]``.
         names: Names of the K classes.
-        path: The PNG; the PDF has the same name.
+        path: The PNG; the PDF has the same name, and a CSV of it the positions.
     """
     if len(latents) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(latents), MAX_POINTS, replace=False))
         latents, labels = latents[kept], labels[kept]
     flat = _tsne(np.concatenate([latents, prototypes]).astype(np.float64))
-    samples, stars = flat[: len(latents)], flat[len(latents) :]
+    space = LatentSpace(flat[: len(latents)], labels, flat[len(latents) :], names)
+    space.save(Path(path).with_suffix(".csv"))
     few = len(names) <= len(PALETTE)
-    colours = _class_colours(len(names))
     figure = new_figure(7.0 if few else 9.0, 5.2 if few else 7.6)
     axes = figure.subplots()
+    scatter_classes(axes, space)
+    axes.set(title="Unseen classes and their samples in latent space (t-SNE)")
+    if few:
+        figure.legend(handles=class_handles(names), loc="outside right upper", ncols=1)
+    else:
+        name_points(axes, space.classes, [plain_text(name) for name in names])
+        figure.legend(handles=_marker_handles(), loc="outside lower center", ncols=2)
+    save_png(figure, path)
+
+
+def scatter_classes(axes: Axes, space: LatentSpace) -> None:
+    """Samples as points and classes as stars in their colours, on axes without numbers."""
+    few = len(space.names) <= len(PALETTE)
+    colours = _class_colours(len(space.names))
     axes.scatter(
-        samples[:, 0],
-        samples[:, 1],
-        c=[colours[label] for label in labels],
+        space.samples[:, 0],
+        space.samples[:, 1],
+        c=[colours[label] for label in space.labels],
         s=9 if few else 8,
         alpha=0.6,
         linewidths=0,
     )
     axes.scatter(
-        stars[:, 0],
-        stars[:, 1],
+        space.classes[:, 0],
+        space.classes[:, 1],
         c=colours,
         s=220 if few else 110,
         marker="*",
@@ -363,22 +379,17 @@ def latent_projection(
         linewidths=0.8,
         zorder=3,
     )
-    axes.set(title="Unseen classes and their samples in latent space (t-SNE)")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    texts = [plain_text(name) for name in names]
-    handles = _marker_handles()
-    if few:
-        handles += [
-            Line2D([], [], linestyle="", marker="o", color=colour, label=name)
-            for colour, name in zip(colours, texts, strict=True)
-        ]
-        figure.legend(handles=handles, loc="outside right upper", ncols=1)
-    else:
-        _name_points(axes, stars, texts)
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    save_png(figure, path)
+
+
+def class_handles(names: Sequence[str]) -> list[Line2D]:
+    """A legend of :func:`scatter_classes`: the markers, and the colour of each class."""
+    return _marker_handles() + [
+        Line2D([], [], linestyle="", marker="o", color=colour, label=plain_text(name))
+        for colour, name in zip(_class_colours(len(names)), names, strict=True)
+    ]
 
 
 def _tsne(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -416,7 +427,8 @@ def _marker_handles() -> list[Line2D]:
     return [sample, prototype]
 
 
-def _name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+def name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Write the name of each class beside its place ``[K, 2]``."""
     halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
     size = 7.0 if len(names) <= 30 else 5.5
     for (x, y), name in zip(points, names, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from zsl_lab.console.messages import console, say
@@ -13,13 +13,15 @@ from zsl_lab.console.result_table import COLUMNS
 from zsl_lab.errors import ConfigError, DataError, ZslLabError, exit_code, nearest
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.memory import out_of_memory
-from zsl_lab.report import tables
+from zsl_lab.report import latex, tables
 from zsl_lab.report.groups import Found, Group, find_runs, group_runs
+from zsl_lab.report.tables import Sheet
 from zsl_lab.result import RESULT_FILE
 
 DESCRIPTION = (
     "Tables and an HTML page of finished runs. Runs that differ only by seed are one row, "
-    "mean ± standard deviation."
+    "mean ± standard deviation.\n"
+    "With --paper: the table of a paper, and the metrics of runs beside it."
 )
 EXAMPLES = """\
 examples:
@@ -27,7 +29,9 @@ examples:
   python -m zsl_lab.report outputs                     a table of all finished runs below it
   python -m zsl_lab.report outputs --html report.html  a page with curves, recalls and sweeps
   python -m zsl_lab.report RUN RUN --per-class         recall per class, side by side
-  python -m zsl_lab.report outputs --csv results.csv --markdown results.md
+  python -m zsl_lab.report outputs --csv results.csv --markdown results.md --latex results.tex
+  python -m zsl_lab.report --paper sgal_table2         Table 2 of the SGAL paper as it is printed
+  python -m zsl_lab.report --paper sgal_table2 outputs --latex table.tex   with your runs beside it
 
 The best metrics among runs with the same dataset, splits, features and selection are bold. Of runs
 with the same seed and settings the first is used: folders in the given order, then by name.
@@ -80,6 +84,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the table in Markdown")
     parser.add_argument(
+        "--latex", metavar="FILE", type=Path, help="write the table in LaTeX, with booktabs"
+    )
+    parser.add_argument(
+        "--paper",
+        metavar="TABLE",
+        help="the table of a paper instead: what it prints, and what the runs measured, at the "
+        "step selected on validation classes and at the best step on test (a wrong name lists "
+        "all tables)",
+    )
+    parser.add_argument(
         "--sort",
         metavar="METRIC",
         default="harmonic_mean",
@@ -90,15 +104,35 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         near = nearest(options.sort, COLUMNS)
         hint = f"Did you mean {near[0]}?" if near else f"Metrics: {', '.join(COLUMNS)}."
         raise ConfigError(f"--sort {options.sort}: there is no such metric. {hint}")
-    if not options.places:
-        parser.error("expected a run folder, or a folder of runs (e.g. outputs)")
+    if options.paper is None and not options.places:
+        parser.error("expected a run folder, a folder of runs (e.g. outputs), or --paper TABLE")
+    if options.paper is not None:
+        _check_paper(options)
     return options
+
+
+def _check_paper(options: argparse.Namespace) -> None:
+    from zsl_lab.report.paper_rows import paper_parts  # pydantic takes 0.2 s to import
+
+    try:
+        paper_parts(options.paper)
+    except ConfigError as error:
+        raise ConfigError(f"--paper {error}") from error
+    if options.per_class:
+        raise ConfigError(
+            "--per-class --paper: the table of a paper has no recall per class. Give one of them."
+        )
+    if options.html and not options.places:
+        raise ConfigError(
+            f"--html {options.html}: the page is about runs, and none is given. Give a folder of "
+            "runs too, or write the paper's table with --markdown, --csv or --latex."
+        )
 
 
 def _report(options: argparse.Namespace) -> int:
     found = find_runs(options.places)
     groups, repeated = group_runs(found.runs, options.sort)
-    if groups:
+    if groups or not options.places:
         _show(groups, found, repeated, options)
     for sentence in repeated:
         say(sentence)
@@ -109,7 +143,7 @@ def _report(options: argparse.Namespace) -> int:
         )
     for sentence in found.problems:
         say(sentence)
-    if not groups:
+    if not groups and options.places:
         raise DataError(
             f"{', '.join(str(place) for place in options.places)}: no finished run; expected a "
             f"folder with {RESULT_FILE}, here or below. Give the folder that your runs were "
@@ -125,28 +159,48 @@ def _show(
     repeated: list[str],
     options: argparse.Namespace,
 ) -> None:
-    limit = None if options.markdown else tables.MAX_PRINTED
-    sheets = (
-        tables.recall_sheets(groups, limit) if options.per_class else [tables.result_sheet(groups)]
-    )
+    sheets, csv = _contents(groups, options)
     texts = {}
     if options.html:
         from zsl_lab.report import page
 
         curves, problems = page.read_curves(run for group in groups for run in group.runs)
         found.problems.extend(problems)
-        texts[options.html] = page.make(groups, curves, found, repeated)
+        papers = sheets if options.paper else []
+        texts[options.html] = page.make(groups, curves, found, repeated, papers)
     if options.csv:
-        texts[options.csv] = (
-            tables.recall_csv(groups) if options.per_class else tables.result_csv(groups)
-        )
+        texts[options.csv] = csv()
     if options.markdown:
         texts[options.markdown] = "\n".join(tables.as_markdown(sheet) for sheet in sheets)
+    if options.latex:
+        texts[options.latex] = latex.as_latex_file(sheets)
     for path, text in texts.items():
         # a folder's name may hold bytes that are not UTF-8
         atomic_write(path, text.encode(errors="backslashreplace"))
         runs = sum(len(group.runs) for group in groups)
-        console().print(f"{path}: run groups: {len(groups)}, runs: {runs}", soft_wrap=True)
+        counts = (
+            f"run groups: {len(groups)}, runs: {runs}" if groups else f"{options.paper}, no runs"
+        )
+        console().print(f"{path}: {counts}", soft_wrap=True)
     if not texts:
         for sheet in sheets:
             tables.print_sheet(sheet)
+
+
+def _contents(
+    groups: list[Group], options: argparse.Namespace
+) -> tuple[list[Sheet], Callable[[], str]]:
+    """The tables that are shown, and what makes the CSV file of them."""
+    if options.paper:
+        from zsl_lab.report import paper
+        from zsl_lab.report.paper_rows import left_out
+
+        for sentence in left_out(options.paper, groups):
+            say(sentence)
+        return paper.paper_tables(options.paper, groups), lambda: paper.paper_csv(
+            options.paper, groups
+        )
+    if options.per_class:
+        limit = None if options.markdown or options.latex else tables.MAX_PRINTED
+        return tables.recall_sheets(groups, limit), lambda: tables.recall_csv(groups)
+    return [tables.result_sheet(groups)], lambda: tables.result_csv(groups)

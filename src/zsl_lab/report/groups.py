@@ -305,6 +305,12 @@ def group_runs(runs: Iterable[Run], sort: str = "harmonic_mean") -> tuple[list[G
     return sorted(groups, key=order), repeated
 
 
+def relabelled(groups: Sequence[Group]) -> list[Group]:
+    """The groups with labels that distinguish them from each other and from no others."""
+    firsts = [group.runs[0] for group in groups]
+    return [Group(group.runs, *_label(group.runs[0], firsts)) for group in groups]
+
+
 def _without_new_nulls(runs: Sequence[Run]) -> list[Run]:
     """Runs without the settings that are null and that other runs of the method do not have.
 

@@ -98,6 +98,7 @@ class Page:
         facts: What is true of all runs.
         problems: A sentence for each run or file that is left out or incomplete.
         sections: One per dataset, splits and features.
+        papers: Tables of a paper with the runs beside its rows.
         sweeps: Sweeps of more than one setting.
         speed: One row per group.
         runs: One row per run.
@@ -108,6 +109,7 @@ class Page:
     facts: list[Fact]
     problems: list[str]
     sections: list[Section]
+    papers: Sequence[Sheet]
     sweeps: list[Sweep]
     speed: list[SpeedRow]
     runs: list[RunRow]
@@ -128,7 +130,13 @@ def read_curves(runs: Iterable[Run]) -> tuple[dict[Path, list[Point]], list[str]
     return curves, problems
 
 
-def make(groups: Sequence[Group], curves: Curves, found: Found, repeated: Sequence[str]) -> str:
+def make(
+    groups: Sequence[Group],
+    curves: Curves,
+    found: Found,
+    repeated: Sequence[str],
+    papers: Sequence[Sheet] = (),
+) -> str:
     """Make the page.
 
     Args:
@@ -136,6 +144,7 @@ def make(groups: Sequence[Group], curves: Curves, found: Found, repeated: Sequen
         curves: Trade-off curves by run folder, see :func:`read_curves`.
         found: What is below the given folders; all its problems are listed.
         repeated: A sentence for each run that was left out.
+        papers: Tables of a paper, see :func:`zsl_lab.report.paper.paper_tables`.
 
     Returns:
         HTML that is also well-formed XML.
@@ -151,6 +160,7 @@ def make(groups: Sequence[Group], curves: Curves, found: Found, repeated: Sequen
             facts=_facts(runs, groups),
             problems=[*found.problems, *repeated, *unfinished],
             sections=own,
+            papers=papers,
             sweeps=sweeps,
             speed=[_speed_row(group) for group in groups],
             runs=[_run_row(group, run) for group in groups for run in group.runs],

@@ -12,10 +12,17 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FILE = "published.yaml"
+#: stands for the dataset in tables of what does not depend on it
+ANY_DATASET = "any"
 
 Metric = Literal["zsl_top1", "unseen", "seen", "harmonic_mean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-Percent = Annotated[float, Field(ge=0, le=100)]
+#: metrics beside those: of ``extra`` and of ``model`` in ``result.json``
+FurtherMetric = Literal["zsl_top5", "zsl_average_precision", "parameters", "flops"]
+COUNTS = ("parameters", "flops")
+NonNegative = Annotated[float, Field(ge=0)]
+#: a value of a configuration's key, or several of which one is needed
+Value = bool | int | float | str | None | list[bool | int | float | str | None]
 
 
 class _Model(BaseModel):
@@ -29,52 +36,80 @@ class TableRow(_Model):
         method: Its name in the paper.
         here: Name of the same method under ``method=``; None if there is none.
         features: The feature extractor, if the table's rows differ in it.
-        values: For each dataset the printed values, in the order of the table's ``metrics``.
+        overrides: Keys of a run's configuration, with the values that a run of this row has. Of
+            several rows that a run fits, it belongs to the one with most overrides.
+        data: As the table's, for this row; goes before it.
+        overview: Whether the overview of a dataset has the row; false for methods that the paper
+            quotes from others.
+        values: For each dataset the printed values, in the order of the table's ``metrics``; None
+            where the paper prints none, an empty list where it prints nothing.
         sd: For each dataset the standard deviation of the first value, if printed.
     """
 
     method: str
     here: str | None
     features: str | None = None
-    values: dict[str, list[Percent]]
-    sd: dict[str, Percent] = {}
+    overrides: dict[str, Value] = {}
+    data: dict[str, Value | dict[str, Value]] = {}
+    overview: bool = True
+    values: dict[str, list[NonNegative | None]]
+    sd: dict[str, NonNegative] = {}
 
 
 class Table(_Model):
     """A paper's table, or a part of it.
 
     Attributes:
+        name: Name of the table for ``--paper``; its parts share it.
         paper: Authors and venue.
         title: Title of the paper.
         table: Number of the table.
         split: Which classes are unseen, in the paper's words.
         features: The feature extractor; None if each row names its own.
+        data: Keys of a run's configuration (with ``benchmark.`` before it, of the facts in its
+            result), with the values that features, split and texts like the paper's have; by
+            dataset where these differ.
         note: Further remarks.
         metrics: The metrics of its columns.
         rows: Its rows.
     """
 
+    name: str
     paper: str
     title: str
     table: str
     split: str
     features: str | None
+    data: dict[str, Value | dict[str, Value]] = {}
     note: str = ""
-    metrics: list[Metric]
+    metrics: list[Metric | FurtherMetric]
     rows: list[TableRow]
 
     @model_validator(mode="after")
     def _complete(self) -> Table:
         for row in self.rows:
+            where = f"{self.table}, {row.method}"
             if (row.features or self.features) is None:
-                raise ValueError(f"{self.table}, {row.method}: no features")
-            complete = all(len(values) == len(self.metrics) for values in row.values.values())
-            if not complete or not set(row.sd) <= set(row.values):
-                raise ValueError(
-                    f"{self.table}, {row.method}: expected {', '.join(self.metrics)} for each "
-                    "dataset"
-                )
+                raise ValueError(f"{where}: no features")
+            if not all(len(v) in (0, len(self.metrics)) for v in row.values.values()) or not set(
+                row.sd
+            ) <= set(row.values):
+                raise ValueError(f"{where}: expected {', '.join(self.metrics)} for each dataset")
+            for dataset in row.values:
+                for name, value in self.printed(row, dataset).items():
+                    if value is not None and value > 100 and name not in COUNTS:
+                        raise ValueError(f"{where}: {name} is {value}, expected at most 100")
         return self
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets that its rows have values of."""
+        return list(dict.fromkeys(dataset for row in self.rows for dataset in row.values))
+
+    def printed(self, row: TableRow, dataset: str) -> dict[str, float | None]:
+        """The values of a row on a dataset by metric; None where the paper prints none."""
+        values = row.values.get(dataset) or [None] * len(self.metrics)
+        return dict(zip(self.metrics, values, strict=True))
 
 
 class PublishedFile(_Model):
@@ -91,7 +126,7 @@ class PublishedFile(_Model):
     @model_validator(mode="after")
     def _known_datasets(self) -> PublishedFile:
         for table in self.tables:
-            unknown = {name for row in table.rows for name in row.values} - set(self.datasets)
+            unknown = set(table.datasets) - set(self.datasets) - {ANY_DATASET}
             if unknown:
                 raise ValueError(f"{table.table}: unknown dataset {', '.join(sorted(unknown))}")
         return self
@@ -115,7 +150,7 @@ class Published:
         title: Title of the paper.
         table: Number of the table.
         note: Further remarks.
-        metrics: In percent, by the names of a result's metrics; NaN if the table lacks one.
+        metrics: In percent, by the names in ``METRICS``; NaN if the table lacks one.
         sd: Standard deviation of ``zsl_top1``, if printed.
     """
 
@@ -149,17 +184,19 @@ def published(dataset: str, methods: Sequence[str] = ()) -> list[Published]:
     """
     file = published_file()
     name = file.canonical(dataset)
-    found = [
-        _published(table, row, name)
+    rows = [
+        (table, row)
         for table in file.tables
         for row in table.rows
-        if name in row.values
+        if row.overview and name in row.values
     ]
+    found = [_published(table, row, name) for table, row in rows]
+    found = [row for row in found if not all(map(math.isnan, row.metrics.values()))]
     return sorted(found, key=lambda row: row.here not in methods)
 
 
 def _published(table: Table, row: TableRow, dataset: str) -> Published:
-    printed = dict(zip(table.metrics, row.values[dataset], strict=True))
+    printed = table.printed(row, dataset)
     return Published(
         method=row.method,
         here=row.here,
@@ -169,6 +206,8 @@ def _published(table: Table, row: TableRow, dataset: str) -> Published:
         title=table.title,
         table=table.table,
         note=table.note,
-        metrics={name: printed.get(name, math.nan) for name in METRICS},
+        metrics={
+            name: math.nan if (value := printed.get(name)) is None else value for name in METRICS
+        },
         sd=row.sd.get(dataset),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsl_lab.console.result_table import COLUMNS
+from zsl_lab.console.result_table import COLUMNS, undefined
 from zsl_lab.files.escaping import one_line
 from zsl_lab.report import charts
 from zsl_lab.report.charts import Line, Mark
@@ -239,6 +239,7 @@ class _Benchmark:
             ("samples", f"{facts['samples']:,}"),
             ("splits", f"{facts['splits_version']} (sha256 {facts['splits_sha256'][:_HASH]})"),
             ("features", f"{features} (sha256 {facts['features_sha256'][:_HASH]})"),
+            ("not measured", " ".join(undefined(self.groups[0].first))),
             ("semantics", self.setting("dataset.semantics")),
             ("base network", self.setting("method.base.name")),
             ("data check", self.findings()),

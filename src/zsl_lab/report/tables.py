@@ -46,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Texts on the left, numbers on the right."""
+    """Texts on the left, numbers on the right; without numbers, a heading for the rows below."""
 
     texts: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -63,6 +63,8 @@ class Sheet:
         sections: Rows; those of a section may be compared with each other.
         note: Explanation below the table.
         spare: Heads of number columns that a terminal too narrow for all of them leaves out.
+        spans: Two lines of heads for the number columns, where there is room for them: a title,
+            and the heads below it. Empty for a single line.
     """
 
     title: str
@@ -71,12 +73,15 @@ class Sheet:
     sections: tuple[tuple[Row, ...], ...]
     note: str
     spare: tuple[str, ...] = ()
+    spans: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def without_spare(self) -> Sheet:
         """The table without its ``spare`` columns; the note names them."""
         kept = [i for i, head in enumerate(self.metric_heads) if head not in self.spare]
         sections = tuple(
-            tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows)
+            tuple(
+                replace(row, cells=tuple(row.cells[i] for i in kept if row.cells)) for row in rows
+            )
             for rows in self.sections
         )
         left_out = f"A wider terminal also shows: {', '.join(self.spare)}."
@@ -86,6 +91,7 @@ class Sheet:
             sections=sections,
             note=f"{self.note} {left_out}",
             spare=(),
+            spans=(),
         )
 
 
@@ -331,8 +337,10 @@ def print_sheet(sheet: Sheet) -> None:
     """Print to standard output.
 
     In a narrow terminal labels are wrapped, and standard deviations are printed below the means.
+    Rows without numbers are headings: a number stands for each, which is explained below the table.
     """
     console = make_console()
+    sheet, headings = _with_numbered_headings(sheet)
     longest = max(
         len(text)
         for text in (
@@ -354,8 +362,25 @@ def print_sheet(sheet: Sheet) -> None:
     console.print(Text(sheet.title, style="bold"))
     console.print()
     console.print(_table(sheet, narrow, console.width - rest))
-    console.print()
-    console.print(Text(sheet.note, style="dim"))
+    for number, heading in enumerate(headings, 1):
+        console.print(Text(f"[{number}] {heading}"))
+    if sheet.note:
+        console.print()
+        console.print(Text(sheet.note, style="dim"))
+
+
+def _with_numbered_headings(sheet: Sheet) -> tuple[Sheet, list[str]]:
+    """The table with numbers in place of headings, and the headings."""
+    headings: list[str] = []
+
+    def numbered(row: Row) -> Row:
+        if row.cells:
+            return row
+        headings.append(row.texts[0].strip("[]"))
+        return replace(row, texts=(f"[{len(headings)}]", *row.texts[1:]))
+
+    sections = tuple(tuple(numbered(row) for row in rows) for rows in sheet.sections)
+    return replace(sheet, sections=sections), headings
 
 
 def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:
@@ -367,7 +392,7 @@ def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:
     table.add_column(Text(sheet.text_heads[-1]), overflow="fold", width=None if label_width else 0)
     for head in sheet.metric_heads:
         table.add_column(
-            Text(_folded(head, _NARROW_HEAD if narrow else _WIDE_HEAD)),
+            Text(folded(head, _NARROW_HEAD if narrow else _WIDE_HEAD)),
             justify="right",
             no_wrap=True,
         )
@@ -382,7 +407,7 @@ def _table(sheet: Sheet, narrow: bool, label_width: int) -> Table:
             ]
             table.add_row(
                 *(Text(text) for text in row.texts[:-1]),
-                Text(_folded(row.texts[-1], label_width)),
+                Text(folded(row.texts[-1], label_width)),
                 *cells,
             )
         table.add_section()
@@ -393,7 +418,7 @@ def _width(table: Table) -> int:
     return Console(width=10_000).measure(table).maximum
 
 
-def _folded(text: str, width: int) -> str:
+def folded(text: str, width: int) -> str:
     """Wrap a text at blanks, within keys and at equals signs; longer words are not broken."""
     lines = [""]
     for part in re.split(r"(?<=[ =])|(?<=\.)(?=[A-Za-z])|(?=_)", text):
@@ -421,7 +446,8 @@ def as_markdown(sheet: Sheet) -> str:
             f"**{text}**" if cell.best else text
             for text, cell in zip(summaries, row.cells, strict=True)
         ]
-        lines.append([*(markdown(text) for text in row.texts), *bold])
+        texts = [markdown(text) for text in row.texts]
+        lines.append([*texts, *(bold if row.cells else [""] * len(sheet.metric_heads))])
     lines += ["", markdown(sheet.note)]
     return (
         "\n".join(line if isinstance(line, str) else f"| {' | '.join(line)} |" for line in lines)
@@ -456,7 +482,7 @@ def result_csv(groups: Sequence[Group]) -> str:
             *group.metrics.items(),
             *((f"oracle_on_test_{name}", found) for name, found in group.oracles.items()),
         ):
-            row |= {f"{name}_mean": _number(summary.mean), f"{name}_sd": _number(summary.sd)}
+            row |= {f"{name}_mean": csv_number(summary.mean), f"{name}_sd": csv_number(summary.sd)}
         if any(other.model for other in groups):
             row |= {name: (group.model or {}).get(name) for name in ("parameters", "flops")}
         row |= {
@@ -470,7 +496,7 @@ def result_csv(groups: Sequence[Group]) -> str:
         row["classifier"] = first.classifier
         row["settings_from"] = settings_text(first) or ""
         rows.append(row)
-    return _csv(list(rows[0]), rows)
+    return as_csv(list(rows[0]), rows)
 
 
 def recall_csv(groups: Sequence[Group]) -> str:
@@ -499,16 +525,19 @@ def recall_csv(groups: Sequence[Group]) -> str:
                     "class": name,
                 }
                 rows.append(
-                    row | {group.label: _number(group.recall(part, name).mean) for group in columns}
+                    row
+                    | {group.label: csv_number(group.recall(part, name).mean) for group in columns}
                 )
-    return _csv(heads, rows)
+    return as_csv(heads, rows)
 
 
-def _number(value: float | None) -> float | None:
+def csv_number(value: float | None) -> float | None:
+    """A number for a CSV file; None where it is undefined."""
     return None if value is None or math.isnan(value) else value
 
 
-def _csv(heads: list[str], rows: Iterable[dict[str, Any]]) -> str:
+def as_csv(heads: list[str], rows: Iterable[dict[str, Any]]) -> str:
+    """A CSV file with these heads; cells that a row lacks are empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(csv_row(heads))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
@@ -72,6 +73,7 @@ class RunConfig(BaseModel):
     seed: int
     deterministic: bool
     overwrite: bool = False
+    figures: bool = True
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -95,9 +97,16 @@ class RunConfig(BaseModel):
         return _classifier_class(self.plain["classifier"])
 
     def for_benchmark(self, benchmark: Benchmark) -> RunConfig:
-        """The configuration with training steps in place of epochs; ``plain`` stays as it is."""
+        """The configuration with training steps in place of epochs; ``plain`` stays as it is.
+
+        Where no test sample is of a seen class, an oracle that goes by a metric of seen classes
+        goes by ``zsl_top1``, with a warning.
+        """
         method = self.method.for_samples(len(benchmark.trainval))
-        return self.model_copy(update={"method": method})
+        selection = self.selection
+        if not len(benchmark.test_seen):
+            selection = _without_seen(selection, benchmark)
+        return self.model_copy(update={"method": method, "selection": selection})
 
     @property
     def takes(self) -> Takes:
@@ -114,6 +123,26 @@ class RunConfig(BaseModel):
             | marks_of(type(self.dataset), "dataset")
             | marks_of(type(self.classifier), "classifier")
         )
+
+
+def _without_seen(selection: SelectionConfig, benchmark: Benchmark) -> SelectionConfig:
+    """What selects on a benchmark without test samples of seen classes."""
+    if selection.name == "validation" and selection.calibrate:
+        warnings.warn(
+            f"selection.calibrate: {benchmark.name} has no test_seen sample with this split, so "
+            "nothing on test shows what the constant costs seen classes; it does not change "
+            "zsl_top1.",
+            stacklevel=2,
+        )
+    measured = selection.metric == "zsl_top1" or not len(benchmark.test_unseen)
+    if selection.name != "oracle" or measured:
+        return selection
+    warnings.warn(
+        f"selection.metric={selection.metric} cannot be measured on test: {benchmark.name} has no "
+        "test_seen sample with this split. The oracle goes by zsl_top1.",
+        stacklevel=2,
+    )
+    return selection.model_copy(update={"metric": "zsl_top1"})
 
 
 def parse(cfg: DictConfig) -> RunConfig:
@@ -163,6 +192,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         seed=top.seed,
         deterministic=top.deterministic,
         overwrite=top.overwrite,
+        figures=top.figures,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,

@@ -23,7 +23,7 @@ from zsl_lab.data.checks.check import check, unknown_finding
 from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
 from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
-from zsl_lab.data.splits import Split, redraw
+from zsl_lab.data.splits import Split
 from zsl_lab.errors import ConfigError
 from zsl_lab.extraction.extra_classes import with_extra_classes
 from zsl_lab.files.cache import LRUCache, file_stamp
@@ -45,7 +45,6 @@ class RunContext:
         hardware: Devices and processes.
         loggers: Open loggers; none while a checkpoint is only tested.
         findings: What the data check found.
-        draw_figures: Whether the test draws figures.
     """
 
     config: RunConfig
@@ -54,7 +53,6 @@ class RunContext:
     hardware: Hardware
     loggers: Sequence[Logger] = ()
     findings: Sequence[Finding] = ()
-    draw_figures: bool = True
 
     def data_module(self, split: Split) -> PhaseDataModule:
         """Batches of a split of the benchmark, scaled as the configuration says."""
@@ -230,14 +228,12 @@ def load_checked(
         key = (
             type(dataset),
             config.method_class.takes,
-            dataset.model_dump_json(exclude=_APPLIED_LATER),
+            dataset.model_dump_json(exclude=dataset.applied_later),
             (paths.data_dir.absolute(), paths.cache_dir.absolute()),
             file_stamp(sources),
         )
         loaded = benchmarks.get(key, lambda: _prepared(lambda: _read_only(load(paths))))
-    benchmark = loaded.benchmark
-    if dataset.split == "random":
-        benchmark = redraw(benchmark, dataset.split_seed)
+    benchmark = dataset.with_split(loaded.benchmark, paths)
     if config.data.extra_classes is not None:
         extra = Path(config.data.extra_classes).expanduser()
         benchmark = with_extra_classes(benchmark, extra, config.paths.cache_folder)
@@ -282,5 +278,3 @@ def _read_only(benchmark: Benchmark) -> Benchmark:
 
 #: benchmarks for the next runs of this process, up to 1 GiB
 benchmarks: LRUCache[Loaded] = LRUCache(2**30, _size)
-#: keys of a dataset that are applied to a benchmark after it was read
-_APPLIED_LATER = {"split", "split_seed", "normalize", "normalize_semantics"}

@@ -48,9 +48,7 @@ from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
 from zsl_lab.run.testing import TrainingRecord, test
 
 
-def run(
-    cfg: DictConfig, benchmark: Benchmark | None = None, *, draw_figures: bool = True
-) -> Result:
+def run(cfg: DictConfig, benchmark: Benchmark | None = None) -> Result:
     """Train and test, or only test, as the configuration says.
 
     Args:
@@ -58,7 +56,6 @@ def run(
             to.
         benchmark: A benchmark in memory, used in place of the one that ``cfg.dataset`` reads. How
             it is split and scaled is still read from there.
-        draw_figures: Whether figures are drawn.
 
     Returns:
         What was found; also written to ``result.json``.
@@ -79,14 +76,7 @@ def run(
             try:
                 benchmark, findings = _load_data(config, benchmark)
                 config = config.for_benchmark(benchmark)
-                context = RunContext(
-                    config,
-                    benchmark,
-                    folder,
-                    hardware,
-                    findings=findings,
-                    draw_figures=draw_figures,
-                )
+                context = RunContext(config, benchmark, folder, hardware, findings=findings)
                 if checkpoint is not None:
                     _check_same_benchmark(checkpoint, context.benchmark)
                 if config.task == "test" and checkpoint is not None:

@@ -39,10 +39,10 @@ from zsl_lab.run.configuration.settings import (
     read_configuration,
     shown_value,
 )
+from zsl_lab.run.configuration.trial import adapt
 
 if TYPE_CHECKING:
     from zsl_lab.data.benchmark import Benchmark
-    from zsl_lab.data.datasets.base import DatasetConfig
 
 #: differing settings that a message names
 _MOST_SHOWN = 3
@@ -259,6 +259,9 @@ def _check_absolute(config: DictConfig) -> None:
 
 def _start(config: DictConfig) -> None:
     check_composed(config)
+    note = adapt(config, [str(override) for override in config.hydra.overrides.task])
+    if note is not None and REPORT not in os.environ:
+        say(note, error=False)
     HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
     _resume(config)
     if REPORT in os.environ or rank_from_outside(config.trainer.get("launch")) > 0:
@@ -421,14 +424,11 @@ def _hashes_now(plain: dict[str, Any]) -> dict[str, str]:
     sources = dataset.sources(paths)
     unchanged = file_stamp(sources) if sources is not None else object()
     key = (type(dataset), dataset.model_dump_json(), method_class.takes, paths, unchanged)
-    return _hashes.get(key, lambda: _hashes_of(load(paths), dataset))
+    return _hashes.get(key, lambda: _hashes_of(dataset.with_split(load(paths), paths)))
 
 
-def _hashes_of(benchmark: Benchmark, dataset: DatasetConfig) -> dict[str, str]:
-    from zsl_lab.data.splits import redraw
-
-    random = dataset.split == "random"
-    provenance = (redraw(benchmark, dataset.split_seed) if random else benchmark).provenance
+def _hashes_of(benchmark: Benchmark) -> dict[str, str]:
+    provenance = benchmark.provenance
     return {
         "splits_sha256": provenance.splits_sha256,
         "features_sha256": provenance.features_sha256,

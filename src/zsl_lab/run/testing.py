@@ -74,7 +74,7 @@ def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
     selected = {"refit": checkpoint.step}
     if checkpoint.state.selected_check is not None:
         selected["select"] = checkpoint.state.selected_check
-    if context.draw_figures:
+    if context.config.figures:
         run_figures.draw_figures(context.folder, data, method, result, predicted, selected)
     return result
 

@@ -24,8 +24,10 @@ from zsl_lab.run.records import job_file
 JOB_FILE = job_file.FILE
 #: in a sweep's folder: the command that started it, and what its jobs are
 SWEEP_FILE = "sweep.json"
+#: outcome of a job whose data are missing
+LEFT_OUT = "left out"
 #: outcomes of jobs that this command has run to their end
-_ENDED = ("finished", "failed")
+_ENDED = ("finished", "failed", LEFT_OUT)
 #: a record has about 500 bytes
 _MAX_BYTES = 2**20
 
@@ -40,8 +42,8 @@ class Job:
         overrides: What the command line or the sweeper set for it.
         metric: The metric that its step is selected by; empty where that is not known.
         outcome: ``started`` (and never ended), ``finished``, ``skipped`` (finished earlier),
-            ``failed`` or ``interrupted``.
-        why: Why it failed: a sentence.
+            ``failed``, ``interrupted`` or ``left out`` (its data are missing).
+        why: Why it failed or was left out: a sentence.
         exit_code: The exit code that a command of this job alone would have.
         label: ``[3/8] g=0.9 seed=0``: its place among the jobs, and what was swept over.
     """

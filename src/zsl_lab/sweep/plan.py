@@ -6,22 +6,27 @@ depends on Hydra's sweepers is in this file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from zsl_lab.errors import ConfigError, ZslLabError
+from zsl_lab.run.configuration.trial import adapt, missing
 from zsl_lab.run.resuming import check_keys, check_sections
 
 #: jobs up to which every one is checked; of more, each value beside the first of the other keys
 MAX_CHECKED = 32
+#: how Hydra's own sweeper makes jobs of the command's overrides
+_SPLIT = BasicSweeper.split_arguments
 #: jobs with wrong values that a message names
 _MOST_SHOWN = 5
 
@@ -34,11 +39,13 @@ class Plan:
         values: Each key of the command, and its values as overrides, in the sweeper's order.
         jobs: Number of jobs.
         listed: Whether the jobs are every combination of the values; else a sweeper chooses.
+        without: Combinations that are left out (``sweep.without``).
     """
 
     values: dict[str, list[str]]
     jobs: int
     listed: bool
+    without: Sequence[Mapping[str, Any]] = ()
 
     @property
     def swept(self) -> list[str]:
@@ -48,8 +55,8 @@ class Plan:
     def to_check(self) -> list[list[str]]:
         """The overrides of the jobs to check."""
         every = self.values.values()
-        if self.listed and self.jobs <= MAX_CHECKED:
-            return [list(job) for job in product(*every)]
+        if self.listed and (self.jobs <= MAX_CHECKED or self.without):
+            return [list(job) for job in product(*every) if not _left_out(job, self.without)]
         first = [values[0] for values in every]
         return [
             first,
@@ -76,12 +83,44 @@ def planned(config: DictConfig, *, listed: bool) -> Plan:
     values: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(typed):
         values[override.get_key_element()] = _values(override)
-    jobs = 1
-    for found in values.values():
-        jobs *= len(found)
+    without = OmegaConf.to_container(config.sweep.without)
+    assert isinstance(without, list)
     if not listed:
         jobs = int(sweeper.get("n_trials") or 0)
-    return Plan(values, jobs, listed)
+    elif without:
+        jobs = sum(not _left_out(job, without) for job in product(*values.values()))
+    else:
+        jobs = prod(len(found) for found in values.values())
+    return Plan(values, jobs, listed, without)
+
+
+def leave_out(without: Sequence[Mapping[str, Any]]) -> None:
+    """Let Hydra's own sweeper leave out combinations; in effect until it is called again.
+
+    Args:
+        without: As ``sweep.without`` has them.
+    """
+
+    def split(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        jobs = [job for batch in _SPLIT(overrides, None) for job in batch]
+        left = [job for job in jobs if not _left_out(job, without)]
+        return list(BasicSweeper.split_overrides_to_chunks(left, max_batch_size))
+
+    BasicSweeper.split_arguments = staticmethod(  # type: ignore[method-assign]
+        split if without else _SPLIT
+    )
+
+
+def _left_out(job: Sequence[str], without: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the overrides of a job agree with one of the combinations in all of its keys."""
+    given = dict(override.split("=", 1) for override in job if "=" in override)
+    return any(
+        all(
+            given.get(key) in [str(v) for v in (values if isinstance(values, list) else [values])]
+            for key, values in combination.items()
+        )
+        for combination in without
+    )
 
 
 def _values(override: Override) -> list[str]:
@@ -98,24 +137,44 @@ def _values(override: Override) -> list[str]:
     return [f"{key}={item}" for item in islice(override.sweep_string_iterator(), 100_000)]
 
 
-def check(config: DictConfig, plan: Plan) -> None:
+def check(config: DictConfig, plan: Plan) -> list[str]:
     """Check the values of the jobs, and that the files they name exist.
 
     Args:
         config: The command's configuration.
         plan: The jobs.
 
+    Returns:
+        What is to be said about missing data: a sentence for each dataset that jobs are left out
+        for, or that others replace.
+
     Raises:
-        ConfigError: A job cannot run; the message names it.
+        ConfigError: A job cannot run; the message names it. Or every job is left out.
         HydraException: A job's configuration cannot be composed.
     """
     jobs = plan.to_check()
     composed = [_composed(config, job) for job in jobs]
-    for examine in (check_keys, _everything):  # the second imports packages that take seconds
+    notes: dict[str, int] = {}
+    left_out: set[int] = set()
+
+    def without_data(number: int) -> None:
+        cfg = composed[number]
+        replaced, lacking = adapt(cfg, jobs[number]), missing(cfg)
+        if lacking:
+            left_out.add(number)
+        note = f" left out: {lacking}" if lacking else f": {replaced}" if replaced else ""
+        if note:
+            notes[note] = notes.get(note, 0) + 1
+
+    def everything(number: int) -> None:
+        if number not in left_out:
+            _everything(composed[number])
+
+    for examine in (lambda number: check_keys(composed[number]), without_data, everything):
         problems = []
-        for number, (job, cfg) in enumerate(zip(jobs, composed, strict=True)):
+        for number, job in enumerate(jobs):
             try:
-                examine(cfg)
+                examine(number)  # the second and third import packages that take seconds
             except ZslLabError as error:
                 name = f"job {number} " if plan.listed and plan.jobs == len(jobs) else "a job "
                 shown = " ".join(item for item in job if item.partition("=")[0] in plan.swept)
@@ -131,6 +190,14 @@ def check(config: DictConfig, plan: Plan) -> None:
                     ]
                 )
             )
+    said = [f"{_counted(count)}{note}" for note, count in notes.items()]
+    if len(left_out) == len(jobs):
+        raise ConfigError("\n".join([*said, "Data of every job are missing: no job was started."]))
+    return said
+
+
+def _counted(jobs: int) -> str:
+    return f"{jobs} job{'s' * (jobs > 1)}"
 
 
 def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:

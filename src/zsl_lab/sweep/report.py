@@ -17,7 +17,7 @@ from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.escaping import csv_row
 from zsl_lab.report.groups import Group, Run, find_runs, group_runs
 from zsl_lab.report.tables import Sheet, print_sheet, sweep_sheet
-from zsl_lab.sweep.job import Job
+from zsl_lab.sweep.job import LEFT_OUT, Job
 
 CSV_FILE = "sweep.csv"
 #: the key whose values are repetitions of a setting
@@ -83,12 +83,15 @@ def compare(jobs: Sequence[Job], runs: Sequence[Run]) -> Swept:
     return Swept(keys, groups, [_values(group, jobs, keys) for group in groups], metric, repeated)
 
 
-def report(jobs: Sequence[Job], folder: Path) -> None:
+def report(jobs: Sequence[Job], folder: Path) -> list[Run]:
     """Print the table and the jobs without a result; write ``sweep.csv`` and ``figures/``.
 
     Args:
         jobs: The jobs, in their order.
         folder: The sweep's folder.
+
+    Returns:
+        The jobs that have a result.
     """
     found = find_runs([job.folder for job in jobs if job.outcome in COMPLETE])
     runs = {run.folder: run for run in found.runs}
@@ -109,12 +112,16 @@ def report(jobs: Sequence[Job], folder: Path) -> None:
     if skipped:
         names = ", ".join(job.folder.name for job in skipped)
         say(f"\nSkipped, since they were finished: {names}.", error=False)
-    missing = [job for job in jobs if job.outcome not in COMPLETE]
+    missing = [job for job in jobs if job.outcome not in (*COMPLETE, LEFT_OUT)]
+    left_out = [job for job in jobs if job.outcome == LEFT_OUT]
+    if left_out:
+        say(f"\n{len(left_out)} of {len(jobs)} jobs left out, since their data are missing.")
     if missing:
         say(f"\n{len(missing)} of {len(jobs)} jobs without a result:")
     for job in missing:
         say(f"  {job.folder.name} ({_told(job, keys)}): {job.why or _UNFINISHED}")
     say(f"\nsweep folder:   {folder}", error=False)
+    return found.runs
 
 
 def swept_keys(jobs: Sequence[Job]) -> list[str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,33 @@ from zsl_lab.result import Result
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.resuming import Earlier, call, check_composed, check_same, configuration_of, look
-from zsl_lab.sweep.job import JOB_FILE, SWEEP_FILE, Job, read_jobs, read_json, write_json
-from zsl_lab.sweep.plan import check, planned, short_keys
+from zsl_lab.sweep.job import JOB_FILE, LEFT_OUT, SWEEP_FILE, Job, read_jobs, read_json, write_json
+from zsl_lab.sweep.plan import check, leave_out, planned, short_keys
 
 #: Hydra's own sweeper, which needs no metric of a job
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+#: overrides of the sweep itself that make it another one
+_CHOSEN = ("sweep=", "sweep.size=", "sweep.missing=")
 #: a key that may change when a sweep is resumed
 _MORE_TRIALS = "hydra.sweeper.n_trials="
 
-#: the folder of the sweep that this process runs
-_running: list[Path] = []
+
+@dataclass(frozen=True)
+class Running:
+    """The sweep that this process runs.
+
+    Attributes:
+        place: Its folder.
+        experiment: The choice of ``experiment=``; empty where there is none.
+        figures: Of the figures that compare its jobs, file names and functions.
+    """
+
+    place: Path
+    experiment: str
+    figures: Mapping[str, str]
+
+
+_running: list[Running] = []
 
 
 class SweepCallback(Callback):
@@ -67,7 +85,8 @@ def _begin(config: DictConfig) -> None:
         )
     place = Path(config.hydra.sweep.dir)
     plan = planned(config, listed=not needs_objective(config.hydra))
-    check(config, plan)
+    leave_out(plan.without)
+    _say_missing(check(config, plan), config.sweep.missing)
     command, goes_on = _command(config), bool(config.overwrite)
     if config.sweep.resume:
         named = any(override.startswith("hydra.sweep.dir=") for override in given)
@@ -92,7 +111,15 @@ def _begin(config: DictConfig) -> None:
     config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{escaped}'")
     begun = {"jobs": plan.jobs, "swept": short_keys(plan.swept), "begun": time.time()}
     write_json(place / SWEEP_FILE, {"command": command, **begun})
-    _running[:] = [place]
+    experiment = str(config.hydra.runtime.choices.get("experiment") or "")
+    _running[:] = [Running(place, experiment, dict(config.sweep.figures))]
+
+
+def _say_missing(notes: Sequence[str], missing: str) -> None:
+    if notes:
+        say(f"Missing data (sweep.missing={missing}):", error=False)
+        for note in notes:
+            say(f"  {note}", error=False)
 
 
 def _check_free(place: Path) -> None:
@@ -130,7 +157,7 @@ def _command(config: DictConfig) -> list[str]:
     """
     irrelevant = (*run_marks().irrelevant, "callbacks")
     task = [str(override) for override in config.hydra.overrides.task]
-    named = [override for override in task if override.startswith("sweep=")]
+    named = [override for override in task if override.startswith(_CHOSEN)]
     sweeper = [
         str(override)
         for override in config.hydra.overrides.hydra
@@ -243,14 +270,18 @@ def finish(arguments: Sequence[str]) -> int:
     """
     if not _running:
         return 0
-    place = _running.pop()
-    jobs = read_jobs(place)
+    running = _running.pop()
+    jobs = read_jobs(running.place)
     if not jobs:
         return 0
     from zsl_lab.sweep.report import report
 
-    report(jobs, place)
-    bad = [job for job in jobs if job.outcome not in ("finished", "skipped")]
+    runs = report(jobs, running.place)
+    if running.experiment:
+        from zsl_lab.sweep import experiment
+
+        experiment.report(running.experiment, running.figures, runs, running.place)
+    bad = [job for job in jobs if job.outcome not in ("finished", "skipped", LEFT_OUT)]
     if bad:
         say(f"Run what is missing:  {_resuming(arguments)}")
     return next((job.exit_code or 1 for job in bad), 0)

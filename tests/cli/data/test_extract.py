@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 from tests.helpers.extraction import CLASSES, NAMES, backbone
+from tests.helpers.packages import skip_without
 from zsl_lab.cli.data.main import main
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.extraction import features as extraction
 from zsl_lab.extraction.features import extract_features
 from zsl_lab.extraction.texts import embed_texts
 
-pytest.importorskip("torchvision", reason='needs torchvision: pip install "zsl-lab[images]"')
+skip_without("torchvision", "images")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.benchmark_files import Fields, MakeDataset, WriteMat
+from tests.helpers.image_datasets import class_ids, make_nabirds, write_lines
 from zsl_lab.cli.data import info, listing
 from zsl_lab.cli.data.main import main
 from zsl_lab.data.public.sources import PUBLIC, choices, settings
@@ -76,11 +77,10 @@ def test_every_choice_of_dataset_is_listed(
         "85",
         "no",
     ]
-    assert "awa2       missing: res101.mat, att_splits.mat\n" in out
-    assert (
-        f"awa2       python -m zsl_lab.data download awa2 --data-dir {tmp_path / 'nowhere'}" in out
-    )
-    assert "awa2: images licensed for free use and redistribution" in out
+    assert re.search(r"  awa2 +missing: res101\.mat, att_splits\.mat\n", out)
+    command = f"python -m zsl_lab.data download awa2 --data-dir {tmp_path / 'nowhere'}"
+    assert re.search(rf"  awa2 +{re.escape(command)}", out)
+    assert "awa2_images: images licensed for free use and redistribution" in out
     assert re.search(r"awa1, cub, .*: not stated", out)
 
 
@@ -90,7 +90,7 @@ def test_what_is_here_is_listed_and_has_no_command(
     out = printed(capsys, "list", "--data-dir", str(awa2))
     assert row(out, "awa2")[-1] == "yes"
     assert re.search(
-        r"  awa2       on disk: att_splits\.mat \(0\.0 MB\), res101\.mat \(0\.0 MB\)\n", out
+        r"  awa2 +on disk: att_splits\.mat \(0\.0 MB\), res101\.mat \(0\.0 MB\)\n", out
     )
     assert "download awa1" in out
     assert "download awa2" not in out
@@ -122,7 +122,7 @@ def test_a_dataset_is_in_part_on_the_disk_where_a_file_is_missing(
     (awa2 / "AWA2" / "res101.mat").unlink()
     out = printed(capsys, "list", "--data-dir", str(awa2))
     assert row(out, "awa2")[-2:] == ["in", "part"]
-    assert "awa2       on disk: att_splits.mat (0.0 MB); missing: res101.mat\n" in out
+    assert re.search(r"  awa2 +on disk: att_splits\.mat \(0\.0 MB\); missing: res101\.mat\n", out)
     assert row(out, "digits")[-1] == "embedded"
 
 
@@ -378,3 +378,35 @@ def test_a_missing_benchmark_names_the_command_that_gets_it(
 ) -> None:
     answer = refused(capsys, "info", "flo", "--data-dir", str(tmp_path))
     assert f"`python -m zsl_lab.data download flo --data-dir {tmp_path}` downloads it" in answer
+
+
+# images and other splits
+
+
+def test_a_folder_of_images_is_shown_with_its_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_nabirds(tmp_path / "nabirds")
+    missing = refused(capsys, "info", "nabirds", "--data-dir", str(tmp_path))
+    assert "NAB_easy.mat: no such file or folder; expected a file with train_cid" in missing
+    class_ids(tmp_path / "splits_sce" / "NAB_easy.mat", [1, 2, 3, 5], [4, 6])
+    assert main(("info", "nabirds", "--data-dir", str(tmp_path))) == 0
+    out, err = capsys.readouterr()
+    assert "found 30 samples (published: 48562), 6 classes (published: 404)" in err
+    assert "splits: easy (4 seen + 2 unseen classes of NAB_easy.mat)\n" in out
+    assert "no sample in test_seen (conventional zero-shot learning)" in out
+    out = printed(capsys, "list", "--data-dir", str(tmp_path))
+    assert row(out, "nabirds")[1:5] == ["48,562", "323", "+", "81"]
+    assert row(out, "nabirds")[-1] == "yes"
+    assert "the images are at https://www.vision.caltech.edu/datasets/cub_200_2011/" in out
+
+
+def test_another_split_of_a_benchmark_is_shown(
+    awa2: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lines(awa2 / "standard_split" / "AWA2" / "testclasses.txt", ["bee", "cat"])
+    out = printed(capsys, "info", "awa2", "--split", "standard", "--data-dir", str(awa2))
+    assert "splits: standard (3 seen + 2 unseen classes of AWA2)\n" in out
+    assert re.search(r"^unseen +2 *$", out, re.MULTILINE)
+    answer = refused(capsys, "info", "awa2", "--split", "hard", "--data-dir", str(awa2))
+    assert "found split 'hard'; expected proposed or random or standard or n3" in answer

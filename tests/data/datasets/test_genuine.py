@@ -20,6 +20,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.data.datasets.xian import XianDataset
 from zsl_lab.data.files.mat import read_mat
+from zsl_lab.data.public.sources import IMAGES
 from zsl_lab.errors import DataError
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -185,5 +186,5 @@ def test_embedded_datasets_need_no_file(dataset: str, tmp_path: Path) -> None:
 
 def test_the_shared_base_is_no_choice() -> None:
     assert sorted(path.stem for path in (CONF / "dataset").glob("*.yaml")) == sorted(
-        [*PUBLISHED, "digits", "flowers", "own", "synthetic"]
+        [*PUBLISHED, *IMAGES, "digits", "own", "synthetic"]
     )

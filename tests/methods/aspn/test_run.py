@@ -6,43 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from omegaconf import DictConfig
 
 import zsl_lab
-from tests.conftest import SHORT_FIT
+from tests.conftest import SHORT_FIT, Finished
 from tests.helpers.equal_runs import assert_resumed_equals_whole
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.run.config import parse
-from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 
 Configure = Callable[..., DictConfig]
 OVERRIDES = ("method=aspn", *SHORT_FIT["aspn"], "method.attend_among=classes")
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
-
-
-@pytest.mark.slow
 def test_a_crashed_run_ends_in_the_same_weights_after_resuming(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished
 ) -> None:
-    assert_resumed_equals_whole(configure, tmp_path, OVERRIDES, "refit", 10)
+    assert_resumed_equals_whole(configure, finished(*OVERRIDES), OVERRIDES, ("refit", 10))
 
 
-@pytest.mark.slow
 def test_a_new_class_described_as_an_unseen_one_gets_its_scores(
-    configure: Configure, tmp_path: Path
+    configure: Configure, finished: Finished, tmp_path: Path
 ) -> None:
-    cfg = configure(*OVERRIDES)
-    run(cfg)
-    predictor = zsl_lab.load(tmp_path / "run")
+    predictor = zsl_lab.load(finished(*OVERRIDES))
     assert isinstance(predictor, FeaturePredictor)
-    benchmark = parse(cfg).dataset.load(DataPaths(tmp_path, tmp_path))
+    benchmark = parse(configure(*OVERRIDES)).dataset.load(DataPaths(tmp_path, tmp_path))
     features = benchmark.features[benchmark.test_unseen[:20]]
     whole = predictor.predict(features)
     own = predictor.predict(features, among="unseen")

@@ -386,6 +386,7 @@ def test_a_run_reports_what_only_n3_measures_and_draws_how_far_it_adapted(
     assert {
         "adaptation_norms.png",
         "adaptation_by_layer_type.png",
+        "penultimate_norms.png",
         "confusion_matrix_unseen.png",
     } <= drawn
     # the figures of predictions.csv are those of the table

@@ -51,3 +51,14 @@ def test_adaptation_by_layer_type_shows_means(tmp_path: Path, drawn: list[Figure
     ]
     widths = [bar.get_width() for bar in axes.patches]  # type: ignore[attr-defined]
     assert widths == pytest.approx([0.1, 7.0])
+
+
+def test_norms_of_features_before_and_after_share_their_bins(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    before, after = np.array([0.0, 1.0, 4.0]), np.array([4.0, 4.0, 0.0])
+    plots.penultimate_norms(before, after, tmp_path / "f.png")
+    check(tmp_path / "f.png")
+    (axes,) = drawn[0].axes
+    heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+    assert [(bars[0], bars[10], bars[-1]) for bars in heights] == [(1, 1, 1), (1, 0, 2)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from tests.conftest import ENTRIES
 from zsl_lab.errors import ConfigError
@@ -152,10 +152,13 @@ def test_every_file_is_valid_for_its_method(group: str) -> None:
     for name in settings_files.names(group):
         method = max((m for m in ENTRIES if name == m or name.startswith(f"{m}_")), key=len)
         dataset = name.removeprefix(method).removeprefix("_") or "digits"
-        chosen = f"settings=none {group}={name}".split()
         with initialize_config_module("zsl_lab.conf", version_base="1.3"):
-            cfg = compose("config", [f"method={method}", f"dataset={dataset}", *chosen])
+            cfg = compose("config", [f"method={method}", "settings=none"])
+            cfg.dataset = compose(f"dataset/{dataset}").dataset
+            values = compose(f"{group}/{name}")
         cfg.paths.run_dir = "run"
+        with open_dict(cfg):
+            cfg.merge_with(values)
         assert parse(cfg).method.name == method
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,9 @@ import wandb
 from omegaconf import DictConfig
 from wandb.proto import wandb_internal_pb2
 
-from tests.conftest import SHORT, SHORT_SGAL
+from tests.conftest import SHORT, SHORT_SGAL, Command
+from tests.helpers import children
+from tests.helpers.forked import Forked
 from zsl_lab.errors import ConfigError, OutputError, TrainingError
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import experiment as run_module
@@ -241,7 +241,7 @@ def test_the_checkpoint_is_an_artifact_on_request(configure: Configure, tmp_path
 
 
 @pytest.mark.slow
-def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path: Path) -> None:
+def test_the_jobs_of_a_sweep_are_runs_of_one_group(command: Command, tmp_path: Path) -> None:
     overrides = [
         "method=eszsl",
         "callbacks=none",
@@ -249,12 +249,7 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path: Path) -> None:
         "method.gammas=[0.1],[1]",
         "logger=wandb",
     ]
-    places = [f"hydra.sweep.dir={tmp_path / 'my_sweep'}", f"paths.cache_dir={tmp_path / 'cache'}"]
-    command = [sys.executable, "-m", "zsl_lab", "-m", *overrides, *places]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    assert command("-m", *overrides, "hydra.sweep.dir=my_sweep") == 0
     first, second = offline_runs(tmp_path / "my_sweep")
     assert first.run.run_id != second.run.run_id
     assert (first.run.run_group, second.run.run_group) == ("my_sweep", "my_sweep")
@@ -448,17 +443,9 @@ def test_a_login_is_found_and_nothing_is_said(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_text(
         f"machine wandb.example.org\n  login user\n  password {40 * '0'}\n"
     )
-    code = "from zsl_lab.run.loggers.wandb_run import _mode; print(_mode()[0])"
-    environment = {**os.environ, "WANDB_BASE_URL": "https://wandb.example.org"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert (done.stdout, done.stderr) == ("online\n", "")
+    environment = {"WANDB_BASE_URL": "https://wandb.example.org"}
+    said = Forked(children.print_wandb_mode, env=environment).communicate()
+    assert said == ("online\n", "")
 
 
 @pytest.mark.slow

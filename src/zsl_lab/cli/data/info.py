@@ -46,6 +46,7 @@ examples:
   {PROG} flo --data-dir DIR                                 DIR/FLO/res101.mat and att_splits.mat
   {PROG} flo --data-dir DIR --features efficientnet_lite2   other features
   {PROG} cub --data-dir DIR --semantics sent                other class semantics
+  {PROG} cub --data-dir DIR --split standard                another split
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
 #: how many class names a line lists
@@ -83,10 +84,15 @@ def main(arguments: Sequence[str]) -> int:
         metavar="KIND",
         help="att, original_att, sent, ... or a file, as dataset.semantics",
     )
+    parser.add_argument(
+        "--split",
+        metavar="SPLIT",
+        help="proposed, random, standard, ..., as dataset.split",
+    )
     options = parser.parse(arguments)
     keys = {
         key: value
-        for key in ("features", "semantics")
+        for key in ("features", "semantics", "split")
         if (value := getattr(options, key)) is not None
     }
     # h5py takes a while to import
@@ -113,13 +119,16 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
         return
     with TemporaryDirectory() as cache:
         paths = DataPaths(data_dir, Path(cache))
-        benchmark: Benchmark = (
+        config.check_files(paths)
+        loaded: Benchmark = (
             config.load(paths)
             if isinstance(config, FeatureDatasetConfig)
             else config.load_images(paths)
         )
+        benchmark = config.with_split(loaded, paths)
         _title(f"{benchmark.name} (dataset={name})")
         _say(f"from {benchmark.provenance.origin}")
+        _say(f"splits: {benchmark.provenance.splits_version}")
         _show_benchmark(benchmark, ATTRIBUTES)
         _show_check(benchmark)
 
@@ -157,6 +166,8 @@ def _show_file(path: Path, keys: Mapping[str, str]) -> None:
 
     if "features" in keys:
         raise ConfigError(f"--features: {path} holds one kind of features.")
+    if "split" in keys:
+        raise ConfigError(f"--split: {path} holds one split.")
     if not path.exists():
         raise DataError(
             f"{path}: no such file; expected a benchmark in an HDF5 file. Name another, or make "
@@ -214,8 +225,17 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
     _title(f"{config.name} (dataset={name})")
     known = sorted({path for path in (*config.sources(paths), features_file) if path.is_file()})
     _show_files(known, _versions(name, known))
+    if benchmark is not None and config.split != "proposed":
+        config.check_split(paths)
+        benchmark = config.with_split(benchmark, paths)
+        _say(f"splits: {benchmark.provenance.splits_version}")
+        _show_benchmark(benchmark, config.semantics)
+        _show_check(benchmark)
+        return
     _show_version(split_version(sha256_file(splits_file)))
     splits = read_splits(splits_file)
+    if config.split != "proposed":
+        _say(f"The split shown is the proposed one: {config.split} needs the labels of samples.")
     if benchmark is not None:
         _show_benchmark(benchmark, config.semantics, published, _published_tuning(splits))
         _show_check(benchmark)

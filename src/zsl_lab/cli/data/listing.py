@@ -14,6 +14,7 @@ from rich.table import Table
 from zsl_lab.console.messages import console
 from zsl_lab.console.parsers import Parser
 from zsl_lab.data.public.sources import (
+    IMAGES,
     NOT_STATED,
     PUBLIC,
     Source,
@@ -160,9 +161,9 @@ def _other(name: str, data_dir: Path) -> Entry:
     """An embedded dataset, a folder of images, or the user's own file."""
     keys = settings(name)
     entry = Entry(name, None, None, None, "", "", (), (), "", NOT_STATED)
-    describe = {"digits": _digits, "synthetic": _synthetic, "flowers": _flowers, "own": _own}.get(
-        name
-    )
+    if name in IMAGES:
+        return _images(name, keys, data_dir)
+    describe = {"digits": _digits, "synthetic": _synthetic, "own": _own}.get(name)
     return entry if describe is None else describe(keys, data_dir)
 
 
@@ -190,25 +191,29 @@ def _synthetic(keys: dict[str, Any], data_dir: Path) -> Entry:
     )
 
 
-def _flowers(keys: dict[str, Any], data_dir: Path) -> Entry:
-    counts = settings("flo")["counts"]
-    folder = data_dir / (keys["folder"] or keys["name"])
-    places = [(folder, keys[key]) for key in ("images", "labels", "descriptions")]
+def _images(name: str, keys: dict[str, Any], data_dir: Path) -> Entry:
+    source, folder = IMAGES[name], data_dir / (keys["folder"] or keys["name"])
+    inside = ("images", "classes", "image_list", "labels", "hierarchy", "descriptions")
+    places = [(folder, keys[key]) for key in inside if keys.get(key)]
     places += [(data_dir, keys[key]) for key in ("split_file", "image_order") if keys[key]]
+    lists = keys["class_splits"].get(keys["split"])
+    if lists is not None and keys["split_file"] is None:
+        places.append((data_dir, lists))
     here = tuple(place for base, place in places if (base / place).exists())
     missing = tuple(place for base, place in places if not (base / place).exists())
     return Entry(
-        name="flowers",
-        samples=counts["samples"],
-        seen=counts["seen"],
-        unseen=counts["unseen"],
+        name=name,
+        samples=source.samples,
+        seen=source.seen,
+        unseen=source.unseen,
         semantics="a text each",
         state=_state(here, missing),
         here=here,
         missing=missing,
-        command="the photographs are at https://www.robots.ox.ac.uk/~vgg/data/flowers/102/, "
-        "conf/dataset/flowers.yaml explains the rest",
-        terms=NOT_STATED,
+        command=f"the images are at {source.page}, conf/dataset/{name}.yaml explains the rest"
+        if missing
+        else "",
+        terms=source.terms,
     )
 
 
@@ -224,7 +229,9 @@ def _table(found: Sequence[Entry]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("dataset", "samples", "classes", "semantics", "on disk"):
         table.add_column(
-            name, justify="right" if name in ("samples", "classes") else "left", no_wrap=True
+            name,
+            justify="right" if name in ("samples", "classes") else "left",
+            no_wrap=name != "semantics",
         )
     for entry in found:
         classes = "" if entry.seen is None else f"{entry.seen} + {entry.unseen}"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
+from zsl_lab.data.benchmark import B, Benchmark, FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.normalization import Normalization
-from zsl_lab.data.splits import Split
-from zsl_lab.errors import InputError
+from zsl_lab.data.splits import Split, redraw
+from zsl_lab.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from zsl_lab.data.batches.base import PhaseDataModule
@@ -29,6 +30,15 @@ class DataPaths:
 
     data_dir: Path
     cache_dir: Path
+
+
+def warn_of_pretraining(split: str) -> None:
+    """Warn that classes of ImageNet may be among the unseen classes of a drawn split."""
+    warnings.warn(
+        f"dataset.split={split} draws the unseen classes: they may be classes of ImageNet, on "
+        "which most backbones were trained. The proposed split of a benchmark avoids that.",
+        stacklevel=3,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,15 +63,52 @@ class DatasetConfig(BaseModel, ABC):
 
     Attributes:
         name: The benchmark's name, also its folder's below ``paths.data_dir``.
-        split: ``proposed`` (the files' own) or ``random`` (the same numbers of classes, redrawn).
-        split_seed: The seed that redraws the unseen classes; used with ``split=random``.
+        split: One of :attr:`splits`: ``proposed`` (the files' own), ``random`` (as many unseen
+            classes, redrawn), or one that the dataset adds.
+        split_seed: The seed of what a split draws.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    #: whether the features, or the networks that take the images, were pre-trained on ImageNet
+    pretrained: ClassVar[bool] = True
+
     name: str
-    split: Literal["proposed", "random"]
+    split: str
     split_seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _check_split(self) -> DatasetConfig:
+        if self.split not in self.splits:
+            near = nearest(self.split, self.splits)
+            hint = f"; did you mean {near[0]}" if near else ""
+            raise ValueError(
+                f"found split '{self.split}'; expected {' or '.join(self.splits)}, the splits of "
+                f"{self.name}{hint}"
+            )
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What ``split`` may be."""
+        return ("proposed", "random")
+
+    @property
+    def applied_later(self) -> set[str]:
+        """Keys that do not change what loading gives; :meth:`with_split` and batches use them."""
+        return {"split", "split_seed", "normalize", "normalize_semantics"}
+
+    def with_split(self, benchmark: B, paths: DataPaths) -> B:
+        """A loaded benchmark with the split that ``split`` names.
+
+        Raises:
+            DataError: A file of the split is missing, damaged or inconsistent.
+        """
+        if self.split != "random":
+            return benchmark
+        if self.pretrained:
+            warn_of_pretraining(self.split)
+        return redraw(benchmark, self.split_seed)
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...] | None:
         """Every file that loading reads, whether it exists or not; None where that is not known.
@@ -73,6 +120,15 @@ class DatasetConfig(BaseModel, ABC):
 
     def check_files(self, paths: DataPaths) -> None:
         """Raise the error of loading if a file is missing; quick, for a check before a run."""
+
+    def stand_in(self, paths: DataPaths) -> DatasetConfig | None:
+        """A dataset to try an experiment with where files of this one are missing.
+
+        Returns:
+            The same dataset with other files that are there, or a synthetic one of its shape; None
+            where there is none.
+        """
+        return None
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read and validate the benchmark of feature vectors, with its own (proposed) split."""

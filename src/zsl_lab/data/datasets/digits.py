@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -182,6 +182,8 @@ class DigitsDataset(FeatureDatasetConfig):
             segments of a display, loops and curves) or ``glyphs`` (64: the pixels of a printed
             digit). Runs from before this key have ``segments``.
     """
+
+    pretrained: ClassVar[bool] = False
 
     unseen: list[int]
     semantics: Literal["segments", "strokes", "glyphs"] = "segments"

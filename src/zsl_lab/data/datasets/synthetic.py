@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +74,8 @@ class SyntheticDataset(FeatureDatasetConfig):
             in forty.
         seed: Draws everything.
     """
+
+    pretrained: ClassVar[bool] = False
 
     classes: int = Field(ge=4, le=100_000)
     unseen: int = Field(ge=1)

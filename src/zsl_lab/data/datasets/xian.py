@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
 from zsl_lab.data.checks.class_names import normalized
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.datasets.class_splits import ClassSplitConfig
+from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticFeatures
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.files.benchmark_file import default_names, float32
 from zsl_lab.data.files.class_semantics import SUFFIXES, is_semantics_file, names_file
@@ -30,6 +33,11 @@ from zsl_lab.files.hashing import sha256_file
 _READER_VERSION = "2"
 
 Array = npt.NDArray[Any]
+
+#: dimensions of features, for stand-ins: of res101 and the like, and of others by the file's name
+_FEATURE_DIM, _FEATURE_DIMS = 2048, {"vgg19": 4096, "inception_v2": 1024}
+#: dimension of the sentence embeddings of sent_splits.mat
+_SENTENCE_DIM = 1024
 
 _OF_THE_BENCHMARK = ("att", "original_att", "sent")
 
@@ -60,7 +68,7 @@ class PublishedCounts(BaseModel):
     test_unseen: int = Field(ge=1)
 
 
-class XianDataset(FeatureDatasetConfig):
+class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
     """A benchmark in the files of Xian et al.
 
     Attributes:
@@ -88,8 +96,8 @@ class XianDataset(FeatureDatasetConfig):
         return semantics
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The feature file, the splits and the semantics."""
-        return tuple(self._sources(paths).values())
+        """The feature file, the splits and the semantics, and the class lists of ``split``."""
+        return (*self._sources(paths).values(), *self.split_files(paths))
 
     def _sources(self, paths: DataPaths) -> dict[str, Path]:
         folder = paths.data_dir.absolute() / self.name
@@ -105,11 +113,39 @@ class XianDataset(FeatureDatasetConfig):
         return sources
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that features, splits and semantics are there."""
+        """Check that features, splits and semantics are there, and the class lists of ``split``."""
         sources = self._sources(paths)
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
                 raise self._missing(role, sources[role], paths.data_dir.absolute())
+        self.check_split(paths)
+
+    def stand_in(self, paths: DataPaths) -> FeatureDatasetConfig | None:
+        """The dataset with another of its feature files, or synthetic features of its shape."""
+        for features in _feature_files(paths.data_dir.absolute() / self.name):
+            other = self.model_copy(update={"features": features})
+            with suppress(DataError):
+                other.check_files(paths)
+                return other
+        if self.counts is None:
+            return None
+        own, proposed = self.counts, self.split in ("proposed", "random")
+        return SyntheticFeatures(
+            name=f"{self.name}{SUFFIX}",
+            classes=own.classes,
+            unseen=own.unseen,
+            feature_dim=_FEATURE_DIMS.get(self.features, _FEATURE_DIM),
+            semantic_dim=_SENTENCE_DIM if self.semantics == "sent" else own.semantic_dim,
+            # with other splits every image of a seen class is trained on
+            trainval=own.trainval + (0 if proposed else own.test_seen),
+            test_seen=own.test_seen if proposed else 0,
+            test_unseen=own.test_unseen,
+            seed=0,
+            normalize=self.normalize,
+            normalize_semantics=self.normalize_semantics,
+            split=self.split,
+            split_seed=self.split_seed,
+        )
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
         """Read the files, or their copy in the cache.
@@ -216,9 +252,7 @@ class XianDataset(FeatureDatasetConfig):
                     )
                     break
         elif role == "features":
-            others = sorted(
-                file.stem for file in folder.glob("*.mat") if not file.stem.endswith("_splits")
-            )
+            others = _feature_files(folder)
             if others:
                 text.append(
                     "Hint: the folder has other feature files: set "
@@ -316,6 +350,11 @@ class XianDataset(FeatureDatasetConfig):
                 f"{', '.join(others)}. Results cannot be compared with published ones.",
                 stacklevel=4,
             )
+
+
+def _feature_files(folder: Path) -> list[str]:
+    """The names of the feature files in a benchmark's folder, without ``.mat``."""
+    return sorted(file.stem for file in folder.glob("*.mat") if not file.stem.endswith("_splits"))
 
 
 def _similar_folder(data_dir: Path, name: str) -> str | None:

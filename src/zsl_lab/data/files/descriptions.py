@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import string
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ def read_descriptions(
 
     Args:
         path: A JSON file: a list of ``{"class_id", "name", "description"}`` with ids from 1 on, in
-            any order, or without any, in the order of the list; or ``{name: description}``.
+            any order, or without any, in the order of the list; or ``{name: description}``. A class
+            may have several texts, a list in place of ``description`` or in ``descriptions``; they
+            are joined as sentences.
         description_format: The text of a class, made of ``{name}`` and ``{description}``; what it
             does not use may be missing.
         named: Whether every class must have a name all the same.
@@ -31,7 +34,37 @@ def read_descriptions(
         DataError: If the file is missing, damaged or inconsistent, or a class has no name or an
             empty text.
     """
-    entries = _entries(path)
+    return _formatted(path, _entries(path)[0], description_format, named=named)
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """The texts of named classes.
+
+    Attributes:
+        names: Their names.
+        texts: Their texts, made of the description format.
+        has_ids: Whether the file numbers the classes; they stand in the order of these ids.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    has_ids: bool
+
+
+def read_class_texts(path: Path, description_format: str) -> ClassTexts:
+    """Texts to be matched with the classes of other lists; see :func:`read_descriptions`.
+
+    Raises:
+        DataError: As of :func:`read_descriptions`; every class must have a name.
+    """
+    entries, has_ids = _entries(path)
+    return ClassTexts(*_formatted(path, entries, description_format, named=True), has_ids)
+
+
+def _formatted(
+    path: Path, entries: Sequence[Mapping[str, Any]], description_format: str, *, named: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     fields = format_fields(description_format)
     names, texts = [], []
     for class_id, entry in enumerate(entries, 1):
@@ -104,8 +137,25 @@ def format_fields(description_format: str) -> set[str]:
     }
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """Of each class, in the order of ids, what is known of ``name`` and ``description``."""
+def _joined(text: object) -> object:
+    """Several texts of a class as one, a sentence each; anything else as it is."""
+    if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
+        return text
+    parts = [part.strip() for part in text if part.strip()]
+    return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
+
+
+def _entries(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """Of each class, in the order of ids, what is known of it; and whether the file has ids."""
+    content, has_ids = _listed_classes(path)
+    joined = []
+    for entry in content:
+        texts = entry.get("description", entry.get("descriptions"))
+        joined.append(entry if texts is None else {**entry, "description": _joined(texts)})
+    return joined, has_ids
+
+
+def _listed_classes(path: Path) -> tuple[list[dict[str, Any]], bool]:
     expected = (
         'expected a list of {"class_id", "name", "description"}, or a mapping from names to texts'
     )
@@ -116,7 +166,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: found no valid JSON ({error}); {expected}.") from error
     if isinstance(content, dict) and content:
-        return [{"name": name, "description": text} for name, text in content.items()]
+        return [{"name": name, "description": text} for name, text in content.items()], False
     if (
         not isinstance(content, list)
         or not content
@@ -124,7 +174,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     ):
         raise DataError(f"{path}: found something else, or nothing; {expected}.")
     if not any("class_id" in entry for entry in content):
-        return content
+        return content, False
     by_id: dict[int, dict[str, Any]] = {}
     for entry in content:
         class_id = entry.get("class_id")
@@ -141,7 +191,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
                 f"{len(content)}, the classes listed, once."
             )
         by_id[class_id] = entry
-    return [by_id[class_id] for class_id in sorted(by_id)]
+    return [by_id[class_id] for class_id in sorted(by_id)], True
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -157,6 +157,47 @@ PUBLIC = {
     ),
 }
 
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A public dataset of images, read from the folder of its official archive.
+
+    Attributes:
+        samples: N.
+        seen: Number of seen classes, with the split of its yaml; likewise ``unseen``.
+        unseen: Number of unseen classes.
+        page: Where the images are, and their size.
+        terms: What its authors say of the use of images and annotations.
+    """
+
+    samples: int
+    seen: int
+    unseen: int
+    page: str
+    terms: str = NOT_STATED
+
+
+_CALTECH = "https://www.vision.caltech.edu/datasets/"
+_FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (330 MB)"
+#: by the name that ``dataset=`` has
+IMAGES = {
+    "flowers": ImageSource(8189, 82, 20, _FLOWERS),
+    "flowers_species": ImageSource(3545, 45, 10, _FLOWERS),
+    "cub_images": ImageSource(11788, 150, 50, f"{_CALTECH}cub_200_2011/ (1.1 GB)"),
+    "cub2010_images": ImageSource(6033, 160, 40, f"{_CALTECH} (0.7 GB)"),
+    "nabirds": ImageSource(
+        48562,
+        323,
+        81,
+        "https://dl.allaboutbirds.org/nabirds (9 GB)",
+        "terms of use of the Cornell Lab of Ornithology, to be accepted at "
+        "https://dl.allaboutbirds.org/nabirds",
+    ),
+    "awa2_images": ImageSource(
+        37322, 40, 10, "https://cvml.ista.ac.at/AwA2/ (13 GB)", PUBLIC["awa2"].terms
+    ),
+}
+
 # Several versions of the proposed splits circulate with equal counts; the date is the one in the
 # file's own header.
 _VERSIONS = {

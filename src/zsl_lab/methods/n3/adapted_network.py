@@ -6,12 +6,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import get_args
 
+import torch
 from torch import nn
 
 from zsl_lab.errors import ConfigError, quoted
 from zsl_lab.extraction.backbones import ARCHITECTURES, BaseNetwork, build_network
 from zsl_lab.extraction.weights import Terms
-from zsl_lab.methods.n3.base_config import SMALL_CNN_STAGES, BaseConfig, Name
+from zsl_lab.methods.n3.base_config import RANDOM, SMALL_CNN_STAGES, BaseConfig, Name
 
 _KEY = "method.base.weights"
 _TERMS = Terms(
@@ -57,7 +58,22 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
             f"{_KEY}=null: {config.name} needs pretrained weights. Set {_TERMS.published} or "
             f"{_TERMS.own}."
         )
-    return build_network(config.name, config.weights if load else None, _TERMS, config.stages)
+    weights = config.weights if load and config.weights != RANDOM else None
+    network = build_network(config.name, weights, _TERMS, config.stages)
+    if load and config.weights == RANDOM:
+        _draw_weights(network)
+    return network
+
+
+@torch.no_grad()
+def _draw_weights(network: BaseNetwork) -> None:
+    """Fill a network with weights for rectifiers (He et al., 2015), drawn with a fixed seed."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
 
 
 def _small_cnn(channels: int, stages: Sequence[int] | None) -> BaseNetwork:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from zsl_lab.keys import Place
 
+#: the choice of weights that need no file and are of no use
+RANDOM = "random"
 Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
 #: the layers of small_cnn that end a stage, and their channels
 SMALL_CNN_STAGES = {"relu1": 16, "relu3": 64}
@@ -18,7 +20,8 @@ class BaseConfig(BaseModel):
 
     Attributes:
         name: The network.
-        weights: ``imagenet`` (torchvision downloads them), the file of a state dict (a relative
+        weights: ``imagenet`` (torchvision downloads them), ``random`` (always the same ones, to try
+            out a network without its weights), the file of a state dict (a relative
             path starts at the working folder), or None: not given. ``small_cnn`` takes None only,
             it is trained in the run.
         stages: Whose averages over the image are the features, side by side, by number from the
@@ -29,7 +32,7 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Name
-    weights: Annotated[str | None, Place(names=("imagenet",))]
+    weights: Annotated[str | None, Place(names=("imagenet", RANDOM))]
     stages: list[int] | None = None
 
     @model_validator(mode="after")

@@ -36,6 +36,8 @@ from zsl_lab.text import CONFIGURATION, TokenStates, encode
 
 #: training images that features are measured on, evenly spaced where there are more
 MEASURED_IMAGES = 4096
+#: tested images whose features are compared with those of the base network
+_NORMED_IMAGES = 500
 #: for messages where a checkpoint brings the encoder: only the model's path can be set
 _OF_CHECKPOINT = replace(
     CONFIGURATION,
@@ -124,6 +126,8 @@ class N3(ZeroShotMethod):
         self.top5 = PerClassAccuracy(len(self.unseen))
         self.average_precision = MulticlassAveragePrecision(max(2, len(self.unseen)))
         self._orders = 1
+        # of tested images of unseen classes, the norm of the features before and after adaptation
+        self._feature_norms: list[Tensor] = []
 
     @classmethod
     def build(
@@ -410,6 +414,7 @@ class N3(ZeroShotMethod):
     def on_test_epoch_start(self) -> None:
         """Generate the networks of this test once, for several orders of the unseen classes."""
         super().on_test_epoch_start()
+        self._feature_norms = []
         self._prepare_evaluation(orders=self.config.permutations)
 
     @torch.no_grad()
@@ -429,9 +434,23 @@ class N3(ZeroShotMethod):
         """The same, and keep what was predicted."""
         super().test_step(batch, batch_idx)
         is_unseen, positions = self._classify_unseen(batch)
+        self._measure_norms(batch.inputs[is_unseen])
         rows, gzsl, zsl = self._predictions[-1]
         zsl[is_unseen.cpu()] = positions.cpu()
         self._predictions[-1] = rows, gzsl, zsl
+
+    def _measure_norms(self, images: Tensor) -> None:
+        """Keep the norms of what the classifier reads, of the first images (Fig. 5b)."""
+        images = images[: _NORMED_IMAGES - sum(map(len, self._feature_norms))]
+        if not len(images):
+            return
+        _, adaptation = self._network("unseen")[0]
+        with torch.autocast(self.device.type, enabled=False):
+            pairs = [
+                self.base(images).norm(dim=1),
+                functional_call(self.base, self._adapted(adaptation), (images,)).norm(dim=1),
+            ]
+        self._feature_norms.append(torch.stack(pairs, dim=1).cpu())
 
     def _classify_unseen(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Classify samples of unseen classes among these, with every network.
@@ -505,28 +524,39 @@ class N3(ZeroShotMethod):
         from zsl_lab.methods.n3 import plots  # matplotlib is imported only to draw
 
         norms = self.tensor_norms()
-        return {
+        found: dict[str, Callable[[Path], object]] = {
             "adaptation_norms.png": lambda path: plots.adaptation_norms(norms, path),
             "adaptation_by_layer_type.png": lambda path: plots.adaptation_by_layer_type(
                 norms, path
             ),
         }
+        if self._feature_norms:
+            before, after = torch.cat(self._feature_norms).T.numpy()
+            found["penultimate_norms.png"] = lambda path: plots.penultimate_norms(
+                before, after, path
+            )
+        return found
 
     @torch.no_grad()
     def tensor_norms(self) -> list[TensorNorms]:
-        """Norms of the tensors and their deltas for the unseen classes (Fig. 3), in order."""
+        """Norms of the tensors and their deltas for the unseen classes (Fig. 3), in order.
+
+        Those of batch norm, which is not adapted, have deltas of 0.
+        """
         adaptation = self.adapt(self.unseen)
-        kinds = {tensor.name: tensor.kind for tensor in self.base.tensors}
-        given = dict(self.base.named_parameters())
-        norms = [
-            TensorNorms(
-                name,
-                kinds[name],
-                float(self.config.gamma * given[name].norm()),
-                float(delta.norm()),
-            )
-            for name, delta in adaptation.deltas.items()
-        ]
+        kinds: dict[str, str] = {tensor.name: tensor.kind for tensor in self.base.tensors}
+        for name, module in self.base.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                kinds |= {f"{name}.weight": "batch norm", f"{name}.bias": "batch norm"}
+        # without adaptation there is the classifier alone
+        given = self.base.named_parameters() if adaptation.deltas else ()
+        norms = []
+        for name, tensor in given:
+            delta = adaptation.deltas.get(name)
+            if delta is not None or kinds.get(name) == "batch norm":
+                gamma = 1.0 if delta is None else self.config.gamma
+                added = 0.0 if delta is None else float(delta.norm())
+                norms.append(TensorNorms(name, kinds[name], float(gamma * tensor.norm()), added))
         return [
             *norms,
             TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm())),

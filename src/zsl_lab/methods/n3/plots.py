@@ -1,4 +1,4 @@
-"""Figures of how far each tensor of the base network was adapted (N3 paper, Fig. 3 and 5a)."""
+"""Figures of how far the base network was adapted (N3 paper, Fig. 3, 5a and 5b)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.patches import Patch
 
 from zsl_lab.plots.style import (
@@ -28,7 +29,7 @@ class TensorNorms:
 
     Attributes:
         name: The tensor's name in the network.
-        kind: The kind of its layer: ``conv`` or ``linear``.
+        kind: The kind of its layer: ``conv``, ``linear`` or ``batch norm``.
         pretrained: L2 norm of the pretrained weights.
         delta: L2 norm of what is added to them.
     """
@@ -100,4 +101,31 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
         xlim=(0, 1.18 * max(means) or 1),
     )
     horizontal(axes)
+    save_png(figure, path)
+
+
+@styled
+def penultimate_norms(
+    before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], path: PathLike
+) -> None:
+    """How long the vectors are that the classifier reads (N3 paper, Fig. 5b).
+
+    Args:
+        before: L2 norms in the base network as it is given, one for each image, ``[N]``.
+        after: The same in the adapted network.
+        path: The PNG.
+    """
+    figure = new_figure(5.0, 3.4)
+    axes = figure.subplots()
+    largest = float(max(before.max(), after.max()))
+    bins = np.linspace(0, largest or 1.0, 41).tolist()
+    for norms, colour, label in ((before, SEEN, "before"), (after, UNSEEN, "after")):
+        axes.hist(norms, bins, color=colour, alpha=0.55, label=f"{label} adaptation")
+    axes.set(
+        xlabel="L2 norm of the penultimate layer's activations",
+        ylabel="images of unseen classes",
+        title="Activations before and after adaptation",
+    )
+    axes.grid(axis="y")
+    axes.legend()
     save_png(figure, path)

@@ -127,9 +127,25 @@ class TunedConfig(Section):
 
 
 class SweepConfig(Section):
-    """How a sweep is made; see conf/sweep."""
+    """How a sweep is made; see conf/sweep and conf/experiment.
 
-    resume: bool
+    Attributes:
+        size: ``smoke`` gives every run the ``short`` settings of its method.
+        smoke: Further overrides of such a run, by dotted key.
+        missing: What becomes of a job whose data are missing: ``error`` (no job starts), ``skip``
+            (it is left out) or ``substitute`` (it takes other data, synthetic ones if need be).
+        without: Combinations of values that are no job, each by key: a value, or a list of several.
+        figures: Figures that compare the jobs: a file's name, and the function that draws it
+            (``zsl_lab.sweep.panels``).
+    """
+
+    resume: Annotated[bool, NotStored()] = False
+    # stored, so that short runs are never taken for full ones
+    size: Annotated[Literal["full", "smoke"], AddedLater("full")] = "full"
+    smoke: Annotated[dict[str, Any], NotStored()] = Field(default_factory=dict)
+    missing: Annotated[Literal["error", "skip", "substitute"], NotStored()] = "error"
+    without: Annotated[list[dict[str, Any]], NotStored()] = Field(default_factory=list)
+    figures: Annotated[dict[str, str], NotStored()] = Field(default_factory=dict)
 
 
 class CallbackKeys(BaseModel):
@@ -146,11 +162,12 @@ class RunKeys(Section):
     task: Annotated[Literal["fit", "test", "predict"], Irrelevant()]
     ckpt: Annotated[str | None, Place(), Irrelevant()]
     resume: Annotated[Literal["auto"] | None, NotStored()] = None
-    sweep: Annotated[SweepConfig, NotStored()] = SweepConfig(resume=False)
+    sweep: SweepConfig = SweepConfig()
     seed: Annotated[int, FixedByCheckpoint()] = Field(ge=0, lt=2**32)
     deterministic: bool = False
     debug: Annotated[bool, Irrelevant()]
     overwrite: Annotated[bool, NotStored()] = False
+    figures: Annotated[bool, Irrelevant()] = True
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None

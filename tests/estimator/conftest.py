@@ -1,18 +1,14 @@
-"""Small data with a known answer, and an estimator whose configuration is composed once."""
+"""Small data with a known answer."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from omegaconf import DictConfig
 
-from zsl_lab.estimator import classifier, configuration
 from zsl_lab.estimator.classifier import ZeroShotClassifier
 
 #: a closed form, so that a fit takes a fifth of a second
@@ -46,25 +42,6 @@ def birds() -> Birds:
     X = np.stack([semantics[name] @ weights for name in y]) + rng.normal(0, 0.1, (len(y), 6))
     unseen = np.isin(y, ["wren", "kite"])
     return Birds(semantics, X[~unseen], y[~unseen], X[unseen], y[unseen])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _composed_once() -> Iterator[None]:
-    """Composing takes twice as long as a fit, and the tests need few configurations."""
-    compose_run = configuration.compose_run
-    known: dict[str, DictConfig] = {}
-
-    def composed(method: str, settings: Any, *, folder: Any, **values: Any) -> DictConfig:
-        key = repr((method, settings, values))
-        if key not in known:
-            known[key] = compose_run(method, settings, folder=folder, **values)
-        cfg = copy.deepcopy(known[key])
-        cfg.paths.run_dir = str(folder)
-        return cfg
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "compose_run", composed)
-        yield
 
 
 @pytest.fixture(scope="session")

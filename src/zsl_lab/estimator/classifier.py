@@ -174,6 +174,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # a run adds filters for the warnings of Lightning
         with quiet(not self.progress), warnings.catch_warnings():
             self.result_ = run(cfg, benchmark)
+            assert self.result_.checkpoint is not None
             best = Path(self.result_.checkpoint)
             self.predictor_ = restore(config.model_copy(update={"task": "predict", "ckpt": best}))
 

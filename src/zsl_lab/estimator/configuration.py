@@ -64,7 +64,6 @@ def compose_run(
         f"callbacks={'default' if progress else 'none'}",
         f"seed={seed}",
         f"figures={command.literal(figures)}",
-        f"paths.run_dir={command.literal(str(folder))}",
         # no sample is tested
         "selection.report_oracle=false",
         *own,
@@ -80,6 +79,7 @@ def compose_run(
         if explained is None:
             raise
         raise ConfigError(explained) from error
+    cfg.paths.run_dir = str(folder)
     return cfg
 
 

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 # what scripts and methods of other packages import
-DOCUMENTED := methods data metrics nn keys result run.experiment predict.load predict.predictor predict.predictions
+DOCUMENTED := estimator.classifier methods data metrics nn keys result run.experiment predict.load predict.predictor predict.predictions
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-long coverage lint format docs bench reproduce clean

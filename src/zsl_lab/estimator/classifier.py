@@ -36,11 +36,21 @@ from zsl_lab.predict.predictions import Predictions
 from zsl_lab.run.config import parse
 from zsl_lab.run.configuration.schema import Among, cache_folder
 from zsl_lab.run.experiment import run
-from zsl_lab.text import choices
+from zsl_lab.text import Terms
 
 _MAX_TOKENS = 512
 #: for messages of text encoders
-_TEXT_TERMS = choices("text_encoder=", "text_model=", "max_tokens=", "fit with")
+_TEXT_TERMS = Terms(
+    encoder="text_encoder=",
+    model="The model of text_encoder=",
+    max_tokens="The limit of the text encoder, ",
+    uninstalled="set text_encoder=tfidf, which needs nothing more",
+    unloadable="Set text_encoder=minilm or tfidf, which need no download, or give vectors in place "
+    "of texts.",
+    limit="Set another text_encoder, or give vectors in place of texts.",
+    longer="give vectors in place of texts",
+    another="fit with another text_encoder",
+)
 #: seeds that are drawn lie below it
 _SEED_LIMIT = 2**31
 

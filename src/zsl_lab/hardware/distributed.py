@@ -145,9 +145,8 @@ def check_agreement(weights: Iterable[Tensor]) -> None:
     """
     if world_size() == 1:
         return
-    first, *others = gather(
-        torch.stack([tensor.detach().double().norm().cpu() for tensor in weights])
-    )
+    norms = [float(tensor.detach().double().norm()) for tensor in weights]
+    first, *others = gather(torch.tensor(norms, dtype=torch.float64))
     # every process compares all of them, so that all stop together
     unlike = [
         rank

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.errors import DataError, ZslLabError
 from zsl_lab.run.config import RunConfig, parse
+from zsl_lab.run.configuration.settings_files import yaml_keys
 
 #: section of a method's yaml that holds the overrides of a short run
 _SHORT = "short"
@@ -60,6 +61,11 @@ def _shorten(cfg: DictConfig, given: set[str]) -> None:
             continue
         # a method's block sets keys that not every dataset has
         if key.startswith("dataset.") and OmegaConf.select(cfg, key, default=_ABSENT) is _ABSENT:
+            continue
+        if isinstance(value, str) and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            # a choice of a group, such as `classifier: own`
+            with open_dict(cfg):
+                cfg[key] = yaml_keys(key, value)
             continue
         OmegaConf.update(cfg, key, value)
 

@@ -317,7 +317,8 @@ def test_ctrl_c_ends_the_whole_sweep_and_says_how_to_go_on(command: Command) -> 
 def test_how_a_sweep_is_made_is_no_setting_of_a_run(command: Command) -> None:
     command("-m", G, "sweep.resume=true")
     stored = OmegaConf.load(sweeps()[0] / "0_sgal_digits" / "config.yaml")
-    assert "sweep" not in stored
+    # a short run must never pass for a full one
+    assert stored.sweep == {"size": "full"}
     assert "resume" not in stored
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -39,6 +40,30 @@ def warn_of_pretraining(split: str) -> None:
         "which most backbones were trained. The proposed split of a benchmark avoids that.",
         stacklevel=3,
     )
+
+
+def warn_of_counts(
+    benchmark: Benchmark, found: Mapping[str, int], published: Mapping[str, int], name: str
+) -> None:
+    """Warn where files are not those of the published benchmark.
+
+    Args:
+        benchmark: What was read.
+        found: Its counts.
+        published: The published counts of the same names, and maybe others.
+        name: The name of the dataset.
+    """
+    others = [
+        f"{key} {count} (published: {published[key]})"
+        for key, count in found.items()
+        if count != published[key]
+    ]
+    if others:
+        warnings.warn(
+            f"{benchmark.provenance.origin}: these files are not the published {name}: "
+            f"{', '.join(others)}. Results cannot be compared with published ones.",
+            stacklevel=4,
+        )
 
 
 @dataclass(frozen=True)

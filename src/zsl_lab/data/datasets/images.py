@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from zsl_lab.data.benchmark import B, Benchmark, ImageBenchmark, IntArray, Provenance
-from zsl_lab.data.datasets.base import DataPaths, ImageView
+from zsl_lab.data.datasets.base import DataPaths, ImageView, warn_of_counts
 from zsl_lab.data.datasets.class_splits import ClassSplitConfig
 from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticImages
 from zsl_lab.data.files.benchmark_mat import Splits, read_splits
@@ -397,18 +397,7 @@ class ImageDataset(ClassSplitConfig):
         if self.counts is None:
             return
         found = {"samples": benchmark.num_samples, "classes": benchmark.num_classes}
-        published = self.counts.model_dump()
-        others = [
-            f"{count} {name} (published: {published[name]})"
-            for name, count in found.items()
-            if count != published[name]
-        ]
-        if others:
-            warnings.warn(
-                f"{benchmark.provenance.origin}: found {', '.join(others)}; expected the published "
-                f"counts of {self.name}. Results cannot be compared with published ones.",
-                stacklevel=3,
-            )
+        warn_of_counts(benchmark, found, self.counts.model_dump(), self.name)
 
     def _missing(self, key: str, path: Path, data_dir: Path) -> DataError:
         """Name the missing file and the keys that choose another one."""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
 from zsl_lab.data.cache import cached
 from zsl_lab.data.checks.class_names import normalized
-from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig, warn_of_counts
 from zsl_lab.data.datasets.class_splits import ClassSplitConfig
 from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticFeatures
 from zsl_lab.data.files import benchmark_mat
@@ -338,18 +337,7 @@ class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
         }
         if self.semantics in ("att", "original_att"):
             found["semantic_dim"] = benchmark.semantics.shape[1]
-        published = self.counts.model_dump()
-        others = [
-            f"{name} {count} (published: {published[name]})"
-            for name, count in found.items()
-            if count != published[name]
-        ]
-        if others:
-            warnings.warn(
-                f"{benchmark.provenance.origin}: these files are not the published {self.name}: "
-                f"{', '.join(others)}. Results cannot be compared with published ones.",
-                stacklevel=4,
-            )
+        warn_of_counts(benchmark, found, self.counts.model_dump(), self.name)
 
 
 def _feature_files(folder: Path) -> list[str]:

@@ -392,7 +392,7 @@ def test_a_folder_of_images_is_shown_with_its_split(
     class_ids(tmp_path / "splits_sce" / "NAB_easy.mat", [1, 2, 3, 5], [4, 6])
     assert main(("info", "nabirds", "--data-dir", str(tmp_path))) == 0
     out, err = capsys.readouterr()
-    assert "found 30 samples (published: 48562), 6 classes (published: 404)" in err
+    assert "samples 30 (published: 48562), classes 6 (published: 404)" in err
     assert "splits: easy (4 seen + 2 unseen classes of NAB_easy.mat)\n" in out
     assert "no sample in test_seen (conventional zero-shot learning)" in out
     out = printed(capsys, "list", "--data-dir", str(tmp_path))

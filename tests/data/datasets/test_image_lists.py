@@ -225,7 +225,9 @@ def test_lists_that_contradict_each_other_are_named(
 
 
 def test_missing_files_and_differing_counts_are_named(cub: Path, paths: DataPaths) -> None:
-    with pytest.warns(UserWarning, match=r"not the published cub_images: samples 30 \(published: 31\)"):
+    with pytest.warns(
+        UserWarning, match=r"not the published cub_images: samples 30 \(published: 31\)"
+    ):
         load_cub(paths, counts={"samples": 31, "classes": 6})
     with (cub / "classes.txt").open("a") as file:
         file.write("7 007.Bird_G\n")

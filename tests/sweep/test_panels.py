@@ -81,6 +81,19 @@ def test_each_latent_space_has_a_panel(tmp_path: Path, drawn: list[Figure]) -> N
     ]
 
 
+def test_repetitions_with_other_seeds_have_no_panel_of_their_own(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    first, second = (run(tmp_path / str(seed), "sgal") for seed in (0, 1))
+    runs = [
+        replace(one, result=replace(one.result, seed=seed), settings={"method.name": "sgal"})
+        for seed, one in enumerate((first, second))
+    ]
+    for draw in (panels.latent_spaces, panels.confusion_matrices):
+        draw(runs, tmp_path / "f.png")
+        assert len([title for title in titles(drawn[-1]) if title]) == 1
+
+
 def test_without_a_latent_space_the_file_is_named(tmp_path: Path) -> None:
     lacking = run(tmp_path, "sgal")
     (lacking.folder / panels.LATENT).unlink()

@@ -30,7 +30,7 @@ from zsl_lab.plots.style import (
     styled,
     titled_legend,
 )
-from zsl_lab.report.groups import Run
+from zsl_lab.report.groups import Run, group_runs
 
 #: in a run's folder: positions in its latent space, and predictions of all test samples
 LATENT, PREDICTIONS = "figures/latent_projection.csv", "predictions.csv"
@@ -47,13 +47,14 @@ def latent_spaces(runs: Sequence[Run], path: PathLike) -> None:
     """The latent spaces of runs, two beside each other (SGAL paper, Fig. 3).
 
     Args:
-        runs: Runs of methods with a latent space.
+        runs: Runs of methods with a latent space; of repetitions with other seeds one is shown.
         path: The PNG; the PDF has the same name.
 
     Raises:
         DataError: A run has no figure of its latent space, or there is no run.
     """
     _check(runs)
+    runs = _without_repetitions(runs)
     spaces = [LatentSpace.load(run.folder / LATENT) for run in runs]
     rows = -(-len(spaces) // _PANELS)
     figure = new_figure(9.0, 4.2 * rows)
@@ -127,14 +128,16 @@ def confusion_matrices(runs: Sequence[Run], path: PathLike) -> None:
     As in the ASPN paper, Fig. 3c and d. Predictions are restricted to the unseen classes.
 
     Args:
-        runs: Runs of several methods; those on other datasets than the first are left out.
+        runs: Runs of several methods; those on other datasets than the first are left out, and of
+            repetitions with other seeds one is shown.
         path: The PNG; the PDF has the same name.
 
     Raises:
         DataError: A run's predictions are missing or damaged, or there is no run.
     """
     _check(runs)
-    own = [run for run in runs if run.result.dataset == runs[0].result.dataset]
+    first = runs[0].result.dataset
+    own = [run for run in _without_repetitions(runs) if run.result.dataset == first]
     names = list(own[0].result.per_class["unseen"])
     rows = -(-len(own) // _PANELS)
     figure = new_figure(9.6, 4.6 * rows)
@@ -176,6 +179,13 @@ def _confusion(run: Run) -> npt.NDArray[np.float64]:
     matrix = np.zeros((len(ids), len(ids)))
     np.add.at(matrix, tuple(np.searchsorted(ids, pairs).T), 1)
     return np.asarray(100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
+
+
+def _without_repetitions(runs: Sequence[Run]) -> list[Run]:
+    """A run of each setting, in the order given."""
+    groups, _ = group_runs(runs, "zsl_top1")
+    kept = {group.runs[0].folder for group in groups}
+    return [run for run in runs if run.folder in kept]
 
 
 def _title(run: Run) -> str:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from zsl_lab.errors import CheckpointError
+from zsl_lab.extraction.names import IMAGENET
 
-#: the choice of published weights
-IMAGENET = "imagenet"
 #: batch norm's count of training batches, which nothing depends on here; old state dicts lack it
 _COUNTER = "num_batches_tracked"
 

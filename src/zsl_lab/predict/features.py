@@ -78,13 +78,21 @@ class FeaturePredictor(Predictor):
     def _reads_texts(self) -> bool:
         return self._recipe.texts is not None
 
+    @property
+    def _names_suffice(self) -> bool:
+        return self._described.names_suffice
+
     # ------------------------------------------------------------------------------- classes
 
     def classes_from_texts(
-        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str] | None,
+        origin: str,
+        text_lists: Sequence[Sequence[str]] | None = None,
     ) -> ClassSpace:
         """New classes from texts, by the text encoder of the training semantics."""
-        semantics = self._described.of_texts(descriptions, origin)
+        semantics = self._described.of_texts(names, descriptions, origin, text_lists)
         _warn_of_classes(names, semantics, origin, ())
         return self._scaled(names, semantics)
 
@@ -105,8 +113,9 @@ class FeaturePredictor(Predictor):
     def _classes_from_table(self, table: ClassTable) -> ClassSpace:
         origin = f"classes={table.path}"
         if self._described.takes_texts_of(table):
-            assert table.descriptions is not None
-            return self.classes_from_texts(table.names, table.descriptions, origin)
+            return self.classes_from_texts(
+                table.names, table.descriptions, origin, table.text_lists
+            )
         semantics = self._described.of_table(table, origin)
         self._warn(table.names, semantics, origin, table.attribute_names)
         return self._scaled(table.names, semantics)

@@ -18,6 +18,7 @@ from torch import Tensor
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.statistics import ColumnStatistics
+from zsl_lab.data.files.descriptions import joined
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
@@ -196,28 +197,48 @@ class Predictor(ABC):
         """New classes as the method takes them.
 
         Args:
-            classes: The file of a table, or a mapping of names to vectors or to texts.
+            classes: The file of a table; a mapping of names to vectors, to texts, or to lists of
+                texts; or names alone, where an image-text model reads them.
 
         Raises:
             ZslLabError: A description is missing, or of another kind than those of training.
         """
         if isinstance(classes, str | os.PathLike):
             try:
-                table = read_class_table(Path(classes).expanduser())
+                table = read_class_table(
+                    Path(classes).expanduser(), names_suffice=self._names_suffice
+                )
             except DataError as error:
                 raise DataError(f"classes={error}") from error
             return self._classes_from_table(table)
+        if self._names_suffice and isinstance(classes, list | tuple):
+            names = dict.fromkeys(classes)
+            check_descriptions({name: str(name) for name in names})
+            return self.classes_from_texts(tuple(names), None, "classes")
         if check_descriptions(classes):
-            texts = [str(text) for text in classes.values()]
-            return self.classes_from_texts(tuple(classes), texts, "classes")
+            lists = [[text] if isinstance(text, str) else list(text) for text in classes.values()]
+            texts = [text if isinstance(text, str) else joined(text) for text in classes.values()]
+            return self.classes_from_texts(tuple(classes), texts, "classes", lists)
         vectors = [as_vector(vector, name) for name, vector in classes.items()]
         return self._classes_from_vectors(tuple(classes), vectors)
 
     @abstractmethod
     def classes_from_texts(
-        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str] | None,
+        origin: str,
+        text_lists: Sequence[Sequence[str]] | None = None,
     ) -> ClassSpace:
-        """New classes from a text for each; messages begin with ``origin``."""
+        """New classes from a text for each.
+
+        Args:
+            names: C names.
+            descriptions: C texts; None where names suffice.
+            origin: Begins messages.
+            text_lists: Of each class the texts that ``descriptions`` joins; None where each has
+                one.
+        """
 
     @abstractmethod
     def _classes_from_vectors(
@@ -249,7 +270,8 @@ class Predictor(ABC):
                 tensor. Of a method that takes images: the files, or uint8 ``[N, height, width,
                 channels]``.
             classes: Classes that the checkpoint need not know: the file of a table, or a mapping
-                from names to vectors (in the units of the training semantics) or to texts.
+                from names to vectors (in the units of the training semantics), to texts or to lists
+                of texts; or a list of names, where an image-text model reads names.
             among: ``all`` (the checkpoint's classes and the given ones), ``unseen`` (its unseen
                 classes and the given ones) or ``new`` (only those given). Default: ``new`` where
                 classes are given, else ``all``.
@@ -299,7 +321,8 @@ class Predictor(ABC):
         if of in names:
             return subset(self._space, np.array([names.index(of)]))
         if self._reads_texts:
-            return self.new_classes({_UNNAMED: of})
+            # an image-text model may read the name only
+            return self.new_classes({of if self._names_suffice else _UNNAMED: of})
         near = nearest(of, names)
         hint = (
             f"Did you mean '{near[0]}'?"
@@ -311,6 +334,10 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def _reads_texts(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def _names_suffice(self) -> bool: ...
 
 
 def unreadable_images(problems: Sequence[Problem], images: int) -> DataError:

@@ -172,8 +172,9 @@ def build_text_tower(
 
 
 def _text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
-    family = open_clip_family if prefix_of(name) == OPEN_CLIP_PREFIX else hf_family
-    return family.text_tower(name, weights, terms)
+    if prefix_of(name) == OPEN_CLIP_PREFIX:
+        return open_clip_family.text_tower(name, weights, terms)
+    return hf_family.text_tower(name, weights, terms)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def check_descriptions(classes: Any) -> bool:
             raise DataError(
                 f"classes: found {name!r} as a name; expected a text, and not an empty one."
             )
-    are_texts = {bool(_texts(description)) for description in classes.values()}
+    are_texts = {bool(texts_of(description)) for description in classes.values()}
     if len(are_texts) > 1:
         raise DataError(
             "classes: found texts for some and vectors for others; expected one kind. Give "
@@ -164,7 +164,7 @@ def check_descriptions(classes: Any) -> bool:
         empty = [
             name
             for name, description in classes.items()
-            if not all(text.strip() for text in _texts(description))
+            if not all(text.strip() for text in texts_of(description))
         ]
         if empty:
             raise DataError(
@@ -174,7 +174,7 @@ def check_descriptions(classes: Any) -> bool:
     return are_texts == {True}
 
 
-def _texts(description: Any) -> list[str]:
+def texts_of(description: Any) -> list[str]:
     """The texts of a class; none where it is described by a vector."""
     if isinstance(description, str):
         return [description]

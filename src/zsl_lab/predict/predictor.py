@@ -6,7 +6,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +36,7 @@ from zsl_lab.predict.classes import (
     check_descriptions,
     choose_candidates,
     subset,
+    texts_of,
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
 from zsl_lab.run.checkpoints import Checkpoint, misfit
@@ -215,9 +216,11 @@ class Predictor(ABC):
             names = dict.fromkeys(classes)
             check_descriptions({name: str(name) for name in names})
             return self.classes_from_texts(tuple(names), None, "classes")
-        if check_descriptions(classes):
-            lists = [[text] if isinstance(text, str) else list(text) for text in classes.values()]
-            texts = [text if isinstance(text, str) else joined(text) for text in classes.values()]
+        are_texts = check_descriptions(classes)
+        assert isinstance(classes, Mapping)
+        if are_texts:
+            lists = [texts_of(description) for description in classes.values()]
+            texts = [own[0] if len(own) == 1 else joined(own) for own in lists]
             return self.classes_from_texts(tuple(classes), texts, "classes", lists)
         vectors = [as_vector(vector, name) for name, vector in classes.items()]
         return self._classes_from_vectors(tuple(classes), vectors)

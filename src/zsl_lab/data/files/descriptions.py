@@ -41,7 +41,7 @@ def read_text_lists(path: Path) -> tuple[tuple[str, ...], ...]:
     """The texts of each class one by one, of a file that :func:`read_descriptions` read."""
     found = []
     for entry in _listed_classes(path)[0]:
-        texts = entry.get("description", entry.get("descriptions"))
+        texts: Any = entry.get("description", entry.get("descriptions"))
         own = texts if isinstance(texts, list) else [texts]
         found.append(tuple(text.strip() for text in own if text.strip()))
     return tuple(found)

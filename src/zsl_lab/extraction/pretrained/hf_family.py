@@ -53,7 +53,7 @@ class _ImageTower(nn.Module):
 
     def __init__(self, model: nn.Module, has_pooler: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self._has_pooler = has_pooler
         self._has_class_token = any(
             name.endswith(_CLASS_TOKENS) for name, _ in model.named_parameters()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -142,9 +143,10 @@ def _remove_classifier(model: nn.Module) -> str:
     if not linear:  # SqueezeNet's classifier is a convolution
         model.classifier = nn.AdaptiveAvgPool2d(1)
         return "classifier"
-    parent, _, last = linear[-1].rpartition(".")
+    head: str = linear[-1]
+    parent, _, last = head.rpartition(".")
     setattr(model.get_submodule(parent), last, nn.Identity())
-    return linear[-1]
+    return head
 
 
 # ------------------------------------------------------------------------------------------------
@@ -187,7 +189,10 @@ def _load(
     Raises:
         CheckpointError: They are weights of another network.
     """
-    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+    # versions of layers, which some read old weights by
+    metadata = getattr(state, "_metadata", {"": {"version": model._version}})
+    state = OrderedDict((_OLD_DENSENET.sub(r"\1\2", key), value) for key, value in state.items())
+    state._metadata = metadata  # type: ignore[attr-defined]
     ignored = tuple(f"{part}." for part in (head, *_AUXILIARY))
     problem = misfit(model.state_dict(), state, ignored)
     if problem:

@@ -182,6 +182,8 @@ def json_attributes(path: Path) -> ClassTable | None:
         return None
     if not all(isinstance(value, list) for _, value in content):
         return None
+    if all(isinstance(part, str) for _, value in content for part in value):
+        return None  # several texts of each class
     names = _names(path, [(line, name.strip()) for line, (name, _) in enumerate(content, 1)])
     labels: tuple[str, ...] | None = None
     rows: list[list[Any]] = []

@@ -43,6 +43,7 @@ _MAX_KEYS, _FIRST_KEYS = 4, 3
 _MAX_DEPTH = 64
 #: characters of a setting in a label
 _MAX_SETTING = 120
+_ACCELERATOR = "trainer.accelerator"
 _ABSENT = object()
 
 
@@ -236,9 +237,7 @@ def _add(folder: Path, found: Found) -> None:
     try:
         result = Result.load(folder)
         config = folder / CONFIG_FILE
-        settings = (
-            _settings(read_configuration(config), result.selection) if config.exists() else None
-        )
+        settings = _settings(read_configuration(config), result) if config.exists() else None
         found.runs.append(Run(folder, result, settings))
     except DataError as error:
         found.problems.append(str(error))
@@ -258,13 +257,17 @@ def _is_run(path: Path) -> bool:
     return True
 
 
-def _settings(configuration: Configuration, selection: str) -> Settings:
+def _settings(configuration: Configuration, result: Result) -> Settings:
     marks = configuration.marks
     # the result has the hashes of the contents of the dataset's files
     files = (key for key in marks.places if key.startswith("dataset."))
-    settings = configuration.settings((*IN_RESULT, *_WITHOUT_EFFECT[selection], *files))
+    settings = configuration.settings((*IN_RESULT, *_WITHOUT_EFFECT[result.selection], *files))
     # of a file that differs by seed, only whether there is one counts
     given = {key: "given" for key in marks.per_seed if settings.get(key) is not None}
+    # what the choice came to: a run with auto repeats one with cpu
+    device = result.training.get("device")
+    if _ACCELERATOR in settings and device:
+        given[_ACCELERATOR] = "cpu" if device.startswith("cpu") else "gpu"
     return settings | given
 
 

@@ -41,7 +41,7 @@ class ImageRecipe(BaseModel):
             ``torchvision:``, ``open_clip:`` or ``hf:`` names its package, and a name without one is
             a network of torchvision.
         weights: ``imagenet`` (torchvision or timm downloads them), a tag of open_clip, ``hub`` (the
-            Hugging Face Hub has them), ``none`` (random), or the name of the file of its state dict
+            Hugging Face Hub has them), ``random``, or the name of the file of its state dict
             or of the model's folder, without the folder that holds it.
         weights_sha256: SHA-256 of that file, downloaded or not; of several files, of their hashes;
             of random weights, of the state dict.

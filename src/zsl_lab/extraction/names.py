@@ -16,7 +16,7 @@ TORCHVISION_NETWORKS = (
 #: the choice of published weights
 IMAGENET = "imagenet"
 #: the choice of random weights, to try a command without a download
-RANDOM = "none"
+RANDOM = "random"
 #: precede the names of networks with their own preprocessing; the networks of torchvision above
 #: stand alone
 TORCHVISION_PREFIX, TIMM_PREFIX, OPEN_CLIP_PREFIX, HF_PREFIX = PREFIXES = (

@@ -72,7 +72,7 @@ def build_backbone(
         name: One of :data:`zsl_lab.extraction.backbones.ARCHITECTURES`, or one with a prefix of
             :data:`zsl_lab.extraction.names.PREFIXES`.
         weights: ``imagenet`` for published weights, or the file of a state dict, with the
-            classifier or without; of a network with a prefix also ``none`` for random ones.
+            classifier or without; of a network with a prefix also ``random`` for random ones.
         resize: Side of the square that an image is scaled and cut to.
         image_size: Side of the square that the network sees, at most ``resize``.
         terms: For messages.

@@ -79,7 +79,7 @@ def build_timm_network(
     Args:
         name: Its name, with :data:`TIMM_PREFIX`.
         weights: ``imagenet`` (timm's own weights, downloaded), the file of a state dict, with the
-            classifier or without, or ``none`` for random weights.
+            classifier or without, or ``random`` for random weights.
         image_size: Side of the images that it will see.
         preparation: Mean and standard deviation of its images.
         terms: For messages.

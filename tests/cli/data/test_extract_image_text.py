@@ -150,11 +150,11 @@ def test_another_model_and_templates_can_be_chosen(run: Run, own: Path, tmp_path
 def test_random_weights_are_warned_of(
     run: Run, own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--weights", "none") == 0
+    assert run("--weights", "random") == 0
     assert "hf:clip: its weights are random, so the features tell" in capsys.readouterr().err
     content = hdf5.read(own / "own.h5")
     assert content.recipe.images is not None
-    assert content.recipe.images.weights == "none"
+    assert content.recipe.images.weights == "random"
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_random_weights_are_warned_of(
             "open_clip:ViT-B-32/openai?",
         ),
         (
-            ("--backbone", "resnet50", "--weights", "none"),
-            "--weights none: --backbone resnet50 takes no random weights. Give --backbone "
+            ("--backbone", "resnet50", "--weights", "random"),
+            "--weights random: --backbone resnet50 takes no random weights. Give --backbone "
             "torchvision:resnet50",
         ),
         (

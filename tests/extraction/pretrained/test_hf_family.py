@@ -138,11 +138,11 @@ def test_other_weights_are_refused_and_a_moved_folder_is_named(
 def test_random_weights_are_always_the_same(clip: tuple[Any, Path], tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    _, recipe = build_backbone(f"hf:{clip[1]}", "none", 36, 32, TERMS)
+    _, recipe = build_backbone(f"hf:{clip[1]}", "random", 36, 32, TERMS)
     assert torch.equal(torch.get_rng_state(), before)
-    assert recipe.weights == "none"
+    assert recipe.weights == "random"
     load_backbone(recipe)
-    tower, texts = build_text_tower(f"hf:{clip[1]}", "none", ["{name}"], TERMS)
+    tower, texts = build_text_tower(f"hf:{clip[1]}", "random", ["{name}"], TERMS)
     assert texts.weights_sha256 == recipe.weights_sha256
     assert torch.equal(load_text_tower(texts).embed(["ant"]), tower.embed(["ant"]))
 

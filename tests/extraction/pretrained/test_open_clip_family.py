@@ -84,13 +84,13 @@ def test_weights_are_given_with_the_name_or_apart(tiny: tuple[Any, Path]) -> Non
     _, together = build_backbone(f"open_clip:tiny-clip/{path}", "imagenet", 32, 32, TERMS)
     _, apart = build_backbone("open_clip:tiny-clip", str(path), 32, 32, TERMS)
     assert together == apart
-    with pytest.raises(ConfigError, match=r"found the weights none too \(--weights\)\. Le"):
-        build_backbone(f"open_clip:tiny-clip/{path}", "none", 32, 32, TERMS)
+    with pytest.raises(ConfigError, match=r"found the weights random too \(--weights\)\. Le"):
+        build_backbone(f"open_clip:tiny-clip/{path}", "random", 32, 32, TERMS)
 
 
 def test_random_weights_are_always_the_same() -> None:
-    _, recipe = build_backbone("open_clip:tiny-clip/none", "imagenet", 32, 32, TERMS)
-    assert (recipe.backbone, recipe.weights) == ("open_clip:tiny-clip", "none")
+    _, recipe = build_backbone("open_clip:tiny-clip/random", "imagenet", 32, 32, TERMS)
+    assert (recipe.backbone, recipe.weights) == ("open_clip:tiny-clip", "random")
     load_backbone(recipe)
 
 

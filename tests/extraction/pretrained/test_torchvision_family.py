@@ -71,8 +71,8 @@ def test_sizes_are_those_of_the_weights(
 
 @pytest.mark.parametrize("name", ["googlenet", "densenet121"])
 def test_random_weights_are_always_the_same(name: str) -> None:
-    network, recipe = build_backbone(f"torchvision:{name}", "none", 32, 32, TERMS)
-    assert (recipe.weights, recipe.weights_path) == ("none", None)
+    network, recipe = build_backbone(f"torchvision:{name}", "random", 32, 32, TERMS)
+    assert (recipe.weights, recipe.weights_path) == ("random", None)
     assert network.feature_dim == 1024
     load_backbone(recipe)
 

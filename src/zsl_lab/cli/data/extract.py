@@ -150,7 +150,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="FILE",
         default="imagenet",
         help="a state dict; imagenet (default) for published weights, which are downloaded; or "
-        "none for random ones, to try a command",
+        "random for random ones, to try a command",
     )
     parser.add_argument(
         "--image-size",
@@ -509,9 +509,19 @@ def _print_summary(
         f"  unseen      {len(parts.unseen)} classes: {len(content.test_unseen):,} images "
         f"({parts.version})",
         *_unseen_names(content, parts),
+        *_untrained(content, options.out),
         f"train on it: python -m zsl_lab {_setting(options.out)}",
     ]
     screen.print("\n".join(lines), soft_wrap=True)
+
+
+def _untrained(content: BenchmarkFile, path: Path) -> list[str]:
+    """A line on the training-free baseline, where both towers are of one model."""
+    images, texts = content.recipe.images, content.recipe.texts
+    if images is None or texts is None or texts.weights_sha256 != images.weights_sha256:
+        return []
+    scaling = "dataset.normalize=l2 dataset.normalize_semantics=l2"
+    return [f"without training: python -m zsl_lab method=cosine {_setting(path)} {scaling}"]
 
 
 def _unseen_names(content: BenchmarkFile, parts: Parts) -> list[str]:

@@ -159,7 +159,7 @@ def build(
     Args:
         name: ``hf:ID_OR_FOLDER``: a repository of the Hugging Face Hub, or a folder with
             ``config.json``, weights and the image processor's configuration.
-        weights: ``none`` for random weights; another folder in place of the name's; or None.
+        weights: ``random`` for random weights; another folder in place of the name's; or None.
         image_size: Side of the images that it will see.
         preparation: Mean and standard deviation of its images.
         terms: For messages.

@@ -41,7 +41,7 @@ class LoadedWeights:
     """Where a network's weights come from.
 
     Attributes:
-        label: What a recipe calls them: a tag, the name of a file or folder, or ``none``.
+        label: What a recipe calls them: a tag, the name of a file or folder, or ``random``.
         sha256: SHA-256 of the file; of several files, of their hashes; of random weights, of the
             state dict.
         path: The file or folder where it is the user's; None for downloaded and random weights.

@@ -89,7 +89,7 @@ def build(
 
     Args:
         name: ``open_clip:MODEL/PRETRAINED``; PRETRAINED is a tag of open_clip (downloaded), a file,
-            or ``none`` for random weights.
+            or ``random`` for random weights.
         weights: PRETRAINED where the name has none; None otherwise.
         image_size: Side of the images that it will see.
         preparation: Mean and standard deviation of its images.
@@ -149,7 +149,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _chosen(open_clip: Any, name: str, weights: str | None, terms: Terms) -> tuple[str, str]:
-    """The model and its weights, checked: a tag, an existing file, or ``none``."""
+    """The model and its weights, checked: a tag, an existing file, or ``random``."""
     model, pretrained = _parts(name)
     known = open_clip.list_models()
     if model not in known:
@@ -171,20 +171,20 @@ def _chosen(open_clip: Any, name: str, weights: str | None, terms: Terms) -> tup
     if not chosen:
         raise ConfigError(
             f"{terms.network}{name}: found no weights; expected {OPEN_CLIP_PREFIX}{model}/WEIGHTS. "
-            f"Give one of {listed} (random weights), or a file."
+            f"Give one of {listed}, or a file."
         )
     if chosen == RANDOM or chosen in tags or Path(chosen).expanduser().is_file():
         return model, chosen
     if Path(chosen).suffix or "/" in chosen:
         raise CheckpointError(
             f"{terms.network}{name}: there is no file {chosen}. Correct its path, or give one of "
-            f"{listed} (random weights)."
+            f"{listed}."
         )
     near = nearest(chosen, tags)
     hint = f"Did you mean {OPEN_CLIP_PREFIX}{model}/{near[0]}?" if near else f"Give one of {listed}"
     raise ConfigError(
         f"{terms.network}{name}: open_clip has no weights {chosen} for {model}. {hint}"
-        + ("" if near else " (random weights), or a file.")
+        + ("" if near else ", or a file.")
     )
 
 

@@ -67,7 +67,7 @@ def build(
     Args:
         name: ``torchvision:NAME`` or ``torchvision:NAME.TAG``, the tag of published weights.
         weights: ``imagenet`` (torchvision downloads them), the file of a state dict, with the
-            classifier or without, or ``none``.
+            classifier or without, or ``random``.
         image_size: Side of the images that it will see.
         preparation: Mean and standard deviation of its images.
         terms: For messages.

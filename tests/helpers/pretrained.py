@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _IDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 
 def hf_model(kind: str, folder: Path, seed: int = 0) -> Any:
     """Save a model of a family with its image processor and tokenizer; returns the model."""
-    import transformers as hf
+    hf: Any = import_module("transformers")
 
     torch.manual_seed(seed)
     vision, text = {**_TINY, **_IMAGES}, {**_TINY, **_TEXTS, **_IDS}
@@ -57,7 +58,7 @@ def hf_model(kind: str, folder: Path, seed: int = 0) -> Any:
 
 def open_clip_model(folder: Path, name: str = "tiny-clip", **options: Any) -> tuple[Any, Path]:
     """Register a model with open_clip; returns it and the file of its weights."""
-    import open_clip
+    open_clip: Any = import_module("open_clip")
 
     config = {
         "embed_dim": 12,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,14 @@ def features_of(kind: str, model: Any, images: Any) -> Any:
 def test_features_are_those_of_the_model_and_its_image_processor(
     kind: str, photographs: list[Path], tmp_path: Path
 ) -> None:
-    from transformers import AutoImageProcessor
-
     model = hf_model(kind, tmp_path)
     sizes = default_sizes(f"hf:{tmp_path}", None, None, TERMS)
     assert sizes == SIZES[kind]
     network, recipe = build_backbone(f"hf:{tmp_path}", "imagenet", *sizes, TERMS)
     assert (recipe.backbone, recipe.weights) == (f"hf:{tmp_path.name}", tmp_path.name)
     assert recipe.weights_path == str(tmp_path)
-    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    transformers: Any = import_module("transformers")
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
     images = processor([Image.open(file) for file in photographs], return_tensors="pt")
     with torch.no_grad():
         expected = features_of(kind, model, images)
@@ -79,8 +79,6 @@ def test_features_are_those_of_the_model_and_its_image_processor(
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_class_semantics_are_the_mean_of_directions_of_prompts(kind: str, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
     model = hf_model(kind, tmp_path)
     templates = ["a photo of a {name}.", "small {name}, {clause}"]
     tower, recipe = build_text_tower(f"hf:{tmp_path}", "imagenet", templates, TERMS)
@@ -89,7 +87,8 @@ def test_class_semantics_are_the_mean_of_directions_of_prompts(kind: str, tmp_pa
         ["a photo of a ant.", "small ant, which is a small animal"],
         ["a photo of a bee.", "small bee, which has cat", "small bee, which has dog"],
     ]
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    transformers: Any = import_module("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     rows = []
     for texts in own:
         directions = []

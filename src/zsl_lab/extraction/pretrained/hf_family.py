@@ -76,7 +76,7 @@ class _ImageTower(nn.Module):
 class _Loaded:
     """A model of transformers, and what the loader noticed."""
 
-    model: nn.Module
+    model: Any
     weights: LoadedWeights
     missing: tuple[str, ...]
 
@@ -173,7 +173,9 @@ def build(
     pooler = [key for key in loaded.missing if "pooler" in key]
     tower = _ImageTower(loaded.model, has_pooler=not pooler)
     network = PooledNetwork(loaded.weights.name, tower, preparation)
-    return measure(network, image_size, image_size, terms), loaded.weights
+    config = loaded.model.config
+    own_size = getattr(getattr(config, "vision_config", config), "image_size", image_size)
+    return measure(network, image_size, own_size, terms), loaded.weights
 
 
 def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
@@ -185,7 +187,7 @@ def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
     transformers = _import(name, terms)
     source = _source(name, weights)
     loaded = _load(transformers, name, weights, terms)
-    model: Any = loaded.model
+    model = loaded.model
     if not hasattr(model, "get_text_features"):
         raise ConfigError(
             f"{terms.network}{name}: found {type(model).__name__}, which reads no texts; expected "

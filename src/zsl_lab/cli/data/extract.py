@@ -183,7 +183,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.h5")
     options = parser.parse(arguments)
     _check_options(options)
-    options.unseen = _unseen(options.unseen)
+    options.unseen = parse_unseen(options.unseen)
     options.name = options.name or options.out.stem
     # kept features are found again from another working folder
     options.images = options.images.absolute()
@@ -247,7 +247,12 @@ def _check_sizes(resize: int, image_size: int) -> None:
         )
 
 
-def _unseen(given: str | None) -> int | float | None:
+def parse_unseen(given: str | None) -> int | float | None:
+    """The value of ``--unseen``: a number of classes, a share, or None.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     if given is None:
         return None
     if given.isdecimal() and int(given) >= 1:

@@ -40,7 +40,7 @@ After an interruption the same command continues. Images that cannot be read are
 in OUT.bad.csv."""
 EXAMPLES = f"""\
 examples:
-  a folder for each class, with the class's name:
+  a folder for each class, with the class's name; or train, val and test with such folders:
     {PROG} --images birds --classes birds.csv birds.h5
   or a table of labels (file,class):
     {PROG} --images jpg --labels labels.csv --classes birds.csv birds.h5
@@ -63,9 +63,10 @@ def main(arguments: Sequence[str]) -> int:
     # these import torch, which an error in the options need not wait for
     from zsl_lab.data.files import benchmark_file as hdf5
     from zsl_lab.extraction.own_benchmark import assemble, list_problems
-    from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
+    from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, with_parts
 
     pictures = find_class_pictures(options.images, table, options.labels)
+    table = with_parts(table, pictures)
     parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
     semantics = _semantics(table, parts, options)
     kept = options.out.with_name(f"{options.out.name}.part")

@@ -241,10 +241,11 @@ class BenchmarkFile:
                     f"shape {list(table.shape)}",
                     f"{self.num_classes} rows, one for each class, as the others",
                 )
-            if not np.isfinite(table).all():
-                self._fail(
-                    f"semantics/{kind}", f"{table[~np.isfinite(table)][0]}", "finite numbers only"
-                )
+            bad = np.argwhere(~np.isfinite(table))
+            if len(bad):
+                row, column = bad[0]
+                found = f"{table[row, column]} in row {row}, column {column} (0-based)"
+                self._fail(f"semantics/{kind}", found, "finite numbers only")
         self._check_names()
         self._check_contradictions()
         FeatureBenchmark(

@@ -252,7 +252,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def _read_rows(path: Path) -> Rows:
-    rows = []
+    rows: list[Rows] = []
     for line, text in enumerate(table_text(path).splitlines(), 1):
         cells = text.split()
         if not cells:

@@ -104,12 +104,14 @@ def _csv_fields(path: Path, header: list[str], rows: Iterator[tuple[int, list[st
     single = {name: i for i, name in enumerate(header) if name not in grouped}
     buffers = {key: RowBuffer() for key in groups}
     cells: dict[str, list[str]] = {name: [] for name in single}
+    count = 0
     for block in _blocks(rows):
+        count += len(block)
         for key, columns in place.items():
             buffers[key].append(_csv_numbers(path, header, columns, block))
         for name, i in single.items():
             cells[name] += [row[i].strip() for _, row in block]
-    if not any(cells.values()) and not buffers:
+    if not count:
         raise DataError(f"{path}: found no row below the first line; expected one for each sample.")
     values = {key: buffer.array() for key, buffer in buffers.items()}
     return Fields(path, {**values, **{n: _column(c) for n, c in cells.items()}}, is_table=True)

@@ -288,10 +288,9 @@ def test_without_a_split_classes_are_drawn_by_the_seed(tmp_path: Path) -> None:
 def test_unseen_classes_are_listed_in_the_source_or_beside_it(tmp_path: Path) -> None:
     rest = {name: a for name, a in FIELDS.items() if name not in INDEX}
     lines(tmp_path / "unseen.txt", "bee", "dog")
-    for source, options in (
-        (save(tmp_path, **rest, unseen_classes=np.array(["bee", "dog"])), ()),
-        (save(tmp_path, **FIELDS), ("--split", tmp_path / "unseen.txt")),
-    ):
+    listed: dict[str, Any] = {**rest, "unseen_classes": np.array(["bee", "dog"])}
+    for fields, options in ((listed, ()), (FIELDS, ("--split", tmp_path / "unseen.txt"))):
+        source = save(tmp_path, **fields)
         assert convert(source, tmp_path / "b.h5", *options, "--overwrite") == 0
         found = hdf5.read(tmp_path / "b.h5")
         assert sorted(set(found.labels[found.test_unseen])) == [1, 3]

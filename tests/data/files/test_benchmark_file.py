@@ -306,17 +306,17 @@ NAN = np.where(np.arange(15).reshape(5, 3) == 7, np.nan, 1.0)
         ),
         (
             put("features", np.full((20, 2), np.inf)),
-            "field 'features': found inf in row 0, column 0 (0-based); expected finite numbers",
+            "field 'features': found inf in row 0, column 0 (0-based); expected finite numbers only",
         ),
         (link("features", h5py.SoftLink("/split")), "field 'features': found a link"),
         (folder, "field 'features': found a group; expected a dataset"),
         (
             put("semantics/att", NAN),
-            "field 'semantics/att': found nan in row 2, column 0 (0-based); expected finite numbers",
+            "field 'semantics/att': found nan in row 2, column 0 (0-based); expected finite numbers only",
         ),
         (
             put("semantics/more", NAN),
-            "field 'semantics/more': found nan in row 2, column 0 (0-based); expected finite numbers",
+            "field 'semantics/more': found nan in row 2, column 0 (0-based); expected finite numbers only",
         ),
         (
             put("semantics/more", np.zeros((4, 3))),

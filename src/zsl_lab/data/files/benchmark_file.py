@@ -92,6 +92,7 @@ from zsl_lab.files.hdf5 import (
     read_texts,
 )
 from zsl_lab.files.memory import out_of_memory
+from zsl_lab.files.rows import LARGE, RowBuffer, is_mapped, row_blocks
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -490,7 +491,11 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
                 {name: dict(types) for name, types in content.mat.items()}
             )
         for name, array in arrays.items():
-            file.create_dataset(name, data=np.ascontiguousarray(array))
+            dataset = file.create_dataset(name, shape=array.shape, dtype=array.dtype)
+            done = 0
+            for block in row_blocks(array):
+                dataset[done : done + len(block)] = block
+                done += len(block)
         for name, value in texts.items():
             file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype())
         if content.recipe != Recipe():
@@ -798,7 +803,11 @@ class _Reader:
             expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
             self.fail(name, f"shape {list(dataset.shape)}", expected)
         wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
-        check_dataset(dataset, self._where(name), itemsize=wanted.itemsize)
+        mapped = _is_mappable(dataset) and wanted == dataset.dtype
+        check_dataset(dataset, self._where(name), itemsize=0 if mapped else wanted.itemsize)
+        if mapped:
+            start = dataset.id.get_offset()
+            return np.memmap(self.path, wanted, "r", offset=start, shape=dataset.shape)
         array = np.empty(dataset.shape, dtype=wanted)
         if array.size:
             dataset.read_direct(array)
@@ -847,12 +856,23 @@ class _Reader:
             self.fail(name, f"{error.object[:40]!r}", "texts in UTF-8")
 
 
+def _is_mappable(dataset: Any) -> bool:
+    """Whether a dataset is large, and its numbers lie in the file as they do in memory."""
+    return bool(dataset.chunks is None and dataset.nbytes >= LARGE and dataset.dtype.isnative)
+
+
 def _failure(file: str, name: str, found: str, expected: str) -> DataError:
     return DataError(f"{file}: field '{name}': found {found}; expected {expected}.")
 
 
 def float32(array: Array) -> npt.NDArray[np.float32]:
     """Numbers as runs take them, in C order; not copied where they are that already."""
+    if is_mapped(array) and array.dtype != np.float32:
+        buffer = RowBuffer()
+        with np.errstate(over="ignore"):
+            for block in row_blocks(array):
+                buffer.append(block.astype(np.float32))
+        return buffer.array()
     # a value too large for float32 becomes infinite, which the benchmark refuses
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Any
 
@@ -15,8 +15,14 @@ Array = npt.NDArray[Any]
 
 #: bytes from which on an array is mapped from a file
 LARGE = 2**28
+#: called with the bytes of a file that were read or written so far
+Advance = Callable[[int], object]
 #: bytes of a block of rows
 _BLOCK = 2**24
+
+
+def no_progress(done: int) -> None:
+    """Show nothing."""
 
 
 class RowBuffer:

@@ -306,17 +306,17 @@ NAN = np.where(np.arange(15).reshape(5, 3) == 7, np.nan, 1.0)
         ),
         (
             put("features", np.full((20, 2), np.inf)),
-            "field 'features': found inf in row 0, column 0 (0-based); expected finite numbers only",
+            "field 'features': found inf in row 0, column 0 (0-based); expected finite numbers",
         ),
         (link("features", h5py.SoftLink("/split")), "field 'features': found a link"),
         (folder, "field 'features': found a group; expected a dataset"),
         (
             put("semantics/att", NAN),
-            "field 'semantics/att': found nan in row 2, column 0 (0-based); expected finite numbers only",
+            "field 'semantics/att': found nan in row 2, column 1 (0-based); expected finite",
         ),
         (
             put("semantics/more", NAN),
-            "field 'semantics/more': found nan in row 2, column 0 (0-based); expected finite numbers only",
+            "field 'semantics/more': found nan in row 2, column 1 (0-based); expected finite",
         ),
         (
             put("semantics/more", np.zeros((4, 3))),

@@ -114,9 +114,11 @@ def _write(
     from zsl_lab.data.files.foreign import writers
 
     if form == "h5":
-        hdf5.write(content, target, elsewhere="name another TARGET")
+        with foreign.shown_progress(content.features.nbytes) as advance:
+            hdf5.write(content, target, elsewhere="name another TARGET", advance=advance)
     elif form == "npz":
-        writers.write_npz(content, target)
+        with foreign.shown_progress(content.features.nbytes) as advance:
+            writers.write_npz(content, target, advance)
     elif form == "datasets":
         writers.write_datasets(content, target, overwrite=options.overwrite)
     else:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsl_lab.console.messages import console
+from zsl_lab.console.progress import Progress, Unit
 from zsl_lab.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from zsl_lab.data.files.benchmark_file import BenchmarkFile
     from zsl_lab.data.files.foreign.assembly import GivenSplit, Samples
     from zsl_lab.data.files.tables import ClassTable
+    from zsl_lab.files.rows import Advance
 
+#: bytes from which on progress is shown
+_SHOWN = 2**26
 _OPTIONS = ("map", "semantics", "split", "unseen", "seed", "ids_from", "name")
 
 
@@ -63,6 +69,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--name", help="the benchmark's name in results (default: SOURCE's)")
 
 
+@contextmanager
+def shown_progress(size: int) -> Iterator[Advance]:
+    """Show how many bytes of a large file were read or written, with rate and time left."""
+    from zsl_lab.files.rows import no_progress
+
+    if size < _SHOWN:
+        yield no_progress
+        return
+    with Progress(Unit("MB", 10**6), size) as progress:
+        progress.start()
+        yield lambda done: progress.update(min(done, size))
+
+
 def refuse_options(options: argparse.Namespace, source: Path) -> None:
     """Raise where an option of foreign files is given for a benchmark of our own forms."""
     given = next((name for name in _OPTIONS if getattr(options, name) is not None), None)
@@ -98,7 +117,11 @@ def read_foreign(source: Path, options: argparse.Namespace) -> BenchmarkFile:
             "the path."
         )
     classes = (None, None) if place is None else read_classes(place)
-    samples = read_samples(reader(source), mapping, classes, options.ids_from)
+    files = source.rglob("*") if source.is_dir() else [source]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    with shown_progress(size) as advance:
+        fields = reader(source, advance)
+    samples = read_samples(fields, mapping, classes, options.ids_from)
     if options.name:
         samples = replace(samples, name=options.name)
     taken = describe_roles(samples)

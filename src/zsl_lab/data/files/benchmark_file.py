@@ -92,7 +92,7 @@ from zsl_lab.files.hdf5 import (
     read_texts,
 )
 from zsl_lab.files.memory import out_of_memory
-from zsl_lab.files.rows import LARGE, RowBuffer, is_mapped, row_blocks
+from zsl_lab.files.rows import LARGE, Advance, RowBuffer, is_mapped, no_progress, row_blocks
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -334,13 +334,20 @@ def is_hdf5(path: Path) -> bool:
     return path.suffix.lower() in (".h5", ".hdf5")
 
 
-def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another file") -> None:
+def write(
+    content: BenchmarkFile,
+    path: Path,
+    *,
+    elsewhere: str = "name another file",
+    advance: Advance = no_progress,
+) -> None:
     """Write a file, completely or not at all.
 
     Args:
         content: What to write.
         path: The file, which is replaced if it exists; its folder is made if it doesn't.
         elsewhere: How the user can choose another place, for the error message.
+        advance: Called with the bytes of numbers that were written after each block.
 
     Raises:
         DataError: The content is inconsistent.
@@ -353,7 +360,7 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
         path.parent.mkdir(parents=True, exist_ok=True)
         with _Output(temporary, "w+") as output:
             try:
-                _write(content, output)
+                _write(content, output, advance)
             except OSError:
                 # HDF5 may notice a failed write by what it reads back
                 if output.failure is not None:
@@ -459,7 +466,7 @@ class _Output(io.FileIO):
             return size or 0
 
 
-def _write(content: BenchmarkFile, output: _Output) -> None:
+def _write(content: BenchmarkFile, output: _Output, advance: Advance) -> None:
     arrays = {"features": content.features, "labels": content.labels.astype(np.int64, copy=False)}
     arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
     arrays |= {
@@ -490,12 +497,15 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
             file.attrs["mat"] = json.dumps(
                 {name: dict(types) for name, types in content.mat.items()}
             )
+        written = 0
         for name, array in arrays.items():
             dataset = file.create_dataset(name, shape=array.shape, dtype=array.dtype)
             done = 0
             for block in row_blocks(array):
                 dataset[done : done + len(block)] = block
                 done += len(block)
+                written += block.nbytes
+                advance(written)
         for name, value in texts.items():
             file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype())
         if content.recipe != Recipe():

@@ -22,7 +22,7 @@ from zsl_lab.data.files.foreign.fields import ALIASES, Array, Fields, meaning, t
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.memory import check_size, out_of_memory
 from zsl_lab.files.npy import load_npy, read_npy
-from zsl_lab.files.rows import LARGE
+from zsl_lab.files.rows import LARGE, Advance, no_progress
 
 #: levels of containers within containers that are read
 _DEPTH = 8
@@ -32,7 +32,7 @@ _PICKLED = (
 )
 
 
-def read_npz(path: Path) -> Fields:
+def read_npz(path: Path, advance: Advance = no_progress) -> Fields:
     """Read all arrays of a file of ``numpy.savez`` or ``numpy.savez_compressed``.
 
     Raises:
@@ -41,7 +41,12 @@ def read_npz(path: Path) -> Fields:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            return Fields(path, {_stem(i): _member(archive, i, path) for i in members})
+            values, done = {}, 0
+            for info in members:
+                values[_stem(info)] = _member(archive, info, path)
+                done += info.compress_size
+                advance(done)
+            return Fields(path, values)
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise _damaged(path, error, "an .npz file of numpy.savez") from error
 
@@ -72,11 +77,12 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Arra
         raise _damaged(path, error, "an .npz file of numpy.savez") from error  # zlib.error
 
 
-def read_npy_files(path: Path) -> Fields:
+def read_npy_files(path: Path, advance: Advance = no_progress) -> Fields:
     """Read the ``.npy`` files of a folder, and the ``.txt`` files that have a known name.
 
     Args:
         path: The folder; or one of its files, which is then the features.
+        advance: Not called: large files are mapped, not read.
 
     Raises:
         DataError: A file is damaged or truncated, or holds Python objects.
@@ -110,7 +116,7 @@ def _of_lines(path: Path) -> Array:
     return text_array(lines)
 
 
-def read_pt(path: Path) -> Fields:
+def read_pt(path: Path, advance: Advance = no_progress) -> Fields:
     """Read tensors, numbers and texts in plain containers, as ``torch.save`` stores them.
 
     Fields of nested dictionaries are called ``outer/inner``; those of a list by their positions.
@@ -189,7 +195,7 @@ def _of_torch(value: Any) -> Array | None:
     return None
 
 
-def read_safetensors(path: Path) -> Fields:
+def read_safetensors(path: Path, advance: Advance = no_progress) -> Fields:
     """Read all tensors, and lists of texts (JSON) in the file's metadata.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from zsl_lab.data.files.foreign.arrays import missing_package
 from zsl_lab.data.files.foreign.fields import Array, Fields, text_array
 from zsl_lab.errors import DataError
-from zsl_lab.files.rows import RowBuffer
+from zsl_lab.files.rows import Advance, RowBuffer, no_progress
 
 _NUMBERED = re.compile(r"(.*?)_?(\d{1,9})", re.DOTALL)
 #: rows that are converted at once
@@ -45,7 +45,7 @@ def numbered_groups(names: Sequence[str]) -> dict[str, list[str]]:
 # CSV
 
 
-def read_csv(path: Path) -> Fields:
+def read_csv(path: Path, advance: Advance = no_progress) -> Fields:
     """Read a table with a header; numbers of features become float32.
 
     Raises:
@@ -57,7 +57,8 @@ def read_csv(path: Path) -> Fields:
             reader = csv.reader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header)
-            return _csv_fields(path, header, _csv_rows(path, header, reader))
+            rows = _csv_rows(path, header, reader)
+            return _csv_fields(path, header, rows, lambda: advance(file.buffer.tell()))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: found bytes that are no UTF-8 ({error.reason}); expected a table as CSV in "
@@ -97,7 +98,12 @@ def _csv_rows(path: Path, header: list[str], reader: Any) -> Iterator[tuple[int,
         yield reader.line_num, row
 
 
-def _csv_fields(path: Path, header: list[str], rows: Iterator[tuple[int, list[str]]]) -> Fields:
+def _csv_fields(
+    path: Path,
+    header: list[str],
+    rows: Iterator[tuple[int, list[str]]],
+    advance: Callable[[], object],
+) -> Fields:
     groups = numbered_groups(header)
     place = {key: [header.index(name) for name in names] for key, names in groups.items()}
     grouped = {name for names in groups.values() for name in names}
@@ -107,6 +113,7 @@ def _csv_fields(path: Path, header: list[str], rows: Iterator[tuple[int, list[st
     count = 0
     for block in _blocks(rows):
         count += len(block)
+        advance()
         for key, columns in place.items():
             buffers[key].append(_csv_numbers(path, header, columns, block))
         for name, i in single.items():
@@ -162,7 +169,7 @@ def _column(cells: list[str]) -> Array:
 # Arrow: parquet, datasets
 
 
-def read_parquet(path: Path) -> Fields:
+def read_parquet(path: Path, advance: Advance = no_progress) -> Fields:
     """Read a parquet file; numbers keep their types.
 
     Raises:
@@ -178,7 +185,11 @@ def read_parquet(path: Path) -> Fields:
     try:
         with parquet.ParquetFile(path) as file:
             names = _class_names(file.schema_arrow)
-            return _arrow_fields(path, file.schema_arrow, file.iter_batches(_ROWS), names)
+            share = path.stat().st_size / max(1, file.metadata.num_rows)
+            batches = file.iter_batches(_ROWS)
+            return _arrow_fields(
+                path, file.schema_arrow, batches, names, lambda rows: advance(int(rows * share))
+            )
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error, "a parquet file") from error
 
@@ -190,7 +201,7 @@ def is_datasets_folder(path: Path) -> bool:
     )
 
 
-def read_datasets(path: Path) -> Fields:
+def read_datasets(path: Path, advance: Advance = no_progress) -> Fields:
     """Read a folder of ``save_to_disk``; the name of a row's split becomes the field ``split``.
 
     A folder that `convert` wrote gives the benchmark's fields, in the benchmark's order.
@@ -201,11 +212,11 @@ def read_datasets(path: Path) -> Fields:
     """
     if find_spec("datasets") is None:
         raise missing_package(path, "datasets")
-    fields = _read_folder(path)
+    fields = _read_folder(path, advance)
     return _of_benchmark(path, fields) if (path / SIDECAR).is_file() else fields
 
 
-def _read_folder(path: Path) -> Fields:
+def _read_folder(path: Path, advance: Advance = no_progress) -> Fields:
     import datasets
     import pyarrow as pa
 
@@ -225,7 +236,15 @@ def _read_folder(path: Path) -> Fields:
             for table in part.with_format("arrow").iter(_ROWS)
             for batch in table.to_batches()
         )
-        fields = _arrow_fields(path, first.data.table.schema, batches, names)
+        size = sum(file.stat().st_size for file in path.rglob("*.arrow"))
+        share = size / sum(part.num_rows for part in parts.values())
+        fields = _arrow_fields(
+            path,
+            first.data.table.schema,
+            batches,
+            names,
+            lambda rows: advance(int(rows * share)),
+        )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise _damaged(path, error, "a folder of datasets.Dataset.save_to_disk") from error
     if isinstance(found, datasets.DatasetDict) and "split" not in fields.values:
@@ -276,7 +295,11 @@ def _gathered(array: Array, order: Array) -> Array:
 
 
 def _arrow_fields(
-    path: Path, schema: Any, batches: Iterator[Any], class_names: Sequence[str] | None
+    path: Path,
+    schema: Any,
+    batches: Iterator[Any],
+    class_names: Sequence[str] | None,
+    advance: Advance = no_progress,
 ) -> Fields:
     kinds = {name: _kind(schema.field(name).type) for name in schema.names}
     groups = numbered_groups([name for name, kind in kinds.items() if kind == "number"])
@@ -305,6 +328,7 @@ def _arrow_fields(
         for name, found in texts.items():
             found += ["" if text is None else str(text) for text in column[name].to_pylist()]
         rows += batch.num_rows
+        advance(rows)
     if not rows:
         raise DataError(f"{path}: found no row; expected one for each sample.")
     values = {name: buffer.array() for name, buffer in buffers.items()}

@@ -14,7 +14,7 @@ import json
 import shutil
 import uuid
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ from zsl_lab.data.files.foreign.tables import SIDECAR, is_datasets_folder
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.errors import OutputError
 from zsl_lab.files.atomic import atomic_write, reason
-from zsl_lab.files.rows import row_blocks
+from zsl_lab.files.rows import Advance, no_progress, row_blocks
 
 PARTS = ("trainval", "test_seen", "test_unseen")
 #: the split of samples that are in no part
@@ -35,14 +35,8 @@ UNUSED = "unused"
 _INDICES = (*PARTS, "train", "val", "validation_classes")
 _FORMAT = "zsl_lab benchmark"
 
-Advance = Callable[[int], object]
 
-
-def _no_progress(done: int) -> None:
-    """Nothing is shown."""
-
-
-def write_npz(content: BenchmarkFile, path: Path, advance: Advance = _no_progress) -> None:
+def write_npz(content: BenchmarkFile, path: Path, advance: Advance = no_progress) -> None:
     """Write all fields without compression; a file that exists is replaced.
 
     Args:

@@ -312,7 +312,7 @@ def test_folders_of_train_val_and_test_say_what_each_class_is(own: Path) -> None
     assert with_parts(classes, found).parts == ("seen", "seen", "validation", "unseen", "seen")
     chosen = choose_parts(with_parts(classes, found), None, 0, found.labels)
     assert (chosen.unseen.tolist(), chosen.drawn.tolist()) == ([3], [])
-    with pytest.raises(ConfigError, match="found the column 'split'.*which say the same"):
+    with pytest.raises(ConfigError, match=r"found the column 'split'.*which say the same"):
         with_parts(table(own), found)
 
 

@@ -813,7 +813,7 @@ class _Reader:
             expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
             self.fail(name, f"shape {list(dataset.shape)}", expected)
         wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
-        mapped = _is_mappable(dataset) and wanted == dataset.dtype
+        mapped = dtype is None and _is_mappable(dataset)
         check_dataset(dataset, self._where(name), itemsize=0 if mapped else wanted.itemsize)
         if mapped:
             start = dataset.id.get_offset()

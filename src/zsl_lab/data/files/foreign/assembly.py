@@ -122,22 +122,12 @@ def read_samples(
         DataError: Features, labels or class semantics are missing or do not fit together.
     """
     roles = find_roles(fields, mapping)
-    others = [*unused(fields, roles), *(f"{n} ({what})" for n, what in fields.left_out.items())]
-    if others:
-        warnings.warn(
-            f"{fields.path}: fields that are not used: {', '.join(others[:20])}"
-            f"{f' and {len(others) - 20} more' if len(others) > 20 else ''}. --map ROLE=FIELD "
-            "names one that is.",
-            stacklevel=2,
-        )
+    _warn_of_unused(fields, roles)
     reader = _Reader(fields, roles, base)
     features = reader.features()
-    names = reader.names("class_names")
     semantics = reader.semantics()
     table, known = classes
-    names = names or (table.names if table is not None and not semantics else None)
-    names = names or (known.names if known is not None and not semantics else None)
-    names = names or reader.names_of_labels(semantics)
+    names = reader.class_names(semantics, table, known)
     count = reader.count(names, semantics, table)
     labels, ids_base = reader.labels(names, count)
     if len(labels) != len(features):
@@ -161,6 +151,17 @@ def read_samples(
     split = reader.split(samples, ids_base)
     parts = reader.class_parts(samples, ids_base) if split is None else None
     return replace(samples, split=split, parts=parts or samples.parts)
+
+
+def _warn_of_unused(fields: Fields, roles: Mapping[str, str]) -> None:
+    others = [*unused(fields, roles), *(f"{n} ({what})" for n, what in fields.left_out.items())]
+    if others:
+        warnings.warn(
+            f"{fields.path}: fields that are not used: {', '.join(others[:20])}"
+            f"{f' and {len(others) - 20} more' if len(others) > 20 else ''}. --map ROLE=FIELD "
+            "names one that is.",
+            stacklevel=3,
+        )
 
 
 def split_by_class(
@@ -278,6 +279,18 @@ class _Reader:
             for role, name in self.roles.items()
             if role.startswith("semantics/")
         }
+
+    def class_names(
+        self,
+        semantics: Mapping[str, Array],
+        table: SemanticsTable | None,
+        known: ClassTable | None,
+    ) -> tuple[str, ...] | None:
+        """Names in the order of ids: of a field, of the other file's rows, or the labels."""
+        names = self.names("class_names")
+        if names is None and not semantics:
+            names = table.names if table is not None else known.names if known is not None else None
+        return names or self.names_of_labels(semantics)
 
     def names_of_labels(self, semantics: Mapping[str, Array]) -> tuple[str, ...] | None:
         """The labels themselves, where they are texts and nothing else names the classes."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import release
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -345,6 +346,7 @@ def _first_not_finite(array: FloatArray) -> tuple[int, int] | None:
         if not np.isfinite(part).all():
             row, column = np.argwhere(~np.isfinite(part))[0]
             return start + int(row), int(column)
+        release(array)
     return None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray
+from zsl_lab.files.rows import release
 
 PARTS = ("trainval", "test_seen", "test_unseen")
 _EXAMPLES = 5
@@ -50,6 +51,7 @@ class TableSummary:
             total += float(part.sum(dtype=np.float64))
             zeros += int((part == 0).sum())
             bad += int((~np.isfinite(part)).sum())
+            release(table)
         return cls(table.shape, low, high, total / table.size, zeros / table.size, bad)
 
 

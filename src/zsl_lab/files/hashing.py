@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import row_blocks
 
 _BLOCK = 2**20
 
@@ -61,5 +62,6 @@ def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for block in row_blocks(array) if array.ndim else [array]:
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()

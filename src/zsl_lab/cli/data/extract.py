@@ -54,7 +54,7 @@ After an interruption the same command continues. Images that cannot be read are
 in OUT.bad.csv."""
 EXAMPLES = f"""\
 examples:
-  a folder for each class, with the class's name:
+  a folder for each class, with the class's name; or train, val and test with such folders:
     {PROG} --images birds --classes birds.csv birds.h5
   or a table of labels (file,class):
     {PROG} --images jpg --labels labels.csv --classes birds.csv birds.h5
@@ -84,9 +84,10 @@ def main(arguments: Sequence[str]) -> int:
     # these import torch, which an error in the options need not wait for
     from zsl_lab.data.files import benchmark_file as hdf5
     from zsl_lab.extraction.own_benchmark import assemble, list_problems
-    from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
+    from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, with_parts
 
     pictures = find_class_pictures(options.images, table, options.labels)
+    table = with_parts(table, pictures)
     parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
     semantics = (
         _semantics(table, parts, options)
@@ -217,7 +218,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.h5")
     options = parser.parse(arguments)
     _check_options(options)
-    options.unseen = _unseen(options.unseen)
+    options.unseen = parse_unseen(options.unseen)
     options.name = options.name or options.out.stem
     # kept features are found again from another working folder
     options.images = options.images.absolute()
@@ -301,7 +302,12 @@ def _check_sizes(resize: int, image_size: int) -> None:
         )
 
 
-def _unseen(given: str | None) -> int | float | None:
+def parse_unseen(given: str | None) -> int | float | None:
+    """The value of ``--unseen``: a number of classes, a share, or None.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     if given is None:
         return None
     if given.isdecimal() and int(given) >= 1:

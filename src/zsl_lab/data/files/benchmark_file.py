@@ -92,6 +92,7 @@ from zsl_lab.files.hdf5 import (
     read_texts,
 )
 from zsl_lab.files.memory import out_of_memory
+from zsl_lab.files.rows import LARGE, Advance, RowBuffer, is_mapped, no_progress, row_blocks
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -241,10 +242,11 @@ class BenchmarkFile:
                     f"shape {list(table.shape)}",
                     f"{self.num_classes} rows, one for each class, as the others",
                 )
-            if not np.isfinite(table).all():
-                self._fail(
-                    f"semantics/{kind}", f"{table[~np.isfinite(table)][0]}", "finite numbers only"
-                )
+            bad = np.argwhere(~np.isfinite(table))
+            if len(bad):
+                row, column = bad[0]
+                found = f"{table[row, column]} in row {row}, column {column} (0-based)"
+                self._fail(f"semantics/{kind}", found, "finite numbers only")
         self._check_names()
         self._check_contradictions()
         FeatureBenchmark(
@@ -332,13 +334,20 @@ def is_hdf5(path: Path) -> bool:
     return path.suffix.lower() in (".h5", ".hdf5")
 
 
-def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another file") -> None:
+def write(
+    content: BenchmarkFile,
+    path: Path,
+    *,
+    elsewhere: str = "name another file",
+    advance: Advance = no_progress,
+) -> None:
     """Write a file, completely or not at all.
 
     Args:
         content: What to write.
         path: The file, which is replaced if it exists; its folder is made if it doesn't.
         elsewhere: How the user can choose another place, for the error message.
+        advance: Called with the bytes of numbers that were written after each block.
 
     Raises:
         DataError: The content is inconsistent.
@@ -351,7 +360,7 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
         path.parent.mkdir(parents=True, exist_ok=True)
         with _Output(temporary, "w+") as output:
             try:
-                _write(content, output)
+                _write(content, output, advance)
             except OSError:
                 # HDF5 may notice a failed write by what it reads back
                 if output.failure is not None:
@@ -457,7 +466,7 @@ class _Output(io.FileIO):
             return size or 0
 
 
-def _write(content: BenchmarkFile, output: _Output) -> None:
+def _write(content: BenchmarkFile, output: _Output, advance: Advance) -> None:
     arrays = {"features": content.features, "labels": content.labels.astype(np.int64, copy=False)}
     arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
     arrays |= {
@@ -488,8 +497,15 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
             file.attrs["mat"] = json.dumps(
                 {name: dict(types) for name, types in content.mat.items()}
             )
+        written = 0
         for name, array in arrays.items():
-            file.create_dataset(name, data=np.ascontiguousarray(array))
+            dataset = file.create_dataset(name, shape=array.shape, dtype=array.dtype)
+            done = 0
+            for block in row_blocks(array):
+                dataset[done : done + len(block)] = block
+                done += len(block)
+                written += block.nbytes
+                advance(written)
         for name, value in texts.items():
             file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype())
         if content.recipe != Recipe():
@@ -797,7 +813,11 @@ class _Reader:
             expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
             self.fail(name, f"shape {list(dataset.shape)}", expected)
         wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
-        check_dataset(dataset, self._where(name), itemsize=wanted.itemsize)
+        mapped = dtype is None and _is_mappable(dataset)
+        check_dataset(dataset, self._where(name), itemsize=0 if mapped else wanted.itemsize)
+        if mapped:
+            start = dataset.id.get_offset()
+            return np.memmap(self.path, wanted, "r", offset=start, shape=dataset.shape)
         array = np.empty(dataset.shape, dtype=wanted)
         if array.size:
             dataset.read_direct(array)
@@ -846,12 +866,23 @@ class _Reader:
             self.fail(name, f"{error.object[:40]!r}", "texts in UTF-8")
 
 
+def _is_mappable(dataset: Any) -> bool:
+    """Whether a dataset is large, and its numbers lie in the file as they do in memory."""
+    return bool(dataset.chunks is None and dataset.nbytes >= LARGE and dataset.dtype.isnative)
+
+
 def _failure(file: str, name: str, found: str, expected: str) -> DataError:
     return DataError(f"{file}: field '{name}': found {found}; expected {expected}.")
 
 
 def float32(array: Array) -> npt.NDArray[np.float32]:
     """Numbers as runs take them, in C order; not copied where they are that already."""
+    if is_mapped(array) and array.dtype != np.float32:
+        buffer = RowBuffer()
+        with np.errstate(over="ignore"):
+            for block in row_blocks(array):
+                buffer.append(block.astype(np.float32))
+        return buffer.array()
     # a value too large for float32 becomes infinite, which the benchmark refuses
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)

@@ -93,7 +93,7 @@ class Scatter:
         return inverse.T
 
     def eigen_whitening(self, shrinkage: float) -> Tensor:
-        """As :meth:`whitening`, with orthogonal columns, so that it can be undone by their norms."""
+        """As :meth:`whitening`, with orthogonal columns, whose norms suffice to undo it."""
         values, vectors = self.decomposed()
         return vectors * ((1 - shrinkage) * values + shrinkage * self.level).rsqrt()
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from zsl_lab.data.benchmark import B, FeatureBenchmark, FloatArray, IntArray, Provenance
@@ -47,6 +48,8 @@ from zsl_lab.data.files.imagenet import (
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_arrays
 from zsl_lab.keys import Irrelevant
+
+BoolArray = npt.NDArray[np.bool_]
 
 _W2V = "w2v"
 _ORIGINS = {
@@ -184,7 +187,7 @@ class ImageNetDataset(FeatureDatasetConfig):
     def _table(self) -> Path:
         return Path(self.semantics).expanduser().absolute()
 
-    def _candidates(self, classes: ImageNetClasses, folder: Path) -> tuple[IntArray, IntArray]:
+    def _candidates(self, classes: ImageNetClasses, folder: Path) -> tuple[IntArray, BoolArray]:
         """Rows of the seen classes and of the set, sorted, and whether each is seen."""
         unseen, words = classes.unseen, folder / WORDS
         if unseen is None:
@@ -207,8 +210,8 @@ class ImageNetDataset(FeatureDatasetConfig):
         return rows, np.isin(rows, classes.seen)
 
     def _samples(
-        self, folder: Path, names: tuple[str, ...], seen: IntArray
-    ) -> tuple[FloatArray, IntArray, IntArray]:
+        self, folder: Path, names: tuple[str, ...], seen: BoolArray
+    ) -> tuple[FloatArray, IntArray, BoolArray]:
         """Features, labels, and whether each sample may only be tested on."""
         place, held_out = self._places(folder)
         if not place.is_dir():
@@ -225,8 +228,8 @@ class ImageNetDataset(FeatureDatasetConfig):
         return features, labels, origin == 1
 
     def _of_file(
-        self, path: Path, names: tuple[str, ...], seen: IntArray
-    ) -> tuple[FloatArray, IntArray, IntArray]:
+        self, path: Path, names: tuple[str, ...], seen: BoolArray
+    ) -> tuple[FloatArray, IntArray, BoolArray]:
         content = hdf5.read(path, lean=True)
         place = {name: position for position, name in enumerate(names)}
         own = content.class_names or ()
@@ -260,7 +263,7 @@ class ImageNetDataset(FeatureDatasetConfig):
         return hdf5.float32(join(table, KnownClasses(folder / WORDS, len(names), names, {})))
 
     def _warn_of_untested(
-        self, names: tuple[str, ...], seen: IntArray, labels: IntArray, folder: Path
+        self, names: tuple[str, ...], seen: BoolArray, labels: IntArray, folder: Path
     ) -> None:
         untested = np.setdiff1d(np.flatnonzero(~seen), labels)
         if len(untested):

@@ -27,7 +27,6 @@ from pydantic import Field, field_validator
 from zsl_lab.data.benchmark import B, FeatureBenchmark, FloatArray, IntArray, Provenance
 from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
 from zsl_lab.data.files import benchmark_file as hdf5
-from zsl_lab.data.files.class_arrays import read_class_arrays
 from zsl_lab.data.files.class_semantics import (
     SUFFIXES,
     KnownClasses,
@@ -42,6 +41,7 @@ from zsl_lab.data.files.imagenet import (
     SPLITS,
     WORDS,
     ImageNetClasses,
+    read_class_arrays,
     read_classes,
     rows_of,
 )

@@ -4,8 +4,9 @@
 (cells, WordNet ids like n01440764), ``w2v`` ``[classes, 500]`` and ``no_w2v_loc``, the 1-based rows
 of classes without a word vector. ``ImageNet_splits.mat`` (Xian et al., PAMI 2018; in xlsa17.zip)
 lists 1-based rows of that file: ``train_classes`` and ``val_classes`` (the seen ones, 800 and 200),
-``hops2``, ``hops3``, ``rest``, and the most and the least populated ``mp500`` to ``lp5000``. Features of a class are ``FOLDER/<class>.npy``,
-``[samples, D]``.
+``hops2``, ``hops3``, ``rest``, and the most and the least populated ``mp500`` to ``lp5000``.
+
+Features of a class are ``FOLDER/<class>.npy``, ``[samples, D]``.
 """
 
 from __future__ import annotations

@@ -20,11 +20,15 @@ from typing import Any
 
 from zsl_lab import __version__
 from zsl_lab.errors import DataError
-from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files import per_class_csv
+from zsl_lab.files.atomic import Content, atomic_write_all
 from zsl_lab.files.bounded import read_bounded
 
 RESULT_FILE = "result.json"
-#: a file with more is no result: one of 100,000 classes has 10 MB
+#: the recall of each class, beside a result.json of more than :data:`MOST_CLASSES` classes
+PER_CLASS_FILE = "per_class.csv"
+MOST_CLASSES = 1000
+#: a file with more is no result; older versions stored all classes: 100,000 have 10 MB
 _MAX_BYTES = 2**25
 SELECTIONS = ("validation", "oracle", "last")
 #: papers print each of these metrics at the step that is best by it on test
@@ -57,7 +61,10 @@ class Result:
         oracle: The same metrics at the ``step`` that is best *on test*: comparable with papers that
             select this way, not an unbiased estimate. None if not measured.
         per_class: ``unseen`` and ``seen``: recall of each class by its name, predicted among all
-            classes; NaN for a class without test samples.
+            classes; NaN for a class without test samples. With more than :data:`MOST_CLASSES`
+            classes they are stored in ``per_class.csv``, and ``result.json`` has
+            ``per_class_summary`` in their place: number of classes with a recall, mean and
+            quartiles. {} where that file is missing.
         training: ``steps, seconds, check_seconds, steps_per_second, device, precision,
             world_size, peak_memory``; all but ``steps`` may be None (unknown), and older versions
             did not measure two of them: ``check_seconds``, the time spent in checks, which
@@ -153,8 +160,18 @@ class Result:
                 "classifier",
             ):
                 del fields[name]
+        target = Path(folder) / RESULT_FILE
+        contents: dict[Path, Content] = {}
+        if sum(map(len, self.per_class.values())) > MOST_CLASSES:
+            contents[target.with_name(PER_CLASS_FILE)] = per_class_csv.content(self.per_class)
+            fields["per_class"] = {group: {} for group in self.per_class}
+            fields["per_class_summary"] = {
+                group: per_class_csv.summary(recalls) for group, recalls in self.per_class.items()
+            }
         text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
-        return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
+        contents[target] = (text + "\n").encode()
+        atomic_write_all(contents)
+        return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
@@ -184,7 +201,10 @@ class Result:
             ) from error
         from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
 
-        return cls(**validated(raw, path))
+        fields = validated(raw, path)
+        if fields.pop("per_class_summary", None) is not None:
+            fields["per_class"] = per_class_csv.read(path.with_name(PER_CLASS_FILE))
+        return cls(**fields)
 
 
 def versions() -> dict[str, str]:

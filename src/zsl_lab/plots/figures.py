@@ -55,6 +55,8 @@ MAX_BARS_PER_COLUMN, MAX_COLUMNS_PER_ROW, MAX_BARS = 55, 7, 770
 MAX_ANNOTATED = 15
 #: inches that the confusion matrix is high and wide at most
 MAX_SIDE = 36.0
+#: of more unseen classes the confusion matrix and the latent projection show some; how many
+MAX_CONFUSED, MAX_CONFUSED_SHOWN, MAX_PROJECTED = 1000, 100, 200
 #: maximum number of samples in :func:`latent_projection`
 MAX_POINTS = 1000
 
@@ -264,16 +266,25 @@ def _plot_bars(axes: Axes, bars: Sequence[tuple[str, float, str]], layout: _BarL
 
 
 @styled
-def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathLike) -> None:
+def confusion_matrix(
+    names: Sequence[str],
+    matrix: npt.NDArray[Any],
+    path: PathLike,
+    samples: npt.NDArray[Any] | None = None,
+    of: int | None = None,
+) -> None:
     """Plot the confusion matrix of the unseen classes, each row normalised to 100 %.
 
     Args:
         names: Names of the K classes.
         matrix: Counts ``[K, K]``; rows are true classes, columns predicted classes.
         path: The PNG; the PDF has the same name.
+        samples: Samples of each class, ``[K]``, where predictions of other classes are not in the
+            matrix; None for the sums of its rows.
+        of: Number of unseen classes; None for K.
     """
     count = len(names)
-    sums = matrix.sum(axis=1, keepdims=True)
+    sums = matrix.sum(axis=1, keepdims=True) if samples is None else samples[:, None]
     shares = 100 * matrix / np.maximum(sums, 1)
     labels = [plain_text(name) for name in names]
     longest = max(len(label) for label in labels)
@@ -287,6 +298,7 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     rotation = 0 if count <= 5 and longest <= 8 else 90
+    chosen = "" if of in (None, count) else f"{count} of {of} with the most errors; "
     # of more classes names would cover each other
     shown = labels if named else []
     axes.set_xticks(range(len(shown)), shown, rotation=rotation, fontsize=size)
@@ -296,7 +308,7 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     axes.set(
         xlabel="predicted class",
         ylabel="true class",
-        title="Confusion among unseen classes\n(% of the true class)",
+        title=f"Confusion among unseen classes\n({chosen}% of the true class)",
     )
     if count <= MAX_ANNOTATED:
         _annotate(axes, shares)
@@ -324,6 +336,7 @@ def latent_projection(
     prototypes: npt.NDArray[np.float32],
     names: Sequence[str],
     path: PathLike,
+    of: int | None = None,
 ) -> None:
     """Plot a t-SNE of samples and class prototypes in a method's latent space.
 
@@ -337,6 +350,7 @@ def latent_projection(
         prototypes: Positions of the K classes (e.g. means of priors), ``[K, Z]``.
         names: Names of the K classes.
         path: The PNG; the PDF has the same name, and a CSV of it the positions.
+        of: Number of unseen classes; None for K.
     """
     if len(latents) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(latents), MAX_POINTS, replace=False))
@@ -348,7 +362,8 @@ def latent_projection(
     figure = new_figure(7.0 if few else 9.0, 5.2 if few else 7.6)
     axes = figure.subplots()
     scatter_classes(axes, space)
-    axes.set(title="Unseen classes and their samples in latent space (t-SNE)")
+    shown = "Unseen classes" if of in (None, len(names)) else f"{len(names)} of {of} unseen classes"
+    axes.set(title=f"{shown} and their samples in latent space (t-SNE)")
     if few:
         figure.legend(handles=class_handles(names), loc="outside right upper", ncols=1)
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
+from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace, evaluation_rows
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.check import check_features, check_semantics
 from zsl_lab.data.checks.equal_rows import twins
@@ -264,8 +264,9 @@ class FeaturePredictor(Predictor):
             else None
         )
         scores = np.empty((len(rows), len(candidates.names)), dtype=np.float32)
-        for start in range(0, len(rows), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
+        size = min(EVALUATION_BATCH, evaluation_rows(len(candidates.names)))
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
             # _check_finite finds what is too large for float32
             with np.errstate(over="ignore"):
                 block = np.array(rows[part], dtype=np.float32)

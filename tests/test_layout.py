@@ -20,7 +20,7 @@ LAYERS = (
     {"run"},
     {"classifiers"},
     {"methods"},
-    {"extraction"},
+    {"extraction", "sharing"},
     {"text", "metrics", "nn"},
     {"data"},
     {"plots", "console", "hardware"},

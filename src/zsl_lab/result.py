@@ -142,6 +142,11 @@ class Result:
         Raises:
             OutputError: If it cannot be written.
         """
+        text = json.dumps(self.to_plain(), indent=2, ensure_ascii=False, allow_nan=False)
+        return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The fields of ``result.json``, for JSON: None in place of NaN."""
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
             for name in (
@@ -153,8 +158,23 @@ class Result:
                 "classifier",
             ):
                 del fields[name]
-        text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
-        return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
+        plain: dict[str, Any] = without_nan(fields)
+        return plain
+
+    @classmethod
+    def from_plain(cls, raw: object, path: Path) -> Result:
+        """Check what :meth:`to_plain` gave, in this version or an older one.
+
+        Args:
+            raw: The fields; unknown ones are ignored.
+            path: The file that they are from, for messages.
+
+        Raises:
+            DataError: A field is missing or has another type.
+        """
+        from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
+
+        return cls(**validated(raw, path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
@@ -172,7 +192,7 @@ class Result:
             path = path / RESULT_FILE
         try:
             content = read_bounded(path, _MAX_BYTES)
-            raw = json.loads(content, parse_constant=_refuse_constant)
+            raw = json.loads(content, parse_constant=refuse_constant)
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror or error}); expected the {RESULT_FILE} "
@@ -182,9 +202,7 @@ class Result:
             raise DataError(
                 f"{path}: not valid JSON ({error}); expected the {RESULT_FILE} of a finished run."
             ) from error
-        from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
-
-        return cls(**validated(raw, path))
+        return cls.from_plain(raw, path)
 
 
 def versions() -> dict[str, str]:
@@ -244,14 +262,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _refuse_constant(constant: str) -> None:
-    # Python's parser accepts NaN and Infinity, which are not JSON
+def refuse_constant(constant: str) -> None:
+    """Raise ValueError: Python's parser accepts NaN and Infinity, which are not JSON."""
     raise ValueError(f"{constant} is not a JSON value")
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """A value with None in place of each float that is not finite, in dictionaries too."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zsl_lab import __version__
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.check import check_features, check_semantics
@@ -28,6 +30,7 @@ from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_imag
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import Among
+from zsl_lab.sharing import onnx
 from zsl_lab.text import Terms
 
 #: for messages: encoder and model were chosen when the benchmark was made
@@ -278,6 +281,30 @@ class FeaturePredictor(Predictor):
         for sentence in check.findings(origin) if check is not None else ():
             warnings.warn(sentence, stacklevel=2)
         return self._checked(Predictions(candidates.names, candidates.kinds, scores), origin)
+
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        classes: Classes | None = None,
+        among: Among | None = None,
+    ) -> Path:
+        """See :meth:`Predictor.export_onnx`."""
+        candidates = self.candidates(classes, among)
+        scores = onnx.Scores(self.network, self._scaler, self._set_candidates(candidates)).eval()
+        properties = {
+            "classes": candidates.names,
+            "kinds": candidates.kinds,
+            "method": self.method,
+            "dataset": self.dataset,
+            "zsl_lab_version": __version__,
+        }
+        return onnx.export(
+            scores,
+            self.feature_dim,
+            Path(path).expanduser(),
+            properties,
+            f"method={self.method}",
+        )
 
     def compare_recipe(self, given: ImageRecipe, origin: str) -> None:
         """Warn of features that were made by another recipe than those of training."""

@@ -92,7 +92,7 @@ def test_an_operation_that_onnx_lacks_is_named(tmp_path: Path) -> None:
     rows = torch.rand(4, 3)
     scores = onnx.Scores(_Odd(), Scaler.fit("none", rows.numpy()), 0.0)
     with pytest.raises(
-        ConfigError, match="^method=odd: PyTorch cannot export it to ONNX .*eigvals"
+        ConfigError, match=r"^method=odd: PyTorch cannot export it to ONNX .*eigvals"
     ):
         onnx.export(scores, 3, tmp_path / "odd.onnx", {}, "method=odd")
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from zsl_lab.data.checks.check import check_features, check_semantics
 from zsl_lab.data.checks.equal_rows import twins
 from zsl_lab.data.checks.findings import warn
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.recipe import ImageRecipe
+from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
@@ -76,6 +76,21 @@ class FeaturePredictor(Predictor):
     def semantic_dim(self) -> int:
         """Q, the dimension of the class semantics."""
         return int(self._space.semantics.shape[1])
+
+    @property
+    def semantics(self) -> FloatArray:
+        """The semantics of :attr:`classes`, unscaled, float32 ``[C, Q]``."""
+        return self._semantics
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the dimensions of the semantics; empty where they have none."""
+        return self._described.attributes
+
+    @property
+    def recipe(self) -> Recipe:
+        """How features and semantics were made of images and texts, as far as it is known."""
+        return self._recipe
 
     @property
     def _reads_texts(self) -> bool:

@@ -91,6 +91,7 @@ class Predictor(ABC):
         dataset: The name of the benchmark that it was trained on.
         checkpoint: The file that it was loaded from.
         classes: The classes that it knows, seen and unseen.
+        config: The configuration that it was trained with.
         feature_dim: D, the dimension of a feature vector; None where samples are images.
         network: The method itself, in evaluation mode.
     """
@@ -120,7 +121,7 @@ class Predictor(ABC):
         self._trained_on_generated = config.method_class.trains_on_generated(config.method)
         self._space = space
         self._result = stored.result
-        self._places = _places(config)
+        self.config = config
         # the weights are the network's
         self._source = replace(checkpoint, weights={}, content={"data": checkpoint.data_state()})
         self._calibration = float(checkpoint.state.calibration or 0.0)
@@ -138,6 +139,11 @@ class Predictor(ABC):
         classifier = set_classifier(self.network, config, space)
         classifier.load_state(checkpoint.classifier, f"ckpt={path}")
         self.network.to(_device(config.trainer)).eval()
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """The texts of :attr:`classes`; empty where vectors describe them."""
+        return self._space.descriptions
 
     # ------------------------------------------------------------------------------- classes
 
@@ -407,7 +413,7 @@ class Predictor(ABC):
             "state_dict": self.network.state_dict(),
             CLASSIFIER: source.classifier,
         }
-        return Pretrained(content, source.data_state(), self._places, self.result)
+        return Pretrained(content, source.data_state(), _places(self.config), self.result)
 
     # ------------------------------------------------------------------------------- internals
 

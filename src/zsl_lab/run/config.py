@@ -35,6 +35,7 @@ from zsl_lab.run.configuration.schema import (
     Among,
     DataConfig,
     PathsConfig,
+    PlotsConfig,
     RunKeys,
     Scores,
     SelectionConfig,
@@ -74,6 +75,7 @@ class RunConfig(BaseModel):
     deterministic: bool
     overwrite: bool = False
     figures: bool = True
+    plots: PlotsConfig = PlotsConfig()
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -193,6 +195,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         deterministic=top.deterministic,
         overwrite=top.overwrite,
         figures=top.figures,
+        plots=top.plots,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,

@@ -149,6 +149,22 @@ class Result:
         Raises:
             OutputError: If it cannot be written.
         """
+        fields = self.to_plain()
+        target = Path(folder) / RESULT_FILE
+        contents: dict[Path, Content] = {}
+        if sum(map(len, self.per_class.values())) > MOST_CLASSES:
+            contents[target.with_name(PER_CLASS_FILE)] = per_class_csv.content(self.per_class)
+            fields["per_class"] = {group: {} for group in self.per_class}
+            fields["per_class_summary"] = {
+                group: per_class_csv.summary(recalls) for group, recalls in self.per_class.items()
+            }
+        text = json.dumps(without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
+        contents[target] = (text + "\n").encode()
+        atomic_write_all(contents)
+        return target
+
+    def to_plain(self) -> dict[str, Any]:
+        """The fields of ``result.json``, for JSON: None in place of NaN."""
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
             for name in (
@@ -160,18 +176,27 @@ class Result:
                 "classifier",
             ):
                 del fields[name]
-        target = Path(folder) / RESULT_FILE
-        contents: dict[Path, Content] = {}
-        if sum(map(len, self.per_class.values())) > MOST_CLASSES:
-            contents[target.with_name(PER_CLASS_FILE)] = per_class_csv.content(self.per_class)
-            fields["per_class"] = {group: {} for group in self.per_class}
-            fields["per_class_summary"] = {
-                group: per_class_csv.summary(recalls) for group, recalls in self.per_class.items()
-            }
-        text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
-        contents[target] = (text + "\n").encode()
-        atomic_write_all(contents)
-        return target
+        plain: dict[str, Any] = without_nan(fields)
+        return plain
+
+    @classmethod
+    def from_plain(cls, raw: object, path: Path) -> Result:
+        """Check what :meth:`to_plain` gave, in this version or an older one.
+
+        Args:
+            raw: The fields; unknown ones are ignored.
+            path: The file that they are from, for messages; the recalls of many classes are read
+                from a table beside it.
+
+        Raises:
+            DataError: A field is missing or has another type.
+        """
+        from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
+
+        fields = validated(raw, path)
+        if fields.pop("per_class_summary", None) is not None:
+            fields["per_class"] = per_class_csv.read(path.with_name(PER_CLASS_FILE))
+        return cls(**fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
@@ -189,7 +214,7 @@ class Result:
             path = path / RESULT_FILE
         try:
             content = read_bounded(path, _MAX_BYTES)
-            raw = json.loads(content, parse_constant=_refuse_constant)
+            raw = json.loads(content, parse_constant=refuse_constant)
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror or error}); expected the {RESULT_FILE} "
@@ -199,12 +224,7 @@ class Result:
             raise DataError(
                 f"{path}: not valid JSON ({error}); expected the {RESULT_FILE} of a finished run."
             ) from error
-        from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
-
-        fields = validated(raw, path)
-        if fields.pop("per_class_summary", None) is not None:
-            fields["per_class"] = per_class_csv.read(path.with_name(PER_CLASS_FILE))
-        return cls(**fields)
+        return cls.from_plain(raw, path)
 
 
 def versions() -> dict[str, str]:
@@ -264,14 +284,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _refuse_constant(constant: str) -> None:
-    # Python's parser accepts NaN and Infinity, which are not JSON
+def refuse_constant(constant: str) -> None:
+    """Raise ValueError: Python's parser accepts NaN and Infinity, which are not JSON."""
     raise ValueError(f"{constant} is not a JSON value")
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """A value with None in place of each float that is not finite, in dictionaries too."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

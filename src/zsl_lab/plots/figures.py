@@ -35,6 +35,7 @@ from zsl_lab.plots.style import (
     horizontal,
     new_figure,
     plain_text,
+    points,
     save_png,
     styled,
     titled_legend,
@@ -233,7 +234,7 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
             _plot_bars(axes, part, layout)
         else:
             axes.set_axis_off()
-    figure.supxlabel("recall, prediction over all classes (%)", fontsize=9)
+    figure.supxlabel("recall, prediction over all classes (%)", fontsize=points(9))
     shown = f"{count}" if len(bars) == count else f"{len(bars)} of {count}"
     legend = [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")]
     titled_legend(figure, f"Per-class recall of {shown} classes", legend)
@@ -250,10 +251,10 @@ def _plot_bars(axes: Axes, bars: Sequence[tuple[str, float, str]], layout: _BarL
             float(position),
             f"{value:.0f}",
             va="center",
-            fontsize=layout.font - 0.5,
+            fontsize=points(layout.font - 0.5),
             color=MUTED,
         )
-    axes.set_yticks(positions, [name for name, _, _ in bars], fontsize=layout.font)
+    axes.set_yticks(positions, [name for name, _, _ in bars], fontsize=points(layout.font))
     # space on the right for the number next to a full bar; equal limits, so that bars are equally
     # thick in every column
     axes.set(xlim=(0, 112), ylim=(layout.length - 0.4, -0.6))
@@ -301,8 +302,8 @@ def confusion_matrix(
     chosen = "" if of in (None, count) else f"{count} of {of} with the most errors; "
     # of more classes names would cover each other
     shown = labels if named else []
-    axes.set_xticks(range(len(shown)), shown, rotation=rotation, fontsize=size)
-    axes.set_yticks(range(len(shown)), shown, fontsize=size)
+    axes.set_xticks(range(len(shown)), shown, rotation=rotation, fontsize=points(size))
+    axes.set_yticks(range(len(shown)), shown, fontsize=points(size))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(
@@ -322,7 +323,7 @@ def _annotate(axes: Axes, shares: npt.NDArray[Any]) -> None:
         if share >= 0.5:
             colour = "white" if share > 55 else "#333333"
             text = f"{share:.0f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+            axes.text(column, row, text, ha="center", va="center", fontsize=points(8), color=colour)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -442,17 +443,17 @@ def _marker_handles() -> list[Line2D]:
     return [sample, prototype]
 
 
-def name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+def name_points(axes: Axes, places: npt.NDArray[np.float64], names: Sequence[str]) -> None:
     """Write the name of each class beside its place ``[K, 2]``."""
     halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
     size = 7.0 if len(names) <= 30 else 5.5
-    for (x, y), name in zip(points, names, strict=True):
+    for (x, y), name in zip(places, names, strict=True):
         axes.annotate(
             name,
             (x, y),
             (4, 4),
             textcoords="offset points",
-            fontsize=size,
+            fontsize=points(size),
             path_effects=halo,
             zorder=4,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zsl_lab import __version__
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace, evaluation_rows
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.check import check_features, check_semantics
 from zsl_lab.data.checks.equal_rows import twins
 from zsl_lab.data.checks.findings import warn
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.recipe import ImageRecipe
+from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
@@ -28,6 +30,7 @@ from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_imag
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import Among
+from zsl_lab.sharing import onnx
 from zsl_lab.text import Terms
 
 #: for messages: encoder and model were chosen when the benchmark was made
@@ -73,6 +76,21 @@ class FeaturePredictor(Predictor):
     def semantic_dim(self) -> int:
         """Q, the dimension of the class semantics."""
         return int(self._space.semantics.shape[1])
+
+    @property
+    def semantics(self) -> FloatArray:
+        """The semantics of :attr:`classes`, unscaled, float32 ``[C, Q]``."""
+        return self._semantics
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the dimensions of the semantics; empty where they have none."""
+        return self._described.attributes
+
+    @property
+    def recipe(self) -> Recipe:
+        """How features and semantics were made of images and texts, as far as it is known."""
+        return self._recipe
 
     @property
     def _reads_texts(self) -> bool:
@@ -288,6 +306,30 @@ class FeaturePredictor(Predictor):
         for sentence in check.findings(origin) if check is not None else ():
             warnings.warn(sentence, stacklevel=2)
         return self._checked(Predictions(candidates.names, candidates.kinds, scores), origin)
+
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        classes: Classes | None = None,
+        among: Among | None = None,
+    ) -> Path:
+        """See :meth:`Predictor.export_onnx`."""
+        candidates = self.candidates(classes, among)
+        scores = onnx.Scores(self.network, self._scaler, self._set_candidates(candidates)).eval()
+        properties = {
+            "classes": candidates.names,
+            "kinds": candidates.kinds,
+            "method": self.method,
+            "dataset": self.dataset,
+            "zsl_lab_version": __version__,
+        }
+        return onnx.export(
+            scores,
+            self.feature_dim,
+            Path(path).expanduser(),
+            properties,
+            f"method={self.method}",
+        )
 
     def compare_recipe(self, given: ImageRecipe, origin: str) -> None:
         """Warn of features that were made by another recipe than those of training."""

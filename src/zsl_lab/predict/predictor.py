@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,9 +22,10 @@ from zsl_lab.data.files.descriptions import joined
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.errors import CheckpointError, DataError, nearest
+from zsl_lab.errors import CheckpointError, ConfigError, DataError, nearest
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.hardware.trainer import TrainerConfig
+from zsl_lab.keys import Place, marked
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.predict.classes import (
@@ -39,10 +40,13 @@ from zsl_lab.predict.classes import (
     texts_of,
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
-from zsl_lab.run.checkpoints import Checkpoint, misfit
+from zsl_lab.result import RESULT_FILE, Result
+from zsl_lab.run.checkpoints import CLASSIFIER, SECTION, Checkpoint, misfit
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.configuration.schema import Among
+from zsl_lab.run.configuration.schema import Among, RunKeys
 from zsl_lab.run.context import set_classifier
+from zsl_lab.sharing import saved_model
+from zsl_lab.sharing.pretrained import Pretrained
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
@@ -67,6 +71,7 @@ class CheckpointData:
         semantics: Of its classes, unscaled, float32 ``[C, Q]``; Q is 0 where samples are images.
         statistics: Of the unscaled features of its training samples; None where samples are images
             and in checkpoints of older versions.
+        result: The result of its run; None where it has to be looked for.
     """
 
     benchmark: str
@@ -77,6 +82,7 @@ class CheckpointData:
     feature_dim: int = 0
     semantics: FloatArray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     statistics: ColumnStatistics | None = None
+    result: Result | None = None
 
 
 class Predictor(ABC):
@@ -87,6 +93,7 @@ class Predictor(ABC):
         dataset: The name of the benchmark that it was trained on.
         checkpoint: The file that it was loaded from.
         classes: The classes that it knows, seen and unseen.
+        config: The configuration that it was trained with.
         feature_dim: D, the dimension of a feature vector; None where samples are images.
         network: The method itself, in evaluation mode.
     """
@@ -115,6 +122,10 @@ class Predictor(ABC):
         self._takes_weights = hasattr(config.method, "init_from")
         self._trained_on_generated = config.method_class.trains_on_generated(config.method)
         self._space = space
+        self._result = stored.result
+        self.config = config
+        # the weights are the network's
+        self._source = replace(checkpoint, weights={}, content={"data": checkpoint.data_state()})
         self._calibration = float(checkpoint.state.calibration or 0.0)
         self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
             config.method, inputs, space, cache_dir=self._cache_dir
@@ -130,6 +141,11 @@ class Predictor(ABC):
         classifier = set_classifier(self.network, config, space)
         classifier.load_state(checkpoint.classifier, f"ckpt={path}")
         self.network.to(_device(config.trainer)).eval()
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """The texts of :attr:`classes`; empty where vectors describe them."""
+        return self._space.descriptions
 
     # ------------------------------------------------------------------------------- classes
 
@@ -313,6 +329,119 @@ class Predictor(ABC):
             features = self.network.generate(semantics, n)[0]
         return self._unscaled(features).float().cpu().numpy()
 
+    # ------------------------------------------------------------------------------- sharing
+
+    @property
+    def result(self) -> Result | None:
+        """The result of the run that trained the method; None where it is not beside it.
+
+        Raises:
+            DataError: Its file is damaged.
+        """
+        if self._result is None:
+            run = self.checkpoint.parent.parent
+            if self.checkpoint.suffix == saved_model.SUFFIX:
+                self._result = saved_model.read_result(self.checkpoint.parent)
+            elif (run / RESULT_FILE).is_file():
+                self._result = Result.load(run)
+        return self._result
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the model without pickle, for ``zsl_lab.load`` anywhere.
+
+        The folder gets ``model.safetensors`` (every tensor), ``config.json`` (everything else that
+        prediction needs) and ``README.md``, a model card. Paths of this machine are left out.
+
+        Args:
+            folder: Made where it is missing; earlier files of a model are replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: It cannot be written, or holds a README.md of something else.
+            ConfigError: The extra ``hub`` is not installed.
+        """
+        return self._pretrained().save(Path(folder).expanduser())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub.
+
+        ``zsl_lab.load("hf-hub:USER/NAME")`` loads it there.
+
+        Args:
+            repo_id: ``USER/NAME``; made where there is none.
+            private: Whether a new repository is private; None for the account's default.
+            token: The account's token; None for the one that is stored on this machine.
+            revision: The branch; None for ``main``.
+            commit_message: None for a usual one.
+
+        Returns:
+            The commit's URL.
+
+        Raises:
+            OutputError: The Hub refuses it, or cannot be reached.
+            ConfigError: The extra ``hub`` is not installed, or ``repo_id`` is none.
+        """
+        return self._pretrained().push(
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
+
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        classes: Classes | None = None,
+        among: Among | None = None,
+    ) -> Path:
+        """Write an ONNX file: unscaled ``features`` ``[N, D]`` in, ``scores`` ``[N, K]`` out.
+
+        Scaling, classifier and calibration are in the graph; the candidates are fixed. The file's
+        metadata has their names and kinds, in the order of the scores, as JSON lists (``classes``,
+        ``kinds``), and ``method`` and ``dataset``.
+
+        Args:
+            path: The file.
+            classes: As of :meth:`predict`.
+            among: Likewise.
+
+        Returns:
+            The file.
+
+        Raises:
+            ConfigError: The method takes images, cannot be exported, or the extra ``onnx`` is not
+                installed.
+            OutputError: The file cannot be written.
+        """
+        raise ConfigError(
+            f"export_onnx: method={self.method} takes images and makes a network for each set of "
+            "classes; ONNX export is of feature vectors to scores. Write that network with "
+            "task=predict (network.pth), or take a checkpoint of a method that takes features."
+        )
+
+    def _pretrained(self) -> Pretrained:
+        source = self._source
+        content = {
+            SECTION: source.state.to_plain(),
+            "method_state": {"step": source.step},
+            "state_dict": self.network.state_dict(),
+            CLASSIFIER: source.classifier,
+        }
+        return Pretrained(content, source.data_state(), _places(self.config), self.result)
+
+    # ------------------------------------------------------------------------------- internals
+
     def _unscaled(self, features: Tensor) -> Tensor:
         return features
 
@@ -341,6 +470,22 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def _names_suffice(self) -> bool: ...
+
+
+def _places(config: RunConfig) -> frozenset[str]:
+    """Dotted keys that name a file of this machine; names of models, also local ones, are kept."""
+    sections = {
+        "": RunKeys,
+        "dataset": type(config.dataset),
+        "method": type(config.method),
+        "classifier": type(config.classifier),
+    }
+    return frozenset(
+        key
+        for prefix, model in sections.items()
+        for key, place in marked(model, Place, prefix).items()
+        if not place.any_name
+    )
 
 
 def unreadable_images(problems: Sequence[Problem], images: int) -> DataError:

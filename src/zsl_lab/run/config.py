@@ -36,6 +36,7 @@ from zsl_lab.run.configuration.schema import (
     Among,
     DataConfig,
     PathsConfig,
+    PlotsConfig,
     RunKeys,
     Scores,
     SelectionConfig,
@@ -75,6 +76,7 @@ class RunConfig(BaseModel):
     deterministic: bool
     overwrite: bool = False
     figures: bool = True
+    plots: PlotsConfig = PlotsConfig()
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -194,6 +196,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         deterministic=top.deterministic,
         overwrite=top.overwrite,
         figures=top.figures,
+        plots=top.plots,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
@@ -45,11 +45,13 @@ class Running:
         place: Its folder.
         experiment: The choice of ``experiment=``; empty where there is none.
         figures: Of the figures that compare its jobs, file names and functions.
+        style: How these are drawn.
     """
 
     place: Path
     experiment: str
     figures: Mapping[str, str]
+    style: Literal["screen", "paper"] = "screen"
 
 
 _running: list[Running] = []
@@ -112,7 +114,7 @@ def _begin(config: DictConfig) -> None:
     begun = {"jobs": plan.jobs, "swept": short_keys(plan.swept), "begun": time.time()}
     write_json(place / SWEEP_FILE, {"command": command, **begun})
     experiment = str(config.hydra.runtime.choices.get("experiment") or "")
-    _running[:] = [Running(place, experiment, dict(config.sweep.figures))]
+    _running[:] = [Running(place, experiment, dict(config.sweep.figures), config.plots.style)]
 
 
 def _say_missing(notes: Sequence[str], missing: str) -> None:
@@ -274,17 +276,24 @@ def finish(arguments: Sequence[str]) -> int:
     jobs = read_jobs(running.place)
     if not jobs:
         return 0
-    from zsl_lab.sweep.report import report
-
-    runs = report(jobs, running.place)
-    if running.experiment:
-        from zsl_lab.sweep import experiment
-
-        experiment.report(running.experiment, running.figures, runs, running.place)
+    _report(running, jobs)
     bad = [job for job in jobs if job.outcome not in ("finished", "skipped", LEFT_OUT)]
     if bad:
         say(f"Run what is missing:  {_resuming(arguments)}")
     return next((job.exit_code or 1 for job in bad), 0)
+
+
+def _report(running: Running, jobs: Sequence[Job]) -> None:
+    # matplotlib takes a while to import
+    from zsl_lab.plots.style import figure_style
+    from zsl_lab.sweep.report import report
+
+    with figure_style(running.style):
+        runs = report(jobs, running.place)
+        if running.experiment:
+            from zsl_lab.sweep import experiment
+
+            experiment.report(running.experiment, running.figures, runs, running.place)
 
 
 def _resuming(arguments: Sequence[str]) -> str:

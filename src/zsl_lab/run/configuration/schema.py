@@ -148,6 +148,12 @@ class SweepConfig(Section):
     figures: Annotated[dict[str, str], NotStored()] = Field(default_factory=dict)
 
 
+class PlotsConfig(Section):
+    """How figures are drawn; see :data:`zsl_lab.plots.style.FigureStyle`."""
+
+    style: Literal["screen", "paper"] = "screen"
+
+
 class CallbackKeys(BaseModel):
     """Callbacks by name, each a ``_target_`` with its arguments; see conf/callbacks."""
 
@@ -168,6 +174,7 @@ class RunKeys(Section):
     debug: Annotated[bool, Irrelevant()]
     overwrite: Annotated[bool, NotStored()] = False
     figures: Annotated[bool, Irrelevant()] = True
+    plots: Annotated[PlotsConfig, Irrelevant()] = PlotsConfig()
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None

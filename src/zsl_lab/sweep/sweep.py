@@ -26,6 +26,7 @@ from zsl_lab.result import Result
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.resuming import Earlier, call, check_composed, check_same, configuration_of, look
+from zsl_lab.sweep import composition
 from zsl_lab.sweep.job import JOB_FILE, LEFT_OUT, SWEEP_FILE, Job, read_jobs, read_json, write_json
 from zsl_lab.sweep.plan import check, leave_out, planned, short_keys
 
@@ -67,6 +68,7 @@ class SweepCallback(Callback):
 
 
 def _begin(config: DictConfig) -> None:
+    composition.forget()
     check_composed(config)
     if config.resume is not None:
         raise ConfigError("resume=auto is for single runs. sweep.resume=true goes on with a sweep.")

@@ -97,8 +97,11 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
 
     warnings.formatwarning = format_warning  # this may be another process than the command's
     hydra_cfg = HydraConfig.get()
+    again = record.has_begun(folder)
     job = record.begin(cfg, hydra_cfg, folder)
-    return _recorded(job, cfg, overrides, lambda: _begun(cfg, overrides, job, hydra_cfg))
+    return _recorded(
+        job, cfg, overrides, lambda: _begun(cfg, overrides, job, hydra_cfg, again=again)
+    )
 
 
 def _recorded(
@@ -136,7 +139,9 @@ def _recorded(
     return ended.value
 
 
-def _begun(cfg: DictConfig, overrides: list[str], job: Job, hydra_cfg: HydraConf) -> Ended | None:
+def _begun(
+    cfg: DictConfig, overrides: list[str], job: Job, hydra_cfg: HydraConf, *, again: bool
+) -> Ended | None:
     """Begin a job: run it, unless its result is there or it waits to be trained with others."""
     from zsl_lab.sweep import job as record
     from zsl_lab.sweep import sweep, together
@@ -145,7 +150,7 @@ def _begun(cfg: DictConfig, overrides: list[str], job: Job, hydra_cfg: HydraConf
     lacking = missing(cfg)
     if lacking is not None:
         return Ended(record.LEFT_OUT, why=lacking)
-    earlier = sweep.earlier(cfg, hydra_cfg, job)
+    earlier = sweep.earlier(cfg, hydra_cfg, job, again=again)
     if earlier and earlier.result:
         return Ended("skipped", sweep.objective(earlier.result, job, hydra_cfg))
     cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt

@@ -217,8 +217,14 @@ def _earlier_sweep(place: Path, command: Sequence[str], *, named: bool) -> Path 
 # --------------------------------------------------------------------------- a job
 
 
-def earlier(cfg: DictConfig, hydra: HydraConf, job: Job) -> Earlier | None:
+def earlier(cfg: DictConfig, hydra: HydraConf, job: Job, *, again: bool = False) -> Earlier | None:
     """The earlier run that a job resumes; None where it begins anew.
+
+    Args:
+        cfg: The job's configuration.
+        hydra: Hydra's own.
+        job: The job.
+        again: Whether the job began in this sweep before, in a process that was lost.
 
     Raises:
         ConfigError: Its folder holds a run of other settings, or the sweeper needs a metric that
@@ -226,7 +232,7 @@ def earlier(cfg: DictConfig, hydra: HydraConf, job: Job) -> Earlier | None:
     """
     if needs_objective(hydra):
         _check_objective(cfg)
-    if not cfg.sweep.resume:
+    if not (cfg.sweep.resume or again):
         return None
     found = look(job.folder, configuration_of(cfg))
     if found:

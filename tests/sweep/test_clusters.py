@@ -32,13 +32,20 @@ def address() -> Iterator[str]:
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    try:
-        cluster.add_node(**{key: node[key] for key in ("num_cpus", "object_store_memory")})
+    node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    for _ in range(3):  # Ray gives a node 30 seconds to start, which a busy machine may need
+        cluster = Cluster()
+        try:
+            cluster.add_node(include_dashboard=False, **node)
+            cluster.add_node(**node)
+        except Exception as error:
+            cluster.shutdown()
+            failed = str(error)
+            continue
         yield cluster.address
-    finally:
         cluster.shutdown()
+        return
+    pytest.skip(f"Ray does not start here: {failed}")
 
 
 def worker_of(job: Path) -> int | None:

@@ -17,6 +17,7 @@ import torch
 from pydantic import BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
@@ -350,6 +351,12 @@ class Checkpoint:
         )
 
 
+def _without_others(tensor: Tensor) -> Tensor:
+    """A tensor whose storage holds nothing else: the whole storage would be written."""
+    whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if whole else tensor.detach().clone()
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes sealed checkpoints atomically, and gives Lightning the one that was read already.
 
@@ -376,7 +383,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if isinstance(section, dict) and section.get("reported"):
             checkpoint = {k: v for k, v in checkpoint.items() if k != "optimizer_states"}
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(tree_map_only(Tensor, _without_others, checkpoint), buffer)
         atomic_write(path, seal.seal(buffer.getvalue()))
 
     def resume_from(self, checkpoint: Checkpoint | None) -> None:

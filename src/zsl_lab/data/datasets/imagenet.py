@@ -165,7 +165,9 @@ class ImageNetDataset(FeatureDatasetConfig):
             labels=labels,
             semantics=self._semantics(classes, rows, names, folder),
             class_names=names,
-            **parts,
+            trainval=parts["trainval"],
+            test_seen=parts["test_seen"],
+            test_unseen=parts["test_unseen"],
             validation_classes=np.intersect1d(validation, trained),
             provenance=Provenance(
                 origin=str(folder),

@@ -221,7 +221,7 @@ class ASPN(ZeroShotMethod):
             found = self._compatibility(both, prototypes, config.compatibility)
             return found.float() / config.temperature
 
-        classes, column = labels.unique(return_inverse=True)
+        classes, column = torch.unique(labels, return_inverse=True)
         own = scores(classes).gather(1, column.repeat(2)[:, None]).squeeze(1)
         # the sum of the two means
         return (logsumexp_over_classes(scores, among) - own).sum() / len(labels)

@@ -123,7 +123,7 @@ class MMVAENetworks(nn.Module):
             with torch.no_grad():
                 if rows is not None and len(semantics) > FEW_CLASSES:
                     # in evaluation mode a class's mean depends on no other
-                    classes, row = rows.unique(return_inverse=True)
+                    classes, row = torch.unique(rows, return_inverse=True)
                     mean = self.prior(semantics[classes])[row]
                 else:
                     mean = self.prior(semantics)

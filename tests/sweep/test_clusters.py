@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from hydra._internal.core_plugins import basic_launcher
+from hydra.core import utils
 from hydra.core.utils import JobReturn
 
 from tests.conftest import SHORT
@@ -39,11 +40,11 @@ def address() -> Iterator[str]:
             cluster.add_node(include_dashboard=False, **node)
             cluster.add_node(**node)
         except Exception as error:
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
             failed = str(error)
             continue
         yield cluster.address
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
         return
     pytest.skip(f"Ray does not start here: {failed}")
 
@@ -72,7 +73,7 @@ def test_a_sweep_on_ray_survives_the_loss_of_a_worker(tmp_path: Path, address: s
         stderr=subprocess.PIPE,
         text=True,
     )
-    finished, killed, steps = {}, None, 0
+    finished, killed = {}, None
     try:
         deadline = time.monotonic() + PATIENCE
         while killed is None and process.poll() is None and time.monotonic() < deadline:
@@ -101,7 +102,7 @@ def test_a_sweep_on_ray_survives_the_loss_of_a_worker(tmp_path: Path, address: s
 
 
 def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(command: Command) -> None:
-    run_job = basic_launcher.run_job
+    run_job = utils.run_job
 
     def twice(**kwargs: Any) -> JobReturn:
         """As submitit does after a time-out: the same call again."""

@@ -13,7 +13,7 @@ from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.mmvae.config import MMVAEConfig
 from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
-from zsl_lab.nn.gaussian import reparameterize
+from zsl_lab.nn.gaussian import reparameterize, squared_distances
 from zsl_lab.nn.losses import squared_error
 
 
@@ -46,7 +46,10 @@ class MMVAE(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Minus the squared distance of latent means from prior means (Eq. 3), ``[B, C]``."""
-        return self.networks.class_scores(features, self.semantics)
+        mean, _ = self.networks.encode(features)
+        return -squared_distances(
+            mean, self.for_batches(lambda: self.networks.prior(self.semantics))
+        )
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms of the loss and their weighted sum (Eq. 2 as the usual ELBO, supplement Eq. 1).

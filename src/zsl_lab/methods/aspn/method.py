@@ -125,7 +125,8 @@ class ASPN(ZeroShotMethod):
         not, and to the new ones among the candidates: the scores of a class do not depend on which
         classes of training are candidates, but they depend on new classes given with it.
         """
-        return self._compatibility(features, self._prototypes(self.semantics), self.config.score)
+        prototypes = self.for_batches(lambda: self._prototypes(self.semantics))
+        return self._compatibility(features, prototypes, self.config.score)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss of generator and inference network (Eq. 9): its terms and their weighted sum.

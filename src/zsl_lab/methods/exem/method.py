@@ -229,7 +229,7 @@ class EXEM(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Nearness to each class's exemplar; the offset is added to unseen classes; ``[B, C]``."""
-        x, exemplars = self.whitened(features), self.exemplars()
+        x, exemplars = self.whitened(features), self.for_batches(self.exemplars)
         scores = compare(
             x @ exemplars.T, x.square().sum(1), exemplars.square().sum(1), self.config.distance
         )

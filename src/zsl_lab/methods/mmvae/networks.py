@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from zsl_lab.nn.blocks import geometric_widths, mlp, set_dropout
-from zsl_lab.nn.gaussian import squared_distances
 from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
@@ -77,19 +76,6 @@ class MMVAENetworks(nn.Module):
         """Mean and log-variance of q(z|x), each ``[B, Z]``, for features ``[B, D]``."""
         mean, log_variance = self.encoder(features).chunk(2, dim=-1)
         return mean, log_variance
-
-    def class_scores(self, features: Tensor, semantics: Tensor) -> Tensor:
-        """Minus the squared distance of the latent mean to every class's prior mean (Eq. 3).
-
-        Args:
-            features: ``[B, D]``.
-            semantics: ``[C, Q]``.
-
-        Returns:
-            ``[B, C]``.
-        """
-        mean, _ = self.encode(features)
-        return -squared_distances(mean, self.prior(semantics))
 
     def generate(
         self,

@@ -40,7 +40,7 @@ def test_the_digits_are_recognised_as_the_notebook_says(tmp_path: Path) -> None:
     assert "harmonic mean 0.53" in printed[4]
     [row] = [line for line in printed[6].splitlines() if "validation-selected" in line]
     assert float(row.split()[4]) == pytest.approx(68.1, abs=2)
-    assert "two" in printed[8]
+    assert printed[8].split() == ["two:", "0.62", "five:", "0.77"]
 
 
 def test_photographs_become_a_benchmark_two_runs_and_predictions(

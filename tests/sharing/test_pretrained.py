@@ -186,7 +186,7 @@ def test_no_path_of_this_machine_is_written(tmp_path: Path) -> None:
 
 def test_the_card_has_the_metadata_of_the_hub(saved: Path) -> None:
     card = huggingface_hub.ModelCard.load(saved / "README.md")
-    assert card.data.library_name == "zsl_lab"
+    assert card.data.to_dict()["library_name"] == "zsl_lab"
     assert {"zero-shot-learning", "eszsl"} <= set(card.data.tags or [])
     found = {r.metric_type: r.metric_value for r in card.data.eval_results or []}
     assert found == {"zsl_top1": 61.5, "unseen": 50.0, "seen": 60.0, "harmonic_mean": 54.5}

@@ -34,6 +34,10 @@ class DataError(ZslLabError):
     """A data file is missing, damaged or inconsistent."""
 
 
+class UnreachableError(ZslLabError):
+    """The file system that files lie on does not answer; nothing is wrong with the files."""
+
+
 class DataWarning(UserWarning):
     """A data file can be read, and metrics may be wrong all the same.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zsl_lab.errors import OutputError
 from zsl_lab.files import rows
 from zsl_lab.files.rows import RowBuffer, is_mapped, release, row_blocks
 
@@ -41,3 +42,18 @@ def test_memory_of_a_mapped_file_is_given_back_and_read_again(tmp_path: Path) ->
     release(view)
     np.testing.assert_array_equal(mapped, TABLE)
     assert not is_mapped(TABLE)
+
+
+def test_a_full_disk_is_a_sentence_that_names_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def write(self, data: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rows, "LARGE", 64)
+    monkeypatch.setattr(rows.tempfile, "TemporaryFile", lambda dir: Full())
+    buffer = RowBuffer(tmp_path)
+    buffer.append(np.zeros((1, 4), np.float32))
+    with pytest.raises(OutputError, match=r"a temporary file in .*: the disk is full .* free some"):
+        buffer.append(np.zeros((4, 4), np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from zsl_lab.cli.data.main import main
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.extraction.names import TORCHVISION_NETWORKS
@@ -75,3 +77,24 @@ def own(pictures: Path, tmp_path: Path) -> Path:
     shutil.copytree(pictures, tmp_path / "images")
     (tmp_path / "classes.csv").write_text(CLASSES, encoding="utf-8")
     return tmp_path
+
+
+@pytest.fixture
+def extract(own: Path, weights: Path) -> Callable[..., int]:
+    """The command ``extract`` on that folder, with tf-idf and pictures of 24 pixels."""
+
+    def extract(*options: str, out: str = "own.h5") -> int:
+        given = [
+            "--images",
+            own / "images",
+            "--classes",
+            own / "classes.csv",
+            "--weights",
+            weights,
+            "--backbone",
+            "squeezenet1_1",
+        ]
+        small = ["--image-size", "24", "--resize", "28", "--text-encoder", "tfidf"]
+        return main(["extract", *map(str, given), *small, str(own / out), *options])
+
+    return extract

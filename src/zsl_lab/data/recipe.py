@@ -75,6 +75,27 @@ class ImageRecipe(BaseModel):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+def recipe_differences(given: ImageRecipe, expected: ImageRecipe, called: str) -> list[str]:
+    """What differs between the recipes of two sets of features, as parts of a sentence.
+
+    Args:
+        given: The one.
+        expected: The other.
+        called: What the other's features are called.
+    """
+    theirs, ours = given.model_dump(), expected.model_dump()
+    found = []
+    for name in ("backbone", "resize", "image_size", "preparation"):
+        if theirs.get(name) != ours.get(name):
+            found.append(f"{name} {theirs.get(name)} ({called}: {ours.get(name)})")
+    if given.weights_sha256 != expected.weights_sha256:
+        found.append(
+            f"weights {given.weights} {given.weights_sha256[:12]} "
+            f"({called}: {expected.weights} {expected.weights_sha256[:12]})"
+        )
+    return found
+
+
 class TextRecipe(BaseModel):
     """From a class's texts to its semantics.
 

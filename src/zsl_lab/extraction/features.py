@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,18 @@ from zsl_lab.data.benchmark import ImageArray
 from zsl_lab.data.files.images import decode
 from zsl_lab.data.recipe import ImageRecipe
 from zsl_lab.errors import DataError
-from zsl_lab.extraction.kept import Extracted, Problem, read_block, write_block
+from zsl_lab.extraction.kept.blocks import (
+    Extracted,
+    Problem,
+    block_of,
+    count_blocks,
+    read_block,
+    write_block,
+)
 from zsl_lab.extraction.recipes import Backbone
+from zsl_lab.files.rows import RowBuffer
 
 BATCH_SIZE = 64
-#: how many images a kept block has
-BLOCK = 256
 #: how many batches are decoded ahead of the network
 _AHEAD = 2
 
@@ -34,7 +41,34 @@ def extract_features(
     kept: Path | None = None,
     report: Callable[[int], object] = lambda _: None,
 ) -> Extracted:
-    """Pooled features of images.
+    """Pooled features of images; many are collected in a temporary file.
+
+    Args:
+        files: N images.
+        network: As of :func:`feature_blocks`.
+        recipe: Likewise.
+        batch_size: Likewise.
+        kept: Likewise; the temporary file is there too.
+        report: Likewise.
+
+    Raises:
+        ZslLabError: As :func:`feature_blocks` does.
+        OutputError: The temporary file cannot be written.
+    """
+    found = feature_blocks(files, network, recipe, batch_size, kept, report)
+    return collect(found, network.feature_dim, kept)
+
+
+def feature_blocks(
+    files: Sequence[Path],
+    network: Backbone,
+    recipe: ImageRecipe,
+    batch_size: int = BATCH_SIZE,
+    kept: Path | None = None,
+    report: Callable[[int], object] = lambda _: None,
+    numbers: Sequence[int] | None = None,
+) -> Iterator[Extracted]:
+    """Pooled features of images, a block of them at a time.
 
     An image is turned upright, its short side scaled to ``recipe.resize``, and the square of
     ``recipe.image_size`` cut from its centre.
@@ -47,45 +81,74 @@ def extract_features(
         kept: A folder that :func:`prepare_kept` prepared for these files; None keeps nothing.
         report: Called with the number of images that are done: first those that were kept, then
             after each batch.
+        numbers: Of the blocks, ascending; None for all.
 
     Raises:
         DataError: Features are not finite.
+        UnreachableError: The images' file system has gone.
         OutputError: ``kept`` cannot be written.
     """
-    blocks = [files[start : start + BLOCK] for start in range(0, len(files), BLOCK)]
-    found: dict[int, Extracted] = {}
-    if kept is not None:
-        for number, block in enumerate(blocks):
-            before = read_block(kept, number, block, network.feature_dim)
-            if before is not None:
-                found[number] = before
-    done = sum(len(before.readable) for before in found.values())
+    numbers = range(count_blocks(len(files))) if numbers is None else numbers
+    whole = {
+        number
+        for number in numbers
+        if kept is not None
+        and read_block(kept, number, block_of(files, number), network.feature_dim) is not None
+    }
+    done = sum(len(block_of(files, number)) for number in whole)
     report(done)
     network.eval()
-    batches = [
-        (number, blocks[number][start : start + batch_size])
-        for number in range(len(blocks))
-        if number not in found
-        for start in range(0, len(blocks[number]), batch_size)
+    left = [
+        block_of(files, number)[start : start + batch_size]
+        for number in numbers
+        if number not in whole
+        for start in range(0, len(block_of(files, number)), batch_size)
     ]
-    parts: list[Extracted] = []
-    for position, ((number, batch), decoded) in enumerate(
-        zip(batches, _decoded([b for _, b in batches], recipe), strict=True)
-    ):
-        parts.append(_through(network, batch, decoded))
-        done += len(batch)
-        if position + 1 == len(batches) or batches[position + 1][0] != number:
-            found[number] = _joined(parts, network.feature_dim)
-            parts.clear()
+    with closing(_decoded(left, recipe)) as decoded:
+        batches = zip(left, decoded, strict=True)
+        for number in numbers:
+            block = block_of(files, number)
+            if kept is not None and number in whole:
+                before = read_block(kept, number, block, network.feature_dim)
+                assert before is not None
+                yield before
+                continue
+            parts: list[Extracted] = []
+            for batch, images in islice(batches, -(-len(block) // batch_size)):
+                parts.append(_through(network, batch, images))
+                done += len(batch)
+                report(done)
+            found = collect(parts, network.feature_dim)
             if kept is not None:
-                write_block(kept, number, found[number])
-        report(done)
-    return _joined([found[number] for number in range(len(blocks))], network.feature_dim)
+                write_block(kept, number, found)
+            yield found
+
+
+def collect(blocks: Iterable[Extracted], feature_dim: int, folder: Path | None = None) -> Extracted:
+    """All blocks as one; large features are mapped from a temporary file.
+
+    Args:
+        blocks: In the order of the images.
+        feature_dim: The number of columns.
+        folder: Where the temporary file is; None for the system's folder of such files.
+
+    Raises:
+        OutputError: The temporary file cannot be written.
+    """
+    features = RowBuffer(folder)
+    features.append(np.zeros((0, feature_dim), dtype=np.float32))
+    readable = [np.zeros(0, dtype=bool)]
+    problems: list[Problem] = []
+    for block in blocks:
+        features.append(block.features)
+        readable.append(block.readable)
+        problems += block.problems
+    return Extracted(features.array(), np.concatenate(readable), tuple(problems))
 
 
 def _decoded(
     batches: Sequence[Sequence[Path]], recipe: ImageRecipe
-) -> Iterator[list[ImageArray | Problem]]:
+) -> Generator[list[ImageArray | Problem], None, None]:
     """The images of each batch; the next batches are decoded meanwhile."""
     pool = ThreadPoolExecutor(os.cpu_count())
     waiting: deque[list[Future[ImageArray | Problem]]] = deque()
@@ -144,12 +207,3 @@ def _precision(network: Backbone) -> AbstractContextManager[object]:
         return nullcontext()
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.autocast(device, dtype)
-
-
-def _joined(parts: Sequence[Extracted], feature_dim: int) -> Extracted:
-    features = [np.zeros((0, feature_dim), dtype=np.float32), *(part.features for part in parts)]
-    return Extracted(
-        np.concatenate(features),
-        np.concatenate([np.zeros(0, dtype=bool), *(part.readable for part in parts)]),
-        tuple(problem for part in parts for problem in part.problems),
-    )

@@ -16,7 +16,7 @@ from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.data.recipe import ATTRIBUTES, ImageRecipe, Recipe
 from zsl_lab.data.splits import hold_out
 from zsl_lab.errors import DataError
-from zsl_lab.extraction.kept import Extracted, Problem
+from zsl_lab.extraction.kept.blocks import Extracted, Problem
 from zsl_lab.extraction.own_images import Parts, Pictures
 from zsl_lab.extraction.texts import Semantics
 from zsl_lab.files.atomic import atomic_write

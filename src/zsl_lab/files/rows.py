@@ -5,11 +5,15 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from zsl_lab.errors import OutputError
+from zsl_lab.files.atomic import reason
 
 Array = npt.NDArray[Any]
 
@@ -26,35 +30,60 @@ def no_progress(done: int) -> None:
 
 
 class RowBuffer:
-    """Collects rows, in memory or, once they take :data:`LARGE` bytes, in a temporary file."""
+    """Collects rows, in memory or, once they take :data:`LARGE` bytes, in a temporary file.
 
-    def __init__(self) -> None:
+    Args:
+        folder: Where the temporary file is; None for the system's folder of such files.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._blocks: list[Array] = []
         self._file: IO[bytes] | None = None
         self._bytes = self._rows = 0
 
     def append(self, rows: Array) -> None:
-        """Add rows ``[n, D]``, or ``[n]``, all of one type and width."""
+        """Add rows ``[n, D]``, or ``[n]``, all of one type and width.
+
+        Raises:
+            OutputError: The temporary file cannot be written.
+        """
         rows = np.ascontiguousarray(rows)
         self._rows += len(rows)
         self._bytes += rows.nbytes
-        if self._file is None and self._bytes >= LARGE:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
-            for block in self._blocks:
-                self._file.write(block.data)
-            self._blocks = [rows[:0]]
-        if self._file is None:
+        if self._file is None and self._bytes < LARGE:
             self._blocks.append(rows)
-        else:
+            return
+        with self._writing():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+                for block in self._blocks:
+                    self._file.write(block.data)
+                self._blocks = [rows[:0]]
             self._file.write(rows.data)
 
     def array(self) -> Array:
-        """All rows, mapped from the temporary file where there is one."""
+        """All rows, mapped from the temporary file where there is one.
+
+        Raises:
+            OutputError: As :meth:`append` does.
+        """
         first = self._blocks[0]
         if self._file is None:
             return np.concatenate(self._blocks)
-        self._file.flush()
+        with self._writing():
+            self._file.flush()
         return np.memmap(self._file, first.dtype, "r", shape=(self._rows, *first.shape[1:]))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            folder = self._folder or tempfile.gettempdir()
+            raise OutputError(
+                f"Cannot write a temporary file in {folder}: {reason(error)}."
+            ) from error
 
 
 def row_blocks(array: Array, size: int = _BLOCK) -> Iterator[Array]:

@@ -19,12 +19,12 @@ from zsl_lab.data.checks.check import check_features, check_semantics
 from zsl_lab.data.checks.equal_rows import twins
 from zsl_lab.data.checks.findings import warn
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.recipe import ImageRecipe, Recipe
+from zsl_lab.data.recipe import ImageRecipe, Recipe, recipe_differences
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.extraction.kept import Problem
+from zsl_lab.extraction.kept.blocks import Problem
 from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
 from zsl_lab.predict.classes import Candidates, Classes
-from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
+from zsl_lab.predict.input_checks import FeatureCheck, semantics_findings
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
 from zsl_lab.run.checkpoints import Checkpoint
@@ -334,7 +334,9 @@ class FeaturePredictor(Predictor):
     def compare_recipe(self, given: ImageRecipe, origin: str) -> None:
         """Warn of features that were made by another recipe than those of training."""
         training = self._recipe.images
-        differences = recipe_differences(training, given) if training is not None else []
+        differences = (
+            recipe_differences(given, training, "training") if training is not None else []
+        )
         if differences:
             warnings.warn(
                 f"{origin}: these features were made by another recipe than those of training: "

@@ -19,7 +19,7 @@ from zsl_lab.data.benchmark import FloatArray, ImageArray
 from zsl_lab.data.files import images as image_files
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.errors import DataError
-from zsl_lab.extraction.kept import Problem
+from zsl_lab.extraction.kept.blocks import Problem
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images

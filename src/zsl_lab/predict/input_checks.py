@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from zsl_lab.data.checks.statistics import ColumnStatistics, Float64Array, RunningStatistics
-from zsl_lab.data.recipe import ImageRecipe
 
 #: how many columns or classes a warning names
 _SHOWN = 3
@@ -36,21 +35,6 @@ _SEMANTICS = (
 
 # ------------------------------------------------------------------------------------------------
 # features
-
-
-def recipe_differences(training: ImageRecipe, given: ImageRecipe) -> list[str]:
-    """What differs between the recipes of two feature files, as parts of a sentence."""
-    theirs, ours = given.model_dump(), training.model_dump()
-    found = []
-    for name in ("backbone", "resize", "image_size", "preparation"):
-        if theirs.get(name) != ours.get(name):
-            found.append(f"{name} {theirs.get(name)} (training: {ours.get(name)})")
-    if given.weights_sha256 != training.weights_sha256:
-        found.append(
-            f"weights {given.weights} {given.weights_sha256[:12]} "
-            f"(training: {training.weights} {training.weights_sha256[:12]})"
-        )
-    return found
 
 
 class FeatureCheck:

@@ -24,7 +24,7 @@ from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.errors import CheckpointError, ConfigError, DataError, nearest
-from zsl_lab.extraction.kept import Problem
+from zsl_lab.extraction.kept.blocks import Problem
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.keys import Place, marked
 from zsl_lab.methods import catalogue

@@ -1,5 +1,5 @@
 """The fixtures of extraction."""
 
-from tests.helpers.extraction import model, own, pictures, weights
+from tests.helpers.extraction import extract, model, own, pictures, weights
 
-__all__ = ["model", "own", "pictures", "weights"]
+__all__ = ["extract", "model", "own", "pictures", "weights"]

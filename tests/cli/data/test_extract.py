@@ -21,30 +21,10 @@ from zsl_lab.cli.data.main import main
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.extraction import features as extraction
 from zsl_lab.extraction.features import extract_features
+from zsl_lab.extraction.kept import blocks
 from zsl_lab.extraction.texts import embed_texts
 
 skip_without("torchvision", "images")
-
-
-@pytest.fixture
-def run(own: Path, weights: Path) -> Callable[..., int]:
-    """The command on that folder, with tf-idf and pictures of 24 pixels."""
-
-    def run(*options: str, out: str = "own.h5") -> int:
-        given = [
-            "--images",
-            own / "images",
-            "--classes",
-            own / "classes.csv",
-            "--weights",
-            weights,
-            "--backbone",
-            "squeezenet1_1",
-        ]
-        small = ["--image-size", "24", "--resize", "28", "--text-encoder", "tfidf"]
-        return main(["extract", *map(str, given), *small, str(own / out), *options])
-
-    return run
 
 
 def message(capsys: pytest.CaptureFixture[str]) -> str:
@@ -52,14 +32,14 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_an_interrupted_extraction_goes_on_and_gives_the_same_file(
-    run: Callable[..., int],
+    extract: Callable[..., int],
     own: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(extraction, "BLOCK", 6)
+    monkeypatch.setattr(blocks, "BLOCK", 6)
     (own / "images" / "bee" / "3.png").write_bytes(b"broken")
-    assert run("--name", "own", out="whole.h5") == 0
+    assert extract("--name", "own", out="whole.h5") == 0
     through = extraction._through
     batches: list[int] = []
 
@@ -70,7 +50,7 @@ def test_an_interrupted_extraction_goes_on_and_gives_the_same_file(
         return through(*given)
 
     monkeypatch.setattr(extraction, "_through", power_cut)
-    assert run() == 130
+    assert extract() == 130
     assert not (own / "own.h5").exists()
     assert sorted(path.name for path in (own / "own.h5.part").iterdir()) == [
         "000000.npz",
@@ -79,7 +59,7 @@ def test_an_interrupted_extraction_goes_on_and_gives_the_same_file(
     ]
     (own / "own.h5.part" / "000000.npz").write_bytes(b"half a blo")
     capsys.readouterr()
-    assert run() == 0
+    assert extract() == 0
     assert "20 images; the features of 6 are there already" in message(capsys)
     assert batches[3:] == [6, 6, 2]
     assert (own / "own.h5").read_bytes() == (own / "whole.h5").read_bytes()
@@ -88,9 +68,9 @@ def test_an_interrupted_extraction_goes_on_and_gives_the_same_file(
 
 
 def test_the_file_holds_what_the_folder_and_the_table_say(
-    run: Callable[..., int], own: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run() == 0
+    assert extract() == 0
     found = hdf5.read(own / "own.h5")
     assert found.name == "own"
     assert found.class_names == NAMES
@@ -149,8 +129,8 @@ def test_the_file_names_no_place_but_that_of_the_weights(
     assert found.recipe.images.weights_path == str(tmp_path / "here" / "squeezenet.pth")
 
 
-def test_tfidf_does_not_look_at_unseen_classes(run: Callable[..., int], own: Path) -> None:
-    assert run() == 0
+def test_tfidf_does_not_look_at_unseen_classes(extract: Callable[..., int], own: Path) -> None:
+    assert extract() == 0
     found = hdf5.read(own / "own.h5")
     assert found.recipe.texts is not None
     assert found.recipe.texts.fitted_on == [
@@ -166,24 +146,26 @@ def test_tfidf_does_not_look_at_unseen_classes(run: Callable[..., int], own: Pat
 
 @pytest.mark.parametrize(("kind", "kinds"), [("attributes", ["att"]), ("descriptions", ["text"])])
 def test_one_kind_of_semantics_can_be_chosen(
-    kind: str, kinds: list[str], run: Callable[..., int], own: Path
+    kind: str, kinds: list[str], extract: Callable[..., int], own: Path
 ) -> None:
-    assert run("--semantics", kind) == 0
+    assert extract("--semantics", kind) == 0
     found = hdf5.read(own / "own.h5")
     assert list(found.semantics) == kinds
     assert (found.recipe.texts is None) == (kind == "attributes")
     assert found.recipe.attributes == (["size"] if kind == "attributes" else [])
 
 
-def test_a_table_of_labels_takes_the_place_of_folders(run: Callable[..., int], own: Path) -> None:
-    assert run(out="folders.h5") == 0
+def test_a_table_of_labels_takes_the_place_of_folders(
+    extract: Callable[..., int], own: Path
+) -> None:
+    assert extract(out="folders.h5") == 0
     files = sorted(
         path.relative_to(own / "images").as_posix() for path in (own / "images").rglob("*.png")
     )
     (own / "labels.csv").write_text(
         "file,class\n" + "".join(f"{file},{file[:3]}\n" for file in reversed(files))
     )
-    assert run("--labels", str(own / "labels.csv"), out="table.h5") == 0
+    assert extract("--labels", str(own / "labels.csv"), out="table.h5") == 0
     by_folder, by_table = hdf5.read(own / "folders.h5"), hdf5.read(own / "table.h5")
     assert by_table.files == tuple(reversed(files))
     assert np.array_equal(by_table.labels, by_folder.labels[::-1])
@@ -191,25 +173,25 @@ def test_a_table_of_labels_takes_the_place_of_folders(run: Callable[..., int], o
 
 
 def test_files_are_not_written_over_unless_it_is_said(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own / "own.h5").write_text("mine")
-    assert run() == 1
+    assert extract() == 1
     assert (
         message(capsys)
         == f"{own / 'own.h5'}: this file exists; --overwrite replaces it. Or give another name.\n"
     )
     assert (own / "own.h5").read_text() == "mine"
-    assert run("--overwrite") == 0
+    assert extract("--overwrite") == 0
     with h5py.File(own / "own.h5") as file:
         assert file.attrs["name"] == "own"
 
 
 def test_bad_images_are_listed_and_the_rest_goes_on(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own / "images" / "ant" / "0.png").write_bytes(b"broken")
-    assert run() == 0
+    assert extract() == 0
     listed = (
         f"Warning: 1 of 20 images cannot be read and is left out; {own / 'own.bad.csv'} lists "
         "them (the first: ant/0.png: cannot be"
@@ -221,16 +203,16 @@ def test_bad_images_are_listed_and_the_rest_goes_on(
     assert rows[0]["reason"].startswith("cannot be read as an image")
     assert hdf5.read(own / "own.h5").labels.tolist() == [0] * 3 + np.repeat(range(1, 5), 4).tolist()
     Image.new("RGB", (40, 30)).save(own / "images" / "ant" / "0.png")
-    assert run("--overwrite") == 0
+    assert extract("--overwrite") == 0
     assert not (own / "own.bad.csv").exists()
 
 
 def test_a_class_that_loses_all_its_images_is_an_error(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for picture in (own / "images" / "bee").iterdir():
         picture.write_bytes(b"broken")
-    assert run() == 1
+    assert extract() == 1
     said = message(capsys)
     assert "4 of 20 images cannot be read and are left out" in said
     assert "class 'bee': none of its 4 images can be read" in said
@@ -239,11 +221,11 @@ def test_a_class_that_loses_all_its_images_is_an_error(
 
 
 def test_a_seen_class_with_a_single_image_is_said(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (1, 2, 3):
         (own / "images" / "ant" / f"{number}.png").unlink()
-    assert run() == 0
+    assert extract() == 0
     assert (
         "Warning: 1 of 4 seen classes has a single image ('ant'): it is trained on, none tests "
         "them." in message(capsys)
@@ -287,27 +269,27 @@ def test_a_seen_class_with_a_single_image_is_said(
 def test_a_wrong_option_is_refused(
     options: tuple[str, ...],
     expected: str,
-    run: Callable[..., int],
+    extract: Callable[..., int],
     own: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(*options) == 2
+    assert extract(*options) == 2
     assert expected in message(capsys)
     assert not list(own.glob("own*"))
 
 
 def test_an_output_of_another_kind_is_refused(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(out="own.mat") == 2
+    assert extract(out="own.mat") == 2
     assert f"{own / 'own.mat'}: expected a name that ends in .h5" in message(capsys)
 
 
 def test_semantics_that_the_table_lacks_are_refused(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own / "classes.csv").write_text("class,size\nant,1\n")
-    assert run("--semantics", "descriptions") == 2
+    assert extract("--semantics", "descriptions") == 2
     assert (
         "classes.csv has none. Add the column description, or give --semantics attributes."
         in message(capsys)
@@ -315,23 +297,23 @@ def test_semantics_that_the_table_lacks_are_refused(
 
 
 def test_what_encoders_say_is_in_the_words_of_the_command(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--text-encoder", "bert", "--text-model", str(own)) == 2
+    assert extract("--text-encoder", "bert", "--text-model", str(own)) == 2
     said = message(capsys)
     assert f"\n--text-model {own}: cannot be loaded" in said
     assert (
         "choose an encoder that needs no download: --text-encoder minilm or tfidf. Or leave the "
         "texts out: --semantics attributes." in said
     )
-    assert run("--max-tokens", "2") == 0
+    assert extract("--max-tokens", "2") == 0
     assert "or give a higher --max-tokens, as far as the encoder allows." in message(capsys)
 
 
 def test_missing_weights_are_named(
-    run: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
+    extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--weights", str(own / "none.pth")) == 1
+    assert extract("--weights", str(own / "none.pth")) == 1
     assert (
         f"--weights {own / 'none.pth'}: there is no such file. Give the file of a state dict of "
         "squeezenet1_1" in message(capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import time
 import warnings
@@ -33,8 +34,9 @@ from zsl_lab.extraction.names import (
 
 if TYPE_CHECKING:
     from zsl_lab.data.files.benchmark_file import BenchmarkFile
-    from zsl_lab.extraction.kept import Extracted
+    from zsl_lab.extraction.kept.blocks import Extracted
     from zsl_lab.extraction.own_images import Parts, Pictures
+    from zsl_lab.extraction.recipes import Backbone
     from zsl_lab.extraction.texts import Semantics
     from zsl_lab.extraction.weights import Terms
 
@@ -67,6 +69,10 @@ examples:
     {PROG} ... --backbone hf:google/siglip-base-patch16-224 --template "a photo of a {{name}}."
   a vision model of transformers, in a folder or on the hub:
     {PROG} ... --backbone hf:facebook/dinov2-small
+  in eight parts, by as many processes or tasks of an array of Slurm, then joined:
+    {PROG} ... --part 3/8
+    {PROG} ... --part slurm
+    {PROG} ... --join
   other semantics, another split:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
@@ -87,6 +93,9 @@ def main(arguments: Sequence[str]) -> int:
     from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, with_parts
 
     pictures = find_class_pictures(options.images, table, options.labels)
+    if options.part is not None:
+        _extract_part(pictures, options)
+        return 0
     table = with_parts(table, pictures)
     parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
     semantics = (
@@ -94,8 +103,7 @@ def main(arguments: Sequence[str]) -> int:
         if tower is None
         else _image_text_semantics(table, tower, options)
     )
-    kept = options.out.with_name(f"{options.out.name}.part")
-    extracted, recipe = _extract(pictures, kept, options)
+    extracted, recipe, kept = _extract(pictures, options)
     problems_file = options.out.with_suffix(".bad.csv")
     list_problems(extracted.problems, pictures, problems_file)
     content = assemble(
@@ -110,7 +118,8 @@ def main(arguments: Sequence[str]) -> int:
         problems_file,
     )
     hdf5.write(content, options.out)
-    shutil.rmtree(kept, ignore_errors=True)
+    for folder in kept:
+        shutil.rmtree(folder, ignore_errors=True)
     _print_summary(content, parts, options, time.monotonic() - started)
     warn_of_findings(check_content(content))
     return 0
@@ -215,11 +224,27 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=64,
         help="images in a forward pass (default: %(default)s)",
     )
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--part",
+        metavar="N/M",
+        help="only the features of the N-th of M parts of the images, into a folder beside OUT.h5; "
+        "slurm takes both numbers from an array of Slurm",
+    )
+    parts.add_argument(
+        "--join",
+        action="store_true",
+        help="write OUT.h5 from the parts, all other options as theirs",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.h5")
     options = parser.parse(arguments)
     _check_options(options)
     options.unseen = parse_unseen(options.unseen)
     options.name = options.name or options.out.stem
+    if options.part is not None:
+        from zsl_lab.extraction.kept.parts import parse_part
+
+        options.part = parse_part(options.part, os.environ)
     # kept features are found again from another working folder
     options.images = options.images.absolute()
     return options
@@ -433,12 +458,55 @@ def _semantics(table: ClassTable, parts: Parts, options: argparse.Namespace) -> 
 
 
 def _extract(
-    pictures: Pictures, kept: Path, options: argparse.Namespace
-) -> tuple[Extracted, ImageRecipe]:
-    import torch
+    pictures: Pictures, options: argparse.Namespace
+) -> tuple[Extracted, ImageRecipe, list[Path]]:
+    """The features, their recipe, and the folders that they were kept in."""
+    from zsl_lab.extraction.features import collect, feature_blocks
+    from zsl_lab.extraction.kept.parts import find_parts, joined_blocks
 
-    from zsl_lab.extraction.features import extract_features
-    from zsl_lab.extraction.kept import prepare_kept
+    network, recipe = _backbone(options)
+    files, width, total = pictures.files, network.feature_dim, len(pictures.names)
+    if options.join:
+        folders = list(find_parts(options.out, files, recipe).values())
+        with _progress(total) as report:
+            blocks = joined_blocks(options.out, files, recipe, width, report)
+            return collect(blocks, width, options.out.parent), recipe, folders
+    kept = options.out.with_name(f"{options.out.name}.part")
+    _prepare(kept, pictures, recipe)
+    with _computing(network, options), _progress(total) as report:
+        blocks = feature_blocks(files, network, recipe, options.batch_size, kept, report)
+        return collect(blocks, width, kept), recipe, [kept]
+
+
+def _extract_part(pictures: Pictures, options: argparse.Namespace) -> None:
+    """Keep the features of one part of the images."""
+    from zsl_lab.extraction.features import feature_blocks
+    from zsl_lab.extraction.kept.blocks import block_of
+
+    started = time.monotonic()
+    network, recipe = _backbone(options)
+    folder = options.part.folder(options.out)
+    _prepare(folder, pictures, recipe, str(options.part))
+    files, numbers = pictures.files, options.part.blocks(len(pictures.names))
+    total = sum(len(block_of(files, number)) for number in numbers)
+    problems = 0
+    with _computing(network, options), _progress(total) as report:
+        for block in feature_blocks(
+            files, network, recipe, options.batch_size, folder, report, numbers
+        ):
+            problems += len(block.problems)
+    bad = f", {problems:,} of which cannot be read" if problems else ""
+    console().print(
+        f"{folder}: part {options.part}, {total:,} of {len(files):,} images{bad}, in "
+        f"{time.monotonic() - started:.0f} s\n"
+        f"when all {options.part.count} parts are there: the same command with --join in place "
+        "of --part",
+        soft_wrap=True,
+    )
+
+
+def _backbone(options: argparse.Namespace) -> tuple[Backbone, ImageRecipe]:
+    """The network, and the recipe of its features."""
     from zsl_lab.extraction.recipes import build_backbone, default_sizes
 
     terms = _terms()
@@ -458,21 +526,32 @@ def _extract(
             "They only show that the command works.",
             stacklevel=2,
         )
-    before = prepare_kept(kept, pictures.files, recipe)
+    return network, recipe
+
+
+def _prepare(
+    folder: Path, pictures: Pictures, recipe: ImageRecipe, part: str | None = None
+) -> None:
+    from zsl_lab.extraction.kept.blocks import prepare_kept
+
+    before = prepare_kept(folder, pictures.files, recipe, part)
     if before in ("other pictures", "another recipe"):
-        say(f"{kept}: found features of {before}; starting anew.")
+        say(f"{folder}: found features of {before}; starting anew.")
+
+
+@contextmanager
+def _computing(network: Backbone, options: argparse.Namespace) -> Iterator[None]:
+    """The network is on the GPU where there is one; too little memory there is said."""
+    import torch
+
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        with _progress(len(pictures.names)) as report:
-            extracted = extract_features(
-                pictures.files, network, recipe, options.batch_size, kept, report
-            )
+        yield
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             f"--batch-size {options.batch_size}: the GPU has too little memory for so many images. "
             "Give a smaller one."
         ) from error
-    return extracted, recipe
 
 
 @contextmanager

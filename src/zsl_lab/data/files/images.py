@@ -8,6 +8,7 @@ with the same images share a file.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat as stat_module
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from zsl_lab.data.benchmark import ImageArray
-from zsl_lab.errors import ConfigError, DataError, OutputError
+from zsl_lab.errors import ConfigError, DataError, OutputError, UnreachableError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.hashing import sha256_file
 
@@ -41,6 +42,27 @@ _SHOWN_LEFT_OUT = 2
 #: files and folders that systems make by themselves
 _SYSTEM_NAMES = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 _WHITE_16 = 2**16 - 1
+#: errors of a file system that went away, not of a file
+_UNREACHABLE = {
+    getattr(errno, name)
+    for name in (
+        "EIO",
+        "ESTALE",
+        "ENOTCONN",
+        "ENODEV",
+        "ENXIO",
+        "ETIMEDOUT",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "EREMOTEIO",
+        "ESHUTDOWN",
+    )
+    if hasattr(errno, name)
+}
 _SUFFIXES = {
     ".jpg",
     ".jpeg",
@@ -251,6 +273,7 @@ def decode(
 
     Raises:
         DataError: If the file is not an image, is damaged or truncated.
+        UnreachableError: The file system that it lies on, or its folder, has gone.
         ConfigError: If Pillow is not installed.
     """
     try:
@@ -271,6 +294,7 @@ def decode(
     # damaged bytes surface as almost any exception: OSError, SyntaxError, ValueError, struct.error,
     # ...
     except Exception as error:
+        check_reachable(path, error)
         reason = (
             _unidentified(path)
             if isinstance(error, UnidentifiedImageError)
@@ -279,6 +303,18 @@ def decode(
         raise DataError(
             f"{path}: cannot be read as an image ({reason}); expected a whole picture, such as a "
             "JPEG or PNG."
+        ) from error
+
+
+def check_reachable(path: Path, error: Exception) -> None:
+    """Raise UnreachableError where a file cannot be read because its file system has gone."""
+    gone = isinstance(error, FileNotFoundError) and not path.parent.is_dir()
+    if gone or (isinstance(error, OSError) and error.errno in _UNREACHABLE):
+        assert isinstance(error, OSError)
+        raise UnreachableError(
+            f"{path}: cannot be read ({error.strerror or error}): its folder or the file system "
+            "that it lies on cannot be reached. Bring it back (mount it again), and start the same "
+            "command again. If only this file has the error, its disk is damaged: remove it."
         ) from error
 
 
@@ -292,8 +328,12 @@ def _formats() -> tuple[str, ...]:
 
 
 def _unidentified(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        check_reachable(path, error)
+        return error.strerror or str(error)
     if not start:
         return "an empty file"
     if start.startswith(_POSTSCRIPT_STARTS):

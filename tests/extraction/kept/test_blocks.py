@@ -11,7 +11,7 @@ from tests.helpers.extraction import backbone
 from tests.helpers.packages import skip_without
 from zsl_lab.errors import OutputError
 from zsl_lab.extraction.features import extract_features
-from zsl_lab.extraction.kept import prepare_kept
+from zsl_lab.extraction.kept.blocks import prepare_kept
 
 skip_without("torchvision", "images")
 

@@ -11,11 +11,11 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from zsl_lab.files.atomic import atomic_write
 #: raise it when the same recipe gives other features, so that old ones are not used
 _FORMAT_VERSION = 1
 _KEY_FILE = "key.json"
+#: how many images a block has
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,53 @@ class Extracted:
     problems: tuple[Problem, ...]
 
 
-def prepare_kept(folder: Path, files: Sequence[Path], recipe: ImageRecipe) -> str:
+@dataclass(frozen=True)
+class Key:
+    """What kept features are of; features with an equal key can be used.
+
+    Attributes:
+        recipe: The identity of their recipe.
+        files: A hash of the images' paths, sizes and modification times.
+        part: The part of the images, as ``3/8``; None for all of them.
+        format_version: Of the blocks.
+    """
+
+    recipe: Mapping[str, Any]
+    files: str
+    part: str | None = None
+    format_version: int = _FORMAT_VERSION
+
+    @classmethod
+    def of(cls, files: Sequence[Path], recipe: ImageRecipe, part: str | None = None) -> Key:
+        """The key of these images.
+
+        Raises:
+            DataError: An image is missing.
+        """
+        return cls(recipe.identity, _stamp(files), part)
+
+
+def read_key(folder: Path) -> Key | None:
+    """The key of a folder; None where it has none that can be read."""
+    try:
+        plain = json.loads((folder / _KEY_FILE).read_bytes())
+        return Key(
+            dict(plain["recipe"]), plain["files"], plain.get("part"), plain["format_version"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def prepare_kept(
+    folder: Path, files: Sequence[Path], recipe: ImageRecipe, part: str | None = None
+) -> str:
     """Prepare a folder for keeping features; those of other images or another recipe are removed.
 
     Args:
         folder: The folder; created if it is missing.
-        files: The images; their paths, sizes and modification times are compared.
+        files: All images; their paths, sizes and modification times are compared.
         recipe: The recipe.
+        part: The part of the images whose features are kept; None for all of them.
 
     Returns:
         What the folder held: ``"nothing"``, ``"the same"``, or, removed now, ``"other pictures"``
@@ -74,21 +116,19 @@ def prepare_kept(folder: Path, files: Sequence[Path], recipe: ImageRecipe) -> st
         DataError: An image is missing.
         OutputError: The folder cannot be written, or holds something else.
     """
-    key = {
-        "format_version": _FORMAT_VERSION,
-        "recipe": recipe.identity,
-        "files": _stamp(files),
-    }
+    key = Key.of(files, recipe, part)
     path = folder / _KEY_FILE
     state = "nothing"
     if path.is_file():
-        try:
-            before = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            before = None
+        before = read_key(folder)
         if before == key:
             return "the same"
-        same_recipe = isinstance(before, dict) and before.get("recipe") == key["recipe"]
+        if before is not None and before.part != part:
+            raise OutputError(
+                f"{folder}: found features of part {before.part or '1/1'} of the images; expected "
+                f"those of part {part or '1/1'}. Give the folder its own name again, or remove it."
+            )
+        same_recipe = before is not None and before.recipe == key.recipe
         state = "other pictures" if same_recipe else "another recipe"
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -96,7 +136,8 @@ def prepare_kept(folder: Path, files: Sequence[Path], recipe: ImageRecipe) -> st
             f"{folder}: this is where features are kept until all are computed, and something else "
             "is there. Move it away, or choose another name for the output."
         )
-    atomic_write(path, json.dumps(key, indent=1).encode())
+    plain = {name: value for name, value in asdict(key).items() if value is not None}
+    atomic_write(path, json.dumps(plain, indent=1).encode())
     return state
 
 
@@ -115,16 +156,27 @@ def _stamp(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+def count_blocks(images: int) -> int:
+    """How many blocks so many images make."""
+    return -(-images // BLOCK)
+
+
+def block_of(files: Sequence[Path], number: int) -> Sequence[Path]:
+    """The images of a block."""
+    return files[number * BLOCK : (number + 1) * BLOCK]
+
+
 def write_block(folder: Path, number: int, block: Extracted) -> None:
     """Keep a block.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    atomic_write(_block_file(folder, number), partial(_write, block))
+    atomic_write(block_file(folder, number), partial(_write, block))
 
 
-def _block_file(folder: Path, number: int) -> Path:
+def block_file(folder: Path, number: int) -> Path:
+    """The file of a block."""
     return folder / f"{number:06d}.npz"
 
 
@@ -138,7 +190,7 @@ def read_block(
 ) -> Extracted | None:
     """The kept block of these files; None if it is absent or damaged."""
     try:
-        with np.load(_block_file(folder, number), allow_pickle=False) as arrays:
+        with np.load(block_file(folder, number), allow_pickle=False) as arrays:
             features, readable, reasons = arrays["features"], arrays["readable"], arrays["reasons"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -1,0 +1,1 @@
+"""Features that are computed already: blocks of them, and parts that several processes made."""

@@ -1,0 +1,218 @@
+"""Extraction by several processes: each computes a part of the images, which are joined then.
+
+A part is a folder beside the output (``birds.h5.part-3-of-8``) with blocks of features, as
+:mod:`zsl_lab.extraction.kept.blocks` writes them. The parts divide the blocks of one process, in
+which the same images go through the network together, so that the joined features are equal bit by
+bit to those of one process on the same kind of machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsl_lab.data.recipe import ImageRecipe, recipe_differences
+from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.extraction.kept.blocks import (
+    Extracted,
+    Key,
+    block_file,
+    block_of,
+    count_blocks,
+    read_block,
+    read_key,
+)
+
+#: the choice of the part by the number of a task of Slurm
+SLURM = "slurm"
+#: how many parts a message names
+_SHOWN = 5
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """One of ``count`` parts, counted from 1."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        """As the command line has it."""
+        return f"{self.number}/{self.count}"
+
+    def folder(self, out: Path) -> Path:
+        """The folder of its features, beside the output."""
+        return out.with_name(f"{out.name}.part-{self.number}-of-{self.count}")
+
+    def blocks(self, images: int) -> range:
+        """The numbers of its blocks, of so many images in all parts."""
+        total = count_blocks(images)
+        return range(total * (self.number - 1) // self.count, total * self.number // self.count)
+
+
+def parse_part(text: str, environment: Mapping[str, str]) -> Part:
+    """The value of ``--part``.
+
+    Args:
+        text: ``3/8``, or ``slurm`` for the number of this task in an array of Slurm.
+        environment: The environment's variables.
+
+    Raises:
+        ConfigError: It is neither, or this is no task of a whole array.
+    """
+    if text == SLURM:
+        return _of_slurm(environment)
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(
+            f"--part {text}: expected the part's number, from 1, and how many there are. Give "
+            f"--part 3/8 for the third of eight, or --part {SLURM} in an array of Slurm."
+        )
+    return Part(int(match[1]), int(match[2]))
+
+
+def _of_slurm(environment: Mapping[str, str]) -> Part:
+    names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "COUNT")]
+    values = [environment.get(name, "") for name in names]
+    if not all(value.isdecimal() for value in values):
+        missing = ", ".join(n for n, v in zip(names, values, strict=True) if not v.isdecimal())
+        raise ConfigError(
+            f"--part {SLURM}: found no number in {missing}; expected a task of an array of Slurm. "
+            "Start it by sbatch --array=1-8, or give the part: --part 3/8."
+        )
+    task, least, most, count = map(int, values)
+    if least > 1 or most - least + 1 != count or count == 1:
+        raise ConfigError(
+            f"--part {SLURM}: found an array of {count} tasks from {least} to {most}; expected a "
+            "whole array from 0 or 1 on, whose length is the number of parts. To start single "
+            "tasks again give the number of parts yourself: --part $SLURM_ARRAY_TASK_ID/8."
+        )
+    return Part(task - least + 1, count)
+
+
+def joined_blocks(
+    out: Path,
+    files: Sequence[Path],
+    recipe: ImageRecipe,
+    feature_dim: int,
+    report: Callable[[int], object] = lambda _: None,
+) -> Iterator[Extracted]:
+    """The blocks of all parts, in the order of the images.
+
+    Args:
+        out: The output, beside which the parts are.
+        files: The images of all parts.
+        recipe: How their features are made.
+        feature_dim: The number of columns.
+        report: Called with the number of images that are read.
+
+    Raises:
+        DataError: A part is missing, unfinished, damaged, there twice, or of other images or
+            another recipe.
+    """
+    parts = find_parts(out, files, recipe)
+    _check_finished(parts, len(files))
+    done = 0
+    for part, folder in sorted(parts.items()):
+        for number in part.blocks(len(files)):
+            block = read_block(folder, number, block_of(files, number), feature_dim)
+            if block is None:
+                raise DataError(
+                    f"{block_file(folder, number)}: found a damaged file or one of other images; "
+                    f"expected features of part {part}. {_again([part])}"
+                )
+            done += len(block.readable)
+            report(done)
+            yield block
+
+
+def find_parts(out: Path, files: Sequence[Path], recipe: ImageRecipe) -> dict[Part, Path]:
+    """The folders of all parts.
+
+    Raises:
+        DataError: As :func:`joined_blocks` does, but for the blocks.
+    """
+    start = f"{out.name}.part-"
+    folders = sorted(
+        path
+        for path in (out.parent.iterdir() if out.parent.is_dir() else ())
+        if path.name.startswith(start) and path.is_dir()
+    )
+    if not folders:
+        raise DataError(
+            f"{out}: found no part of it, a folder {start}1-of-8 and so on; expected all parts in "
+            f"{out.parent.absolute()}. Extract them first: the same command with --part 1/8 in "
+            "place of --join, and so on."
+        )
+    expected = Key.of(files, recipe)
+    parts: dict[Part, Path] = {}
+    for folder in folders:
+        part = _part_of(folder, expected, recipe)
+        if part in parts:
+            raise DataError(
+                f"{folder}: found part {part}, which {parts[part]} has too; expected each part "
+                "once. Remove one of the folders."
+            )
+        parts[part] = folder
+    counts = {part.count: folder for part, folder in parts.items()}
+    if len(counts) > 1:
+        found = ", ".join(f"of {count} ({folder.name})" for count, folder in counts.items())
+        raise DataError(
+            f"{out}: found parts {found}; expected those of one division. Remove the others."
+        )
+    count = next(iter(counts))
+    missing = [part for n in range(1, count + 1) if (part := Part(n, count)) not in parts]
+    if missing:
+        raise DataError(f"{out}: found no {_named(missing)}. {_again(missing)}")
+    return parts
+
+
+def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> Part:
+    """The part that a folder holds; raises where it is of other images or another recipe."""
+    key = read_key(folder)
+    if key is None or key.part is None or key.format_version != expected.format_version:
+        raise DataError(
+            f"{folder}: found no file key.json of a part of this version; expected features of a "
+            "part. Remove the folder, and extract the part again."
+        )
+    part = parse_part(key.part, {})
+    if key.recipe != expected.recipe:
+        other = ImageRecipe.model_validate(key.recipe)
+        raise DataError(
+            f"{folder}: found features of another recipe than this command's: "
+            f"{'; '.join(recipe_differences(other, recipe, 'here'))}. Join with the options of the "
+            f"parts, or extract the part again: --part {part} in place of --join."
+        )
+    if key.files != expected.files:
+        raise DataError(
+            f"{folder}: found features of other images: names, sizes or times of change differ "
+            "from those of this command. Join with the images that the parts were extracted of, or "
+            f"extract the part again: --part {part} in place of --join."
+        )
+    return part
+
+
+def _check_finished(parts: Mapping[Part, Path], images: int) -> None:
+    unfinished = [
+        part
+        for part, folder in sorted(parts.items())
+        if not all(block_file(folder, number).is_file() for number in part.blocks(images))
+    ]
+    if unfinished:
+        verb = "is" if len(unfinished) == 1 else "are"
+        raise DataError(f"{_named(unfinished)} {verb} not finished. {_again(unfinished)}")
+
+
+def _named(parts: Sequence[Part]) -> str:
+    more = f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return f"part{'s' if len(parts) > 1 else ''} {', '.join(map(str, parts[:_SHOWN]))}{more}"
+
+
+def _again(parts: Sequence[Part]) -> str:
+    which = "and so on " if len(parts) > 1 else ""
+    return (
+        f"Extract {'them' if len(parts) > 1 else 'it'} first: the same command with --part "
+        f"{parts[0]} {which}in place of --join; what it has already is not computed again."
+    )

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from zsl_lab.data.recipe import ImageRecipe, Preparation, Recipe, TextRecipe
+from zsl_lab.data.recipe import ImageRecipe, Preparation, Recipe, TextRecipe, recipe_differences
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,16 @@ def test_the_preparation_of_images_survives_json_to_the_digit() -> None:
     recipe = Recipe(images=ImageRecipe(**OLD, preparation=preparation))  # type: ignore[arg-type]
     assert Recipe.from_plain(json.loads(recipe.model_dump_json()), "own.h5") == recipe
     assert Recipe.from_plain(recipe.model_dump(), "ckpt=x") == recipe
+
+
+def test_recipes_differ_by_network_weights_and_sizes_but_not_by_the_place_of_weights() -> None:
+    recipe = ImageRecipe(
+        backbone="resnet50", weights="a.pth", weights_sha256="12" * 32, resize=256, image_size=224
+    )
+    moved = recipe.model_copy(update={"weights": "b.pth", "weights_path": "/x/b.pth"})
+    assert recipe_differences(moved, recipe, "training") == []
+    other = recipe.model_copy(update={"image_size": 200, "weights_sha256": "ab" * 32})
+    assert recipe_differences(other, recipe, "training") == [
+        "image_size 200 (training: 224)",
+        f"weights a.pth {'ab' * 6} (training: a.pth {'12' * 6})",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 import zsl_lab
 from tests.conftest import REPOSITORY
 from tests.estimator.conftest import QUICK, Birds
+from tests.helpers.packages import skip_without
+from tests.helpers.pretrained import hf_model
 from zsl_lab.errors import ConfigError
 from zsl_lab.estimator.classifier import ZeroShotClassifier
 from zsl_lab.estimator.inputs import InputDataError
@@ -79,6 +82,36 @@ def test_semantics_are_an_array_with_names_or_texts(birds: Birds) -> None:
     texts = {name: f"a {name} is a bird of kind {i}" for i, name in enumerate(birds.semantics)}
     told = ZeroShotClassifier(**QUICK, text_encoder="tfidf").fit(birds.X, birds.y, texts)
     assert told.predict_scores(birds.X, classes={"a": "a crow", "b": "a duck"}).shape == (96, 2)
+
+
+def test_texts_go_through_the_text_tower_of_an_image_text_model(
+    birds: Birds, tmp_path: Path
+) -> None:
+    skip_without("transformers", "hf")
+    model = hf_model("clip", tmp_path / "clip")
+    # of the words that the tiny model knows
+    pairs = combinations(("ant", "bee", "cat", "dog", "eel"), 2)
+    texts = {name: f"a {a} of a {b}." for name, (a, b) in zip(birds.semantics, pairs, strict=True)}
+    name = f"hf:{tmp_path / 'clip'}"
+    told = ZeroShotClassifier(**QUICK, text_encoder=name).fit(birds.X, birds.y, texts)
+    assert told.predictor_.recipe.texts.templates == ["{description}"]
+    semantics = told.predictor_.semantics
+    assert semantics.shape == (10, model.config.projection_dim)
+    np.testing.assert_allclose(np.linalg.norm(semantics, axis=1), 1, rtol=1e-5)
+    new = {"crow again": texts["crow"], "duck again": texts["duck"]}
+    scores = told.predict_scores(birds.X[:5], classes=new)
+    known = told.predict_scores(birds.X[:5])[:, np.isin(told.classes_, ["crow", "duck"])]
+    np.testing.assert_allclose(scores, known, rtol=1e-4, atol=1e-5)
+
+
+def test_a_misspelt_text_encoder_is_named(birds: Birds) -> None:
+    texts = dict.fromkeys(birds.semantics, "a bird")
+    with pytest.raises(
+        ConfigError,
+        match=r"^text_encoder=mini_lm: expected one of minilm, .* an image-text model, which "
+        r"begins with open_clip: or hf:\. Did you mean minilm\?$",
+    ):
+        ZeroShotClassifier(**QUICK, text_encoder="mini_lm").fit(birds.X, birds.y, texts)
 
 
 @pytest.mark.slow

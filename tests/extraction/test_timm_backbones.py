@@ -303,7 +303,7 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(
         ConfigError,
         match=r"^--backbone timm:resnet18: this network comes from timm, which cannot be imported "
-        r'.* pip install "zsl-lab\[timm\]"; or choose a network of torchvision: resnet18, ',
+        r'.* pip install "zsl-lab\[timm\]", or choose a network of torchvision: resnet18, ',
     ):
         default_sizes("timm:resnet18", None, None, TERMS)
 

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers.predict import saved
+from tests.helpers.predict import Load, saved
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import is_mapped
 from zsl_lab.predict import features
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictions import Prediction
@@ -64,6 +65,32 @@ def test_large_files_are_not_read_whole(
         found = of_features(saved(tmp_path / name, x), out=f"of {name}").predictions.scores
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert seen == [16, 16, 8] * 2
+
+
+def test_many_scores_lie_in_a_temporary_file_and_give_the_same_files(
+    of_features: Callable[..., Prediction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = of_features(out="memory")
+    monkeypatch.setattr("zsl_lab.predict.features.EVALUATION_BATCH", 16)
+    monkeypatch.setattr("zsl_lab.files.rows.LARGE", 500)
+    found = of_features(out="file")
+    assert is_mapped(found.predictions.scores)
+    assert not is_mapped(expected.predictions.scores)
+    assert found.table.read_bytes() == expected.table.read_bytes()
+    assert found.summary.read_bytes() == expected.summary.read_bytes()
+    assert sorted(path.name for path in found.folder.iterdir()) == [
+        "predictions.csv",
+        "predictions.json",
+    ]
+
+
+def test_progress_counts_every_sample(
+    load: Load, vectors: FeatureBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zsl_lab.predict.features.EVALUATION_BATCH", 16)
+    predictor, done = load("sgal"), []
+    predictor.score_samples(vectors.features[:40], predictor.candidates(), "x", report=done.append)
+    assert done == [16, 32, 40]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from tests.conftest import REPOSITORY, composed
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.datasets.base import DataPaths
-from zsl_lab.data.recipe import ImageRecipe
-from zsl_lab.predict.input_checks import FeatureCheck, recipe_differences, semantics_findings
+from zsl_lab.predict.input_checks import FeatureCheck, semantics_findings
 from zsl_lab.run.config import parse
 
 Array = npt.NDArray[np.float64]
@@ -160,16 +159,3 @@ def test_a_column_that_training_keeps_away_from_0_may_be_too_small() -> None:
     given = training[:2] * [1, 1, 0.02]
     (sentence,) = semantics_findings(training[2:], given, ("x", "y"), ())
     assert "column 3 lies between" in sentence
-
-
-def test_recipes_differ_by_network_weights_and_sizes_but_not_by_the_place_of_weights() -> None:
-    recipe = ImageRecipe(
-        backbone="resnet50", weights="a.pth", weights_sha256="12" * 32, resize=256, image_size=224
-    )
-    moved = recipe.model_copy(update={"weights": "b.pth", "weights_path": "/x/b.pth"})
-    assert recipe_differences(recipe, moved) == []
-    other = recipe.model_copy(update={"image_size": 200, "weights_sha256": "ab" * 32})
-    assert recipe_differences(recipe, other) == [
-        "image_size 200 (training: 224)",
-        f"weights a.pth {'ab' * 6} (training: a.pth {'12' * 6})",
-    ]

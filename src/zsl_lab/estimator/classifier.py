@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from zsl_lab.console.messages import quiet
 from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray
 from zsl_lab.data.recipe import TextRecipe
-from zsl_lab.errors import ConfigError
+from zsl_lab.errors import ConfigError, nearest
 from zsl_lab.estimator.configuration import compose_run, refuse_images
 from zsl_lab.estimator.inputs import (
     ClassSemantics,
@@ -30,13 +30,17 @@ from zsl_lab.estimator.inputs import (
     make_benchmark,
     read_semantics,
 )
-from zsl_lab.extraction.texts import embed_texts
+from zsl_lab.extraction.names import IMAGE_TEXT_PREFIXES, IMAGENET, prefix_of
+from zsl_lab.extraction.recipes import build_text_tower
+from zsl_lab.extraction.texts import embed_classes, embed_texts
+from zsl_lab.extraction.weights import Terms as WeightTerms
 from zsl_lab.predict.load import restore
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.run.config import parse
 from zsl_lab.run.configuration.schema import Among, cache_folder
 from zsl_lab.run.experiment import run
 from zsl_lab.text import Terms
+from zsl_lab.text.prompts import default_templates
 
 _MAX_TOKENS = 512
 #: for messages of text encoders
@@ -51,6 +55,8 @@ _TEXT_TERMS = Terms(
     longer="give vectors in place of texts",
     another="fit with another text_encoder",
 )
+#: for messages of text towers
+_TOWER_TERMS = WeightTerms("text_encoder=", "text_encoder=", (), otherwise="", larger="")
 #: seeds that are drawn lie below it
 _SEED_LIMIT = 2**31
 
@@ -72,8 +78,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         progress: Whether ``fit`` shows a line of progress.
         folder: Where the run's files are kept, for ``zsl_lab.load`` and for its report; a new or
             empty folder. None: nothing is kept.
-        text_encoder: ``minilm``, ``bert``, ``glove`` or ``tfidf``; encodes semantics that are
-            texts.
+        text_encoder: Encodes semantics that are texts: ``minilm``, ``bert``, ``glove``, ``tfidf``,
+            or the text tower of an image-text model (``open_clip:MODEL/WEIGHTS``,
+            ``open_clip:hf-hub:ID``, ``hf:ID_OR_FOLDER``), which puts descriptions into the
+            prompts that ``extract`` puts them into.
         **settings: Keys of the method (``g=0.8``), dotted keys of the configuration
             (``**{"dataset.normalize": "minmax"}``), and choices of ``classifier``, ``hardware``,
             ``logger``, ``selection`` and ``settings``.
@@ -201,10 +209,15 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if known.texts is None:
             assert known.vectors is not None
             return known.vectors, None
+        if prefix_of(self.text_encoder) in IMAGE_TEXT_PREFIXES:
+            return self._tower_vectors(known.names, known.texts)
         encoders = ("minilm", "bert", "glove", "tfidf")
         if self.text_encoder not in encoders:
+            near = nearest(self.text_encoder, encoders)
+            hint = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"text_encoder={self.text_encoder}: expected one of {', '.join(encoders)}."
+                f"text_encoder={self.text_encoder}: expected one of {', '.join(encoders)}, or an "
+                f"image-text model, which begins with {' or '.join(IMAGE_TEXT_PREFIXES)}.{hint}"
             )
         seen = set(labels.tolist())
         texts = dict(zip(known.classes, known.texts, strict=True))
@@ -216,6 +229,15 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             fitted_on=fitted_on if self.text_encoder == "tfidf" else [],
         )
         return embed_texts(known.texts, recipe, cache_dir, _TEXT_TERMS), recipe
+
+    def _tower_vectors(
+        self, names: Sequence[str], texts: Sequence[str]
+    ) -> tuple[FloatArray, TextRecipe]:
+        """The embeddings of prompts by the text tower of an image-text model."""
+        lists = [(text,) for text in texts]
+        templates = default_templates(names, lists)
+        tower, recipe = build_text_tower(self.text_encoder, IMAGENET, templates, _TOWER_TERMS)
+        return embed_classes(names, lists, templates, tower), recipe
 
     # ------------------------------------------------------------------------- prediction
 

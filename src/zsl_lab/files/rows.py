@@ -33,7 +33,8 @@ class RowBuffer:
     """Collects rows, in memory or, once they take :data:`LARGE` bytes, in a temporary file.
 
     Args:
-        folder: Where the temporary file is; None for the system's folder of such files.
+        folder: Where the temporary file is, made where it is missing; None for the system's folder
+            of such files.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -56,6 +57,8 @@ class RowBuffer:
             return
         with self._writing():
             if self._file is None:
+                if self._folder is not None:
+                    self._folder.mkdir(parents=True, exist_ok=True)
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
                 for block in self._blocks:
                     self._file.write(block.data)

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from zsl_lab.console.messages import console
+from zsl_lab.console.progress import Progress, Unit
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.files.descriptions import read_descriptions, read_text_lists
 from zsl_lab.errors import ConfigError, DataError
@@ -86,12 +87,17 @@ def _score_images(
     config: RunConfig, predictor: Predictor, images: ImageSource, candidates: Candidates
 ) -> _Scored:
     """Score the images that can be read."""
-    if isinstance(predictor, ImagePredictor):
-        predictions, problems = predictor.score_readable(images.files, candidates)
-    else:
-        assert isinstance(predictor, FeaturePredictor)
-        features, problems = predictor.extract_readable(images.files, config.weights)
-        predictions = predictor.score_samples(features, candidates, images.origin)
+    files, folder = images.files, Path(config.paths.run_dir)
+    with Progress(Unit("images"), len(files)) as shown:
+        if isinstance(predictor, ImagePredictor):
+            predictions, problems = predictor.score_readable(
+                files, candidates, folder, shown.update
+            )
+        else:
+            assert isinstance(predictor, FeaturePredictor)
+            predictions, problems = predictor.score_images(
+                files, candidates, images.origin, config.weights, folder, shown.update
+            )
     bad = {problem.file for problem in problems}
     return _Scored(
         predictions,
@@ -108,7 +114,12 @@ def _score_features(config: RunConfig, predictor: Predictor, candidates: Candida
         if found.recipe is not None:
             predictor.compare_recipe(found.recipe, origin)
         rows = predictor.check_samples(found.rows, origin)
-        return _Scored(predictor.score_samples(rows, candidates, origin), found.names)
+        with Progress(Unit("samples"), len(rows)) as shown:
+            shown.start()
+            predictions = predictor.score_samples(
+                rows, candidates, origin, Path(config.paths.run_dir), shown.update
+            )
+        return _Scored(predictions, found.names)
 
 
 def print_prediction(prediction: Prediction) -> None:
@@ -150,7 +161,7 @@ def _counts(prediction: Prediction) -> Table:
         table.add_column("mean probability", justify="right")
     kinds = dict(zip(predictions.names, predictions.kinds, strict=True))
     scores: dict[str, list[float]] = {}
-    for name, score in zip(predictions.predicted, predictions.scores.max(1).tolist(), strict=True):
+    for name, score in zip(predictions.predicted, predictions.best.tolist(), strict=True):
         scores.setdefault(name, []).append(score)
     most = sorted(scores.items(), key=lambda item: -len(item[1]))
     for name, of_class in most[:_SHOWN_CLASSES]:

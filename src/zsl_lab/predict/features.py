@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from zsl_lab.data.recipe import ImageRecipe, Recipe, recipe_differences
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept.blocks import Problem
 from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
+from zsl_lab.files.rows import RowBuffer, no_progress, release, row_blocks
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.input_checks import FeatureCheck, semantics_findings
 from zsl_lab.predict.predictions import Predictions
@@ -33,6 +34,11 @@ from zsl_lab.run.configuration.schema import Among
 from zsl_lab.sharing import onnx
 from zsl_lab.text import Terms
 
+if TYPE_CHECKING:
+    from zsl_lab.extraction.recipes import Backbone
+
+#: called with the number of samples that are done
+Report = Callable[[int], object]
 #: for messages: encoder and model were chosen when the benchmark was made
 _TEXT_TERMS = Terms(
     encoder="The text encoder of the checkpoint's semantics, ",
@@ -49,6 +55,8 @@ _TEXT_TERMS = Terms(
 #: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
 _CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
 _SAMPLE_FAULTS = ("features_all_equal", "features_zero")
+#: bytes of features that are compared with those of training at once
+_CHECKED = 2**22
 #: fewer samples than these may well be equal
 _SEVERAL = 5
 
@@ -269,43 +277,124 @@ class FeaturePredictor(Predictor):
     def _ways_out(self) -> str:
         return "Give features of the same extractor, or train on yours."
 
-    def score_samples(self, rows: Any, candidates: Candidates, origin: str) -> Predictions:
+    def score_samples(
+        self,
+        rows: Any,
+        candidates: Candidates,
+        origin: str,
+        folder: Path | None = None,
+        report: Report = no_progress,
+    ) -> Predictions:
         """Score what :meth:`check_samples` returned, in batches.
+
+        Args:
+            rows: The samples.
+            candidates: The classes.
+            origin: Begins messages.
+            folder: Where a temporary file of many scores is; None for the system's folder of such
+                files.
+            report: Called with the number of samples that are scored, after each batch.
 
         Raises:
             DataError: A feature or a score is not finite.
+            OutputError: The temporary file cannot be written.
         """
+        size = self._batch_size(candidates)
+
+        def batches() -> Iterator[Any]:
+            for start in range(0, len(rows), size):
+                yield rows[start : start + size]
+                release(rows)
+                report(min(start + size, len(rows)))
+
+        return self._score(batches(), candidates, origin, folder)
+
+    def score_images(
+        self,
+        images: Sequence[Path],
+        candidates: Candidates,
+        origin: str,
+        weights: Path | None = None,
+        folder: Path | None = None,
+        report: Report = no_progress,
+    ) -> tuple[Predictions, tuple[Problem, ...]]:
+        """Score the images that can be read, with features as :meth:`extract` computes them.
+
+        Args:
+            images: N files.
+            candidates: The classes.
+            origin: Begins messages.
+            weights: As of :meth:`extract`.
+            folder: As of :meth:`score_samples`.
+            report: Called with the number of images that went through the network.
+
+        Returns:
+            The predictions, and the images that cannot be read.
+
+        Raises:
+            ZslLabError: As of :meth:`extract` and :meth:`score_samples`; or no image can be read.
+        """
+        from zsl_lab.extraction.features import feature_blocks
+
+        problems: list[Problem] = []
+        size = self._batch_size(candidates)
+        found = feature_blocks(images, *self._extractor(weights), report=report)
+
+        def batches() -> Iterator[FloatArray]:
+            waiting: list[FloatArray] = []
+            for block in found:
+                problems.extend(block.problems)
+                waiting.append(block.features)
+                if sum(map(len, waiting)) >= size:
+                    joined = np.concatenate(waiting)
+                    whole = len(joined) // size * size
+                    yield from (joined[i : i + size] for i in range(0, whole, size))
+                    waiting = [joined[whole:]]
+            if rest := [block for block in waiting if len(block)]:
+                yield np.concatenate(rest)
+            if len(problems) == len(images):
+                raise unreadable_images(problems, len(images))
+
+        return self._score(batches(), candidates, origin, folder), tuple(problems)
+
+    def _batch_size(self, candidates: Candidates) -> int:
+        return min(EVALUATION_BATCH, evaluation_rows(len(candidates.names)))
+
+    def _score(
+        self, batches: Iterable[Any], candidates: Candidates, origin: str, folder: Path | None
+    ) -> Predictions:
         constant, device = self._set_candidates(candidates), self.network.device
         check = (
             FeatureCheck(self._statistics, sum(known.seen for known in self.classes))
             if self._statistics is not None
             else None
         )
-        scores = np.empty((len(rows), len(candidates.names)), dtype=np.float32)
-        size = min(EVALUATION_BATCH, evaluation_rows(len(candidates.names)))
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
+        scores, start = RowBuffer(folder), 0
+        for batch in batches:
             # _check_finite finds what is too large for float32
             with np.errstate(over="ignore"):
-                block = np.array(rows[part], dtype=np.float32)
+                block = np.array(batch, dtype=np.float32)
             _check_finite(block, start, origin)
             if check is not None:
-                check.add(block.astype(np.float64))
+                for rows in row_blocks(block, _CHECKED):
+                    check.add(rows.astype(np.float64))
             _warn_of_samples(block, start, origin)
             with torch.no_grad():
                 scaled = self._scaler.apply(torch.from_numpy(block).to(device))
-                found = self.network(scaled) + constant
-            scores[part] = found.float().cpu().numpy()
-            bad = np.flatnonzero(~np.isfinite(scores[part]).all(1))
+                found = (self.network(scaled) + constant).float().cpu().numpy()
+            bad = np.flatnonzero(~np.isfinite(found).all(1))
             if len(bad):
                 raise DataError(
                     f"{origin}: the scores of row {start + bad[0]} (0-based) are not "
                     "finite: it is too far from the features of training (its largest value is "
                     f"{np.abs(block[bad[0]]).max():.3g}). {self._ways_out}"
                 )
+            scores.append(found)
+            start += len(block)
         for sentence in check.findings(origin) if check is not None else ():
             warnings.warn(sentence, stacklevel=2)
-        return self._checked(Predictions(candidates.names, candidates.kinds, scores), origin)
+        predictions = Predictions(candidates.names, candidates.kinds, scores.array())
+        return self._checked(predictions, origin)
 
     def export_onnx(
         self,
@@ -360,20 +449,15 @@ class FeaturePredictor(Predictor):
                 are missing.
             DataError: A file cannot be read as an image.
         """
-        features, problems = self.extract_readable(images, weights)
-        if problems:
-            raise unreadable_images(problems, len(images))
-        return features
+        from zsl_lab.extraction.features import extract_features
 
-    def extract_readable(
-        self, images: Sequence[Path], weights: Path | None = None
-    ) -> tuple[FloatArray, tuple[Problem, ...]]:
-        """As :meth:`extract`, of the images that can be read; and the others.
+        found = extract_features(images, *self._extractor(weights))
+        if found.problems:
+            raise unreadable_images(found.problems, len(images))
+        return found.features
 
-        Raises:
-            ConfigError: As :meth:`extract` does.
-            DataError: No image can be read.
-        """
+    def _extractor(self, weights: Path | None) -> tuple[Backbone, ImageRecipe]:
+        """The network that the benchmark's features were extracted with, and their recipe."""
         recipe = self._recipe.images
         if recipe is None:
             raise ConfigError(
@@ -381,14 +465,10 @@ class FeaturePredictor(Predictor):
                 "made of images. Extract them as its authors did and give features=FILE, or train "
                 "on a benchmark made by `python -m zsl_lab.data extract`."
             )
-        from zsl_lab.extraction.features import extract_features
         from zsl_lab.extraction.recipes import load_backbone
 
-        backbone = load_backbone(recipe, str(weights) if weights else None).to(self.network.device)
-        found = extract_features(images, backbone, recipe)
-        if not len(found.features):
-            raise unreadable_images(found.problems, len(images))
-        return found.features, found.problems
+        backbone = load_backbone(recipe, str(weights) if weights else None)
+        return backbone.to(self.network.device), recipe
 
 
 def _check_finite(block: FloatArray, start: int, origin: str) -> None:

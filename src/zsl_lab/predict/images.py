@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from zsl_lab.data.files import images as image_files
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.errors import DataError
 from zsl_lab.extraction.kept.blocks import Problem
+from zsl_lab.files.rows import RowBuffer, no_progress
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
@@ -119,16 +120,28 @@ class ImagePredictor(Predictor):
 
     @torch.no_grad()
     def score_readable(
-        self, samples: Any, candidates: Candidates
+        self,
+        samples: Any,
+        candidates: Candidates,
+        folder: Path | None = None,
+        report: Callable[[int], object] = no_progress,
     ) -> tuple[Predictions, tuple[Problem, ...]]:
         """As :meth:`score_samples`, of the images that can be read; and the others.
 
+        Args:
+            samples: The images.
+            candidates: The classes.
+            folder: Where a temporary file of many scores is; None for the system's folder of such
+                files.
+            report: Called with the number of images that are scored.
+
         Raises:
             DataError: No image can be read.
+            OutputError: The temporary file cannot be written.
         """
         self._check(samples)
         constant = self._set_candidates(candidates)
-        scores: list[FloatArray] = []
+        scores = RowBuffer(folder)
         broken: list[Problem] = []
         size, middle = self._view.image_size, (self._view.resize - self._view.image_size) // 2
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -136,6 +149,7 @@ class ImagePredictor(Predictor):
                 results = list(pool.map(self._read, samples[start : start + EVALUATION_BATCH]))
                 pictures = [result for result in results if not isinstance(result, Problem)]
                 broken += [result for result in results if isinstance(result, Problem)]
+                report(start + len(results))
                 if not pictures:
                     continue
                 count = len(pictures)
@@ -148,9 +162,9 @@ class ImagePredictor(Predictor):
                 )
                 found = self.network(squares.to(self.network.device)) + constant
                 scores.append(found.softmax(1).float().cpu().numpy())
-        if not scores:
+        if len(broken) == len(samples):
             raise unreadable_images(broken, len(samples))
-        predictions = Predictions(candidates.names, candidates.kinds, np.concatenate(scores))
+        predictions = Predictions(candidates.names, candidates.kinds, scores.array())
         return self._checked(predictions, "images"), tuple(broken)
 
     def _check(self, samples: Any) -> None:

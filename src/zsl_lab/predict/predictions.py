@@ -18,6 +18,7 @@ from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.atomic import atomic_write_all
 from zsl_lab.files.escaping import csv_row
+from zsl_lab.files.rows import release, row_blocks
 from zsl_lab.methods.base import ExportedNetwork
 from zsl_lab.run.configuration.schema import Scores
 
@@ -46,7 +47,7 @@ class Predictions:
         names: The classes' names, K of them.
         kinds: Of each class, whether it is ``seen`` or ``unseen`` in the checkpoint, or ``new``.
         scores: float32 ``[N, K]``, higher is likelier; probabilities of a method that takes
-            images.
+            images. Many are mapped from a temporary file.
     """
 
     names: tuple[str, ...]
@@ -66,8 +67,16 @@ class Predictions:
         """
         order = self._seen_first()
         return [
-            self.names[position] for position in order[self.scores[:, order].argmax(1)].tolist()
+            self.names[position]
+            for block in row_blocks(self.scores)
+            for position in order[block[:, order].argmax(1)].tolist()
         ]
+
+    @property
+    def best(self) -> FloatArray:
+        """The highest score of each sample, float32 ``[N]``."""
+        blocks = [block.max(1) for block in row_blocks(self.scores)]
+        return np.concatenate([np.zeros(0, dtype=np.float32), *blocks])
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
         """The k classes of each sample with the highest scores, best first, with their scores.
@@ -84,6 +93,7 @@ class Predictions:
         """:meth:`top` for some of the samples."""
         order = self._seen_first()
         ranked = self.scores[samples][:, order]
+        release(self.scores)
         best = np.argsort(-ranked, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(ranked, best, axis=1).tolist()
         names = np.array(self.names, dtype=object)[order[best]].tolist()
@@ -247,12 +257,11 @@ class Prediction:
         writer.writerow(
             [self._sample, "predicted", self.score, *csv_row(predictions.names if every else ())]
         )
-        best = predictions.scores.max(1).tolist()
-        samples = zip(self._samples(), predictions.predicted, best, strict=True)
-        for number, (sample, name, highest) in enumerate(samples):
-            others = predictions.scores[number].tolist() if every else ()
-            values = (f"{value:.6g}" for value in (highest, *others))
-            writer.writerow([*csv_row((sample, name)), *values])
+        rows = (row for block in row_blocks(predictions.scores) for row in block)
+        for sample, name, row in zip(self._samples(), predictions.predicted, rows, strict=True):
+            values = (row.max(), *(row if every else ()))
+            written = (f"{value:.6g}" for value in map(float, values))
+            writer.writerow([*csv_row((sample, name)), *written])
         text.flush()
         text.detach()
 

@@ -101,11 +101,16 @@ def package_folder(package: str, folder: str, encoder: str, terms: Terms = CONFI
     raise _not_installed(package, encoder, terms)
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash of the names and contents of a model's files, the same wherever the folder lies."""
+def fingerprint(folder: Path, also: tuple[str, ...] = ()) -> str:
+    """A hash of the names and contents of a model's files, the same wherever the folder lies.
+
+    Args:
+        folder: The folder.
+        also: Further suffixes of files that its loader reads.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in _MODEL_FILES and path.is_file():
+        if path.suffix in (*_MODEL_FILES, *also) and path.is_file():
             digest.update(f"{path.name}\0{sha256_file(path)}\0".encode())
     return digest.hexdigest()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,102 @@ def test_class_semantics_are_those_of_open_clips_zero_shot_classifier(
     np.testing.assert_allclose(found, expected.T, atol=1e-5)
     with pytest.warns(UserWarning, match=r"^1 of 1 prompts have more than 12 tokens"):
         embed_classes(["ant"], [["one two " * 10]], ["{description}"], tower)
+
+
+@pytest.fixture(scope="module")
+def published(tiny: tuple[Any, Path]) -> Path:
+    """The files of the model as open_clip publishes them: in a folder, or on the hub."""
+    model, path = tiny
+    folder = path.parent / "published"
+    folder.mkdir()
+    config = {
+        "model_cfg": json.loads(path.with_suffix(".json").read_text()),
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "resize_mode": "squash"},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return folder
+
+
+@pytest.fixture
+def hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that has this model as org/tiny and nothing else."""
+    import open_clip
+
+    def download(
+        *, repo_id: str, filename: str, revision: str | None, cache_dir: str | None
+    ) -> str:
+        file = published / filename
+        if repo_id != "org/tiny" or not file.is_file():
+            raise FileNotFoundError(f"404: {repo_id}/{filename}")
+        return str(file)
+
+    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", download)
+
+
+def test_a_model_on_the_hub_is_the_model_of_its_files(
+    tiny: tuple[Any, Path], hub: None, photographs: list[Path]
+) -> None:
+    name = "open_clip:hf-hub:org/tiny"
+    assert default_sizes(name, None, None, TERMS) == (32, 32)
+    network, recipe = build_backbone(name, "imagenet", 32, 32, TERMS)
+    assert (recipe.backbone, recipe.weights, recipe.weights_path) == (name, "hub", None)
+    assert recipe.preparation is not None
+    assert (recipe.preparation.mean[0], recipe.preparation.crop_mode) == (0.5, "squash")
+    own = build_backbone(f"open_clip:tiny-clip/{tiny[1]}", "imagenet", 32, 32, TERMS)[0]
+    images = torch.zeros(1, 3, 32, 32)
+    assert torch.equal(network.model(images), own.model(images))  # type: ignore[operator]
+    np.testing.assert_array_equal(
+        extract_features(photographs, load_backbone(recipe), recipe).features,
+        extract_features(photographs, network, recipe).features,
+    )
+    tower, texts = build_text_tower(name, "imagenet", ["a {name}."], TERMS)
+    expected, _ = build_text_tower(f"open_clip:tiny-clip/{tiny[1]}", "imagenet", ["{name}"], TERMS)
+    assert torch.equal(tower.embed(["an ant"]), expected.embed(["an ant"]))
+    assert torch.equal(load_text_tower(texts).embed(["an ant"]), expected.embed(["an ant"]))
+
+
+def test_a_model_in_a_folder_is_found_again_where_the_folder_lies(
+    published: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(published, tmp_path / "mine"))
+    network, recipe = build_backbone(f"open_clip:local-dir:{folder}", "imagenet", 32, 32, TERMS)
+    assert (recipe.backbone, recipe.weights) == ("open_clip:local-dir:mine", "mine")
+    expected = extract_features(photographs, network, recipe).features
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match=r"mine: there is no such file .* weights=FILE"):
+        load_backbone(recipe)
+    found = extract_features(photographs, load_backbone(recipe, str(moved)), recipe).features
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "sentence"),
+    [
+        (
+            "hf-hub:org/none",
+            "imagenet",
+            r"^--backbone open_clip:hf-hub:org/none: cannot be downloaded from the Hugging Face "
+            r"Hub .*404: org/none.* give their folder: open_clip:local-dir:FOLDER\.$",
+        ),
+        ("hf-hub:org/tiny", "x.pt", r"found the weights x\.pt too \(--weights\), and this model"),
+        ("local-dir:/nowhere", "imagenet", r"there is no such folder; expected the files of a"),
+        ("local-dir:.", "imagenet", r"there is no open_clip_config\.json in it"),
+    ],
+)
+def test_a_published_model_that_cannot_be_loaded_is_named(
+    hub: None, name: str, weights: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        default_sizes(f"open_clip:{name}", None, None, TERMS, weights)
+
+
+def test_a_published_model_without_weights_is_not_taken_for_a_random_one(
+    published: Path, tmp_path: Path
+) -> None:
+    shutil.copy(published / "open_clip_config.json", tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot be loaded \(Required pretrained weights"):
+        build_backbone(f"open_clip:local-dir:{tmp_path}", "imagenet", 32, 32, TERMS)
 
 
 def test_weights_are_given_with_the_name_or_apart(tiny: tuple[Any, Path]) -> None:

@@ -77,7 +77,10 @@ examples:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
 ENCODERS = ("minilm", "bert", "glove", "tfidf")
-_FORMS = "torchvision:NAME, timm:NAME, open_clip:MODEL/WEIGHTS, hf:ID_OR_FOLDER (transformers)"
+_FORMS = (
+    "torchvision:NAME, timm:NAME, open_clip:MODEL/WEIGHTS, open_clip:hf-hub:ID, hf:ID_OR_FOLDER "
+    "(transformers)"
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,12 +22,11 @@ from zsl_lab.extraction.pretrained.network import (
     LoadedWeights,
     PooledNetwork,
     TextTower,
-    import_package,
     measure,
     random_weights,
     seeded,
 )
-from zsl_lab.extraction.weights import Terms
+from zsl_lab.extraction.weights import Terms, import_package
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.text.hub import load_from_hub, quiet
 

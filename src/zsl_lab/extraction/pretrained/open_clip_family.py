@@ -1,7 +1,13 @@
-"""``open_clip:MODEL/PRETRAINED``: both towers of the image-text models of open_clip."""
+"""``open_clip:MODEL/PRETRAINED``: both towers of the image-text models of open_clip.
+
+Also ``open_clip:hf-hub:ORG/NAME``, a model that somebody published on the Hugging Face Hub for
+open_clip, and ``open_clip:local-dir:FOLDER``, the same files in a folder; open_clip has these
+prefixes.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +25,25 @@ from zsl_lab.extraction.pretrained.network import (
     LoadedWeights,
     PooledNetwork,
     TextTower,
-    import_package,
     measure,
     random_weights,
     seeded,
 )
-from zsl_lab.extraction.weights import Terms
+from zsl_lab.extraction.weights import Terms, import_package
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.text.hub import reason
+from zsl_lab.text.packages import fingerprint
 
 #: what open_clip's presets lack is CLIP's own
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 #: from open_clip's names for how images are scaled to ours
 _CROP_MODES = {"shortest": "center", "squash": "squash"}
+_HUB, _FOLDER = "hf-hub:", "local-dir:"
+#: of a model on the hub or in a folder: architecture and preprocessing
+_CONFIG_FILE = "open_clip_config.json"
+#: what a recipe calls weights on the hub
+_HUB_LABEL = "hub"
 
 
 class _ImageTower(nn.Module):
@@ -62,9 +73,14 @@ def defaults(name: str, weights: str | None, image_size: int | None, terms: Term
             in another way than by a square.
     """
     open_clip = import_package("open_clip", name, "open_clip", terms)
-    model, pretrained = _chosen(open_clip, name, weights, terms)
-    preset = open_clip.get_pretrained_cfg(model, pretrained)
-    size = image_size or _own_size(open_clip, model)
+    if is_published(name):
+        config = _published_config(open_clip, name, weights, terms)
+        preset, model_config = config.get("preprocess_cfg", {}), config["model_cfg"]
+    else:
+        model, pretrained = _chosen(open_clip, name, weights, terms)
+        preset = open_clip.get_pretrained_cfg(model, pretrained)
+        model_config = open_clip.get_model_config(model)
+    size = image_size or _own_size(model_config)
     mode = preset.get("resize_mode", "shortest")
     if mode not in _CROP_MODES:
         raise ConfigError(
@@ -89,7 +105,8 @@ def build(
 
     Args:
         name: ``open_clip:MODEL/PRETRAINED``; PRETRAINED is a tag of open_clip (downloaded), a file,
-            or ``random`` for random weights.
+            or ``random`` for random weights. Or ``open_clip:hf-hub:ORG/NAME``, or
+            ``open_clip:local-dir:FOLDER``, which hold their weights.
         weights: PRETRAINED where the name has none; None otherwise.
         image_size: Side of the images that it will see.
         preparation: Mean and standard deviation of its images.
@@ -101,7 +118,11 @@ def build(
         CheckpointError: There is no such file.
     """
     open_clip = import_package("open_clip", name, "open_clip", terms)
-    own_size = _own_size(open_clip, _chosen(open_clip, name, weights, terms)[0])
+    if is_published(name):
+        model_config = _published_config(open_clip, name, weights, terms)["model_cfg"]
+    else:
+        model_config = open_clip.get_model_config(_chosen(open_clip, name, weights, terms)[0])
+    own_size = _own_size(model_config)
     model, loaded = _load(open_clip, name, weights, image_size, terms)
     network = PooledNetwork(loaded.name, _ImageTower(model), preparation)
     return measure(network, image_size, own_size, terms), loaded
@@ -111,7 +132,7 @@ def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
     """The text tower of a model; see :func:`build`."""
     open_clip = import_package("open_clip", name, "open_clip", terms)
     model, loaded = _load(open_clip, name, weights, None, terms)
-    bare = _parts(name)[0]
+    bare = name.removeprefix(OPEN_CLIP_PREFIX) if is_published(name) else _parts(name)[0]
     try:
         tokenizer = open_clip.get_tokenizer(bare)
     except Exception as error:  # of the package that some tokenizers come from
@@ -178,15 +199,106 @@ def _chosen(open_clip: Any, name: str, weights: str | None, terms: Terms) -> tup
     )
 
 
-def _own_size(open_clip: Any, model: str) -> int:
-    size = open_clip.get_model_config(model)["vision_cfg"].get("image_size", 224)
+def _own_size(config: dict[str, Any]) -> int:
+    size = config["vision_cfg"].get("image_size", 224)
     return int(size if isinstance(size, int) else size[0])
+
+
+# ---------------------------------------------------------------- models outside the package
+
+
+def is_published(name: str) -> bool:
+    """Whether a name is that of a model on the hub or in a folder."""
+    return name.removeprefix(OPEN_CLIP_PREFIX).startswith((_HUB, _FOLDER))
+
+
+def renamed(name: str, place: str) -> str:
+    """The name of a model in a folder that lies at another place; other names as they are."""
+    in_folder = name.startswith(f"{OPEN_CLIP_PREFIX}{_FOLDER}")
+    return f"{OPEN_CLIP_PREFIX}{_FOLDER}{place}" if in_folder else name
+
+
+def _published_config(
+    open_clip: Any, name: str, weights: str | None, terms: Terms
+) -> dict[str, Any]:
+    """Architecture and preprocessing of a model on the hub or in a folder."""
+    if weights is not None:
+        raise ConfigError(
+            f"{terms.network}{name}: found the weights {weights} too ({terms.weights.strip('= ')}),"
+            " and this model has its own. Leave these out, or give open_clip:MODEL with yours."
+        )
+    path = _published_file(open_clip, name, _CONFIG_FILE, terms)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{terms.network}{name}: {path}: found no configuration of a model of open_clip "
+            f"({type(error).__name__}: {error}); expected model_cfg with vision_cfg and text_cfg. "
+            "Give another model; models of transformers begin with hf:."
+        ) from error
+    found: dict[str, Any] = config
+    return found
+
+
+def _published_file(open_clip: Any, name: str, file: str | None, terms: Terms) -> Path:
+    """A file of a model on the hub or in a folder; of None that of its weights."""
+    bare = name.removeprefix(OPEN_CLIP_PREFIX)
+    if bare.startswith(_FOLDER):
+        folder = Path(bare.removeprefix(_FOLDER)).expanduser()
+        path = folder / (file or "")
+        if not path.exists():
+            what = f"there is no {file} in it" if folder.is_dir() else "there is no such folder"
+            raise ConfigError(
+                f"{terms.network}{name}: {what}; expected the files of a model of open_clip. "
+                "Correct the path, or give another model."
+            )
+        return path
+    repository = bare.removeprefix(_HUB)
+    try:
+        return Path(open_clip.pretrained.download_pretrained_from_hf(repository, filename=file))
+    except Exception as error:  # of the connection, the disk or the server
+        raise ConfigError(
+            f"{terms.network}{name}: cannot be downloaded from the Hugging Face Hub "
+            f"({reason(error)}). Correct the name; or download its files on another machine and "
+            f"give their folder: {OPEN_CLIP_PREFIX}{_FOLDER}FOLDER."
+        ) from error
+
+
+def _load_published(
+    open_clip: Any, name: str, image_size: int | None, terms: Terms
+) -> tuple[nn.Module, LoadedWeights]:
+    place = _published_file(open_clip, name, None, terms)
+    try:
+        with seeded(), _silent():
+            model: nn.Module = open_clip.create_model(
+                renamed(name, str(place)).removeprefix(OPEN_CLIP_PREFIX),
+                force_image_size=image_size,
+                # without its weights open_clip would make random ones
+                require_pretrained=True,
+            )
+    except Exception as error:
+        raise ConfigError(
+            f"{terms.network}{name}: cannot be loaded ({reason(error)}). Give another model."
+        ) from error
+    model.requires_grad_(False).eval()
+    if place.is_dir():
+        path = place.absolute()
+        own_name = renamed(name, path.name)
+        return model, LoadedWeights(path.name, fingerprint(path, (".pth",)), path, own_name)
+    return model, LoadedWeights(_HUB_LABEL, sha256_file(place), None, name)
+
+
+# -------------------------------------------------------------------- models of the package
 
 
 def _load(
     open_clip: Any, name: str, weights: str | None, image_size: int | None, terms: Terms
 ) -> tuple[nn.Module, LoadedWeights]:
     """The whole model in evaluation mode, and where its weights come from."""
+    if is_published(name):
+        _published_config(open_clip, name, weights, terms)
+        return _load_published(open_clip, name, image_size, terms)
     model_name, chosen = _chosen(open_clip, name, weights, terms)
     preset = open_clip.get_pretrained_cfg(model_name, chosen)
     bare = f"{OPEN_CLIP_PREFIX}{model_name}"

@@ -18,12 +18,11 @@ from zsl_lab.extraction.pretrained.network import (
     Defaults,
     LoadedWeights,
     PooledNetwork,
-    import_package,
     measure,
     random_weights,
     seeded,
 )
-from zsl_lab.extraction.weights import Terms, misfit, read_state_dict
+from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state_dict
 from zsl_lab.files.hashing import sha256_file
 
 #: the weights of a name without a tag, where there are such

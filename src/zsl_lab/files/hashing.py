@@ -58,8 +58,27 @@ def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
 
 def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
     """The SHA-256 of arrays' types, shapes and values; C-contiguous arrays are not copied."""
-    digest = hashlib.sha256()
+    digest = ArrayHash()
     for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        digest.begin(array.dtype, array.shape)
+        digest.add(array)
     return digest.hexdigest()
+
+
+class ArrayHash:
+    """:func:`sha256_arrays` of arrays that are given in blocks of rows."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        """Begin the next array."""
+        self._digest.update(f"{dtype.str}{shape}".encode())
+
+    def add(self, rows: npt.NDArray[Any]) -> None:
+        """Add its next rows."""
+        self._digest.update(np.ascontiguousarray(rows).data)
+
+    def hexdigest(self) -> str:
+        """The hash, in hexadecimal."""
+        return self._digest.hexdigest()

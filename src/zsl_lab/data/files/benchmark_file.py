@@ -73,13 +73,27 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
-from zsl_lab.data.benchmark import FeatureBenchmark, IntArray, Provenance
+from zsl_lab.data.benchmark import (
+    FeatureBenchmark,
+    IntArray,
+    Provenance,
+    StoredBenchmark,
+    VectorBenchmark,
+)
 from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.files.class_semantics import check_agreement, is_transposed
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
+from zsl_lab.data.storage.arrays import Array, FloatArray, float32
+from zsl_lab.data.storage.files import FileSource, Part
+from zsl_lab.data.storage.source import (
+    PASS_BYTES,
+    ArraySource,
+    FeatureSource,
+    blocks,
+    rows_in,
+)
 from zsl_lab.errors import DataError, DataWarning, OutputError, nearest
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.files.hdf5 import (
@@ -97,8 +111,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     WriteableBuffer = bytearray | memoryview
-
-Array = npt.NDArray[Any]
 
 FORMAT = "zsl_lab benchmark"
 FORMAT_VERSION = 2
@@ -133,12 +145,11 @@ _PROVENANCE = ("origin", "splits_sha256", "features_sha256", "splits_version")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class BenchmarkFile:
-    """The content of a file; numbers keep the types they were published in.
+class BenchmarkContent:
+    """The content of a file but for the features; numbers keep the types they were published in.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
-        features: ``[N, D]``, numbers.
         labels: 0-based class ids, int64 ``[N]``.
         class_names: C names, or None where the source has none.
         semantics: Class semantics by kind (``att``, ``original_att``, ``sent``), each ``[C, Q]``;
@@ -158,7 +169,6 @@ class BenchmarkFile:
     """
 
     name: str
-    features: Array
     labels: IntArray
     class_names: tuple[str, ...] | None
     semantics: Mapping[str, Array]
@@ -186,9 +196,14 @@ class BenchmarkFile:
         kinds = list(self.semantics)
         return kinds[0] if len(kinds) == 1 else "att" if "att" in kinds else None
 
+    @property
+    def source(self) -> FeatureSource:
+        """The features ``[N, D]``, read by ranges of rows."""
+        raise NotImplementedError
+
     def benchmark(
         self, kind: str, name: str | None = None, provenance: Provenance | None = None
-    ) -> FeatureBenchmark:
+    ) -> VectorBenchmark:
         """The benchmark for training: float32 and one kind of semantics.
 
         Args:
@@ -199,6 +214,10 @@ class BenchmarkFile:
         Raises:
             DataError: Any of it is inconsistent.
         """
+        raise NotImplementedError
+
+    def _fields(self, kind: str, name: str | None, provenance: Provenance | None) -> dict[str, Any]:
+        """The fields of :meth:`benchmark` but for the features, checked."""
         provenance = provenance or self.provenance
         if kind not in self.semantics:
             self._fail("semantics", ", ".join(self.semantics), kind)
@@ -213,19 +232,35 @@ class BenchmarkFile:
                 },
             )
         names = self._names()
-        return FeatureBenchmark(
-            name=name or self.name,
-            features=float32(self.features),
-            labels=self.labels,
-            semantics=float32(self.semantics[kind]),
-            class_names=names,
-            trainval=self.trainval,
-            test_seen=self.test_seen,
-            test_unseen=self.test_unseen,
-            validation_classes=self._validation_classes(names, provenance),
-            provenance=provenance,
-            recipe=self.recipe.of(kind, self.semantics[kind].shape[-1]),
-        )
+        return {
+            "name": name or self.name,
+            "labels": self.labels,
+            "semantics": float32(self.semantics[kind]),
+            "class_names": names,
+            "trainval": self.trainval,
+            "test_seen": self.test_seen,
+            "test_unseen": self.test_unseen,
+            "validation_classes": self._validation_classes(names, provenance),
+            "provenance": provenance,
+            "recipe": self.recipe.of(kind, self.semantics[kind].shape[-1]),
+        }
+
+    def feature_blocks(self) -> Iterator[FloatArray]:
+        """The features in blocks of rows, as float32.
+
+        Raises:
+            DataError: A number is not finite.
+        """
+        for start, block in blocks(self.source):
+            if not np.isfinite(block).all():
+                row, column = (int(at) for at in np.argwhere(~np.isfinite(block))[0])
+                found = f"{block[row, column]} in row {start + row}, column {column} (0-based)"
+                self._fail("features", found, "finite numbers only")
+            yield block
+
+    def _check_vectors(self, fields: Mapping[str, Any]) -> None:
+        """Make a benchmark of the fields and the features, to check them."""
+        raise NotImplementedError
 
     def check(self) -> None:
         """Check that all fields are consistent.
@@ -247,17 +282,18 @@ class BenchmarkFile:
                 )
         self._check_names()
         self._check_contradictions()
-        FeatureBenchmark(
-            name=self.name,
-            features=self.features,
-            labels=self.labels,
-            semantics=next(iter(self.semantics.values())),
-            class_names=self._names(),
-            trainval=self.trainval,
-            test_seen=self.test_seen,
-            test_unseen=self.test_unseen,
-            validation_classes=self.validation_classes,
-            provenance=self.provenance,
+        self._check_vectors(
+            {
+                "name": self.name,
+                "labels": self.labels,
+                "semantics": next(iter(self.semantics.values())),
+                "class_names": self._names(),
+                "trainval": self.trainval,
+                "test_seen": self.test_seen,
+                "test_unseen": self.test_unseen,
+                "validation_classes": self.validation_classes,
+                "provenance": self.provenance,
+            }
         )
         for part in _PUBLISHED_PARTS:
             index = getattr(self, part)
@@ -322,6 +358,60 @@ class BenchmarkFile:
         raise _failure(file, field_name, found, expected)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BenchmarkFile(BenchmarkContent):
+    """The content of a file, all of it in memory.
+
+    Attributes:
+        features: ``[N, D]``, numbers.
+    """
+
+    features: Array
+
+    @property
+    def source(self) -> FeatureSource:
+        """The features."""
+        return ArraySource(self.features)
+
+    def benchmark(
+        self, kind: str, name: str | None = None, provenance: Provenance | None = None
+    ) -> FeatureBenchmark:
+        """See :meth:`BenchmarkContent.benchmark`."""
+        return FeatureBenchmark(
+            features=float32(self.features), **self._fields(kind, name, provenance)
+        )
+
+    def _check_vectors(self, fields: Mapping[str, Any]) -> None:
+        FeatureBenchmark(features=self.features, **fields)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredBenchmarkFile(BenchmarkContent):
+    """The content of a file whose features are read in blocks.
+
+    Attributes:
+        stored: The features ``[N, D]``.
+    """
+
+    stored: FeatureSource
+
+    @property
+    def source(self) -> FeatureSource:
+        """The features."""
+        return self.stored
+
+    def benchmark(
+        self, kind: str, name: str | None = None, provenance: Provenance | None = None
+    ) -> StoredBenchmark:
+        """See :meth:`BenchmarkContent.benchmark`; that features are finite is not checked."""
+        return StoredBenchmark(stored=self.stored, **self._fields(kind, name, provenance))
+
+    def _check_vectors(self, fields: Mapping[str, Any]) -> None:
+        StoredBenchmark(stored=self.stored, **fields)
+        for _ in self.feature_blocks():
+            pass
+
+
 def default_names(num_classes: int) -> tuple[str, ...]:
     """Names of classes that have none: ``class 1``, ``class 2``, ..."""
     return tuple(f"class {class_id + 1}" for class_id in range(num_classes))
@@ -332,7 +422,7 @@ def is_hdf5(path: Path) -> bool:
     return path.suffix.lower() in (".h5", ".hdf5")
 
 
-def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another file") -> None:
+def write(content: BenchmarkContent, path: Path, *, elsewhere: str = "name another file") -> None:
     """Write a file, completely or not at all.
 
     Args:
@@ -367,7 +457,7 @@ def write(content: BenchmarkFile, path: Path, *, elsewhere: str = "name another 
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}). Make the folder "
             f"{path.parent} writable with free space for "
-            f"{content.features.nbytes / 2**20:.0f} MiB, or {elsewhere}."
+            f"{_size(content.source) / 2**20:.0f} MiB, or {elsewhere}."
         ) from error
     finally:
         _discard(temporary)
@@ -389,22 +479,60 @@ def read(
     Raises:
         DataError: If the file is missing, damaged, of another layout or version, or inconsistent.
     """
-    try:
-        sealed = _verify(path, edited=edited)
-        with _opened(path, trusted=sealed) as file:
-            content = _read(_Reader(path, file), lean=lean)
-        if not sealed:
-            # without a hash the name of the splits cannot be verified
-            content = replace(
-                content, provenance=replace(content.provenance, splits_version="unknown")
-            )
+    with _remedied(path, remedy):
+        with _content(path, lean=lean, edited=edited) as (reader, fields):
+            features = reader.numbers("features", 2, np.float32 if lean else None)
+        content = BenchmarkFile(features=features, **fields)
         if not lean:
             content.check()
+    return content
+
+
+def read_stored(path: Path, *, remedy: str = REMEDY) -> StoredBenchmarkFile:
+    """Read a file as :func:`read` does with ``lean``, but for the features, which stay on disk.
+
+    Raises:
+        DataError: As of :func:`read`; or the features are compressed or in chunks.
+    """
+    with _remedied(path, remedy), _content(path, lean=True, edited=False) as (reader, fields):
+        return StoredBenchmarkFile(stored=FileSource([reader.part("features")]), **fields)
+
+
+def dimensions(path: Path, *, remedy: str = REMEDY) -> tuple[int, int]:
+    """Samples and dimensions of the features of a file, of which nothing else is checked.
+
+    Raises:
+        DataError: The file is missing or damaged, or has no features.
+    """
+    with _remedied(path, remedy):
+        check_not_written(path)
+        with _opened(path, trusted=False) as file:
+            rows, columns = _Reader(path, file).table("features", 2).shape
+    return int(rows), int(columns)
+
+
+@contextmanager
+def _remedied(path: Path, remedy: str) -> Iterator[None]:
+    """What is raised inside says what the user can do."""
+    try:
+        yield
     except _ChangedError as error:
         raise DataError(f"{error} {_resealing(path)}" if remedy else str(error)) from error
     except DataError as error:
         raise DataError(f"{error} {remedy}".rstrip()) from error
-    return content
+
+
+@contextmanager
+def _content(path: Path, *, lean: bool, edited: bool) -> Iterator[tuple[_Reader, dict[str, Any]]]:
+    """An open, verified file and its fields but for the features."""
+    sealed = _verify(path, edited=edited)
+    with _opened(path, trusted=sealed) as file:
+        reader = _Reader(path, file)
+        fields = _read(reader, lean=lean)
+        if not sealed:
+            # without a hash the name of the splits cannot be verified
+            fields["provenance"] = replace(fields["provenance"], splits_version="unknown")
+        yield reader, fields
 
 
 class _ChangedError(DataError):
@@ -457,8 +585,8 @@ class _Output(io.FileIO):
             return size or 0
 
 
-def _write(content: BenchmarkFile, output: _Output) -> None:
-    arrays = {"features": content.features, "labels": content.labels.astype(np.int64, copy=False)}
+def _write(content: BenchmarkContent, output: _Output) -> None:
+    arrays: dict[str, Array] = {"labels": content.labels.astype(np.int64, copy=False)}
     arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
     arrays |= {
         f"split/{name}": index.astype(np.int64, copy=False)
@@ -488,6 +616,7 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
             file.attrs["mat"] = json.dumps(
                 {name: dict(types) for name, types in content.mat.items()}
             )
+        _write_features(content.source, file)
         for name, array in arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array))
         for name, value in texts.items():
@@ -499,7 +628,20 @@ def _write(content: BenchmarkFile, output: _Output) -> None:
             )
 
 
-def _check_text(content: BenchmarkFile, name: str, text: str) -> None:
+def _write_features(source: FeatureSource, file: Any) -> None:
+    dataset = file.create_dataset("features", shape=source.shape, dtype=source.dtype)
+    size = rows_in(source, PASS_BYTES)
+    for start in range(0, len(source), size):
+        rows = source.read(start, min(start + size, len(source)))
+        dataset.write_direct(np.ascontiguousarray(rows), dest_sel=np.s_[start : start + len(rows)])
+
+
+def _size(source: FeatureSource) -> int:
+    rows, columns = source.shape
+    return rows * columns * source.dtype.itemsize
+
+
+def _check_text(content: BenchmarkContent, name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -578,7 +720,8 @@ def _opened(path: Path, *, trusted: bool) -> Iterator[Any]:
         ) from error
 
 
-def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
+def _read(reader: _Reader, *, lean: bool) -> dict[str, Any]:
+    """All fields but the features."""
     reader.check_format()
     if not lean:
         reader.warn_of_strangers()
@@ -618,26 +761,25 @@ def _read(reader: _Reader, *, lean: bool) -> BenchmarkFile:
         "validation classes": sources["validation_classes"],
         "semantics": sources[f"semantics/{kinds[0]}"],
     }
-    return BenchmarkFile(
-        name=reader.attribute("name", required=True),
-        features=reader.numbers("features", 2, np.float32 if lean else None),
-        labels=labels,
-        class_names=names,
-        semantics=semantics,
-        files=reader.texts("files"),
-        descriptions=None if lean else reader.texts("descriptions"),
-        recipe=reader.recipe(),
-        provenance=Provenance(
+    return {
+        "name": reader.attribute("name", required=True),
+        "labels": labels,
+        "class_names": names,
+        "semantics": semantics,
+        "files": reader.texts("files"),
+        "descriptions": None if lean else reader.texts("descriptions"),
+        "recipe": reader.recipe(),
+        "provenance": Provenance(
             origin=reader.attribute("origin") or str(reader.path),
             splits_sha256=reader.attribute("splits_sha256"),
             features_sha256=reader.attribute("features_sha256"),
             splits_version=reader.attribute("splits_version") or "unknown",
             sources=sources,
         ),
-        notes=reader.notes(),
-        mat=reader.mat(),
+        "notes": reader.notes(),
+        "mat": reader.mat(),
         **index,
-    )
+    }
 
 
 @dataclass(frozen=True)
@@ -784,6 +926,16 @@ class _Reader:
     def numbers(
         self, name: str, dimensions: int, dtype: type[np.float32] | None = None, kinds: str = "iuf"
     ) -> Array:
+        dataset = self.table(name, dimensions, kinds)
+        wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
+        check_dataset(dataset, self._where(name), itemsize=wanted.itemsize)
+        array = np.empty(dataset.shape, dtype=wanted)
+        if array.size:
+            dataset.read_direct(array)
+        return array
+
+    def table(self, name: str, dimensions: int, kinds: str = "iuf") -> Any:
+        """A dataset of numbers of some type and number of dimensions, not read yet."""
         dataset = self.dataset(name)
         if dataset.shape is None:
             self.fail(name, "a dataset that nothing was written to", "its numbers")
@@ -796,12 +948,20 @@ class _Reader:
         if len(dataset.shape) != dimensions or (dimensions == 2 and 0 in dataset.shape):
             expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
             self.fail(name, f"shape {list(dataset.shape)}", expected)
-        wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
-        check_dataset(dataset, self._where(name), itemsize=wanted.itemsize)
-        array = np.empty(dataset.shape, dtype=wanted)
-        if array.size:
-            dataset.read_direct(array)
-        return array
+        return dataset
+
+    def part(self, name: str) -> Part:
+        """The place of a table that is stored in C order, without compression."""
+        dataset = self.table(name, 2)
+        check_dataset(dataset, self._where(name), itemsize=0)
+        if dataset.chunks is not None:
+            self.fail(
+                name,
+                "a table in chunks",
+                "a contiguous one, which can be read in blocks from disk; `python -m zsl_lab.data "
+                "convert` makes a file with one, and dataset.storage=memory reads this one",
+            )
+        return Part(self.path, dataset.id.get_offset(), dataset.dtype, *map(int, dataset.shape))
 
     def integers(self, name: str, low: int, end: int) -> IntArray:
         """Ids or indices from ``low`` to below ``end``."""
@@ -848,13 +1008,6 @@ class _Reader:
 
 def _failure(file: str, name: str, found: str, expected: str) -> DataError:
     return DataError(f"{file}: field '{name}': found {found}; expected {expected}.")
-
-
-def float32(array: Array) -> npt.NDArray[np.float32]:
-    """Numbers as runs take them, in C order; not copied where they are that already."""
-    # a value too large for float32 becomes infinite, which the benchmark refuses
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _discard(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -9,8 +10,53 @@ from torch import Tensor
 
 from zsl_lab.hardware import distributed
 
+#: numbers that are turned into double precision at once
+BLOCK = 2**24
+
 #: which second moments are gathered: none, of each dimension, or of each pair of dimensions
 Second = Literal["none", "diagonal", "full"]
+
+
+def blocks(length: int, width: int) -> Iterator[slice]:
+    """Slices of a table's rows, so that a block in double precision takes bounded memory.
+
+    Args:
+        length: Number of rows.
+        width: Numbers in a row.
+    """
+    size = max(1, BLOCK // max(1, width))
+    for start in range(0, length, size):
+        yield slice(start, start + size)
+
+
+def class_sums(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Sum of the rows of each class, float64 ``[C, D]``.
+
+    Args:
+        rows: ``[N, D]``.
+        labels: Class of each row, 0 to C-1, ``[N]``.
+        classes: C.
+    """
+    sums = torch.zeros(classes, rows.shape[1], dtype=torch.float64, device=rows.device)
+    for block in blocks(*rows.shape):
+        sums.index_add_(0, labels[block], rows[block].double())
+    return sums
+
+
+def gram(rows: Tensor) -> Tensor:
+    """``X^T X`` of ``[N, D]`` rows, or ``X X^T`` where N is below D; float64, the smaller one."""
+    samples, dim = rows.shape
+    small = min(samples, dim)
+    total = torch.zeros(small, small, dtype=torch.float64, device=rows.device)
+    if samples >= dim:
+        for block in blocks(samples, dim):
+            x = rows[block].double()
+            total.addmm_(x.T, x)
+    else:
+        for block in blocks(dim, samples):
+            x = rows[:, block].double()
+            total.addmm_(x, x.T)
+    return total
 
 
 class ClassMoments:

@@ -16,9 +16,10 @@ from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.eszsl import ESZSL, solver
+from zsl_lab.methods.eszsl import ESZSL
 from zsl_lab.methods.eszsl.config import ESZSLConfig
 from zsl_lab.methods.eszsl.solver import RidgeSolver
+from zsl_lab.nn import moments
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
 
@@ -144,10 +145,13 @@ def test_objective_and_error_are_those_of_the_solution_averaged_over_samples(
     )
 
 
-def test_samples_taken_in_parts_give_the_same_solution(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = problem(40, 7, 5, 4)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_samples_taken_in_parts_give_the_same_solution(
+    shape: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = problem(*shape)
     whole = RidgeSolver(*given).solve(0.1, 0.1).weights
-    monkeypatch.setattr(solver, "ROWS", 7)
+    monkeypatch.setattr(moments, "BLOCK", 50)
     torch.testing.assert_close(RidgeSolver(*given).solve(0.1, 0.1).weights, whole)
 
 
@@ -238,6 +242,16 @@ def test_scores_are_the_bilinear_form_with_the_semantics_of_every_class() -> Non
     torch.testing.assert_close(
         found.double(), torch.tensor(expected, dtype=torch.float64), rtol=1e-4, atol=1e-6
     )
+
+
+def test_scores_are_the_same_where_there_are_more_classes_than_semantic_dimensions() -> None:
+    method, batch = small_method()
+    method.train_on(batch)
+    few = method.class_scores(batch.inputs)[:, :3]
+    method.set_classes(
+        ClassSpace(np.arange(3), method.semantics[:3].numpy(), np.ones(3, dtype=bool), tuple("abc"))
+    )
+    torch.testing.assert_close(method.class_scores(batch.inputs), few)
 
 
 def test_a_sample_is_scored_alike_alone_and_in_a_batch() -> None:

@@ -188,6 +188,64 @@ def test_with_all_principal_components_only_the_axes_change() -> None:
     assert fewer.projection.shape == (6, 2)
 
 
+def few_samples(samples: int | None, **changed: object) -> tuple[EXEM, Tensor]:
+    """Fitted to 20 samples of 30 dimensions; also new samples."""
+    generator = torch.Generator().manual_seed(0)
+    semantics = torch.randn(7, 4, generator=generator)
+    labels = torch.tensor(PLACES * 4)
+    features = semantics[labels] @ torch.randn(4, 30, generator=generator)
+    features += torch.randn(features.shape, generator=generator)
+    method = EXEM(config_of(**changed), 30, space(semantics), samples)
+    method.train_on(Batch(features, labels, torch.arange(len(labels))))
+    return method, torch.randn(9, 30, generator=generator)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("whitening", ["full", "none"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_of_few_samples_the_space_that_they_span_gives_the_scores_of_all_dimensions(
+    distance: str, whitening: str, kernel: str
+) -> None:
+    changed = {"distance": distance, "whitening": whitening, "kernel": kernel}
+    changed |= {"shrinkages": [0.1, 0.5], "normalize": "standard", "calibrate": True}
+    whole, new = few_samples(None, **changed)
+    spanned, _ = few_samples(20, **changed)
+    assert (whole.projection.shape, spanned.projection.shape) == ((30, 30), (30, 20))
+    torch.testing.assert_close(spanned.constants, whole.constants, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        spanned.class_scores(new), whole.class_scores(new), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_weights_fitted_to_few_samples_are_put_into_an_empty_method() -> None:
+    spanned, new = few_samples(20)
+    empty = EXEM(spanned.config, 30, space(spanned.semantics))
+    empty.load_state_dict(spanned.state_dict())
+    assert torch.equal(empty.class_scores(new), spanned.class_scores(new))
+
+
+def test_the_principal_axes_of_few_samples_are_those_of_the_covariance() -> None:
+    method, _ = few_samples(20, pca=5)
+    features = torch.randn(20, 30, generator=torch.Generator().manual_seed(1))
+    found = method._rotation(features)
+    assert found is not None
+    centred = features - features.mean(0)
+    _, axes = torch.linalg.eigh(centred.T @ centred)
+    torch.testing.assert_close(found @ found.T, axes[:, -5:] @ axes[:, -5:].T, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_constants_are_chosen_on_some_classes_where_there_are_many_and_all_are_fitted(
+    kernel: str,
+) -> None:
+    with pytest.warns(UserWarning, match="chosen on 3 of the 5 training classes"):
+        method, batch = fitted(most_classes=3, kernel=kernel)
+    assert len(method.means) == 5
+    assert len(method.anchors) == (3 if kernel == "rbf" else 5)
+    means = torch.stack([method.whitened(batch.inputs[batch.labels == c]).mean(0) for c in PLACES])
+    torch.testing.assert_close(means, method.means.data, rtol=1e-4, atol=1e-4)
+
+
 def test_the_papers_reading_is_the_standardised_distance_in_the_space_of_a_pca() -> None:
     method, batch = fitted(
         pca=3,

@@ -113,3 +113,13 @@ def test_the_mean_squared_distance_is_that_of_all_pairs() -> None:
     pairs = [float((a[i] - a[j]).square().sum()) for i in range(5) for j in range(i)]
     assert mean_squared_distance(a) == pytest.approx(sum(pairs) / len(pairs))
     assert mean_squared_distance(torch.ones(3, 2)) == 1
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+def test_with_every_class_as_anchor_the_regression_is_that_of_the_kernel(ridge: float) -> None:
+    a, targets, new = drawn(9, 4), drawn(9, 3, seed=1), drawn(6, 4, seed=2)
+    kernel = rbf(mean_squared_distance(a))
+    exact, approximate = ClassRegression(a, kernel), ClassRegression(a, kernel, a)
+    torch.testing.assert_close(approximate.smoothing(new, ridge), exact.smoothing(new, ridge))
+    by_weights = (kernel(new, a) - approximate.centre) @ approximate.weights(targets, ridge)
+    torch.testing.assert_close(by_weights + targets.mean(0), exact.smoothing(new, ridge) @ targets)

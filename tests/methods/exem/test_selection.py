@@ -143,6 +143,26 @@ def test_a_fifth_of_each_class_is_held_out_and_a_single_sample_is_kept() -> None
     assert torch.bincount(labels[held], minlength=3).tolist() == [2, 1, 0]
 
 
+def test_the_first_of_each_class_in_a_drawn_order_are_held_out() -> None:
+    labels = torch.tensor([3, 0, 0, 5, 0, 0, 0, 0, 5, 3, 3] * 3)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).tolist()
+    expected = set()
+    for label in (0, 3, 5):
+        members = [i for i in order if labels[i] == label]
+        expected |= set(members[: -(-len(members) // 5)])
+    assert set(held_out(labels).nonzero().flatten().tolist()) == expected
+
+
+def test_of_very_many_samples_fewer_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "MOST_SCORES", CLASSES * 5)
+    held = held_out(problem()[1])
+    fewer = selection._fewer(held, 5)
+    assert int(fewer.sum()) == 5
+    assert not (fewer & ~held).any()
+    choice = choose(*problem(), CANDIDATES, settings())
+    assert choice.constants in CANDIDATES
+
+
 def test_nothing_is_drawn_from_the_random_numbers_of_the_run() -> None:
     given = problem()
     torch.manual_seed(1)

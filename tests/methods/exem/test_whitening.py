@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from zsl_lab.methods.exem import whitening
 from zsl_lab.methods.exem.config import Whitening
 from zsl_lab.methods.exem.whitening import Scatter, class_means
+from zsl_lab.nn import moments
 
 
 def samples(count: int = 30, dim: int = 4) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def measured(features: Tensor, labels: Tensor, kind: Whitening = "full") -> Scat
 
 
 def test_the_scatter_is_the_mean_product_of_residuals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whitening, "ROWS", 7)
+    monkeypatch.setattr(moments, "BLOCK", 30)
     features, labels = samples()
     torch.testing.assert_close(measured(features, labels).matrix, by_loops(features, labels))
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from tests.conftest import composed
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
-from zsl_lab.methods.sae import SAE, solver
+from zsl_lab.methods.sae import SAE
 from zsl_lab.methods.sae.config import SAEConfig
 from zsl_lab.methods.sae.solver import SylvesterSolver
+from zsl_lab.nn import moments
 from zsl_lab.run.config import parse
 
 
@@ -79,10 +80,26 @@ def test_the_solution_minimises_the_objective_that_is_logged(
     assert found.reconstruction.item() == pytest.approx(reconstruction.item(), rel=1e-6, abs=1e-9)
 
 
-def test_samples_taken_in_parts_give_the_same_solution(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = problem(*SHAPES[0])
+@pytest.mark.parametrize("shape", [(9, 15, 11, 4), (9, 15, 3, 4), (40, 7, 11, 4)])
+def test_a_wide_side_is_solved_as_the_whole_decomposition_says(
+    shape: tuple[int, int, int, int],
+) -> None:
+    given = problem(*shape)
+    x, s = given[0].T, given[2][given[1]].T
+    (a, u), (b, v) = torch.linalg.eigh(s @ s.T), torch.linalg.eigh(x @ x.T)
+    sums = a.clamp(min=0)[:, None] + 0.3 * b.clamp(min=0)
+    m = torch.where(sums > 1e-9, 1.3 * (u.T @ s @ x.T @ v) / sums, 0.0)
+    found = SylvesterSolver(*given).solve(0.3).weights
+    torch.testing.assert_close(found, u @ m @ v.T, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], (9, 15, 11, 4)])
+def test_samples_taken_in_parts_give_the_same_solution(
+    shape: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = problem(*shape)
     whole = SylvesterSolver(*given).solve(0.1).weights
-    monkeypatch.setattr(solver, "ROWS", 7)
+    monkeypatch.setattr(moments, "BLOCK", 50)
     torch.testing.assert_close(SylvesterSolver(*given).solve(0.1).weights, whole)
 
 

@@ -45,6 +45,10 @@ class ESZSL(CandidateMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """``x^T V s_c`` of every class (section 3, the rule of the inference stage); ``[B, C]``."""
+        classes, semantic_dim = self.semantics.shape
+        # the same product, in the order that takes fewer operations
+        if classes > semantic_dim:
+            return features @ self.weights @ self.semantics.T
         return features @ (self.weights @ self.semantics.T)
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:

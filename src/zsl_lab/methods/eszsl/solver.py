@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: samples turned into double precision at once
-ROWS = 8192
+from zsl_lab.nn.moments import blocks, class_sums, gram
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,12 @@ class RidgeSolver:
     decomposed once. In double precision, since a small gamma divides by what single precision would
     lose beside the largest eigenvalue.
 
+    What is decomposed is the smaller of ``X X^T`` and ``X^T X = Z diag(e) Z^T``, and the smaller
+    side of S: with fewer samples than dimensions ``V = X Z M P^T``, ``M_ij = (Z^T Y R)_ij s_j /
+    ((e_i + gamma) (s_j^2 + lambda))``, since ``(X X^T + gamma I)^-1 X = X (X^T X + gamma I)^-1``.
+    Y is never made: ``Y R`` has one of C different rows for each sample, so that ``X Y R`` needs
+    only the sums of the features of each class.
+
     Args:
         features: Training samples, ``[N, D]``.
         targets: Column of Y that each sample has its 1 in, int64 ``[N]``.
@@ -49,31 +54,56 @@ class RidgeSolver:
     def __init__(
         self, features: Tensor, targets: Tensor, semantics: Tensor, negative: float = -1.0
     ) -> None:
-        dim = features.shape[1]
-        gram = torch.zeros(dim, dim, dtype=torch.float64, device=features.device)
-        products = torch.zeros(dim, len(semantics), dtype=torch.float64, device=features.device)
-        for start in range(0, len(features), ROWS):
-            x = features[start : start + ROWS].double()
-            positive = torch.nn.functional.one_hot(
-                targets[start : start + ROWS], len(semantics)
-            ).double()
-            y = positive + negative * (1 - positive)
-            gram += x.T @ x
-            products += x.T @ y
-        eigenvalues, self._u = torch.linalg.eigh(gram)
+        eigenvalues, basis = torch.linalg.eigh(gram(features))
         # rounding puts eigenvalues of 0 on either side of it
         self._e = eigenvalues.clamp(min=0)[:, None]
         self._p, self._s, r_transposed = torch.linalg.svd(semantics.double().T, full_matrices=False)
-        self._target = self._u.T @ (products @ r_transposed.T)
+        r = r_transposed.T
+        # Y R of a sample is the row of its class
+        of_class = (1 - negative) * r + negative * r.sum(0)
+        self._basis = basis
+        if len(features) >= features.shape[1]:
+            self._features = None
+            sums = class_sums(features, targets, len(semantics))
+            products = (1 - negative) * (sums.T @ r) + negative * torch.outer(sums.sum(0), r.sum(0))
+            self._target = basis.T @ products
+            self._squared_target = self._target.square()
+        else:
+            self._features = features
+            # directions that are 0 but for rounding are no part of X Z
+            tiny = self._e.max() * len(features) * torch.finfo(self._e.dtype).eps
+            self._target = (basis.T @ of_class[targets]).where(self._e > tiny, 0.0)
+            # of U^T X Y R, as in the other case
+            self._squared_target = self._e * self._target.square()
         self._samples = len(features)
         self._squared_targets = len(features) * (1 + negative**2 * (len(semantics) - 1))
+        self._gamma: float | None = None
+        self._of_features = self._target
 
     def solve(self, gamma: float, lambda_: float) -> Solution:
-        """The minimum for a pair of ridge constants, both above 0."""
-        m = self._target * self._s / ((self._e + gamma) * (self._s.square() + lambda_))
-        fitted = (m * self._s * self._target).sum()
-        error = self._squared_targets - 2 * fitted + (self._e * self._s.square() * m.square()).sum()
+        """The minimum for a pair of ridge constants, both above 0.
+
+        Successive pairs with the same gamma share what depends on gamma alone.
+        """
+        shrunk = self._s / (self._s.square() + lambda_)
+        fitted = (self._squared_target / (self._e + gamma) * self._s * shrunk).sum()
+        ridged = self._squared_target * self._e / (self._e + gamma).square()
+        squares = (ridged * (self._s * shrunk).square()).sum()
         # at the minimum all quadratic terms together are <X^T V S, Y>, half of what the linear term
         # takes off
         objective = self._squared_targets - fitted
-        return Solution(self._u @ m @ self._p.T, objective / self._samples, error / self._samples)
+        error = objective - fitted + squares
+        weights = self._features_side(gamma) * shrunk @ self._p.T
+        return Solution(weights, objective / self._samples, error / self._samples)
+
+    def _features_side(self, gamma: float) -> Tensor:
+        """``(X X^T + gamma I)^-1 X Y R``, float64 ``[D, k]``."""
+        if gamma == self._gamma:
+            return self._of_features
+        found = self._basis @ (self._target / (self._e + gamma))
+        if self._features is not None:
+            x = self._features
+            rows = [x[:, block].T.double() @ found for block in blocks(x.shape[1], len(x))]
+            found = torch.cat(rows)
+        self._gamma, self._of_features = gamma, found
+        return found

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from zsl_lab.data.normalization import Normalization
+from zsl_lab.keys import AddedLater
 from zsl_lab.methods.config import MethodConfig
 
 Distance = Literal["cosine", "euclidean"]
@@ -71,6 +72,8 @@ class EXEMConfig(MethodConfig):
     widths: list[Positive] = Field(min_length=1)
     folds: int = Field(ge=3)
     partitions: int = Field(ge=1)
+    #: runs stored before this key existed had fewer classes
+    most_classes: Annotated[int, AddedLater(1000)] = Field(default=1000, ge=3)
     calibrate: bool
 
     @property

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from zsl_lab.data.batches.base import Batch, ClassSpace
+from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
+from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.methods.base import Comparison, ZeroShotMethod
-from zsl_lab.methods.exem.config import EXEMConfig
+from zsl_lab.methods.config import MethodConfig
+from zsl_lab.methods.exem.config import Constants, EXEMConfig
 from zsl_lab.methods.exem.regression import ClassRegression
-from zsl_lab.methods.exem.selection import Choice, choose, compare, kernel_of
+from zsl_lab.methods.exem.selection import (
+    Choice,
+    choose,
+    compare,
+    kernel_of,
+    some_classes,
+)
 from zsl_lab.methods.exem.whitening import Scatter, class_means
+from zsl_lab.nn.moments import gram
 
 
 class EXEM(ZeroShotMethod):
@@ -29,6 +39,7 @@ class EXEM(ZeroShotMethod):
         config: See :class:`EXEMConfig`.
         feature_dim: D.
         classes: Semantics of all classes and which of them are seen.
+        samples: Number of training samples; None where weights will be loaded.
 
     Attributes:
         shift: Subtracted from features first, ``[D]`` (see :class:`Scaler`).
@@ -42,6 +53,9 @@ class EXEM(ZeroShotMethod):
         weights: From centred similarities to exemplars, ``[n, K]`` or ``[Q, K]``.
         means: Means of the seen classes in the whitened space about ``origin``, ``[n, K]``.
         constants: Shrinkage, width, ridge, mixture and offset that were chosen, ``[5]``.
+        outside: Standard deviation outside the space that the training samples span, ``[1]``;
+            there only where they are fewer than dimensions. ``projection`` then has orthogonal
+            columns, and the whitened space a last dimension: the length of what lies outside.
     """
 
     config_class: ClassVar[type[EXEMConfig]] = EXEMConfig
@@ -57,28 +71,33 @@ class EXEM(ZeroShotMethod):
     weights: Tensor
     means: Tensor
     constants: Tensor
+    outside: Tensor | None
 
-    def __init__(self, config: EXEMConfig, feature_dim: int, classes: ClassSpace) -> None:
+    def __init__(
+        self,
+        config: EXEMConfig,
+        feature_dim: int,
+        classes: ClassSpace,
+        samples: int | None = None,
+    ) -> None:
         super().__init__(config, feature_dim, classes)
         seen, semantic_dim = int(classes.seen_mask.sum()), classes.semantics.shape[1]
-        space = min(config.pca or feature_dim, feature_dim)
-        rows = seen if config.kernel == "rbf" else semantic_dim
+        anchors = min(seen, config.most_classes) if config.kernel == "rbf" else seen
+        rows = anchors if config.kernel == "rbf" else semantic_dim
         shapes = {
             "shift": (feature_dim,),
             "scale": (feature_dim,),
             "semantic_shift": (semantic_dim,),
             "semantic_scale": (semantic_dim,),
-            "projection": (feature_dim, space),
-            "origin": (space,),
-            "anchors": (seen, semantic_dim),
+            "anchors": (anchors, semantic_dim),
             "centre": (rows,),
-            "weights": (rows, space),
-            "means": (seen, space),
             "constants": (5,),
         }
         for name, shape in shapes.items():
-            # parameters that no gradient reaches: they are what training determines
-            self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
+            self._register(name, *shape)
+        axes = min(config.pca or feature_dim, feature_dim)
+        spans = samples is not None and samples < axes and config.whitening != "diagonal"
+        self._register_space(feature_dim, rows, seen, samples if spans else axes, spans=spans)
         self.scale.fill_(1)
         self.semantic_scale.fill_(1)
         self._seen_names = [
@@ -86,6 +105,55 @@ class EXEM(ZeroShotMethod):
         ]
         self.register_buffer("_mean_of_class", self._rows_of_means(classes), persistent=False)
         self._mean_of_class: Tensor
+
+    def _register(self, name: str, *shape: int) -> None:
+        # a parameter that no gradient reaches: it is what training determines
+        self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
+
+    def _register_space(self, dim: int, rows: int, seen: int, axes: int, *, spans: bool) -> None:
+        """Register all whose shape follows from the whitened space.
+
+        Args:
+            dim: D.
+            rows: Rows of :attr:`weights`.
+            seen: Number of seen classes.
+            axes: Columns of :attr:`projection`.
+            spans: Whether these span the training samples, instead of all dimensions.
+        """
+        space = axes + 1 if spans else axes
+        self._register("projection", dim, axes)
+        self._register("origin", space)
+        self._register("weights", rows, space)
+        self._register("means", seen, space)
+        if spans:
+            self._register("outside", 1)
+        else:
+            self.register_parameter("outside", None)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
+    ) -> None:
+        """Take over the whitened space of weights that were fitted to few samples."""
+        projection = state_dict.get(f"{prefix}projection")
+        if f"{prefix}outside" in state_dict and isinstance(projection, Tensor):
+            dim, axes = self.projection.shape[0], int(projection.shape[-1])
+            if axes < dim:
+                self._register_space(dim, len(self.weights), len(self.means), axes, spans=True)
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+    @classmethod
+    def build(
+        cls,
+        config: MethodConfig,
+        data: PhaseDataModule,
+        *,
+        cache_dir: Path | None = None,
+        weights_follow: bool = False,
+    ) -> EXEM:
+        """Construct the method; of fewer samples than dimensions, for the space that they span."""
+        assert isinstance(config, EXEMConfig)
+        assert isinstance(data, FeatureDataModule)
+        return cls(config, data.feature_dim, data.classes, len(data.split.train))
 
     @property
     def total_steps(self) -> int:
@@ -146,7 +214,16 @@ class EXEM(ZeroShotMethod):
     def whitened(self, features: Tensor) -> Tensor:
         """``[B, D]`` features in the whitened space about :attr:`origin`, ``[B, K]``."""
         scaled = Scaler(self.config.normalize, self.shift, self.scale).apply(features)
-        return scaled @ self.projection - self.origin
+        inside = scaled @ self.projection
+        if self.outside is None:
+            return inside - self.origin
+        # a column divides by a standard deviation, which is 1 over its norm
+        norms = self.projection.norm(dim=0).clamp(min=torch.finfo(inside.dtype).tiny)
+        squares = scaled.square().sum(1) - (inside / norms).square().sum(1)
+        # what rounding leaves of 0 is no distance
+        rounding = 1e-6 * scaled.square().sum(1)
+        rest = squares.where(squares > rounding, 0.0).sqrt() / self.outside
+        return torch.cat([inside, rest[:, None]], dim=1) - self.origin
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Nearness to each class's exemplar; the offset is added to unseen classes; ``[B, C]``."""
@@ -181,25 +258,58 @@ class EXEM(ZeroShotMethod):
         labels = self._mean_of_class[batch.labels]
         self._fit_scalers(batch.inputs)
         features = Scaler(self.config.normalize, self.shift, self.scale).apply(batch.inputs)
-        rotation = self._principal_axes(features)
+        rotation = self._rotation(features)
         reduced = features if rotation is None else features @ rotation
+        dimension = features.shape[1] if self.outside is not None else None
         semantics = self.semantics[self.seen_mask]
-        choice = choose(reduced, labels, semantics, self.config.candidates, self.config.settings)
+        choice = self._choose(reduced, labels, semantics, dimension)
         constants = choice.constants
         means = class_means(reduced, labels, len(semantics))
-        scatter = Scatter.measure(reduced, labels, means, self.config.whitening)
-        whitening = scatter.whitening(constants.shrinkage)
+        scatter = Scatter.measure(reduced, labels, means, self.config.whitening, dimension)
+        if self.outside is None:
+            whitening = scatter.whitening(constants.shrinkage)
+            whitened = means.double() @ whitening
+        else:
+            whitening = scatter.eigen_whitening(constants.shrinkage)
+            self.outside.fill_(scatter.deviation_outside(constants.shrinkage))
+            # the means are in the space of the samples
+            whitened = torch.nn.functional.pad(means.double() @ whitening, (0, 1))
         projection = whitening if rotation is None else rotation.double() @ whitening
-        whitened = means.double() @ whitening
         self.projection.copy_(projection)
         self.origin.copy_(whitened.mean(0))
         self.means.copy_(whitened - whitened.mean(0))
-        self.anchors.copy_(self._semantic_scaler().apply(semantics))
+        self._fit_regression(semantics, whitened, constants)
+        return self._record(choice, semantics)
+
+    def _choose(
+        self, features: Tensor, labels: Tensor, semantics: Tensor, dimension: int | None
+    ) -> Choice:
+        """Choose the constants on all training classes, or on some where there are many."""
+        config = self.config
+        some = some_classes(len(semantics), config.most_classes, labels.device)
+        if some is not None:
+            warnings.warn(
+                f"method={config.name}: the constants are chosen on {len(some)} of the "
+                f"{len(semantics)} training classes, drawn with a fixed seed; the exemplars are "
+                "fitted to all of them. method.most_classes sets how many.",
+                stacklevel=2,
+            )
+            place = labels.new_full((len(semantics),), -1)
+            place[some] = torch.arange(len(some), device=labels.device)
+            kept = place[labels] >= 0
+            features, labels, semantics = features[kept], place[labels[kept]], semantics[some]
+        return choose(features, labels, semantics, config.candidates, config.settings, dimension)
+
+    def _fit_regression(self, semantics: Tensor, whitened: Tensor, constants: Constants) -> None:
+        """Fit :attr:`weights` to ``[n, K]`` whitened class means, given ``[n, Q]`` semantics."""
+        scaled = self._semantic_scaler().apply(semantics)
+        some = some_classes(len(scaled), len(self.anchors), scaled.device)
+        self.anchors.copy_(scaled if some is None else scaled[some])
+        anchors = None if some is None else self.anchors
         kernel = kernel_of(self.config.kernel, constants.width, self.anchors.double())
-        regression = ClassRegression(self.anchors, kernel)
+        regression = ClassRegression(scaled, kernel, anchors)
         self.centre.copy_(regression.centre)
         self.weights.copy_(regression.weights(whitened, constants.ridge))
-        return self._record(choice, regression.smoothing(self.anchors, constants.ridge) @ whitened)
 
     def _fit_scalers(self, features: Tensor) -> None:
         scaler = Scaler.fit(self.config.normalize, features.cpu().numpy())
@@ -210,16 +320,29 @@ class EXEM(ZeroShotMethod):
         self.semantic_shift.copy_(of_semantics.shift)
         self.semantic_scale.copy_(of_semantics.scale)
 
-    def _principal_axes(self, features: Tensor) -> Tensor | None:
-        """Directions of largest variance, ``[D, K]``; None where no PCA is asked for."""
+    def _rotation(self, features: Tensor) -> Tensor | None:
+        """Orthonormal directions that scaled features are mapped to, ``[D, K]``; None for all.
+
+        Those of largest variance where a PCA is asked for; where there are fewer samples than
+        dimensions, as many as span them, which loses nothing.
+        """
+        if self.outside is not None:
+            return torch.linalg.qr(features.T).Q
         if self.config.pca is None:
             return None
         centred = features - features.mean(0)
-        _, axes = torch.linalg.eigh((centred.T @ centred).double())
-        largest: Tensor = axes[:, -self.projection.shape[1] :]
-        return largest.to(features.dtype)
+        count = self.projection.shape[1]
+        if len(centred) >= centred.shape[1]:
+            _, axes = torch.linalg.eigh((centred.T @ centred).double())
+            return axes[:, -count:].to(features.dtype)
+        # the same directions from the smaller product
+        values, vectors = torch.linalg.eigh(gram(centred))
+        values, vectors = values[-count:], vectors[:, -count:].to(features.dtype)
+        tiny = values.max() * len(centred) * torch.finfo(values.dtype).eps
+        gains = torch.where(values > tiny, values.rsqrt(), 0.0).to(features.dtype)
+        return centred.T @ vectors * gains
 
-    def _record(self, choice: Choice, fitted: Tensor) -> dict[str, Tensor]:
+    def _record(self, choice: Choice, semantics: Tensor) -> dict[str, Tensor]:
         constants = choice.constants
         offset = choice.offset if self.config.calibrate else 0.0
         chosen = {
@@ -230,7 +353,7 @@ class EXEM(ZeroShotMethod):
             "offset": offset,
         }
         self.constants.copy_(torch.tensor(list(chosen.values())))
-        error = (fitted - self.origin - self.means).square().mean()
+        error = (self.prototypes(semantics) - self.means).square().mean()
         reached = {"left_out_ausuc": choice.ausuc, "left_out_h": choice.harmonic_mean}
         known = {name: value for name, value in reached.items() if value == value}
         logged = {name: error.new_tensor(value) for name, value in {**chosen, **known}.items()}

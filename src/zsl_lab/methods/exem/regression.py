@@ -32,21 +32,34 @@ class ClassRegression:
     every ridge constant. Without a kernel the same is computed from the SVD of the centred
     semantics, whose cost is set by the smaller of n and Q. In double precision.
 
+    With a kernel and many classes, similarities to m of them can stand for the others (Nyström
+    approximation, Williams and Seeger, NeurIPS 2000): the same ridge regression on the n
+    vectors ``k(a) K_mm^(-1/2)`` of m dimensions; exact where m = n.
+
     Args:
         semantics: Semantics of the classes that have a target, ``[n, Q]``.
         kernel: Similarity of classes; None for the inner product.
+        anchors: Semantics of the m classes, ``[m, Q]``; None for all n.
     """
 
-    def __init__(self, semantics: Tensor, kernel: Kernel | None = None) -> None:
+    def __init__(
+        self, semantics: Tensor, kernel: Kernel | None = None, anchors: Tensor | None = None
+    ) -> None:
         self._kernel = kernel
-        self._semantics = semantics.double()
+        semantics = semantics.double()
+        self._anchors = semantics if anchors is None else anchors.double()
         count = len(semantics)
-        similarities = self._similarities(self._semantics)
+        similarities = self._similarities(semantics)
         self.centre = similarities.mean(0)
         centred = similarities - self.centre
         if kernel is None:
             self._u, singular, v_transposed = torch.linalg.svd(centred, full_matrices=False)
             self._basis = v_transposed.T
+            self._numerator, self._e = singular, singular.square()
+        elif anchors is not None:
+            root = _inverse_root(kernel(self._anchors, self._anchors))
+            self._u, singular, v_transposed = torch.linalg.svd(centred @ root, full_matrices=False)
+            self._basis = root @ v_transposed.T
             self._numerator, self._e = singular, singular.square()
         else:
             values, self._u = torch.linalg.eigh(centred - centred.mean(1, keepdim=True))
@@ -59,7 +72,7 @@ class ClassRegression:
         self._level = torch.where(total > 0, total / count, torch.ones_like(total))
 
     def _similarities(self, semantics: Tensor) -> Tensor:
-        return semantics if self._kernel is None else self._kernel(semantics, self._semantics)
+        return semantics if self._kernel is None else self._kernel(semantics, self._anchors)
 
     def _gains(self, ridge: float) -> Tensor:
         gains: Tensor = self._numerator / (self._e + ridge * self._level)
@@ -73,7 +86,7 @@ class ClassRegression:
             ridge: The ridge constant in units of the mean eigenvalue of K, above 0.
         """
         coordinates = (self._similarities(semantics.double()) - self.centre) @ self._basis
-        weights: Tensor = coordinates * self._gains(ridge) @ self._u.T + 1 / len(self._semantics)
+        weights: Tensor = coordinates * self._gains(ridge) @ self._u.T + 1 / len(self._u)
         return weights
 
     def weights(self, targets: Tensor, ridge: float) -> Tensor:
@@ -84,7 +97,16 @@ class ClassRegression:
             ridge: As in :meth:`smoothing`.
 
         Returns:
-            float64 ``[Q, D]`` without a kernel, ``[n, D]`` with one.
+            float64 ``[Q, D]`` without a kernel, ``[n, D]`` or ``[m, D]`` with one.
         """
         found: Tensor = self._basis @ (self._gains(ridge)[:, None] * (self._u.T @ targets.double()))
         return found
+
+
+def _inverse_root(matrix: Tensor) -> Tensor:
+    """R with ``R R^T`` the pseudo-inverse of a positive semi-definite matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    # what rounding leaves of eigenvalues of 0 would be divided by
+    tiny = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
+    kept = values > tiny
+    return vectors[:, kept] * values[kept].rsqrt()

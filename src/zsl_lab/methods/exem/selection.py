@@ -22,6 +22,8 @@ _Curve = tuple[Tensor, Tensor, Tensor]
 
 #: the share of each class's samples that is scored, and does not enter means and scatter
 _HELD_OUT = 5
+#: samples times classes that are scored for a candidate at most
+MOST_SCORES = 2**23
 #: points that two accuracies are compared at, to find the constant that suits all folds
 _CONSTANTS = 512
 
@@ -89,12 +91,28 @@ def held_out(labels: Tensor) -> Tensor:
     A class with a single sample keeps it.
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    # the samples of each class together, in the drawn order
+    ranked, members = labels.cpu()[order].sort(stable=True)
+    counts = torch.bincount(ranked)
+    place = torch.arange(len(ranked)) - (counts.cumsum(0) - counts)[ranked]
+    share = torch.minimum((counts + _HELD_OUT - 1) // _HELD_OUT, counts - 1)
     held = torch.zeros(len(labels), dtype=torch.bool)
-    of_order = labels.cpu()[order]
-    for label in torch.unique(of_order):
-        members = order[of_order == label]
-        held[members[: min(-(-len(members) // _HELD_OUT), len(members) - 1)]] = True
+    held[order[members]] = place < share[ranked]
     return held.to(labels.device)
+
+
+def some_classes(classes: int, most: int, device: torch.device) -> Tensor | None:
+    """Sorted classes that stand for all, drawn with a fixed seed; None where there are few.
+
+    Args:
+        classes: C.
+        most: How many classes are drawn of more.
+        device: Where they are put.
+    """
+    if classes <= most:
+        return None
+    drawn = torch.randperm(classes, generator=torch.Generator().manual_seed(0))[:most]
+    return drawn.sort().values.to(device)
 
 
 def choose(
@@ -103,12 +121,14 @@ def choose(
     semantics: Tensor,
     candidates: Sequence[Constants],
     settings: Settings,
+    dimension: int | None = None,
 ) -> Choice:
     """The candidate with the largest mean AUSUC over folds of classes that play unseen.
 
     Means and within-class scatter are those of four fifths of the samples of each class; the
     others are scored. All scores of all folds and candidates follow from the inner products of
-    samples and class means in the whitened space.
+    samples and class means in the whitened space. Of very many samples fewer are scored, so that
+    samples times classes stay below :data:`MOST_SCORES`.
 
     Args:
         features: Scaled training samples, ``[N, D]``.
@@ -116,6 +136,8 @@ def choose(
         semantics: Of these classes, ``[C, Q]``.
         candidates: Constants to choose from; the first of equals is taken.
         settings: All else.
+        dimension: D before features were rotated to the space that they span; None where they
+            were not.
 
     Returns:
         The choice; the first candidate, with no offset, where nothing can be left out.
@@ -126,7 +148,10 @@ def choose(
     )
     if not folds or not held.any():
         return Choice(candidates[0], 0.0, float("nan"), float("nan"))
-    products = _products(features, labels, held, len(semantics), candidates, settings.whitening)
+    held = _fewer(held, max(1, MOST_SCORES // len(semantics)))
+    products = _products(
+        features, labels, held, len(semantics), candidates, settings.whitening, dimension
+    )
     target = labels[held]
 
     def curves(of: Sequence[Constants]) -> Iterator[tuple[Constants, _Curve]]:
@@ -145,6 +170,17 @@ def choose(
     return Choice(best, offset, 100 * means[best], 100 * reached)
 
 
+def _fewer(held: Tensor, most: int) -> Tensor:
+    """The same mask, or one of ``most`` of these samples, drawn with a fixed seed."""
+    places = held.nonzero().squeeze(1)
+    if len(places) <= most:
+        return held
+    drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:most]
+    fewer = torch.zeros_like(held)
+    fewer[places[drawn.to(places.device)]] = True
+    return fewer
+
+
 def _products(
     features: Tensor,
     labels: Tensor,
@@ -152,17 +188,19 @@ def _products(
     classes: int,
     candidates: Sequence[Constants],
     whitening: Whitening,
+    dimension: int | None,
 ) -> dict[float, _Products]:
     kept, kept_labels = features[~held], labels[~held]
     means = class_means(kept, kept_labels, classes)
-    values, vectors = Scatter.measure(kept, kept_labels, means, whitening).decomposed()
+    scatter = Scatter.measure(kept, kept_labels, means, whitening, dimension)
+    values, vectors = scatter.decomposed()
     # about a point near all of them, so that little is lost to rounding
     middle = means.mean(0)
     basis = vectors.to(features.dtype)
     x, m = ((features[held] - middle) @ basis).double(), ((means - middle) @ basis).double()
     found = {}
     for r in dict.fromkeys(c.shrinkage for c in candidates):
-        inverse = 1 / ((1 - r) * values + r * values.mean())
+        inverse = 1 / ((1 - r) * values + r * scatter.level)
         weighted = m * inverse
         found[r] = _Products(x @ weighted.T, m @ weighted.T, x.square() @ inverse)
     return found

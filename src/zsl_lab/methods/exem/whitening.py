@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.methods.exem.config import Whitening
-
-#: samples that are subtracted from their class's mean at once
-ROWS = 8192
+from zsl_lab.nn.moments import blocks, class_sums
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -21,8 +19,8 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
         labels: Class of each sample, 0 to C-1, each at least once, ``[N]``.
         classes: C.
     """
-    member = torch.nn.functional.one_hot(labels, classes).to(features.dtype)
-    return member.T @ features / member.sum(0)[:, None]
+    counts = torch.bincount(labels, minlength=classes)
+    return (class_sums(features, labels, classes) / counts[:, None]).to(features.dtype)
 
 
 @dataclass(frozen=True)
@@ -35,31 +33,55 @@ class Scatter:
     Attributes:
         matrix: S, float64 ``[D, D]``; of ``diagonal`` whitening its diagonal only, of ``none`` the
             identity.
+        dimension: Dimensions that ``mean(diag S)`` is taken over; more than D where S is given in
+            the space that the samples span.
+        outside: Variance in each direction outside that space: 1 where S is the identity, else 0.
     """
 
     matrix: Tensor
+    dimension: int
+    outside: float = 0.0
 
     @classmethod
-    def measure(cls, features: Tensor, labels: Tensor, means: Tensor, kind: Whitening) -> Scatter:
-        """S of ``[N, D]`` features about the ``[C, D]`` means of their classes."""
+    def measure(
+        cls,
+        features: Tensor,
+        labels: Tensor,
+        means: Tensor,
+        kind: Whitening,
+        dimension: int | None = None,
+    ) -> Scatter:
+        """S of ``[N, D]`` features about the ``[C, D]`` means of their classes.
+
+        Args:
+            features: ``[N, D]``.
+            labels: Class of each, ``[N]``.
+            means: ``[C, D]``.
+            kind: Which part of S counts.
+            dimension: See :class:`Scatter`; None for D.
+        """
         dim = features.shape[1]
+        wide = dimension or dim
         identity = torch.eye(dim, dtype=torch.float64, device=features.device)
         if kind == "none":
-            return cls(identity)
+            return cls(identity, dim, 1.0)
         total = torch.zeros_like(identity)
-        for start in range(0, len(features), ROWS):
-            x = features[start : start + ROWS]
-            residuals = x - means[labels[start : start + ROWS]]
+        for block in blocks(*features.shape):
+            residuals = features[block] - means[labels[block]]
             total += (residuals.T @ residuals).double()
         if not total.diagonal().sum() > 0:  # one sample a class: how they scatter is not known
-            return cls(identity)
+            return cls(identity, dim, 1.0)
         total /= len(features)
-        return cls(total.diagonal().diag() if kind == "diagonal" else total)
+        return cls(total.diagonal().diag() if kind == "diagonal" else total, wide)
+
+    @property
+    def level(self) -> Tensor:
+        """``mean(diag S)``, float64 scalar."""
+        return self.matrix.trace() / self.dimension
 
     def shrunk(self, shrinkage: float) -> Tensor:
         """S_r, float64 ``[D, D]``."""
-        level = self.matrix.diagonal().mean()
-        return (1 - shrinkage) * self.matrix + shrinkage * level * torch.eye(
+        return (1 - shrinkage) * self.matrix + shrinkage * self.level * torch.eye(
             len(self.matrix), dtype=torch.float64, device=self.matrix.device
         )
 
@@ -69,6 +91,15 @@ class Scatter:
         identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
         inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
         return inverse.T
+
+    def eigen_whitening(self, shrinkage: float) -> Tensor:
+        """As :meth:`whitening`, with orthogonal columns, so that it can be undone by their norms."""
+        values, vectors = self.decomposed()
+        return vectors * ((1 - shrinkage) * values + shrinkage * self.level).rsqrt()
+
+    def deviation_outside(self, shrinkage: float) -> Tensor:
+        """Standard deviation of S_r in a direction outside the space of the samples, scalar."""
+        return ((1 - shrinkage) * self.outside + shrinkage * self.level).sqrt()
 
     def decomposed(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; they give those of S_r."""

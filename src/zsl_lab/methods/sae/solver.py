@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zsl_lab.nn.moments import ClassMoments
-
-#: samples turned into double precision at once
-ROWS = 8192
+from zsl_lab.nn.moments import blocks, class_sums, gram
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,11 @@ class SylvesterSolver:
     is decomposed once. In double precision, since the smallest sums of eigenvalues divide by what
     single precision would lose beside the largest.
 
+    Only the smaller side is decomposed: with fewer samples than dimensions ``X^T X = Z diag(b)
+    Z^T``, and ``W = U M (X Z)^T`` with ``M_ij = (1 + lambda) (U^T S Z)_ij / (a_i + lambda b_j)``;
+    with fewer classes than semantic dimensions U has a column for each class. What is left out are
+    directions in which both sides are 0.
+
     Args:
         features: Training samples, ``[N, D]``.
         targets: Row of ``semantics`` of each sample, int64 ``[N]``.
@@ -46,34 +48,57 @@ class SylvesterSolver:
     """
 
     def __init__(self, features: Tensor, targets: Tensor, semantics: Tensor) -> None:
-        moments = ClassMoments(len(semantics), features.shape[1], "full", features.device)
-        for start in range(0, len(features), ROWS):
-            moments.add(features[start : start + ROWS], targets[start : start + ROWS])
         counts = torch.bincount(targets, minlength=len(semantics)).double()[:, None]
         a = semantics.double()
-        within = moments.within() * len(features)
-        means = moments.means()
-        gram = within + means.T @ (counts * means)
-        self._a, self._u = _eigen(a.T @ (counts * a))
-        self._b, self._v = _eigen(gram)
-        self._target = self._u.T @ a.T @ (counts * means) @ self._v
+        matrix = gram(features)
+        self._a, self._u = _semantic_eigen(counts.sqrt() * a)
+        self._b, basis = _eigen(matrix)
+        of_class = a @ self._u
+        if len(features) >= features.shape[1]:
+            self._right = basis.T
+            sums = class_sums(features, targets, len(semantics))
+            self._target = of_class.T @ sums @ basis
+            self._squared_target = self._target.square()
+        else:
+            rows = [
+                features[:, block].T.double() @ basis
+                for block in blocks(features.shape[1], len(features))
+            ]
+            self._right = torch.cat(rows).T
+            self._target = of_class[targets].T @ basis
+            # of U^T S X^T V, as in the other case
+            self._squared_target = self._target.square() * self._b
         self._samples = len(features)
-        self._squared_features = gram.trace()
+        self._squared_features = matrix.trace()
         self._squared_semantics = (counts * a.square()).sum()
 
     def solve(self, lambda_: float) -> Solution:
         """The minimum for one lambda, above 0."""
         sums = self._a[:, None] + lambda_ * self._b
-        # where both eigenvalues are 0 the target is 0 too, and any M_ij is a minimum
-        m = torch.where(sums > 0, (1 + lambda_) * self._target / sums, 0.0)
-        fitted = (m * self._target).sum()
-        reconstruction = self._squared_features - 2 * fitted + (self._a[:, None] * m.square()).sum()
-        projection = self._squared_semantics - 2 * fitted + (self._b * m.square()).sum()
+        # without rounding the target is 0 where b is, or its direction is no part of X Z
+        gains = torch.where(self._b > 0, (1 + lambda_) / sums, 0.0)
+        fitted = (gains * self._squared_target).sum()
+        squares = gains.square() * self._squared_target
+        reconstruction = self._squared_features - 2 * fitted + (self._a[:, None] * squares).sum()
+        projection = self._squared_semantics - 2 * fitted + (self._b * squares).sum()
         return Solution(
-            self._u @ m @ self._v.T,
+            self._u @ (gains * self._target) @ self._right,
             (reconstruction + lambda_ * projection) / self._samples,
             reconstruction / self._samples,
         )
+
+
+def _semantic_eigen(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``[r]`` and eigenvectors ``[Q, r]`` of ``A^T A`` for A ``[C, Q]``, r = min(C, Q).
+
+    With fewer rows than columns they follow from the singular values of A.
+    """
+    if len(rows) >= rows.shape[1]:
+        return _eigen(rows.T @ rows)
+    _, singular, vectors = torch.linalg.svd(rows, full_matrices=False)
+    values = singular.square()
+    tiny = values.max() * rows.shape[1] * torch.finfo(values.dtype).eps
+    return torch.where(values > tiny, values, 0.0), vectors.T
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import pytest
 import zsl_lab
 from tests.conftest import OF_IMAGES, SHORT_FIT, composed
 from tests.helpers.predict import Load, ShortRun
-from zsl_lab.data.benchmark import VectorBenchmark, ImageBenchmark
+from zsl_lab.data.benchmark import ImageBenchmark, VectorBenchmark
 from zsl_lab.predict.command import predict
 from zsl_lab.predict.predictions import Prediction
 from zsl_lab.predict.predictor import Predictor

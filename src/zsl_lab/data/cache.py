@@ -61,12 +61,8 @@ def load(path: Path, storage: Storage = "memory") -> VectorBenchmark:
     Raises:
         DataError: If the file is missing, of another format version, damaged or inconsistent.
     """
-    content: hdf5.BenchmarkContent
-    if storage != "memory" and reads_from_disk(storage, *hdf5.dimensions(path, remedy="")):
-        # numbers of a file that was not changed since it was written are finite
-        content = hdf5.read_stored(path, remedy="")
-    else:
-        content = hdf5.read(path, lean=True, remedy="")
+    # that numbers on disk are finite was checked when the file was written
+    content = hdf5.read_for_training(path, storage, remedy="")
     benchmark = content.benchmark(_KIND, provenance=replace(content.provenance, sources={}))
     for note in content.notes:
         warnings.warn(note, stacklevel=3)

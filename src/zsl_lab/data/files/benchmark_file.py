@@ -86,6 +86,7 @@ from zsl_lab.data.files.class_semantics import check_agreement, is_transposed
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.data.storage.arrays import Array, FloatArray, float32
+from zsl_lab.data.storage.choice import Storage, reads_from_disk
 from zsl_lab.data.storage.files import FileSource, Part
 from zsl_lab.data.storage.source import (
     PASS_BYTES,
@@ -488,27 +489,19 @@ def read(
     return content
 
 
-def read_stored(path: Path, *, remedy: str = REMEDY) -> StoredBenchmarkFile:
-    """Read a file as :func:`read` does with ``lean``, but for the features, which stay on disk.
+def read_for_training(
+    path: Path, storage: Storage, *, remedy: str = REMEDY
+) -> BenchmarkFile | StoredBenchmarkFile:
+    """Read a file as :func:`read` does with ``lean``; features stay on disk if ``storage`` says so.
 
     Raises:
-        DataError: As of :func:`read`; or the features are compressed or in chunks.
+        DataError: As of :func:`read`; or features that stay on disk are compressed or in chunks.
     """
     with _remedied(path, remedy), _content(path, lean=True, edited=False) as (reader, fields):
-        return StoredBenchmarkFile(stored=FileSource([reader.part("features")]), **fields)
-
-
-def dimensions(path: Path, *, remedy: str = REMEDY) -> tuple[int, int]:
-    """Samples and dimensions of the features of a file, of which nothing else is checked.
-
-    Raises:
-        DataError: The file is missing or damaged, or has no features.
-    """
-    with _remedied(path, remedy):
-        check_not_written(path)
-        with _opened(path, trusted=False) as file:
-            rows, columns = _Reader(path, file).table("features", 2).shape
-    return int(rows), int(columns)
+        samples, dimensions = reader.table("features", 2).shape
+        if reads_from_disk(storage, samples, dimensions):
+            return StoredBenchmarkFile(stored=FileSource([reader.part("features")]), **fields)
+        return BenchmarkFile(features=reader.numbers("features", 2, np.float32), **fields)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from zsl_lab.data.files.class_semantics import (
     read_semantics_table,
 )
 from zsl_lab.data.storage.arrays import Array, FloatArray, float32
-from zsl_lab.data.storage.choice import Storage, reads_from_disk
+from zsl_lab.data.storage.choice import Storage
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.hashing import ArrayHash, sha256_arrays
 
@@ -62,10 +62,7 @@ def load(
             f"dataset.path={path}: {found}; expected a benchmark in an HDF5 file. If you have it, "
             f"say where it is now: dataset.path=FILE. {MAKE}"
         )
-    from_disk = storage != "memory" and reads_from_disk(storage, *hdf5.dimensions(path))
-    content: hdf5.BenchmarkContent = (
-        hdf5.read_stored(path) if from_disk else hdf5.read(path, lean=True)
-    )
+    content: hdf5.BenchmarkContent = hdf5.read_for_training(path, storage)
     kind = semantics or content.default_kind
     if kind is not None and kind not in content.semantics and is_semantics_file(kind):
         content = _with_semantics(content, kind, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -55,6 +55,19 @@ class Scaler:
             shift = _mean(table)
         # a constant dimension carries nothing; dividing it by 1 leaves it at 0
         return cls(kind, shift, torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+    @classmethod
+    def fit_blocks(cls, kind: Normalization, blocks: Iterable[FloatArray], columns: int) -> Scaler:
+        """As :meth:`fit`, from rows that come in blocks, in double precision.
+
+        Args:
+            kind: The kind.
+            blocks: Rows ``[n, D]``; not read where ``kind`` takes nothing from them.
+            columns: D.
+        """
+        if kind in ("none", "l2"):
+            return cls(kind, torch.zeros(columns), torch.ones(columns))
+        return cls.of_statistics(kind, ColumnStatistics.of_blocks(blocks, columns))
 
     @classmethod
     def of_statistics(cls, kind: Normalization, found: ColumnStatistics) -> Scaler:

@@ -128,7 +128,7 @@ class StoredTrainStream(PassStream):
         return rows, self._data.unscaled(self._index[rows])
 
     def _all(self) -> Batch:
-        return StoredSamples.of(self._data, self._index, self._device)
+        return StoredSamples.of(self._data, self._device)
 
 
 def _copy(
@@ -146,22 +146,25 @@ def _copy(
 class StoredSamples(Batch):
     """All training samples on disk as one batch: :meth:`blocks` reads them a block at a time."""
 
+    #: the samples in the order of the split; the batch has them in the order of the file, ``[N]``
+    order: Tensor
     _data: StoredDataModule
     _index: IntArray
     _device: torch.device
 
     @classmethod
-    def of(cls, data: StoredDataModule, index: IntArray, device: torch.device) -> StoredSamples:
-        """Samples of a phase.
+    def of(cls, data: StoredDataModule, device: torch.device) -> StoredSamples:
+        """The training samples of a phase.
 
         Args:
             data: The phase.
-            index: 0-based indices of the samples.
             device: Where blocks are put.
         """
+        index = np.sort(data.split.train)
         labels = torch.from_numpy(data.positions(index)).to(device)
         found = cls(torch.empty(0), labels, torch.from_numpy(index).to(device))
         found._data, found._index, found._device = data, index, device
+        found.order = torch.from_numpy(np.searchsorted(index, data.split.train)).to(device)
         return found
 
     @property

@@ -50,6 +50,13 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="SOURCE is an HDF5 file that was changed on purpose after it was sealed",
     )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write the features of an HDF5 file to N .npy files beside it",
+    )
     options = parser.parse(arguments)
     source, target = Path(options.source).expanduser(), Path(options.target).expanduser()
 
@@ -71,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         else hdf5.read(source, edited=options.edited)
     )
     if hdf5.is_hdf5(target):
-        hdf5.write(content, target, elsewhere="name another TARGET")
+        hdf5.write(content, target, elsewhere="name another TARGET", shards=max(0, options.shards))
         written = [target]
     else:
         written = benchmark_mat.write(

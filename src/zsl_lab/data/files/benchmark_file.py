@@ -8,7 +8,9 @@ Required:
 - attribute ``format`` (text): ``zsl_lab benchmark``
 - attribute ``format_version`` (integer): 2
 - attribute ``name`` (text): the benchmark's name in results
-- ``features`` (numbers ``[N, D]``): visual features, one row per sample
+- ``features`` (numbers ``[N, D]``): visual features, one row per sample; or ``feature_files``
+  (texts): the names of ``.npy`` files in the same folder, ``[n, D]`` each and of one type, whose
+  rows follow one another (shards)
 - ``labels`` (integers ``[N]``): class ids
 - ``semantics/KIND`` (numbers ``[C, Q]``): class semantics, row ``c`` for class id ``c``; one
   dataset per kind (``att``, ``original_att``, ``sent``, ...), at least one
@@ -26,6 +28,8 @@ Optional:
 - ``split/train``, ``split/val`` (integers): the sample indices published for tuning, unchanged:
   the classes of ``val`` are the validation classes, samples outside ``trainval`` are not used
 - ``split/validation_classes`` (integers): seen classes held out for tuning, in place of ``val``
+- ``feature_files_sha256`` (texts): the SHA-256 of each file of ``feature_files``; written here, and
+  checked where it is there
 - ``files`` (texts ``[N]``): name of each sample's image file
 - ``descriptions`` (texts ``[C]``): a text for each class
 - ``recipe`` (JSON text): how features and semantics were made (:mod:`zsl_lab.data.recipe`)
@@ -66,7 +70,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,7 +91,7 @@ from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.splits import published_validation_classes
 from zsl_lab.data.storage.arrays import Array, FloatArray, float32
 from zsl_lab.data.storage.choice import Storage, reads_from_disk
-from zsl_lab.data.storage.files import FileSource, Part
+from zsl_lab.data.storage.files import FileSource, Part, npy_part, write_npy
 from zsl_lab.data.storage.source import (
     PASS_BYTES,
     ArraySource,
@@ -106,7 +110,7 @@ from zsl_lab.files.hdf5 import (
     open_hdf5,
     read_texts,
 )
-from zsl_lab.files.memory import out_of_memory
+from zsl_lab.files.memory import check_size, out_of_memory
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -133,6 +137,8 @@ _PUBLISHED_PARTS = ("train", "val")
 _INDICES = (*_PARTS, *_PUBLISHED_PARTS)
 _KNOWN = {
     "features",
+    "feature_files",
+    "feature_files_sha256",
     "labels",
     "class_names",
     "semantics",
@@ -423,12 +429,20 @@ def is_hdf5(path: Path) -> bool:
     return path.suffix.lower() in (".h5", ".hdf5")
 
 
-def write(content: BenchmarkContent, path: Path, *, elsewhere: str = "name another file") -> None:
+def write(
+    content: BenchmarkContent,
+    path: Path,
+    *,
+    elsewhere: str = "name another file",
+    shards: int = 0,
+) -> None:
     """Write a file, completely or not at all.
 
     Args:
         content: What to write.
         path: The file, which is replaced if it exists; its folder is made if it doesn't.
+        shards: Number of ``.npy`` files beside it that the features are written to; 0 puts them
+            into the file itself.
         elsewhere: How the user can choose another place, for the error message.
 
     Raises:
@@ -440,9 +454,11 @@ def write(content: BenchmarkContent, path: Path, *, elsewhere: str = "name anoth
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # the file that names them comes last: without it they are not read
+        files = _write_shards(content.source, path, shards)
         with _Output(temporary, "w+") as output:
             try:
-                _write(content, output)
+                _write(content, output, files)
             except OSError:
                 # HDF5 may notice a failed write by what it reads back
                 if output.failure is not None:
@@ -482,7 +498,7 @@ def read(
     """
     with _remedied(path, remedy):
         with _content(path, lean=lean, edited=edited) as (reader, fields):
-            features = reader.numbers("features", 2, np.float32 if lean else None)
+            features = reader.features(np.float32 if lean else None)
         content = BenchmarkFile(features=features, **fields)
         if not lean:
             content.check()
@@ -498,10 +514,9 @@ def read_for_training(
         DataError: As of :func:`read`; or features that stay on disk are compressed or in chunks.
     """
     with _remedied(path, remedy), _content(path, lean=True, edited=False) as (reader, fields):
-        samples, dimensions = reader.table("features", 2).shape
-        if reads_from_disk(storage, samples, dimensions):
-            return StoredBenchmarkFile(stored=FileSource([reader.part("features")]), **fields)
-        return BenchmarkFile(features=reader.numbers("features", 2, np.float32), **fields)
+        if reads_from_disk(storage, *reader.shape()):
+            return StoredBenchmarkFile(stored=reader.stored(), **fields)
+        return BenchmarkFile(features=reader.features(np.float32), **fields)
 
 
 @contextmanager
@@ -578,7 +593,7 @@ class _Output(io.FileIO):
             return size or 0
 
 
-def _write(content: BenchmarkContent, output: _Output) -> None:
+def _write(content: BenchmarkContent, output: _Output, shards: Mapping[str, str]) -> None:
     arrays: dict[str, Array] = {"labels": content.labels.astype(np.int64, copy=False)}
     arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
     arrays |= {
@@ -591,6 +606,11 @@ def _write(content: BenchmarkContent, output: _Output) -> None:
         for name in ("class_names", "files", "descriptions")
         if (value := getattr(content, name)) is not None
     }
+    if shards:
+        texts |= {
+            "feature_files": tuple(shards),
+            "feature_files_sha256": tuple(shards.values()),
+        }
     for name, value in texts.items():
         for text in value:
             _check_text(content, name, text)
@@ -609,7 +629,8 @@ def _write(content: BenchmarkContent, output: _Output) -> None:
             file.attrs["mat"] = json.dumps(
                 {name: dict(types) for name, types in content.mat.items()}
             )
-        _write_features(content.source, file)
+        if not shards:
+            _write_features(content.source, file)
         for name, array in arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array))
         for name, value in texts.items():
@@ -627,6 +648,27 @@ def _write_features(source: FeatureSource, file: Any) -> None:
     for start in range(0, len(source), size):
         rows = source.read(start, min(start + size, len(source)))
         dataset.write_direct(np.ascontiguousarray(rows), dest_sel=np.s_[start : start + len(rows)])
+
+
+def _write_shards(source: FeatureSource, path: Path, count: int) -> dict[str, str]:
+    """Write the features to so many files of nearly equal size; their names and hashes.
+
+    A name has the number of rows before it and the hash of the shard's content, so that no file of
+    another benchmark is replaced.
+    """
+    written = {}
+    bounds = np.linspace(0, len(source), count + 1).astype(int) if count else []
+    for start, stop in pairwise(int(bound) for bound in bounds):
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            write_npy(source, start, stop, temporary)
+            digest = sha256_file(temporary)
+            name = f"{path.stem}-{start:09d}-{digest[:8]}.npy"
+            temporary.replace(path.with_name(name))
+        finally:
+            _discard(temporary)
+        written[name] = digest
+    return written
 
 
 def _size(source: FeatureSource) -> int:
@@ -942,6 +984,66 @@ class _Reader:
             expected = "one dimension" if dimensions == 1 else "two dimensions, neither of them 0"
             self.fail(name, f"shape {list(dataset.shape)}", expected)
         return dataset
+
+    def shards(self) -> list[Part]:
+        """The files of features, in their order, checked; none where the file has ``features``."""
+        names = None if self.find("features") is not None else self.texts("feature_files")
+        if not names:
+            return []
+        for name in names:
+            if Path(name).name != name:
+                self.fail("feature_files", f"{name!r:.100}", "names of files in the same folder")
+        parts = [npy_part(self.path.with_name(name)) for name in names]
+        for part in parts:
+            if (part.columns, part.dtype) != (parts[0].columns, parts[0].dtype):
+                self.fail(
+                    "feature_files",
+                    f"{part.columns} columns of {part.dtype} in {part.path.name}",
+                    f"{parts[0].columns} columns of {parts[0].dtype}, as in {parts[0].path.name}",
+                )
+        return parts
+
+    def shape(self) -> tuple[int, int]:
+        """Samples and dimensions of the features."""
+        parts = self.shards()
+        if parts:
+            return sum(part.rows for part in parts), parts[0].columns
+        samples, dimensions = self.table("features", 2).shape
+        return samples, dimensions
+
+    def stored(self) -> FileSource:
+        """The features where they are, after a check of the hashes of shards."""
+        parts = self.shards()
+        if not parts:
+            return FileSource([self.part("features")])
+        hashes = self.texts("feature_files_sha256") or ()
+        if hashes and len(hashes) != len(parts):
+            self.fail("feature_files_sha256", f"{len(hashes)} hashes", f"{len(parts)}")
+        for part, expected in zip(parts, hashes, strict=False):
+            if sha256_file(part.path) != expected:
+                raise DataError(
+                    f"{part.path}: found other content than {self.path} was written with: the file "
+                    "is damaged, or belongs to another benchmark; expected the SHA-256 "
+                    f"{expected[:12]}. Get the file that belongs to it."
+                )
+        return FileSource(parts)
+
+    def features(self, dtype: type[np.float32] | None) -> Array:
+        """All features in memory, as ``dtype`` or as they are stored."""
+        if not self.shards():
+            return self.numbers("features", 2, dtype)
+        source = self.stored()
+        rows, columns = source.shape
+        wanted = np.dtype(dtype or source.dtype.newbyteorder("="))
+        size = rows * columns * source.dtype.itemsize
+        needed = rows * columns * wanted.itemsize
+        check_size(size, size, self._where("feature_files"), needed=needed)
+        array = np.empty((rows, columns), dtype=wanted)
+        step = rows_in(source, PASS_BYTES)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            array[start:stop] = source.read(start, stop)
+        return array
 
     def part(self, name: str) -> Part:
         """The place of a table that is stored in C order, without compression."""

@@ -6,6 +6,7 @@ that vanishes or shrinks under it would end the process.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from zsl_lab.data.storage.arrays import Array, IntArray
-from zsl_lab.data.storage.source import gather
+from zsl_lab.data.storage.source import PASS_BYTES, FeatureSource, gather, rows_in
 from zsl_lab.errors import DataError
 
 
@@ -116,6 +117,63 @@ class FileSource:
                     target = target[count:]
         except OSError as error:
             raise _unreadable(part.path, error) from error
+
+
+def npy_part(path: Path) -> Part:
+    """The numbers of a ``.npy`` file of two dimensions in C order.
+
+    Raises:
+        DataError: It is missing, truncated or of another kind.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, columns_first, dtype = header(file)
+            offset, size = file.tell(), file.seek(0, 2)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # the header is a text that NumPy evaluates
+        brief = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"{path}: found no .npy file, or a damaged one ({brief:.100}); expected features. Get "
+            "an intact copy, or write it again."
+        ) from error
+    if len(shape) != 2 or 0 in shape or columns_first or dtype.kind not in "iuf":
+        order = ", columns first" if columns_first else ""
+        raise DataError(
+            f"{path}: found {dtype} of shape {list(shape)}{order}; expected numbers [samples, "
+            "dimensions] in C order. Write it again with numpy.save(path, "
+            "numpy.ascontiguousarray(features))."
+        )
+    part = Part(path, offset, dtype, *shape)
+    if size < offset + part.rows * part.columns * dtype.itemsize:
+        raise _shorter(part, size)
+    return part
+
+
+def write_npy(source: FeatureSource, start: int, stop: int, path: Path) -> None:
+    """Write rows ``start`` to ``stop`` (exclusive) to a ``.npy`` file, a block at a time.
+
+    Raises:
+        OSError: It cannot be written, or the disk is full.
+    """
+    dtype, step = source.dtype.newbyteorder("="), rows_in(source, PASS_BYTES)
+    with path.open("wb") as file:
+        shape = (stop - start, source.shape[1])
+        np.lib.format.write_array_header_1_0(
+            file,
+            {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)},
+        )
+        for first in range(start, stop, step):
+            rows = source.read(first, min(first + step, stop))
+            file.write(np.ascontiguousarray(rows, dtype=dtype).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

@@ -3,8 +3,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export OMP_NUM_THREADS ?= 1
-# what scripts and methods of other packages import
-DOCUMENTED := estimator.classifier methods data metrics nn keys result run.experiment predict.load predict.predictor predict.predictions
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-long coverage lint format docs bench reproduce clean
@@ -36,8 +34,8 @@ format: $(VENV)/.installed ## sort imports and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.installed ## the API reference as HTML, in site/
-	$(BIN)/pdoc --docformat google --output-directory site $(addprefix zsl_lab.,$(DOCUMENTED))
+docs: $(VENV)/.installed ## the documents as a site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed ## speed and memory, as ratios to a raw PyTorch loop
 	env -u OMP_NUM_THREADS $(BIN)/python experiments/bench/steps.py

@@ -23,6 +23,7 @@ quick.install()
 pytest_plugins = (
     "tests.helpers.benchmark_files",
     "tests.helpers.http_server",
+    "tests.helpers.hub_server",
     "tests.helpers.runs",
     "tests.helpers.tiny_bert",
 )

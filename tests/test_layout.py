@@ -15,12 +15,12 @@ PACKAGE = Path(zsl_lab.__file__).parent
 #: from the top: a module imports from its own layer and from those below it. Names are first parts
 #: of modules below zsl_lab.
 LAYERS = (
-    {"cli", "estimator"},
+    {"cli", "demo", "estimator"},
     {"sweep", "report", "predict", "tune"},
     {"run"},
     {"classifiers"},
     {"methods"},
-    {"extraction"},
+    {"extraction", "sharing"},
     {"text", "metrics", "nn"},
     {"data"},
     {"plots", "console", "hardware"},
@@ -32,6 +32,7 @@ ENTRY_POINTS = {
     "zsl_lab",
     "zsl_lab.__main__",
     "zsl_lab.data.__main__",
+    "zsl_lab.demo.__main__",
     "zsl_lab.report.__main__",
     "zsl_lab.predict",
     "zsl_lab.run",

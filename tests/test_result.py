@@ -73,6 +73,46 @@ def changed(where: str, value: Any) -> dict[str, Any]:
     return raw
 
 
+def of_many_classes() -> Result:
+    unseen = {f"class, {i}": i * 100 / 1999 for i in range(2000)} | {"untested": math.nan}
+    return replace(RESULT, per_class={"unseen": unseen, "seen": {'a "quoted" one': 1 / 3}})
+
+
+def test_the_recalls_of_many_classes_lie_in_a_table_beside_the_result(tmp_path: Path) -> None:
+    result = of_many_classes()
+    path = result.save(tmp_path)
+    assert path.stat().st_size < 5000
+    raw = json.loads(path.read_text())
+    assert raw["per_class"] == {"unseen": {}, "seen": {}}
+    assert raw["per_class_summary"]["unseen"]["classes"] == 2000
+    assert raw["per_class_summary"]["unseen"]["quartiles"] == pytest.approx([25, 50, 75])
+    found = Result.load(tmp_path)
+    assert math.isnan(found.per_class["unseen"].pop("untested"))
+    result.per_class["unseen"].pop("untested")
+    assert found == result
+
+
+def test_without_that_table_no_recall_of_a_class_is_known(tmp_path: Path) -> None:
+    of_many_classes().save(tmp_path)
+    (tmp_path / "per_class.csv").unlink()
+    assert Result.load(tmp_path).per_class == {"unseen": {}, "seen": {}}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("unseen,a,101", "line 2: found unseen,a,101"),
+        ("other,a,5", "expected unseen or seen"),
+        ("unseen,a", "line 2"),
+    ],
+)
+def test_a_damaged_table_of_recalls_is_named(tmp_path: Path, row: str, said: str) -> None:
+    of_many_classes().save(tmp_path)
+    (tmp_path / "per_class.csv").write_text(f"group,class,recall\n{row}\n")
+    with pytest.raises(DataError, match=said):
+        Result.load(tmp_path)
+
+
 def test_round_trip(tmp_path: Path) -> None:
     path = RESULT.save(tmp_path / "run")
     assert path == tmp_path / "run" / "result.json"

@@ -12,6 +12,8 @@ from zsl_lab.cli.help import asks_for_help, help_text
 #: commands beside the overrides, and the modules whose ``main`` they call
 COMMANDS = {
     "data": "zsl_lab.cli.data.main",
+    "demo": "zsl_lab.demo.command",
+    "export": "zsl_lab.cli.export",
     "report": "zsl_lab.report.command",
     "tune": "zsl_lab.cli.tune",
 }

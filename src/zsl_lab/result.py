@@ -20,11 +20,15 @@ from typing import Any
 
 from zsl_lab import __version__
 from zsl_lab.errors import DataError
-from zsl_lab.files.atomic import atomic_write
+from zsl_lab.files import per_class_csv
+from zsl_lab.files.atomic import Content, atomic_write_all
 from zsl_lab.files.bounded import read_bounded
 
 RESULT_FILE = "result.json"
-#: a file with more is no result: one of 100,000 classes has 10 MB
+#: the recall of each class, beside a result.json of more than :data:`MOST_CLASSES` classes
+PER_CLASS_FILE = "per_class.csv"
+MOST_CLASSES = 1000
+#: a file with more is no result; older versions stored all classes: 100,000 have 10 MB
 _MAX_BYTES = 2**25
 SELECTIONS = ("validation", "oracle", "last")
 #: papers print each of these metrics at the step that is best by it on test
@@ -57,7 +61,10 @@ class Result:
         oracle: The same metrics at the ``step`` that is best *on test*: comparable with papers that
             select this way, not an unbiased estimate. None if not measured.
         per_class: ``unseen`` and ``seen``: recall of each class by its name, predicted among all
-            classes; NaN for a class without test samples.
+            classes; NaN for a class without test samples. With more than :data:`MOST_CLASSES`
+            classes they are stored in ``per_class.csv``, and ``result.json`` has
+            ``per_class_summary`` in their place: number of classes with a recall, mean and
+            quartiles. {} where that file is missing.
         training: ``steps, seconds, check_seconds, steps_per_second, device, precision,
             world_size, peak_memory``; all but ``steps`` may be None (unknown), and older versions
             did not measure two of them: ``check_seconds``, the time spent in checks, which
@@ -142,6 +149,22 @@ class Result:
         Raises:
             OutputError: If it cannot be written.
         """
+        fields = self.to_plain()
+        target = Path(folder) / RESULT_FILE
+        contents: dict[Path, Content] = {}
+        if sum(map(len, self.per_class.values())) > MOST_CLASSES:
+            contents[target.with_name(PER_CLASS_FILE)] = per_class_csv.content(self.per_class)
+            fields["per_class"] = {group: {} for group in self.per_class}
+            fields["per_class_summary"] = {
+                group: per_class_csv.summary(recalls) for group, recalls in self.per_class.items()
+            }
+        text = json.dumps(without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
+        contents[target] = (text + "\n").encode()
+        atomic_write_all(contents)
+        return target
+
+    def to_plain(self) -> dict[str, Any]:
+        """The fields of ``result.json``, for JSON: None in place of NaN."""
         fields = asdict(self)
         if self.metric is None:  # of an older version, which is written as it was
             for name in (
@@ -153,8 +176,27 @@ class Result:
                 "classifier",
             ):
                 del fields[name]
-        text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
-        return atomic_write(Path(folder) / RESULT_FILE, (text + "\n").encode())
+        plain: dict[str, Any] = without_nan(fields)
+        return plain
+
+    @classmethod
+    def from_plain(cls, raw: object, path: Path) -> Result:
+        """Check what :meth:`to_plain` gave, in this version or an older one.
+
+        Args:
+            raw: The fields; unknown ones are ignored.
+            path: The file that they are from, for messages; the recalls of many classes are read
+                from a table beside it.
+
+        Raises:
+            DataError: A field is missing or has another type.
+        """
+        from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
+
+        fields = validated(raw, path)
+        if fields.pop("per_class_summary", None) is not None:
+            fields["per_class"] = per_class_csv.read(path.with_name(PER_CLASS_FILE))
+        return cls(**fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
@@ -172,7 +214,7 @@ class Result:
             path = path / RESULT_FILE
         try:
             content = read_bounded(path, _MAX_BYTES)
-            raw = json.loads(content, parse_constant=_refuse_constant)
+            raw = json.loads(content, parse_constant=refuse_constant)
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror or error}); expected the {RESULT_FILE} "
@@ -182,9 +224,7 @@ class Result:
             raise DataError(
                 f"{path}: not valid JSON ({error}); expected the {RESULT_FILE} of a finished run."
             ) from error
-        from zsl_lab.result_schema import validated  # pydantic takes 0.2 s to import
-
-        return cls(**validated(raw, path))
+        return cls.from_plain(raw, path)
 
 
 def versions() -> dict[str, str]:
@@ -244,14 +284,15 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _refuse_constant(constant: str) -> None:
-    # Python's parser accepts NaN and Infinity, which are not JSON
+def refuse_constant(constant: str) -> None:
+    """Raise ValueError: Python's parser accepts NaN and Infinity, which are not JSON."""
     raise ValueError(f"{constant} is not a JSON value")
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """A value with None in place of each float that is not finite, in dictionaries too."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -51,6 +51,17 @@ class _PerClass(_Stored):
     seen: dict[str, _Metric]
 
 
+class _RecallSummary(_Stored):
+    classes: _Integer
+    mean: _Metric
+    quartiles: list[_Metric]
+
+
+class _PerClassSummary(_Stored):
+    unseen: _RecallSummary
+    seen: _RecallSummary
+
+
 class _Training(_Stored):
     steps: _Integer
     seconds: _Number | None
@@ -102,6 +113,7 @@ class _StoredResult(_Stored):
     metrics: _Metrics
     oracle: _MetricsAtStep | None
     per_class: _PerClass
+    per_class_summary: _PerClassSummary | None = None
     training: _Training
     benchmark: _Benchmark
     checkpoint: str | None

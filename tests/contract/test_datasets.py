@@ -22,12 +22,14 @@ from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
 from tests.helpers.benchmark_files import cells
+from tests.helpers.imagenet import make_class_lists, make_features
 from zsl_lab.data import splits as splitting
 from zsl_lab.data.batches.base import PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.data.datasets.image_folder import ImageFolderDataset
 from zsl_lab.data.datasets.image_lists import ImageListDataset
+from zsl_lab.data.datasets.imagenet import ImageNetDataset
 from zsl_lab.data.datasets.images import ImageDataset
 from zsl_lab.data.datasets.own import OwnDataset
 from zsl_lab.data.datasets.synthetic import SyntheticDataset
@@ -71,6 +73,9 @@ def dataset(name: str, paths: DataPaths) -> DatasetConfig:
     found = checked(kind, keys, "dataset")
     if isinstance(found, XianDataset):
         make_mat_files(found, paths)
+    elif isinstance(found, ImageNetDataset):
+        make_class_lists(paths.data_dir / found.folder)
+        make_features(paths.data_dir / found.folder)
     elif isinstance(found, ImageFolderDataset):
         make_image_folder(found, paths)
     elif isinstance(found, ImageListDataset):

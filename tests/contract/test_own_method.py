@@ -37,10 +37,10 @@ def own(command: Command, own_conf: Path) -> OwnCommand:
     return lambda *arguments: command("--config-dir", str(own_conf), *arguments)
 
 
-def test_the_readme_shows_the_example() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
+def test_the_guide_shows_the_example() -> None:
+    guide = (REPOSITORY / "docs" / "guides" / "adding_a_method.md").read_text()
     for name in ("linear_map.py", "linear_map.yaml"):
-        assert (EXAMPLES / name).read_text().strip() in readme
+        assert (EXAMPLES / name).read_text().strip() in guide
 
 
 def test_the_command_trains_and_tests_it_and_goes_on_with_it(

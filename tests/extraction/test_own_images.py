@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.extraction import CLASSES, table
 from tests.helpers.packages import skip_without
 from zsl_lab.errors import ConfigError, DataError
-from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
+from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, with_parts
 
 skip_without("torchvision", "images")
 
@@ -288,3 +288,39 @@ def test_a_split_that_cannot_be_is_refused(
     with pytest.raises((ConfigError, DataError)) as caught:
         choose_parts(classes, unseen, 0)
     assert expected.format(table=classes.path) in str(caught.value)
+
+
+def divided(folder: Path) -> Path:
+    """The pictures of ``own`` as train, val and test: cat in val, dog in test only."""
+    images = folder / "images"
+    places = {"train": ("ant", "bee", "eel"), "val": ("cat",), "test": ("ant", "dog")}
+    for part, names in places.items():
+        for name in names:
+            (folder / "divided" / part).mkdir(parents=True, exist_ok=True)
+            shutil.copytree(images / name, folder / "divided" / part / name)
+    return folder / "divided"
+
+
+def test_folders_of_train_val_and_test_say_what_each_class_is(own: Path) -> None:
+    classes = table(own, "class,size\nant,1\nbee,2\ncat,30\ndog,50\neel,60\n")
+    found = find_class_pictures(divided(own), classes, None)
+    assert found.parts is not None
+    parts = list(zip(found.names, found.labels.tolist(), found.parts, strict=True))
+    assert parts[0] == ("test/ant/0.png", 0, "test")
+    assert parts[-1] == ("val/cat/3.png", 2, "val")
+    assert len(parts) == 24
+    assert with_parts(classes, found).parts == ("seen", "seen", "validation", "unseen", "seen")
+    chosen = choose_parts(with_parts(classes, found), None, 0, found.labels)
+    assert (chosen.unseen.tolist(), chosen.drawn.tolist()) == ([3], [])
+    with pytest.raises(ConfigError, match=r"found the column 'split'.*which say the same"):
+        with_parts(table(own), found)
+
+
+def test_classes_that_are_called_train_and_test_are_classes(own: Path) -> None:
+    for name, new in (("ant", "train"), ("bee", "test")):
+        (own / "images" / name).rename(own / "images" / new)
+    for name in ("cat", "dog", "eel"):
+        shutil.rmtree(own / "images" / name)
+    found = find_class_pictures(own / "images", table(own, "class,size\ntrain,1\ntest,2\n"), None)
+    assert found.parts is None
+    assert found.labels.tolist() == [0] * 4 + [1] * 4

@@ -264,7 +264,7 @@ def test_a_size_that_the_network_does_not_take_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"^--backbone timm:swin_tiny_patch4_window7_224: found images of 3 x 3 pixels, which "
-        r"this network does not take \(.*\); timm gives it 224 x 224\.",
+        r"this network does not take \(.*\); its own size is 224 x 224\.",
     ):
         build_backbone("timm:swin_tiny_patch4_window7_224", str(path), 4, 3, TERMS)
 

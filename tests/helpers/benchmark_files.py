@@ -31,7 +31,7 @@ def cells(names: list[str]) -> npt.NDArray[Any]:
     return array
 
 
-def _write_v73(path: Path, fields: Mapping[str, Any]) -> None:
+def write_v73(path: Path, fields: Mapping[str, Any]) -> None:
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, value in fields.items():
             if value.dtype == object:
@@ -67,7 +67,7 @@ def write_mat() -> WriteMat:
         if version == "5":
             scipy.io.savemat(path, dict(fields), do_compression=True)
         else:
-            _write_v73(path, fields)
+            write_v73(path, fields)
         return path
 
     return write

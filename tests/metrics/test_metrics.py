@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
+import zsl_lab.metrics.extra as extra_module
 from zsl_lab.metrics import (
     AUSUC,
     METRIC_NAMES,
@@ -539,6 +540,35 @@ def extra(case: Case) -> ExtraAccuracies:
 def test_accuracies_per_sample_and_top5(name: str) -> None:
     case = EXTRA_CASES[name]
     assert extra(case).compute() == pytest.approx(ref_extra(*case), abs=1e-9, nan_ok=True)
+
+
+def test_with_many_classes_the_hits_among_more_are_counted_per_class_and_per_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores, target, seen = draw(12, classes=30, samples=300)
+    monkeypatch.setattr(extra_module, "_MANY_CLASSES", 30)
+    found = extra((scores, target, seen)).compute()
+    every = list(range(30))
+    zsl = [c for c in every if not seen[c] and c in target]
+    of_unseen = [i for i, t in enumerate(target) if not seen[t]]
+    for k in (1, 2, 5, 10, 20):
+        for kind, candidates in (("zsl", zsl), ("unseen", every)):
+            hits = [target[i] in ref_ranking(scores[i], candidates, seen)[:k] for i in of_unseen]
+            by_class = [
+                np.mean([hit for i, hit in zip(of_unseen, hits, strict=True) if target[i] == c])
+                for c in zsl
+            ]
+            if len(candidates) <= k:
+                assert math.isnan(found[f"{kind}_top{k}_per_sample"])
+                continue
+            share = found[
+                f"{kind}_per_sample" if (kind, k) == ("unseen", 1) else f"{kind}_top{k}_per_sample"
+            ]
+            assert share == pytest.approx(100 * np.mean(hits))
+            if k > 1:
+                assert found[f"{kind}_top{k}"] == pytest.approx(100 * np.mean(by_class))
+    few = ref_extra(scores, target, seen)
+    assert {name: found[name] for name in few} == pytest.approx(few, abs=1e-9, nan_ok=True)
 
 
 def test_accuracy_per_sample_is_torchmetrics_micro_average_of_the_predictions() -> None:

@@ -172,6 +172,29 @@ def test_a_key_that_is_null_is_none_to_a_run_of_an_older_version(
     assert labels(tmp_path) == ["sgal", "sgal (method.epochs=3)"]
 
 
+def test_a_key_that_an_older_version_did_not_have_is_no_difference_with_the_value_it_had(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    targets = {
+        "dataset._target_": "zsl_lab.data.datasets.xian.XianDataset",
+        "method._target_": "zsl_lab.methods.sgal.SGAL",
+        "classifier._target_": "zsl_lab.classifiers.Own",
+    }
+    key = "dataset.test_seen_fraction"
+    write_run("a", 60, seed=0, config=targets)
+    write_run("b", 50, seed=1, config={**targets, key: 0.0})
+    write_run("c", 40, seed=0, config={**targets, key: 0.2})
+    assert labels(tmp_path) == ["sgal", "sgal (dataset.test_seen_fraction=0.2)"]
+
+
+def test_runs_with_accelerator_auto_repeat_those_with_the_one_that_it_found(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    write_run("a", 60, seed=0, config={"trainer.accelerator": "auto"})
+    write_run("b", 50, seed=1, config={"trainer.accelerator": "cpu"})
+    assert [(group.label, len(group.runs)) for group in groups_in(tmp_path)] == [("sgal", 2)]
+
+
 def test_other_splits_or_features_are_kept_apart_and_named(
     write_run: WriteRun, tmp_path: Path
 ) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import SHORT, composed, power_cut
 from tests.helpers.hostile_checkpoints import sealed
+from tests.helpers.runs import WriteRun
 from zsl_lab.errors import CheckpointError, ZslLabError
 from zsl_lab.methods.mmvae import MMVAE
 from zsl_lab.result import Result
@@ -46,6 +47,21 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         node[keys[-1]] = value
 
     return change
+
+
+@pytest.mark.parametrize(("value", "differs"), [(0.0, ""), (0.2, "is absent there, 0.2 here")])
+def test_a_key_that_an_older_version_did_not_have_differs_by_its_value(
+    tmp_path: Path, write_run: WriteRun, value: float, differs: str
+) -> None:
+    folder = write_run("a", 60)
+    config = composed(tmp_path, "dataset=flo", f"dataset.test_seen_fraction={value}")
+    stored = config.copy()
+    del stored.dataset.test_seen_fraction, stored.method.short, stored.method.bench
+    OmegaConf.save(stored, folder / "config.yaml", resolve=True)
+    found = resuming.look(folder, resuming.configuration_of(config))
+    assert found is not None
+    key = "dataset.test_seen_fraction "
+    assert found.differing == (key + differs if differs else "")
 
 
 EPOCH = ("loops", "fit_loop", "epoch_progress", "current")

@@ -11,11 +11,15 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -32,10 +36,29 @@ from zsl_lab.run.configuration.settings_files import settings_folder
 from zsl_lab.run.configuration.trial import adapt, missing
 from zsl_lab.run.resuming import NotPreparedError
 
+if TYPE_CHECKING:
+    from zsl_lab.sweep.job import Job
+
 #: exit code of a command interrupted from the keyboard, by the convention of shells
 INTERRUPTED = 130
 #: in a sweep's folder, the folder of what its jobs share
 PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended, unless by an exception.
+
+    Attributes:
+        outcome: As :class:`zsl_lab.sweep.job.Job` has it.
+        value: The value that a sweeper maximises; None where there is none.
+        why: Why it was left out.
+    """
+
+    outcome: str
+    value: float | None = None
+    why: str = ""
+
 
 #: exit codes of the runs of this process that failed
 _failures: list[int] = []
@@ -50,7 +73,7 @@ def _experiment(cfg: DictConfig) -> float | None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _job(cfg, overrides, folder)
     try:
-        _run(cfg, overrides, folder)
+        _run(_prepared(cfg, overrides, folder), overrides, folder)
     except Exception as error:
         message = told(error, overrides, debug=cfg.debug)
         if not report(message):
@@ -67,39 +90,40 @@ def _experiment(cfg: DictConfig) -> float | None:
 def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
     """Run a job of a sweep, in whatever process its launcher runs it.
 
+    Returns:
+        The value that a sweeper maximises; None where there is none.
+    """
+    from zsl_lab.sweep import job as record
+
+    warnings.formatwarning = format_warning  # this may be another process than the command's
+    hydra_cfg = HydraConfig.get()
+    again = record.has_begun(folder)
+    job = record.begin(cfg, hydra_cfg, folder)
+    return _recorded(
+        job, cfg, overrides, lambda: _begun(cfg, overrides, job, hydra_cfg, again=again)
+    )
+
+
+def _recorded(
+    job: Job, cfg: DictConfig, overrides: list[str], work: Callable[[], Ended | None]
+) -> float | None:
+    """Do the work of a job and record how it ended.
+
     A failure is recorded in the job's folder and does not end the other jobs.
+
+    Args:
+        job: The job.
+        cfg: Its configuration.
+        overrides: Its overrides.
+        work: What to do; returns None where another call will end the job.
 
     Returns:
         The value that a sweeper maximises; None where there is none.
     """
-    from zsl_lab.result import Result
     from zsl_lab.sweep import job as record
-    from zsl_lab.sweep import sweep
 
-    warnings.formatwarning = format_warning  # this may be another process than the command's
-    hydra_cfg = HydraConfig.get()
-    job = record.begin(cfg, hydra_cfg, folder)
     try:
-        adapt(cfg, overrides)
-        lacking = missing(cfg)
-        if lacking is not None:
-            record.end(job, record.LEFT_OUT, why=lacking)
-            return None
-        earlier = sweep.earlier(cfg, hydra_cfg, job)
-        if earlier and earlier.result:
-            result, outcome = earlier.result, "skipped"
-        else:
-            cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
-            said = record.announcement(job, Path(hydra_cfg.sweep.dir))
-            if said:
-                say(said, error=False)
-            with run_folder.held(folder, goes_on=True):
-                _run(cfg, overrides, folder)
-            if cfg.task == "predict":
-                record.end(job, "finished")
-                return None
-            result, outcome = Result.load(folder), "finished"
-        value = sweep.objective(result, job, hydra_cfg)
+        ended = work()
     except Exception as error:
         why = told(error, overrides, debug=cfg.debug)
         if isinstance(error, InterruptionError):
@@ -109,11 +133,61 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
         say(why)
         record.end(job, "failed", why=why, exit_code=exit_code(error))
         return None
-    record.end(job, outcome)
-    return value
+    if ended is None:
+        return None
+    record.end(job, ended.outcome, why=ended.why)
+    return ended.value
 
 
-def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
+def _begun(
+    cfg: DictConfig, overrides: list[str], job: Job, hydra_cfg: HydraConf, *, again: bool
+) -> Ended | None:
+    """Begin a job: run it, unless its result is there or it waits to be trained with others."""
+    from zsl_lab.sweep import job as record
+    from zsl_lab.sweep import sweep, together
+
+    adapt(cfg, overrides)
+    lacking = missing(cfg)
+    if lacking is not None:
+        return Ended(record.LEFT_OUT, why=lacking)
+    earlier = sweep.earlier(cfg, hydra_cfg, job, again=again)
+    if earlier and earlier.result:
+        return Ended("skipped", sweep.objective(earlier.result, job, hydra_cfg))
+    cfg.ckpt = str(earlier.state) if earlier else cfg.ckpt
+    said = record.announcement(job, Path(hydra_cfg.sweep.dir))
+    if said:
+        say(said, error=False)
+    prepared = _prepared(cfg, overrides, job.folder)
+    if together.takes(prepared):
+
+        def train() -> None:
+            _recorded(job, prepared, overrides, lambda: _trained(prepared, job, hydra_cfg))
+
+        together.add(prepared, train)
+        return None
+    with run_folder.held(job.folder, goes_on=True):
+        _run(prepared, overrides, job.folder)
+    return _ended(prepared, job, hydra_cfg)
+
+
+def _trained(cfg: DictConfig, job: Job, hydra_cfg: HydraConf) -> Ended:
+    """Run a job that waited to be trained with others."""
+    with run_folder.held(job.folder, goes_on=True):
+        _run_here(cfg, job.folder)
+    return _ended(cfg, job, hydra_cfg)
+
+
+def _ended(cfg: DictConfig, job: Job, hydra_cfg: HydraConf) -> Ended:
+    from zsl_lab.result import Result
+    from zsl_lab.sweep import sweep
+
+    if cfg.task == "predict":
+        return Ended("finished")
+    return Ended("finished", sweep.objective(Result.load(job.folder), job, hydra_cfg))
+
+
+def _prepared(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
+    """The configuration of a run, complete and checked as far as that needs no imports."""
     if cfg.paths.run_dir is not None:
         raise ConfigError(
             "paths.run_dir is filled in by the command. hydra.run.dir=FOLDER moves the run's "
@@ -132,6 +206,11 @@ def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.paths.pretrained_dir is None:
         shared = Path(HydraConfig.get().sweep.dir).absolute() / PRETRAINED
         OmegaConf.update(cfg, "paths.pretrained_dir", str(shared))
+    return cfg
+
+
+def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
+    """Run a prepared configuration, in this process or in those that it asks for."""
     if not _run_in_processes(cfg, overrides, folder):
         _run_here(cfg, folder)
 
@@ -280,6 +359,8 @@ def _main(arguments: list[str]) -> int:
         with settings_folder(settings.folder_given(prepared)):
             sys.argv[1:] = settings.choose(prepared)
             _experiment()
+            if "zsl_lab.sweep.together" in sys.modules:
+                _run_waiting()
     except NotPreparedError as error:
         say(told(error.error, arguments, debug="debug=true" in arguments))
         return 2
@@ -303,6 +384,12 @@ def _main(arguments: list[str]) -> int:
     code = code or next(iter(_failures), 0)
     reported: int = _sweep().finish(arguments)
     return code or reported
+
+
+def _run_waiting() -> None:
+    from zsl_lab.sweep import together
+
+    together.run_waiting()
 
 
 def _sweep() -> ModuleType:

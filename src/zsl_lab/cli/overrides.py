@@ -25,6 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zsl_lab.errors import ConfigError, nearest, quoted
+from zsl_lab.sweep import composition
 
 CONFIG_MODULE = "zsl_lab.conf"
 
@@ -39,6 +40,8 @@ EXTRAS = {
 # Hydra deep-copies this singleton for every group that it looks at; with plugins that is most of a
 # second of --help. What it takes out of the store it copies in any case.
 ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+composition.install()
 
 
 # --------------------------------------------------------------------------- reading

@@ -22,6 +22,7 @@ from zsl_lab.data.storage.arrays import IntArray as IntArray
 from zsl_lab.data.storage.arrays import float32
 from zsl_lab.data.storage.source import ArraySource, FeatureSource
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import release
 
 ImageArray = npt.NDArray[np.uint8]
 B = TypeVar("B", bound="Benchmark")
@@ -404,6 +405,7 @@ def _first_not_finite(array: FloatArray) -> tuple[int, int] | None:
         if not np.isfinite(part).all():
             row, column = np.argwhere(~np.isfinite(part))[0]
             return start + int(row), int(column)
+        release(array)
     return None
 
 

@@ -37,17 +37,20 @@ class ImageRecipe(BaseModel):
     """From an image to a feature vector.
 
     Attributes:
-        backbone: The network whose pooled features were taken; ``timm:NAME`` is one of timm, any
-            other name one of torchvision.
-        weights: ``imagenet`` (torchvision or timm downloads them), or the name of the file of its
-            state dict, without a folder.
-        weights_sha256: SHA-256 of that file, downloaded or not.
-        weights_path: Where that file lay; None where it was downloaded. The hash identifies it, so
-            this is only the first place that is looked at.
+        backbone: The network whose pooled features were taken; the prefix ``timm:``,
+            ``torchvision:``, ``open_clip:`` or ``hf:`` names its package, and a name without one is
+            a network of torchvision.
+        weights: ``imagenet`` (torchvision or timm downloads them), a tag of open_clip, ``hub`` (the
+            Hugging Face Hub has them), ``random``, or the name of the file of its state dict
+            or of the model's folder, without the folder that holds it.
+        weights_sha256: SHA-256 of that file, downloaded or not; of several files, of their hashes;
+            of random weights, of the state dict.
+        weights_path: Where that file or folder lay; None where it was downloaded. The hash
+            identifies it, so this is only the first place that is looked at.
         resize: Side of the square that an image is scaled and cut to.
         image_size: Side of the square that the network sees, cut from its centre.
-        preparation: How images are scaled and normalised; None for the preparation of torchvision's
-            networks.
+        preparation: How images are scaled and normalised; None for a network of torchvision that is
+            named without a prefix.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -73,14 +76,22 @@ class ImageRecipe(BaseModel):
 
 
 class TextRecipe(BaseModel):
-    """From a class's text to its semantics: the mean of its tokens' states.
+    """From a class's texts to its semantics.
+
+    They are the mean of the states of its tokens; or, of an image-text model, the mean of the
+    embeddings of its prompts, each of length 1, scaled to length 1.
 
     Attributes:
-        encoder: As ``method.text.encoder`` of N3 has it.
-        model: Likewise ``method.text.model``.
-        max_tokens: Likewise.
+        encoder: A text encoder (``minilm``, ``bert``, ``glove``, ``tfidf``), or the image-text
+            model whose text tower reads (``open_clip:...``, ``hf:...``).
+        model: Of ``bert``, the folder or the name on the hub.
+        max_tokens: At how many tokens texts are cut.
         fitted_on: The texts that the encoder took its statistics from; empty for an encoder without
             any.
+        templates: What prompts are made of; None but for an image-text model, as all that follow.
+        weights: As in :class:`ImageRecipe`.
+        weights_sha256: Likewise.
+        weights_path: Likewise.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -89,6 +100,17 @@ class TextRecipe(BaseModel):
     model: str | None
     max_tokens: int = Field(ge=1)
     fitted_on: list[str] = []
+    templates: list[str] | None = None
+    weights: str | None = None
+    weights_sha256: str | None = None
+    weights_path: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_tower(self, handler: Handler) -> dict[str, Any]:
+        """Leave out the last four fields where they are None, as older files do."""
+        fields: dict[str, Any] = handler(self)
+        later = ("templates", "weights", "weights_sha256", "weights_path")
+        return {k: v for k, v in fields.items() if k not in later or v is not None}
 
 
 class Recipe(BaseModel):

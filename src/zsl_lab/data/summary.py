@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, VectorBenchmark
 from zsl_lab.data.storage.source import ArraySource, FeatureSource
+from zsl_lab.files.rows import release
 
 PARTS = ("trainval", "test_seen", "test_unseen")
 _EXAMPLES = 5
@@ -57,6 +58,7 @@ class TableSummary:
             total += float(part.sum(dtype=np.float64))
             zeros += int((part == 0).sum())
             bad += int((~np.isfinite(part)).sum())
+            release(part)
         size = math.prod(table.shape)
         return cls(table.shape, low, high, total / size, zeros / size, bad)
 

@@ -186,7 +186,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.result_ = run(cfg, benchmark)
             assert self.result_.checkpoint is not None
             best = Path(self.result_.checkpoint)
-            self.predictor_ = restore(config.model_copy(update={"task": "predict", "ckpt": best}))
+            config = config.model_copy(update={"task": "predict", "ckpt": best})
+            self.predictor_ = restore(config, result=self.result_)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
@@ -306,6 +307,28 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 zero_division=0,
             )
         )
+
+    # ------------------------------------------------------------------------- sharing
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the fitted method for ``zsl_lab.load``; see :meth:`Predictor.save_pretrained`.
+
+        What is loaded is the predictor, not the estimator: its classes are named by strings.
+        """
+        check_is_fitted(self, "predictor_")
+        return self.predictor_.save_pretrained(folder)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the fitted method; see :meth:`Predictor.push_to_hub`."""
+        check_is_fitted(self, "predictor_")
+        return self.predictor_.push_to_hub(repo_id, **options)
+
+    def export_onnx(
+        self, path: str | os.PathLike[str], classes: Any = None, among: Among | None = None
+    ) -> Path:
+        """Export ``features -> scores`` to ONNX; see :meth:`Predictor.export_onnx`."""
+        check_is_fitted(self, "predictor_")
+        return self.predictor_.export_onnx(path, classes, among or self.among)
 
     def _predictions(
         self, X: Any, classes: Any, among: Among | None

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from zsl_lab.errors import CheckpointError, ConfigError
-from zsl_lab.extraction.weights import IMAGENET, Terms, misfit, read_state_dict
+from zsl_lab.extraction.names import IMAGENET
+from zsl_lab.extraction.weights import Terms, misfit, read_state_dict
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,10 @@ class BaseNetwork(nn.Module):
         weights_file: The file that the weights were read from; None for none.
         reads_last: Whether the features are those that the network's own classifier reads.
         tensors: The weights that can be replaced.
+        half_precision: Whether a GPU computes extracted features in half precision.
     """
+
+    half_precision = False
 
     def __init__(
         self,

@@ -45,8 +45,17 @@ def with_extra_classes(benchmark: Benchmark, file: Path, cache_dir: Path | None)
             class that is there.
     """
     origin = f"{KEY}={file}"
+    described = (
+        SemanticsOfBenchmark(
+            benchmark.name, benchmark.semantics.shape[1], benchmark.recipe, _TEXT_TERMS, cache_dir
+        )
+        if isinstance(benchmark, FeatureBenchmark)
+        else None
+    )
     try:
-        table = read_class_table(file)
+        table = read_class_table(
+            file, names_suffice=described is not None and described.names_suffice
+        )
     except DataError as error:
         raise DataError(f"{KEY}={error}") from error
     _check_names(benchmark, table, origin)
@@ -60,9 +69,7 @@ def with_extra_classes(benchmark: Benchmark, file: Path, cache_dir: Path | None)
         texts = (*benchmark.descriptions, *table.descriptions)
         return replace(benchmark, class_names=names, descriptions=texts)
     assert isinstance(benchmark, VectorBenchmark)
-    described = SemanticsOfBenchmark(
-        benchmark.name, benchmark.semantics.shape[1], benchmark.recipe, _TEXT_TERMS, cache_dir
-    )
+    assert described is not None
     semantics = np.concatenate([benchmark.semantics, described.of_table(table, origin)])
     return replace(benchmark, class_names=names, semantics=semantics)
 

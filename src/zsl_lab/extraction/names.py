@@ -13,5 +13,22 @@ TORCHVISION_NETWORKS = (
     "googlenet",
     "efficientnet_b0",
 )
-#: precedes the names of timm's networks where those of torchvision stand alone
-TIMM_PREFIX = "timm:"
+#: the choice of published weights
+IMAGENET = "imagenet"
+#: the choice of random weights, to try a command without a download
+RANDOM = "random"
+#: precede the names of networks with their own preprocessing; the networks of torchvision above
+#: stand alone
+TORCHVISION_PREFIX, TIMM_PREFIX, OPEN_CLIP_PREFIX, HF_PREFIX = PREFIXES = (
+    "torchvision:",
+    "timm:",
+    "open_clip:",
+    "hf:",
+)
+#: of models that may have a text tower
+IMAGE_TEXT_PREFIXES = (OPEN_CLIP_PREFIX, HF_PREFIX)
+
+
+def prefix_of(name: str) -> str:
+    """The prefix of a network's name with its colon; empty where it has none that is known."""
+    return next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.recipe import Recipe, TextRecipe
 from zsl_lab.errors import DataError
-from zsl_lab.extraction.texts import embed_texts
+from zsl_lab.extraction.pretrained.network import TextTower
+from zsl_lab.extraction.recipes import load_text_tower
+from zsl_lab.extraction.texts import embed_classes, embed_texts
 from zsl_lab.text import Terms
+from zsl_lab.text.prompts import uses_texts
 
 #: how many names of attributes a message lists
 _SHOWN_NAMES = 5
@@ -46,10 +50,16 @@ class SemanticsOfBenchmark:
         named = f" ({_listed(self.attributes)})" if self.attributes else ""
         return f"{self.dim} numbers for each class{named}, as {self.benchmark} has them"
 
+    @property
+    def names_suffice(self) -> bool:
+        """Whether a class needs no more than a name, which an image-text model reads."""
+        templates = self.recipe.texts.templates if self.recipe.texts else None
+        return templates is not None and not uses_texts(templates)
+
     def takes_texts_of(self, table: ClassTable) -> bool:
-        """Whether the texts of a table describe its classes; else its attributes do."""
+        """Whether the texts of a table, or its names, describe its classes; else attributes do."""
         if table.descriptions is None:
-            return False
+            return self.names_suffice
         return self.recipe.texts is not None or table.attributes is None
 
     def of_table(self, table: ClassTable, origin: str) -> FloatArray:
@@ -64,8 +74,7 @@ class SemanticsOfBenchmark:
             DataError: The table does not describe classes as the benchmark does.
         """
         if self.takes_texts_of(table):
-            assert table.descriptions is not None
-            return self.of_texts(table.descriptions, origin)
+            return self.of_texts(table.names, table.descriptions, origin, table.text_lists)
         if table.attributes is None:
             raise DataError(
                 f"{origin}: found no column of attributes; expected {self.wanted}. "
@@ -73,8 +82,22 @@ class SemanticsOfBenchmark:
             )
         return table.attributes[:, self._columns(table, origin)]
 
-    def of_texts(self, descriptions: Sequence[str], origin: str) -> FloatArray:
-        """The semantics of classes from their texts, ``[C, Q]``; see :meth:`of_table`."""
+    def of_texts(
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str] | None,
+        origin: str,
+        text_lists: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """The semantics of classes from their texts, ``[C, Q]``; see :meth:`of_table`.
+
+        Args:
+            names: C names, which an image-text model may read too.
+            descriptions: A text for each class; None where names suffice.
+            origin: Begins messages.
+            text_lists: Of each class the texts that ``descriptions`` joins; None where each has
+                one.
+        """
         recipe = self.recipe.texts
         if recipe is None:
             raise DataError(
@@ -82,7 +105,13 @@ class SemanticsOfBenchmark:
                 f"{self.wanted}, not by a text encoder of this project. Give such vectors, or "
                 "train on a benchmark whose texts were encoded by `python -m zsl_lab.data extract`."
             )
-        semantics = embed_texts(descriptions, recipe, self.cache_dir, self.terms)
+        if recipe.templates is not None:
+            lists = [(text,) for text in descriptions] if descriptions else None
+            tower = _text_tower(recipe.model_dump_json())
+            semantics = embed_classes(names, text_lists or lists, recipe.templates, tower)
+        else:
+            assert descriptions is not None
+            semantics = embed_texts(descriptions, recipe, self.cache_dir, self.terms)
         if semantics.shape[1] != self.dim:
             raise DataError(
                 f"{origin}: {recipe.encoder} makes {semantics.shape[1]} numbers of a text; "
@@ -114,6 +143,12 @@ class SemanticsOfBenchmark:
                 f"({_listed(found)}); expected {self.wanted}. {ways_out}"
             )
         return [found.index(name) for name in expected] if expected else list(range(len(found)))
+
+
+@lru_cache(maxsize=1)
+def _text_tower(recipe: str) -> TextTower:
+    """The text tower of a recipe in JSON, kept for the next classes."""
+    return load_text_tower(TextRecipe.model_validate_json(recipe))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -59,11 +59,15 @@ def assemble(
     labels = pictures.labels[extracted.readable]
     _expect_each_class(table, pictures, labels, problems_file)
     is_unseen = np.isin(labels, parts.unseen)
-    trainval, test_seen = hold_out(
-        np.flatnonzero(~is_unseen), labels, _TEST_SEEN_FRACTION, np.random.default_rng(seed)
-    )
+    if pictures.parts is not None:
+        is_test = np.array(pictures.parts)[extracted.readable] == "test"
+        trainval, test_seen = (np.flatnonzero(~is_unseen & part) for part in (~is_test, is_test))
+    else:
+        trainval, test_seen = hold_out(
+            np.flatnonzero(~is_unseen), labels, _TEST_SEEN_FRACTION, np.random.default_rng(seed)
+        )
+        _check_seen(table, parts, pictures, labels, test_seen)
     test_unseen = np.flatnonzero(is_unseen)
-    _check_seen(table, parts, pictures, labels, test_seen)
     return BenchmarkFile(
         name=name,
         features=extracted.features,

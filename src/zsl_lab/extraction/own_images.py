@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from zsl_lab.data.checks.class_names import near_name
 from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.files.images import FoundPictures, entry_kind, scan_pictures
 from zsl_lab.data.files.labels import check_files, read_labels
-from zsl_lab.data.files.tables import ClassTable
+from zsl_lab.data.files.tables import ClassTable, Part
 from zsl_lab.errors import ConfigError, DataError
 
 #: the share of unseen classes by default
@@ -25,6 +25,10 @@ UNSEEN_SHARE = 0.2
 _LEAST = 2
 #: how many names a message lists
 _SHOWN = 5
+#: folders of a dataset that is divided already
+_DIVISIONS = {"train": "train", "test": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "val"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +40,14 @@ class Pictures:
         names: N file names below ``folder``, with ``/`` between folders.
         labels: 0-based class ids in the table's order, int64 ``[N]``; a class without any picture
             is unseen.
+        parts: ``train``, ``val`` or ``test`` for each picture, where the folders say it; None where
+            they don't.
     """
 
     folder: Path
     names: tuple[str, ...]
     labels: IntArray
+    parts: tuple[str, ...] | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -70,7 +77,9 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
     """Find the images of each class.
 
     Args:
-        folder: Holds a folder for each class, with the class's name; or any files, with ``labels``.
+        folder: Holds a folder for each class, with the class's name; or the folders ``train``,
+            ``test`` and, where it is there, ``val``, with these folders in each (torchvision's
+            ``ImageFolder``); or any files, with ``labels``.
         table: The classes.
         labels: A CSV file with the columns ``file`` (below ``folder``) and ``class``; None for
             folders.
@@ -89,9 +98,16 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
         names, ids = read_labels(labels, table.names, table.path)
         check_files(folder, names, labels)
         check_file_classes(names, ids, table.names, (str(labels), "file", "class"))
+    elif _is_divided(folder, table):
+        return _divided(folder, table)
     else:
         names, ids = _by_folders(folder, table)
+    _check_names(folder, names)
     _expect_seen_classes(folder if labels is None else labels, table, ids)
+    return Pictures(folder, tuple(names), ids)
+
+
+def _check_names(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         try:
             name.encode()
@@ -100,7 +116,55 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
                 f"{folder}: found a file called {name!r}; expected a name that is text in UTF-8, "
                 "which can be stored. Rename the file, or remove it."
             ) from error
-    return Pictures(folder, tuple(names), ids)
+
+
+def _is_divided(folder: Path, table: ClassTable) -> bool:
+    """Whether the folder holds ``train`` and ``test`` in place of classes."""
+    found = {path.name.casefold() for path in _inside(folder) if path.is_dir()}
+    known = found <= _DIVISIONS.keys() and {"train", "test"} <= found
+    return known and not found & {name.casefold() for name in table.names}
+
+
+def _divided(folder: Path, table: ClassTable) -> Pictures:
+    """The pictures of ``train``, ``val`` and ``test``."""
+    names: list[str] = []
+    parts: list[str] = []
+    labels: list[IntArray] = []
+    for place in _inside(folder):
+        if not place.is_dir():
+            continue
+        found, ids = _by_folders(place, table)
+        names += [f"{place.name}/{name}" for name in found]
+        parts += [_DIVISIONS[place.name.casefold()]] * len(found)
+        labels.append(ids)
+    _check_names(folder, names)
+    return Pictures(folder, tuple(names), np.concatenate(labels), tuple(parts))
+
+
+def with_parts(table: ClassTable, pictures: Pictures) -> ClassTable:
+    """The table with what the folders ``train``, ``val`` and ``test`` say of each class.
+
+    A class in ``train`` is seen, one in ``val`` and not in ``train`` is held out for tuning, one in
+    ``test`` only is unseen.
+
+    Raises:
+        ConfigError: The table has a column ``split`` too.
+    """
+    if pictures.parts is None:
+        return table
+    if table.parts is not None:
+        raise ConfigError(
+            f"{table.path}: found the column 'split', and {pictures.folder} has the folders train "
+            "and test, which say the same; expected one of the two. Take the column out."
+        )
+    within: dict[str, set[int]] = {part: set() for part in ("train", "val", "test")}
+    for part, label in zip(pictures.parts, pictures.labels.tolist(), strict=True):
+        within[part].add(label)
+    parts: list[Part] = [
+        "seen" if i in within["train"] else "validation" if i in within["val"] else "unseen"
+        for i in range(len(table.names))
+    ]
+    return replace(table, parts=tuple(parts))
 
 
 def choose_parts(

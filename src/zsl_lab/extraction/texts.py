@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn.functional import normalize
 
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.data.recipe import ATTRIBUTES, TEXT, TextRecipe
+from zsl_lab.errors import DataError
+from zsl_lab.extraction.pretrained.network import TextTower
 from zsl_lab.text import CONFIGURATION, TextConfig, encode
 from zsl_lab.text import Terms as TextTerms
+from zsl_lab.text.prompts import prompts, uses_texts
+
+#: how many prompts a text tower reads at once
+_PROMPTS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +38,21 @@ class Semantics:
 
 
 def table_semantics(
-    table: ClassTable, recipe: TextRecipe | None, terms: TextTerms, *, attributes: bool
+    table: ClassTable,
+    recipe: TextRecipe | None,
+    terms: TextTerms,
+    *,
+    attributes: bool,
+    tower: TextTower | None = None,
 ) -> Semantics:
     """The semantics of a table of classes.
 
     Args:
         table: The classes.
-        recipe: How to encode their descriptions; None leaves these out.
+        recipe: How to encode their texts; None leaves these out.
         terms: For messages.
         attributes: Whether to take the table's attributes, where it has any.
+        tower: The text tower of the recipe, where it is of an image-text model.
 
     Raises:
         ConfigError: The encoder is not available.
@@ -46,10 +61,67 @@ def table_semantics(
     found: dict[str, FloatArray] = {}
     if attributes and table.attributes is not None:
         found[ATTRIBUTES] = table.attributes
-    if recipe is not None:
+    if tower is not None:
+        assert recipe is not None
+        found[TEXT] = embed_classes(table.names, table.texts, recipe.templates or [], tower)
+    elif recipe is not None:
         assert table.descriptions is not None
         found[TEXT] = embed_texts(table.descriptions, recipe, terms=terms)
     return Semantics(found, recipe)
+
+
+def embed_classes(
+    names: Sequence[str],
+    texts: Sequence[Sequence[str]] | None,
+    templates: Sequence[str],
+    tower: TextTower,
+) -> FloatArray:
+    """Class semantics of an image-text model, as CLIP makes its zero-shot classifiers.
+
+    The embeddings of a class's prompts are scaled to length 1 and averaged, and so is their mean
+    (Radford et al., ICML 2021, section 3.1.4). Texts that are cut are warned of.
+
+    Args:
+        names: C names.
+        texts: The texts of each class; None where only names are known.
+        templates: What prompts are made of.
+        tower: The model's text tower.
+
+    Returns:
+        float32 ``[C, D]``, rows of length 1.
+
+    Raises:
+        DataError: A template needs texts, and there are none.
+    """
+    if texts is None and uses_texts(templates):
+        raise DataError(
+            f"template '{next(t for t in templates if uses_texts([t]))}': found names of classes "
+            "and no texts; expected both. Give texts, or a template with {name} only."
+        )
+    own = [
+        prompts(name, of_class, templates)
+        for name, of_class in zip(names, texts or [()] * len(names), strict=True)
+    ]
+    # equal prompts of several classes are read once
+    every = list(dict.fromkeys(prompt for of_class in own for prompt in of_class))
+    _warn_of_cut(every, tower)
+    rows = torch.cat([tower.embed(every[i : i + _PROMPTS]) for i in range(0, len(every), _PROMPTS)])
+    vectors = dict(zip(every, normalize(rows, dim=1), strict=True))
+    means = [torch.stack([vectors[prompt] for prompt in of_class]).mean(0) for of_class in own]
+    found: FloatArray = normalize(torch.stack(means), dim=1).numpy()
+    return found
+
+
+def _warn_of_cut(texts: Sequence[str], tower: TextTower) -> None:
+    lengths = [tower.count_tokens(text) for text in texts]
+    cut = sum(length > tower.max_tokens for length in lengths)
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(texts)} prompts have more than {tower.max_tokens} tokens (the longest "
+            f"{max(lengths)}), which is what {tower.name} reads, and are cut there. Shorten the "
+            "texts, or give several short ones for a class.",
+            stacklevel=3,
+        )
 
 
 def embed_texts(

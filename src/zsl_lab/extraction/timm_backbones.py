@@ -9,83 +9,29 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from zsl_lab.data.recipe import Preparation
 from zsl_lab.errors import CheckpointError, ConfigError, nearest
-from zsl_lab.extraction.names import TIMM_PREFIX
-from zsl_lab.extraction.weights import IMAGENET, Terms, misfit, read_state_dict
+from zsl_lab.extraction.names import IMAGENET, RANDOM, TIMM_PREFIX
+from zsl_lab.extraction.pretrained.network import (
+    Defaults,
+    PooledNetwork,
+    measure,
+    seeded,
+    wrong_size,
+)
+from zsl_lab.extraction.weights import Terms, misfit, read_state_dict
 
 #: names of files of weights on the Hugging Face Hub, the preferred one first
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-@dataclass(frozen=True)
-class TimmDefaults:
-    """How timm prepares images for a network.
-
-    Attributes:
-        resize: Side of the square that an image is scaled to, at ``image_size``.
-        image_size: Side of the square that the network sees.
-        preparation: Filter, crop, mean and standard deviation.
-    """
-
-    resize: int
-    image_size: int
-    preparation: Preparation
-
-
-class TimmNetwork(nn.Module):
-    """A network of timm, in evaluation mode.
-
-    Args:
-        name: Its name, with :data:`TIMM_PREFIX`.
-        model: timm's network without a classifier.
-        preparation: Mean and standard deviation of its images.
-
-    Attributes:
-        feature_dim: D, the dimension of the features; set by :func:`build_timm_network`.
-        weights_file: The file that the weights were read from; None for random ones.
-        min_size: 1; :func:`build_timm_network` checks the size by a forward pass.
-    """
-
-    min_size = 1
-
-    def __init__(self, name: str, model: nn.Module, preparation: Preparation) -> None:
-        super().__init__()
-        self.name = name
-        self.weights_file: Path | None = None
-        self.feature_dim = 0
-        self.model = model
-        for key in ("mean", "std"):
-            value = torch.tensor(getattr(preparation, key))[:, None, None]
-            self.register_buffer(key, value, persistent=False)
-        self.mean: Tensor
-        self.std: Tensor
-        self.requires_grad_(False).eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Pooled features.
-
-        Args:
-            images: uint8 ``[B, 3, height, width]``.
-
-        Returns:
-            ``[B, D]``.
-        """
-        # channels_last makes convolutions up to twice as fast on a CPU
-        images = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.model((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
-        return features
-
-
-def timm_defaults(name: str, image_size: int | None, terms: Terms) -> TimmDefaults:
+def timm_defaults(name: str, image_size: int | None, terms: Terms) -> Defaults:
     """How timm prepares images for a network, at its own size or another.
 
     Args:
@@ -112,7 +58,7 @@ def timm_defaults(name: str, image_size: int | None, terms: Terms) -> TimmDefaul
         interpolation=config["interpolation"],
         crop_mode=config["crop_mode"],
     )
-    return TimmDefaults(math.floor(size / config["crop_pct"]), size, preparation)
+    return Defaults(math.floor(size / config["crop_pct"]), size, preparation)
 
 
 def full_name(name: str, terms: Terms) -> str:
@@ -127,13 +73,13 @@ def full_name(name: str, terms: Terms) -> str:
 
 def build_timm_network(
     name: str, weights: str, image_size: int, preparation: Preparation, terms: Terms
-) -> TimmNetwork:
+) -> PooledNetwork:
     """Make a frozen network of timm.
 
     Args:
         name: Its name, with :data:`TIMM_PREFIX`.
-        weights: ``imagenet`` (timm's own weights, downloaded), or the file of a state dict, with
-            the classifier or without.
+        weights: ``imagenet`` (timm's own weights, downloaded), the file of a state dict, with the
+            classifier or without, or ``random`` for random weights.
         image_size: Side of the images that it will see.
         preparation: Mean and standard deviation of its images.
         terms: For messages.
@@ -151,8 +97,10 @@ def build_timm_network(
             f"{terms.weights}FILE, or a network of timm.list_pretrained()."
         )
     model = _create(timm, name, facts, image_size, terms)
-    network = TimmNetwork(name, model, preparation)
-    network.feature_dim = _feature_dim(network, facts, image_size, terms)
+    network = PooledNetwork(name, model, preparation)
+    measure(network, image_size, facts.input_size[-1], terms)
+    if weights == RANDOM:
+        return network
     if weights == IMAGENET:
         path, origin = _downloaded(name, facts, terms), f"{terms.weights}{IMAGENET}"
     else:
@@ -192,42 +140,14 @@ def _facts(timm: Any, name: str, terms: Terms) -> Any:
 def _create(timm: Any, name: str, facts: Any, image_size: int, terms: Terms) -> nn.Module:
     """The network with random weights."""
     options = {"img_size": image_size} if facts.fixed_input_size else {}
-    # random weights must not advance the random state of the run
-    with torch.random.fork_rng(devices=[]):
+    with seeded():
         try:
             model: nn.Module = timm.create_model(
                 name.removeprefix(TIMM_PREFIX), pretrained=False, num_classes=0, **options
             )
         except Exception as error:  # families check a size each in its own way
-            raise _wrong_size(name, facts, image_size, error, terms) from error
+            raise wrong_size(name, facts.input_size[-1], image_size, error, terms) from error
     return model.eval()
-
-
-def _feature_dim(network: TimmNetwork, facts: Any, image_size: int, terms: Terms) -> int:
-    """The dimension of the features, by a forward pass of one black image."""
-    image = torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
-    try:
-        with torch.inference_mode():
-            features = network(image)
-    except Exception as error:  # as in _create
-        raise _wrong_size(network.name, facts, image_size, error, terms) from error
-    if features.ndim != 2:
-        raise ConfigError(
-            f"{terms.network}{network.name}: found features of shape {list(features.shape)} for "
-            "one image; expected a vector. Choose another network."
-        )
-    return int(features.shape[1])
-
-
-def _wrong_size(
-    name: str, facts: Any, image_size: int, error: Exception, terms: Terms
-) -> ConfigError:
-    own = facts.input_size[-1]
-    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    return ConfigError(
-        f"{terms.network}{name}: found images of {image_size} x {image_size} pixels, which this "
-        f"network does not take ({reason}); timm gives it {own} x {own}. {terms.larger}"
-    )
 
 
 # ------------------------------------------------------------------------------------------------

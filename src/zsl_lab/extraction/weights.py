@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from zsl_lab.errors import CheckpointError
+from zsl_lab.extraction.names import IMAGENET
 
-#: the choice of published weights
-IMAGENET = "imagenet"
 #: batch norm's count of training batches, which nothing depends on here; old state dicts lack it
 _COUNTER = "num_batches_tracked"
 
@@ -89,7 +88,7 @@ def read_state_dict(path: Path, name: str, terms: Terms) -> dict[str, Tensor]:
     if wrong or not state:
         found = f"{wrong[0]!r} of type {type(state[wrong[0]]).__name__}" if wrong else "nothing"
         raise CheckpointError(f"{origin}: found {found}; expected tensors by name. {ways}")
-    return dict(state)
+    return state if isinstance(state, dict) else dict(state)
 
 
 def _tensors(path: Path) -> Any:

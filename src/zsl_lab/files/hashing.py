@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import row_blocks
 
 _BLOCK = 2**20
 
@@ -61,7 +62,8 @@ def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
     digest = ArrayHash()
     for array in arrays:
         digest.begin(array.dtype, array.shape)
-        digest.add(array)
+        for block in row_blocks(array) if array.ndim else [array]:
+            digest.add(block)
     return digest.hexdigest()
 
 

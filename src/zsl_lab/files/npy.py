@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,33 @@ def load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[A
         OSError: The file cannot be read.
         ValueError: It is no such file, or a damaged one.
     """
-    _check_header(path, mapped=mmap_mode is not None)
+    with path.open("rb") as file:
+        _check_header(file, path.stat().st_size, str(path), mapped=mmap_mode is not None)
+    return _loaded(path, str(path), mmap_mode)
+
+
+def read_npy(content: bytes, where: str) -> npt.NDArray[Any]:
+    """Read the bytes of such a file, as a member of an archive has them.
+
+    Args:
+        content: The bytes.
+        where: File and member, for messages.
+
+    Raises:
+        DataError: As :func:`load_npy`.
+        ValueError: Likewise.
+    """
+    _check_header(io.BytesIO(content), len(content), where, mapped=False)
+    return _loaded(io.BytesIO(content), where)
+
+
+def _loaded(
+    file: Path | IO[bytes], where: str, mmap_mode: Literal["r"] | None = None
+) -> npt.NDArray[Any]:
     try:
-        found = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        found = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
     except MemoryError as error:
-        raise out_of_memory(str(path)) from error
+        raise out_of_memory(where) from error
     except (OSError, ValueError):
         raise
     except Exception as error:  # damaged bytes surface as almost any exception
@@ -41,34 +64,32 @@ def load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[A
     return found
 
 
-def _check_header(path: Path, *, mapped: bool) -> None:
-    with path.open("rb") as file:
-        if file.read(len(_START)) != _START:
-            return  # NumPy says what it is
-        file.seek(0)
-        try:
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(file)
-            start = file.tell()
-        except Exception as error:  # the header is a text that NumPy evaluates
-            raise ValueError(str(error) or type(error).__name__) from error
+def _check_header(file: IO[bytes], size: int, where: str, *, mapped: bool) -> None:
+    if file.read(len(_START)) != _START:
+        return  # NumPy says what it is
+    file.seek(0)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    except Exception as error:  # the header is a text that NumPy evaluates
+        raise ValueError(str(error) or type(error).__name__) from error
+    stored = size - file.tell()
     if dtype.hasobject:
         return  # NumPy refuses it
     if any(length < 0 for length in shape):
         raise ValueError(f"shape {list(shape)}")
     declared = math.prod(shape) * dtype.itemsize
-    stored = path.stat().st_size - start
     if declared > stored:
         raise DataError(
-            f"{path}: found a header that declares {declared:,} bytes, shape {list(shape)} of "
+            f"{where}: found a header that declares {declared:,} bytes, shape {list(shape)} of "
             f"{dtype}, before {stored:,} bytes of numbers; expected as many as it declares. The "
             "file is damaged or was not written to its end: write it again with numpy.save, or "
             "give another."
         )
     if not mapped:
-        check_size(declared, stored, str(path))
+        check_size(declared, stored, where)

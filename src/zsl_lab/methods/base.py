@@ -28,6 +28,7 @@ from zsl_lab.methods.config import (
     Width,
     decayed,
 )
+from zsl_lab.methods.joint import JointUpdates
 from zsl_lab.methods.module import MethodModule, class_tensors
 from zsl_lab.nn.comparison import Comparison
 
@@ -76,6 +77,8 @@ class ZeroShotMethod(MethodModule):
     #: what ``classifier.space=auto`` stands for; None: features where the method generates them
     classified_in: ClassVar[Literal["features", "method"] | None] = None
     config: MethodConfig
+    #: computes updates together with those of other runs; None for a run of its own
+    joint: JointUpdates | None = None
 
     def __dir__(self) -> list[str]:
         """Attributes without properties: torch.jit reads all, and some exist only in training."""
@@ -330,6 +333,14 @@ class ZeroShotMethod(MethodModule):
         return cls.prototypes is not ZeroShotMethod.prototypes
 
     # --------------------------------------------------------------------- optional capabilities
+
+    @classmethod
+    def trains_together(cls, config: MethodConfig) -> bool:
+        """Whether the method asks :attr:`joint` for its updates where that is set.
+
+        Runs that differ in seeds and scalars are then trained together (``sweep.together``).
+        """
+        return False
 
     @classmethod
     def generates(cls, config: MethodConfig) -> bool:

@@ -1,4 +1,4 @@
-"""Further accuracies: per sample instead of per class, and with the right class among five."""
+"""Further accuracies: per sample instead of per class, and the right class among the best k."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from zsl_lab.metrics.generalized import harmonic_mean
 from zsl_lab.metrics.per_class import class_recalls
 
 #: a class is found if fewer than so many classes stand above it
-_TOP = 5
+_TOP = (1, 5)
+#: the same with so many classes or more, as papers on ImageNet print it
+_TOP_OF_MANY, _MANY_CLASSES = (1, 2, 5, 10, 20), 1000
 
 
 class ExtraAccuracies(Metric):
@@ -23,6 +25,9 @@ class ExtraAccuracies(Metric):
       are classified rightly instead of the mean over classes, as the authors of SGAL count.
     - ``zsl_top5``, ``unseen_top5``, ``seen_top5``: per class, with the right class among the five
       of the highest scores.
+    - with 1,000 classes or more also ``top2``, ``top10`` and ``top20`` of the same kind, and all of
+      them with ``_per_sample``: ``zsl_top5_per_sample`` is the flat hit@5 of Frome et al. (NeurIPS
+      2013), ``zsl_top5`` the same averaged over classes, of Xian et al. (PAMI 2018).
 
     Of equal scores the seen class stands higher, and within the seen or the unseen classes the
     lowest id, as in :func:`~zsl_lab.metrics.evaluation.predict`.
@@ -56,9 +61,12 @@ class ExtraAccuracies(Metric):
         # of equal scores the class with the lowest number stands highest
         order = torch.arange(classes, device=seen_mask.device) + classes * ~seen_mask
         self.register_buffer("order", order, persistent=False)
+        self._many = classes >= _MANY_CLASSES
+        self._top = _TOP_OF_MANY if self._many else _TOP
         self.add_state("total", torch.zeros(classes, dtype=torch.int64), dist_reduce_fx="sum")
-        # by the right class: top-1 and top-5 among all classes, then among those of zsl_ids
-        self.add_state("correct", torch.zeros(4, classes, dtype=torch.int64), dist_reduce_fx="sum")
+        # by the right class: top-k for each k among all classes, then among those of zsl_ids
+        counts = torch.zeros(2 * len(self._top), classes, dtype=torch.int64)
+        self.add_state("correct", counts, dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, target: Tensor) -> None:
         """Count a batch.
@@ -73,7 +81,7 @@ class ExtraAccuracies(Metric):
         among_all, among_unseen = above.sum(1), above[:, self.zsl_ids].sum(1)
         usable = ~scores.isnan().any(1)
         right = torch.stack(
-            [usable & (ranks < k) for ranks in (among_all, among_unseen) for k in (1, _TOP)]
+            [usable & (ranks < k) for ranks in (among_all, among_unseen) for k in self._top]
         )
         self.total = self.total.index_add(0, target, torch.ones_like(target))
         self.correct = self.correct.index_add(1, target, right.to(torch.int64))
@@ -91,31 +99,40 @@ class ExtraAccuracies(Metric):
         sample of a seen class.
         """
         seen, total = self.seen_mask.cpu(), self.total.cpu()
-        top1, top5, zsl_top1, zsl_top5 = self.correct.cpu()
+        among_all, among_unseen = (
+            dict(zip(self._top, counts, strict=True)) for counts in self.correct.cpu().chunk(2)
+        )
         candidates = len(self.zsl_ids)
+        kinds = {
+            "zsl": (among_unseen, ~seen, candidates),
+            "unseen": (among_all, ~seen, len(seen)),
+            "seen": (among_all, seen, len(seen)),
+        }
 
         def per_sample(correct: Tensor, group: Tensor) -> Tensor:
             return class_recalls(correct[group].sum(), total[group].sum())
 
-        def per_class(correct: Tensor, group: Tensor) -> Tensor:
-            return class_recalls(correct, total)[group].nanmean()
-
-        unseen, of_seen = per_sample(top1, ~seen), per_sample(top1, seen)
-        found = {
-            "zsl_top1_per_sample": per_sample(zsl_top1, ~seen) if candidates > 1 else math.nan,
-            "unseen_per_sample": unseen,
-            "seen_per_sample": of_seen,
-            "harmonic_mean_per_sample": harmonic_mean(unseen, of_seen),
-            "zsl_top5": per_class(zsl_top5, ~seen) if candidates > _TOP else math.nan,
-            "unseen_top5": per_class(top5, ~seen),
-            "seen_top5": per_class(top5, seen),
-        }
-        undefined = set() if total[seen].any() else {"unseen_per_sample", "unseen_top5"}
-        if len(seen) <= _TOP:
-            undefined |= {"unseen_top5", "seen_top5"}
+        found: dict[str, Tensor | float] = {}
+        for kind, (correct, group, competing) in kinds.items():
+            name = "zsl_top1_per_sample" if kind == "zsl" else f"{kind}_per_sample"
+            found[name] = per_sample(correct[1], group) if competing > 1 else math.nan
+        found["harmonic_mean_per_sample"] = harmonic_mean(
+            per_sample(among_all[1], ~seen), per_sample(among_all[1], seen)
+        )
+        for k in self._top[1:]:
+            for kind, (correct, group, competing) in kinds.items():
+                defined = competing > k
+                recalls = class_recalls(correct[k], total)[group]
+                found[f"{kind}_top{k}"] = recalls.nanmean() if defined else math.nan
+                if self._many:
+                    share = per_sample(correct[k], group) if defined else math.nan
+                    found[f"{kind}_top{k}_per_sample"] = share
+        without_seen = not total[seen].any()
         percent = {name: 100 * float(value) for name, value in found.items()}
         # always the same NaN, so that equal results compare equal
         return {
-            name: math.nan if name in undefined or math.isnan(value) else value
+            name: math.nan
+            if math.isnan(value) or (without_seen and name.startswith("unseen"))
+            else value
             for name, value in percent.items()
         }

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 
-def reparameterize(mean: Tensor, log_variance: Tensor) -> Tensor:
+def reparameterize(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:
     """Draw ``z ~ N(mean, exp(log_variance))`` so that gradients reach both (Kingma & Welling 2014).
 
     Args:
         mean: ``[B, Z]``.
         log_variance: ``[B, Z]``.
+        noise: Standard normal draws, ``[B, Z]``; None draws them.
     """
-    return torch.addcmul(mean, torch.exp(0.5 * log_variance), torch.randn_like(mean))
+    noise = torch.randn_like(mean) if noise is None else noise
+    return torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
 
 
 def kl_to_unit_variance(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) -> Tensor:

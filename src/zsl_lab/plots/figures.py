@@ -35,6 +35,7 @@ from zsl_lab.plots.style import (
     horizontal,
     new_figure,
     plain_text,
+    points,
     save_png,
     styled,
     titled_legend,
@@ -55,6 +56,8 @@ MAX_BARS_PER_COLUMN, MAX_COLUMNS_PER_ROW, MAX_BARS = 55, 7, 770
 MAX_ANNOTATED = 15
 #: inches that the confusion matrix is high and wide at most
 MAX_SIDE = 36.0
+#: of more unseen classes the confusion matrix and the latent projection show some; how many
+MAX_CONFUSED, MAX_CONFUSED_SHOWN, MAX_PROJECTED = 1000, 100, 200
 #: maximum number of samples in :func:`latent_projection`
 MAX_POINTS = 1000
 
@@ -231,7 +234,7 @@ def per_class_recall(per_class: Mapping[str, Mapping[str, float]], path: PathLik
             _plot_bars(axes, part, layout)
         else:
             axes.set_axis_off()
-    figure.supxlabel("recall, prediction over all classes (%)", fontsize=9)
+    figure.supxlabel("recall, prediction over all classes (%)", fontsize=points(9))
     shown = f"{count}" if len(bars) == count else f"{len(bars)} of {count}"
     legend = [Patch(color=UNSEEN, label="unseen"), Patch(color=SEEN, label="seen")]
     titled_legend(figure, f"Per-class recall of {shown} classes", legend)
@@ -248,10 +251,10 @@ def _plot_bars(axes: Axes, bars: Sequence[tuple[str, float, str]], layout: _BarL
             float(position),
             f"{value:.0f}",
             va="center",
-            fontsize=layout.font - 0.5,
+            fontsize=points(layout.font - 0.5),
             color=MUTED,
         )
-    axes.set_yticks(positions, [name for name, _, _ in bars], fontsize=layout.font)
+    axes.set_yticks(positions, [name for name, _, _ in bars], fontsize=points(layout.font))
     # space on the right for the number next to a full bar; equal limits, so that bars are equally
     # thick in every column
     axes.set(xlim=(0, 112), ylim=(layout.length - 0.4, -0.6))
@@ -264,16 +267,25 @@ def _plot_bars(axes: Axes, bars: Sequence[tuple[str, float, str]], layout: _BarL
 
 
 @styled
-def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathLike) -> None:
+def confusion_matrix(
+    names: Sequence[str],
+    matrix: npt.NDArray[Any],
+    path: PathLike,
+    samples: npt.NDArray[Any] | None = None,
+    of: int | None = None,
+) -> None:
     """Plot the confusion matrix of the unseen classes, each row normalised to 100 %.
 
     Args:
         names: Names of the K classes.
         matrix: Counts ``[K, K]``; rows are true classes, columns predicted classes.
         path: The PNG; the PDF has the same name.
+        samples: Samples of each class, ``[K]``, where predictions of other classes are not in the
+            matrix; None for the sums of its rows.
+        of: Number of unseen classes; None for K.
     """
     count = len(names)
-    sums = matrix.sum(axis=1, keepdims=True)
+    sums = matrix.sum(axis=1, keepdims=True) if samples is None else samples[:, None]
     shares = 100 * matrix / np.maximum(sums, 1)
     labels = [plain_text(name) for name in names]
     longest = max(len(label) for label in labels)
@@ -287,16 +299,17 @@ def confusion_matrix(names: Sequence[str], matrix: npt.NDArray[Any], path: PathL
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     rotation = 0 if count <= 5 and longest <= 8 else 90
+    chosen = "" if of in (None, count) else f"{count} of {of} with the most errors; "
     # of more classes names would cover each other
     shown = labels if named else []
-    axes.set_xticks(range(len(shown)), shown, rotation=rotation, fontsize=size)
-    axes.set_yticks(range(len(shown)), shown, fontsize=size)
+    axes.set_xticks(range(len(shown)), shown, rotation=rotation, fontsize=points(size))
+    axes.set_yticks(range(len(shown)), shown, fontsize=points(size))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(
         xlabel="predicted class",
         ylabel="true class",
-        title="Confusion among unseen classes\n(% of the true class)",
+        title=f"Confusion among unseen classes\n({chosen}% of the true class)",
     )
     if count <= MAX_ANNOTATED:
         _annotate(axes, shares)
@@ -310,7 +323,7 @@ def _annotate(axes: Axes, shares: npt.NDArray[Any]) -> None:
         if share >= 0.5:
             colour = "white" if share > 55 else "#333333"
             text = f"{share:.0f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+            axes.text(column, row, text, ha="center", va="center", fontsize=points(8), color=colour)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -324,6 +337,7 @@ def latent_projection(
     prototypes: npt.NDArray[np.float32],
     names: Sequence[str],
     path: PathLike,
+    of: int | None = None,
 ) -> None:
     """Plot a t-SNE of samples and class prototypes in a method's latent space.
 
@@ -337,6 +351,7 @@ def latent_projection(
         prototypes: Positions of the K classes (e.g. means of priors), ``[K, Z]``.
         names: Names of the K classes.
         path: The PNG; the PDF has the same name, and a CSV of it the positions.
+        of: Number of unseen classes; None for K.
     """
     if len(latents) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(latents), MAX_POINTS, replace=False))
@@ -348,7 +363,8 @@ def latent_projection(
     figure = new_figure(7.0 if few else 9.0, 5.2 if few else 7.6)
     axes = figure.subplots()
     scatter_classes(axes, space)
-    axes.set(title="Unseen classes and their samples in latent space (t-SNE)")
+    shown = "Unseen classes" if of in (None, len(names)) else f"{len(names)} of {of} unseen classes"
+    axes.set(title=f"{shown} and their samples in latent space (t-SNE)")
     if few:
         figure.legend(handles=class_handles(names), loc="outside right upper", ncols=1)
     else:
@@ -427,17 +443,17 @@ def _marker_handles() -> list[Line2D]:
     return [sample, prototype]
 
 
-def name_points(axes: Axes, points: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+def name_points(axes: Axes, places: npt.NDArray[np.float64], names: Sequence[str]) -> None:
     """Write the name of each class beside its place ``[K, 2]``."""
     halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
     size = 7.0 if len(names) <= 30 else 5.5
-    for (x, y), name in zip(points, names, strict=True):
+    for (x, y), name in zip(places, names, strict=True):
         axes.annotate(
             name,
             (x, y),
             (4, 4),
             textcoords="offset points",
-            fontsize=size,
+            fontsize=points(size),
             path_effects=halo,
             zorder=4,
         )

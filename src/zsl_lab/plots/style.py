@@ -6,9 +6,11 @@ import functools
 import os
 import unicodedata
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import matplotlib
 from matplotlib import font_manager
@@ -60,6 +62,20 @@ _told: set[str] = set()
 #: resolution of PNG files, dots per inch
 DPI = 150
 
+#: ``screen``: as large as its content asks for; ``paper``: as wide as a column of a paper
+FigureStyle = Literal["screen", "paper"]
+#: widths of figures for papers in inches: of one of two columns, and of both
+COLUMN, TWO_COLUMNS = 3.25, 6.75
+#: figures that are wider than this on the screen need both columns
+_WIDE = 7.5
+#: text of a paper's figure is this much smaller, and its parts are this much higher than the width
+#: alone would make them
+_TEXT, _HEIGHT = 0.8, 1.25
+_DPI_PAPER = 300
+#: a page has no more
+_MAX_HEIGHT = 9.0
+_style: ContextVar[FigureStyle] = ContextVar("style", default="screen")
+
 #: rcParams; Any, because their type in matplotlib's stubs differs between releases
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -90,15 +106,51 @@ STYLE: Any = {
     "svg.fonttype": "none",
     # TrueType: publishers refuse Type 3
     "pdf.fonttype": 42,
+    "ps.fonttype": 42,
     "svg.hashsalt": "zsl_lab",
 }
+#: what a paper's figures have otherwise: letters like those of Times, which matplotlib brings along
+PAPER_STYLE: Any = {
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titleweight": "normal",
+    "axes.labelsize": 8,
+    "axes.labelcolor": "black",
+    "axes.edgecolor": "black",
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.5,
+    "xtick.color": "black",
+    "ytick.color": "black",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.1,
+}
+_PAPER_FONT = "STIXGeneral"
+
+
+@contextmanager
+def figure_style(style: FigureStyle) -> Iterator[None]:
+    """Figures that are drawn inside have this style."""
+    token = _style.set(style)
+    try:
+        yield
+    finally:
+        _style.reset(token)
+
+
+def points(size: float) -> float:
+    """The size of a text in points, given its size on the screen."""
+    return size * _TEXT if _style.get() == "paper" else size
 
 
 @functools.cache
-def _families() -> tuple[str, ...]:
+def _families(style: FigureStyle) -> tuple[str, ...]:
     """The usual font, then the installed ones that have the characters of other scripts."""
     installed = set(font_manager.get_font_names())
-    return ("sans-serif", *(name for name in _OTHER_SCRIPTS if name in installed))
+    first = (_PAPER_FONT, "sans-serif") if style == "paper" else ("sans-serif",)
+    return (*first, *(name for name in _OTHER_SCRIPTS if name in installed))
 
 
 def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
@@ -109,7 +161,12 @@ def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
 
     @functools.wraps(draw)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        settings = {**STYLE, "font.family": list(_families())}
+        style = _style.get()
+        settings = {
+            **STYLE,
+            **(PAPER_STYLE if style == "paper" else {}),
+            "font.family": list(_families(style)),
+        }
         with matplotlib.rc_context(settings), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             _missing.clear()
@@ -133,7 +190,11 @@ def styled(draw: Callable[_P, None]) -> Callable[_P, None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches."""
+    """A figure of this size in inches on the screen; for a paper as wide as one or two columns."""
+    if _style.get() == "paper":
+        column = COLUMN if width <= _WIDE else TWO_COLUMNS
+        height = min(height * column / width * _HEIGHT, _MAX_HEIGHT)
+        width = column
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -152,7 +213,7 @@ def plain_text(name: str) -> str:
 
 
 def _drawable(character: str) -> str:
-    if character.isascii() or any(ord(character) in drawn for drawn in _characters()):
+    if character.isascii() or any(ord(character) in drawn for drawn in _characters(_style.get())):
         return character
     plain = unicodedata.normalize("NFKD", character)
     if plain != character and all(one.isascii() or unicodedata.combining(one) for one in plain):
@@ -162,18 +223,19 @@ def _drawable(character: str) -> str:
 
 
 @functools.cache
-def _characters() -> tuple[Collection[int], ...]:
+def _characters(style: FigureStyle) -> tuple[Collection[int], ...]:
     """Of each font that is used, the characters that it has."""
     fonts = (
         font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[name])))
-        for name in _families()
+        for name in _families(style)
     )
     return tuple(font.get_charmap() for font in fonts)
 
 
 def save_png(figure: Figure, path: PathLike) -> None:
     """Write a figure as PNG, and beside it as PDF for print; atomically."""
-    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    dpi = _DPI_PAPER if _style.get() == "paper" else DPI
+    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=dpi))
     figure.set_layout_engine("none")  # keeps the layout of the PNG, which takes long to find
     pdf = Path(path).with_suffix(".pdf")
     # without a date, the same figure gives the same file
@@ -202,5 +264,5 @@ def titled_legend(figure: Figure, title: str, colours: Sequence[Patch]) -> None:
         ncols=2,
         title=title,
         alignment="left",
-        title_fontproperties={"weight": "bold", "size": 10},
+        title_fontproperties={"weight": "bold", "size": points(10)},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -19,8 +19,8 @@ from zsl_lab.run.configuration.schema import Among
 
 #: how a class is described: a vector in the units of the training semantics, or a text
 Description = npt.ArrayLike | Tensor | str
-#: new classes: the file of a table, or a description by name
-Classes = str | os.PathLike[str] | Mapping[str, Description]
+#: new classes: the file of a table, a description by name, or names alone
+Classes = str | os.PathLike[str] | Mapping[str, Description] | Sequence[str]
 
 
 class KnownClass(NamedTuple):
@@ -154,20 +154,34 @@ def check_descriptions(classes: Any) -> bool:
             raise DataError(
                 f"classes: found {name!r} as a name; expected a text, and not an empty one."
             )
-    are_texts = {isinstance(description, str) for description in classes.values()}
+    are_texts = {bool(texts_of(description)) for description in classes.values()}
     if len(are_texts) > 1:
         raise DataError(
             "classes: found texts for some and vectors for others; expected one kind. Give "
             "texts only, or vectors only."
         )
     if are_texts == {True}:
-        empty = [name for name, text in classes.items() if not text.strip()]
+        empty = [
+            name
+            for name, description in classes.items()
+            if not all(text.strip() for text in texts_of(description))
+        ]
         if empty:
             raise DataError(
                 f"classes: found an empty text for '{empty[0]}'; expected a description of "
                 "every class. Write one, or leave the class out."
             )
     return are_texts == {True}
+
+
+def texts_of(description: Any) -> list[str]:
+    """The texts of a class; none where it is described by a vector."""
+    if isinstance(description, str):
+        return [description]
+    several = isinstance(description, list | tuple)
+    if several and all(isinstance(text, str) for text in description):
+        return list(description)
+    return []
 
 
 def as_vector(value: Any, name: str) -> FloatArray:

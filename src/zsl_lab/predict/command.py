@@ -11,7 +11,7 @@ from rich.table import Table
 
 from zsl_lab.console.messages import console
 from zsl_lab.data.batches.base import ClassSpace
-from zsl_lab.data.files.descriptions import read_descriptions
+from zsl_lab.data.files.descriptions import read_descriptions, read_text_lists
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.escaping import one_line
 from zsl_lab.predict.classes import Candidates
@@ -234,8 +234,9 @@ def _classes_from_descriptions(path: Path, predictor: Predictor) -> ClassSpace:
             names, texts = read_descriptions(path, predictor.description_format)
             return predictor.classes_from_formatted_texts(names, texts)
         names, texts = read_descriptions(path, "{description}", named=True)
+        lists = read_text_lists(path)
     except DataError as error:
         raise DataError(
             f"descriptions={error} Correct the file, or give another: descriptions=FILE."
         ) from error
-    return predictor.classes_from_texts(names, texts, origin)
+    return predictor.classes_from_texts(names, texts, origin, lists)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace
+from zsl_lab import __version__
+from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace, evaluation_rows
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.check import check_features, check_semantics
 from zsl_lab.data.checks.equal_rows import twins
 from zsl_lab.data.checks.findings import warn
 from zsl_lab.data.files.tables import ClassTable
-from zsl_lab.data.recipe import ImageRecipe
+from zsl_lab.data.recipe import ImageRecipe, Recipe
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
@@ -28,6 +30,7 @@ from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_imag
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import Among
+from zsl_lab.sharing import onnx
 from zsl_lab.text import Terms
 
 #: for messages: encoder and model were chosen when the benchmark was made
@@ -75,16 +78,39 @@ class FeaturePredictor(Predictor):
         return int(self._space.semantics.shape[1])
 
     @property
+    def semantics(self) -> FloatArray:
+        """The semantics of :attr:`classes`, unscaled, float32 ``[C, Q]``."""
+        return self._semantics
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the dimensions of the semantics; empty where they have none."""
+        return self._described.attributes
+
+    @property
+    def recipe(self) -> Recipe:
+        """How features and semantics were made of images and texts, as far as it is known."""
+        return self._recipe
+
+    @property
     def _reads_texts(self) -> bool:
         return self._recipe.texts is not None
+
+    @property
+    def _names_suffice(self) -> bool:
+        return self._described.names_suffice
 
     # ------------------------------------------------------------------------------- classes
 
     def classes_from_texts(
-        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str] | None,
+        origin: str,
+        text_lists: Sequence[Sequence[str]] | None = None,
     ) -> ClassSpace:
         """New classes from texts, by the text encoder of the training semantics."""
-        semantics = self._described.of_texts(descriptions, origin)
+        semantics = self._described.of_texts(names, descriptions, origin, text_lists)
         _warn_of_classes(names, semantics, origin, ())
         return self._scaled(names, semantics)
 
@@ -105,8 +131,9 @@ class FeaturePredictor(Predictor):
     def _classes_from_table(self, table: ClassTable) -> ClassSpace:
         origin = f"classes={table.path}"
         if self._described.takes_texts_of(table):
-            assert table.descriptions is not None
-            return self.classes_from_texts(table.names, table.descriptions, origin)
+            return self.classes_from_texts(
+                table.names, table.descriptions, origin, table.text_lists
+            )
         semantics = self._described.of_table(table, origin)
         self._warn(table.names, semantics, origin, table.attribute_names)
         return self._scaled(table.names, semantics)
@@ -255,8 +282,9 @@ class FeaturePredictor(Predictor):
             else None
         )
         scores = np.empty((len(rows), len(candidates.names)), dtype=np.float32)
-        for start in range(0, len(rows), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
+        size = min(EVALUATION_BATCH, evaluation_rows(len(candidates.names)))
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
             # _check_finite finds what is too large for float32
             with np.errstate(over="ignore"):
                 block = np.array(rows[part], dtype=np.float32)
@@ -278,6 +306,30 @@ class FeaturePredictor(Predictor):
         for sentence in check.findings(origin) if check is not None else ():
             warnings.warn(sentence, stacklevel=2)
         return self._checked(Predictions(candidates.names, candidates.kinds, scores), origin)
+
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        classes: Classes | None = None,
+        among: Among | None = None,
+    ) -> Path:
+        """See :meth:`Predictor.export_onnx`."""
+        candidates = self.candidates(classes, among)
+        scores = onnx.Scores(self.network, self._scaler, self._set_candidates(candidates)).eval()
+        properties = {
+            "classes": candidates.names,
+            "kinds": candidates.kinds,
+            "method": self.method,
+            "dataset": self.dataset,
+            "zsl_lab_version": __version__,
+        }
+        return onnx.export(
+            scores,
+            self.feature_dim,
+            Path(path).expanduser(),
+            properties,
+            f"method={self.method}",
+        )
 
     def compare_recipe(self, given: ImageRecipe, origin: str) -> None:
         """Warn of features that were made by another recipe than those of training."""

@@ -44,6 +44,10 @@ class ImagePredictor(Predictor):
         return True
 
     @property
+    def _names_suffice(self) -> bool:
+        return False
+
+    @property
     def description_format(self) -> str:
         """The template of a class's text, with ``{name}`` and ``{description}``."""
         return self._view.description_format
@@ -51,9 +55,14 @@ class ImagePredictor(Predictor):
     # ------------------------------------------------------------------------------- classes
 
     def classes_from_texts(
-        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str] | None,
+        origin: str,
+        text_lists: Sequence[Sequence[str]] | None = None,
     ) -> ClassSpace:
         """New classes from texts, formatted by :attr:`description_format` as in training."""
+        assert descriptions is not None
         filled = [
             self.description_format.format(name=name, description=text).strip()
             for name, text in zip(names, descriptions, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,21 @@ from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.predict.predictor import CheckpointData, Predictor
+from zsl_lab.result import Result
 from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.configuration import stored_config
+from zsl_lab.sharing import hub
 
 
 def load(ckpt: str | os.PathLike[str]) -> Predictor:
     """Load a trained method.
 
     Args:
-        ckpt: The folder of a finished run, or its ``checkpoints/best.ckpt``.
+        ckpt: The folder of a finished run, its ``checkpoints/best.ckpt``, or a folder that
+            ``save_pretrained`` wrote. Only ``hf-hub:USER/NAME``, or
+            ``hf-hub:USER/NAME@REVISION``, is looked for on the Hugging Face Hub.
 
     Returns:
         A :class:`FeaturePredictor`; of a method that takes images an :class:`ImagePredictor`.
@@ -42,6 +47,8 @@ def load(ckpt: str | os.PathLike[str]) -> Predictor:
             f"ckpt={ckpt!r}: expected a path. Give the folder of a finished run, or a file: "
             "RUN/checkpoints/best.ckpt."
         )
+    if hub.is_hub_id(ckpt):
+        ckpt = hub.download(str(ckpt))
     path = checkpoints.reported(Path(ckpt).expanduser())
     checkpoint, origin = checkpoints.read(path, "ckpt"), f"ckpt={path}"
     stored = stored_config.of_checkpoint(checkpoint.state.config, origin, trains=False)
@@ -64,12 +71,15 @@ def _is_folder(path: object) -> bool:
         return False
 
 
-def restore(config: RunConfig, checkpoint: Checkpoint | None = None) -> Predictor:
+def restore(
+    config: RunConfig, checkpoint: Checkpoint | None = None, result: Result | None = None
+) -> Predictor:
     """Load the method of ``config.ckpt``.
 
     Args:
         config: The configuration that it was trained with, and the keys of task=predict.
         checkpoint: The checkpoint, where it was read before.
+        result: The result of its run; None where it has to be looked for, if it is asked for.
 
     Raises:
         ZslLabError: As :func:`load` does.
@@ -78,7 +88,7 @@ def restore(config: RunConfig, checkpoint: Checkpoint | None = None) -> Predicto
     path = checkpoints.reported(config.ckpt)
     checkpoint = checkpoint or checkpoints.read(path, "ckpt")
     checkpoint.check_reported()
-    stored = _read_data(checkpoint.data_state(), path)
+    stored = replace(_read_data(checkpoint.data_state(), path), result=result)
     if config.method_class.takes == "images":
         return ImagePredictor(config, path, checkpoint, stored)
     return FeaturePredictor(config, path, checkpoint, stored)

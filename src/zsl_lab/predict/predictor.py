@@ -6,8 +6,8 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,12 +18,14 @@ from torch import Tensor
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.statistics import ColumnStatistics
+from zsl_lab.data.files.descriptions import joined
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.errors import CheckpointError, DataError, nearest
+from zsl_lab.errors import CheckpointError, ConfigError, DataError, nearest
 from zsl_lab.extraction.kept import Problem
 from zsl_lab.hardware.trainer import TrainerConfig
+from zsl_lab.keys import Place, marked
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.predict.classes import (
@@ -35,12 +37,16 @@ from zsl_lab.predict.classes import (
     check_descriptions,
     choose_candidates,
     subset,
+    texts_of,
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
-from zsl_lab.run.checkpoints import Checkpoint, misfit
+from zsl_lab.result import RESULT_FILE, Result
+from zsl_lab.run.checkpoints import CLASSIFIER, SECTION, Checkpoint, misfit
 from zsl_lab.run.config import RunConfig
-from zsl_lab.run.configuration.schema import Among
+from zsl_lab.run.configuration.schema import Among, RunKeys
 from zsl_lab.run.context import set_classifier
+from zsl_lab.sharing import saved_model
+from zsl_lab.sharing.pretrained import Pretrained
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
@@ -65,6 +71,7 @@ class CheckpointData:
         semantics: Of its classes, unscaled, float32 ``[C, Q]``; Q is 0 where samples are images.
         statistics: Of the unscaled features of its training samples; None where samples are images
             and in checkpoints of older versions.
+        result: The result of its run; None where it has to be looked for.
     """
 
     benchmark: str
@@ -75,6 +82,7 @@ class CheckpointData:
     feature_dim: int = 0
     semantics: FloatArray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     statistics: ColumnStatistics | None = None
+    result: Result | None = None
 
 
 class Predictor(ABC):
@@ -85,6 +93,7 @@ class Predictor(ABC):
         dataset: The name of the benchmark that it was trained on.
         checkpoint: The file that it was loaded from.
         classes: The classes that it knows, seen and unseen.
+        config: The configuration that it was trained with.
         feature_dim: D, the dimension of a feature vector; None where samples are images.
         network: The method itself, in evaluation mode.
     """
@@ -113,6 +122,10 @@ class Predictor(ABC):
         self._takes_weights = hasattr(config.method, "init_from")
         self._trained_on_generated = config.method_class.trains_on_generated(config.method)
         self._space = space
+        self._result = stored.result
+        self.config = config
+        # the weights are the network's
+        self._source = replace(checkpoint, weights={}, content={"data": checkpoint.data_state()})
         self._calibration = float(checkpoint.state.calibration or 0.0)
         self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
             config.method, inputs, space, cache_dir=self._cache_dir
@@ -128,6 +141,11 @@ class Predictor(ABC):
         classifier = set_classifier(self.network, config, space)
         classifier.load_state(checkpoint.classifier, f"ckpt={path}")
         self.network.to(_device(config.trainer)).eval()
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """The texts of :attr:`classes`; empty where vectors describe them."""
+        return self._space.descriptions
 
     # ------------------------------------------------------------------------------- classes
 
@@ -196,28 +214,50 @@ class Predictor(ABC):
         """New classes as the method takes them.
 
         Args:
-            classes: The file of a table, or a mapping of names to vectors or to texts.
+            classes: The file of a table; a mapping of names to vectors, to texts, or to lists of
+                texts; or names alone, where an image-text model reads them.
 
         Raises:
             ZslLabError: A description is missing, or of another kind than those of training.
         """
         if isinstance(classes, str | os.PathLike):
             try:
-                table = read_class_table(Path(classes).expanduser())
+                table = read_class_table(
+                    Path(classes).expanduser(), names_suffice=self._names_suffice
+                )
             except DataError as error:
                 raise DataError(f"classes={error}") from error
             return self._classes_from_table(table)
-        if check_descriptions(classes):
-            texts = [str(text) for text in classes.values()]
-            return self.classes_from_texts(tuple(classes), texts, "classes")
+        if self._names_suffice and isinstance(classes, list | tuple):
+            names = dict.fromkeys(classes)
+            check_descriptions({name: str(name) for name in names})
+            return self.classes_from_texts(tuple(names), None, "classes")
+        are_texts = check_descriptions(classes)
+        assert isinstance(classes, Mapping)
+        if are_texts:
+            lists = [texts_of(description) for description in classes.values()]
+            texts = [own[0] if len(own) == 1 else joined(own) for own in lists]
+            return self.classes_from_texts(tuple(classes), texts, "classes", lists)
         vectors = [as_vector(vector, name) for name, vector in classes.items()]
         return self._classes_from_vectors(tuple(classes), vectors)
 
     @abstractmethod
     def classes_from_texts(
-        self, names: Sequence[str], descriptions: Sequence[str], origin: str
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str] | None,
+        origin: str,
+        text_lists: Sequence[Sequence[str]] | None = None,
     ) -> ClassSpace:
-        """New classes from a text for each; messages begin with ``origin``."""
+        """New classes from a text for each.
+
+        Args:
+            names: C names.
+            descriptions: C texts; None where names suffice.
+            origin: Begins messages.
+            text_lists: Of each class the texts that ``descriptions`` joins; None where each has
+                one.
+        """
 
     @abstractmethod
     def _classes_from_vectors(
@@ -249,7 +289,8 @@ class Predictor(ABC):
                 tensor. Of a method that takes images: the files, or uint8 ``[N, height, width,
                 channels]``.
             classes: Classes that the checkpoint need not know: the file of a table, or a mapping
-                from names to vectors (in the units of the training semantics) or to texts.
+                from names to vectors (in the units of the training semantics), to texts or to lists
+                of texts; or a list of names, where an image-text model reads names.
             among: ``all`` (the checkpoint's classes and the given ones), ``unseen`` (its unseen
                 classes and the given ones) or ``new`` (only those given). Default: ``new`` where
                 classes are given, else ``all``.
@@ -288,6 +329,119 @@ class Predictor(ABC):
             features = self.network.generate(semantics, n)[0]
         return self._unscaled(features).float().cpu().numpy()
 
+    # ------------------------------------------------------------------------------- sharing
+
+    @property
+    def result(self) -> Result | None:
+        """The result of the run that trained the method; None where it is not beside it.
+
+        Raises:
+            DataError: Its file is damaged.
+        """
+        if self._result is None:
+            run = self.checkpoint.parent.parent
+            if self.checkpoint.suffix == saved_model.SUFFIX:
+                self._result = saved_model.read_result(self.checkpoint.parent)
+            elif (run / RESULT_FILE).is_file():
+                self._result = Result.load(run)
+        return self._result
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the model without pickle, for ``zsl_lab.load`` anywhere.
+
+        The folder gets ``model.safetensors`` (every tensor), ``config.json`` (everything else that
+        prediction needs) and ``README.md``, a model card. Paths of this machine are left out.
+
+        Args:
+            folder: Made where it is missing; earlier files of a model are replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: It cannot be written, or holds a README.md of something else.
+            ConfigError: The extra ``hub`` is not installed.
+        """
+        return self._pretrained().save(Path(folder).expanduser())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub.
+
+        ``zsl_lab.load("hf-hub:USER/NAME")`` loads it there.
+
+        Args:
+            repo_id: ``USER/NAME``; made where there is none.
+            private: Whether a new repository is private; None for the account's default.
+            token: The account's token; None for the one that is stored on this machine.
+            revision: The branch; None for ``main``.
+            commit_message: None for a usual one.
+
+        Returns:
+            The commit's URL.
+
+        Raises:
+            OutputError: The Hub refuses it, or cannot be reached.
+            ConfigError: The extra ``hub`` is not installed, or ``repo_id`` is none.
+        """
+        return self._pretrained().push(
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
+
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        classes: Classes | None = None,
+        among: Among | None = None,
+    ) -> Path:
+        """Write an ONNX file: unscaled ``features`` ``[N, D]`` in, ``scores`` ``[N, K]`` out.
+
+        Scaling, classifier and calibration are in the graph; the candidates are fixed. The file's
+        metadata has their names and kinds, in the order of the scores, as JSON lists (``classes``,
+        ``kinds``), and ``method`` and ``dataset``.
+
+        Args:
+            path: The file.
+            classes: As of :meth:`predict`.
+            among: Likewise.
+
+        Returns:
+            The file.
+
+        Raises:
+            ConfigError: The method takes images, cannot be exported, or the extra ``onnx`` is not
+                installed.
+            OutputError: The file cannot be written.
+        """
+        raise ConfigError(
+            f"export_onnx: method={self.method} takes images and makes a network for each set of "
+            "classes; ONNX export is of feature vectors to scores. Write that network with "
+            "task=predict (network.pth), or take a checkpoint of a method that takes features."
+        )
+
+    def _pretrained(self) -> Pretrained:
+        source = self._source
+        content = {
+            SECTION: source.state.to_plain(),
+            "method_state": {"step": source.step},
+            "state_dict": self.network.state_dict(),
+            CLASSIFIER: source.classifier,
+        }
+        return Pretrained(content, source.data_state(), _places(self.config), self.result)
+
+    # ------------------------------------------------------------------------------- internals
+
     def _unscaled(self, features: Tensor) -> Tensor:
         return features
 
@@ -299,7 +453,8 @@ class Predictor(ABC):
         if of in names:
             return subset(self._space, np.array([names.index(of)]))
         if self._reads_texts:
-            return self.new_classes({_UNNAMED: of})
+            # an image-text model may read the name only
+            return self.new_classes({of if self._names_suffice else _UNNAMED: of})
         near = nearest(of, names)
         hint = (
             f"Did you mean '{near[0]}'?"
@@ -311,6 +466,26 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def _reads_texts(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def _names_suffice(self) -> bool: ...
+
+
+def _places(config: RunConfig) -> frozenset[str]:
+    """Dotted keys that name a file of this machine; names of models, also local ones, are kept."""
+    sections = {
+        "": RunKeys,
+        "dataset": type(config.dataset),
+        "method": type(config.method),
+        "classifier": type(config.classifier),
+    }
+    return frozenset(
+        key
+        for prefix, model in sections.items()
+        for key, place in marked(model, Place, prefix).items()
+        if not place.any_name
+    )
 
 
 def unreadable_images(problems: Sequence[Problem], images: int) -> DataError:

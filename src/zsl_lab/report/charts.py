@@ -43,11 +43,13 @@ class Line:
         points: Unseen and seen accuracy, percent.
         marks: Its operating points.
         number: Selects colour and dash pattern.
+        name: What its values are shown with.
     """
 
     points: Points
     marks: Sequence[Mark]
     number: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Curve:
 
     path: str
     style: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class Tradeoff:
         contours: Curves of equal harmonic mean.
         curves: Trade-offs.
         signs: Operating points.
+        max_unseen: Unseen accuracy at the right end, percent.
+        max_seen: Seen accuracy at the upper end, percent.
     """
 
     label: str
@@ -118,6 +123,8 @@ class Tradeoff:
     contours: list[Contour]
     curves: list[Curve]
     signs: list[Sign]
+    max_unseen: float
+    max_seen: float
 
 
 @dataclass(frozen=True)
@@ -172,9 +179,13 @@ def tradeoff(lines: Sequence[Line], label: str, *, width: int = 560, height: int
         y_ticks=[Tick(_short(frame.y(value)), f"{value:g}") for value in _ticks(max_seen)],
         contours=_contours(frame),
         curves=[
-            Curve(frame.path(line.points), style(line.number)) for line in lines if line.points
+            Curve(frame.path(line.points), style(line.number), line.name)
+            for line in lines
+            if line.points
         ],
         signs=[_sign(mark, frame, style(line.number)) for line in lines for mark in line.marks],
+        max_unseen=max_unseen,
+        max_seen=max_seen,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ _MAX_KEYS, _FIRST_KEYS = 4, 3
 _MAX_DEPTH = 64
 #: characters of a setting in a label
 _MAX_SETTING = 120
+_ACCELERATOR = "trainer.accelerator"
 _ABSENT = object()
 
 
@@ -236,9 +237,7 @@ def _add(folder: Path, found: Found) -> None:
     try:
         result = Result.load(folder)
         config = folder / CONFIG_FILE
-        settings = (
-            _settings(read_configuration(config), result.selection) if config.exists() else None
-        )
+        settings = _settings(read_configuration(config), result) if config.exists() else None
         found.runs.append(Run(folder, result, settings))
     except DataError as error:
         found.problems.append(str(error))
@@ -258,13 +257,17 @@ def _is_run(path: Path) -> bool:
     return True
 
 
-def _settings(configuration: Configuration, selection: str) -> Settings:
+def _settings(configuration: Configuration, result: Result) -> Settings:
     marks = configuration.marks
     # the result has the hashes of the contents of the dataset's files
     files = (key for key in marks.places if key.startswith("dataset."))
-    settings = configuration.settings((*IN_RESULT, *_WITHOUT_EFFECT[selection], *files))
+    settings = configuration.settings((*IN_RESULT, *_WITHOUT_EFFECT[result.selection], *files))
     # of a file that differs by seed, only whether there is one counts
     given = {key: "given" for key in marks.per_seed if settings.get(key) is not None}
+    # what the choice came to: a run with auto repeats one with cpu
+    device = result.training.get("device")
+    if _ACCELERATOR in settings and device:
+        given[_ACCELERATOR] = "cpu" if device.startswith("cpu") else "gpu"
     return settings | given
 
 
@@ -284,7 +287,7 @@ def group_runs(runs: Iterable[Run], sort: str = "harmonic_mean") -> tuple[list[G
     """
     by_key: dict[Any, dict[int, Run]] = {}
     repeated = []
-    for run in _without_new_nulls(list(runs)):
+    for run in _without_new_keys(list(runs)):
         seeds = by_key.setdefault(_key(run), {})
         first = seeds.setdefault(run.result.seed, run)
         if first is not run:
@@ -311,10 +314,10 @@ def relabelled(groups: Sequence[Group]) -> list[Group]:
     return [Group(group.runs, *_label(group.runs[0], firsts)) for group in groups]
 
 
-def _without_new_nulls(runs: Sequence[Run]) -> list[Run]:
-    """Runs without the settings that are null and that other runs of the method do not have.
+def _without_new_keys(runs: Sequence[Run]) -> list[Run]:
+    """Runs without the settings that older versions did not store, with the values they had.
 
-    Older versions stored no such key and behaved as with null.
+    Those versions behaved as with null, or with the value of the key's mark ``AddedLater``.
     """
     lacking: dict[str, set[str]] = {}
     for method in {run.result.method for run in runs}:
@@ -324,16 +327,36 @@ def _without_new_nulls(runs: Sequence[Run]) -> list[Run]:
     return [
         run
         if run.settings is None
-        else replace(
-            run,
-            settings={
-                key: value
-                for key, value in run.settings.items()
-                if value is not None or key not in lacking[run.result.method]
-            },
-        )
+        else replace(run, settings=_as_before(run.settings, lacking[run.result.method]))
         for run in runs
     ]
+
+
+def _as_before(settings: Settings, lacking: Collection[str]) -> Settings:
+    """Settings without those of the given keys whose values older versions behaved with."""
+    if all(settings[key] is None for key in lacking if key in settings):
+        later: Mapping[str, Any] = {}
+    else:
+        targets = {
+            section: settings.get(f"{section}._target_")
+            for section in ("method", "dataset", "classifier")
+        }
+        later = _added_later(**targets)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in lacking or (value is not None and value != later.get(key, _ABSENT))
+    }
+
+
+@lru_cache(maxsize=256)
+def _added_later(**targets: str | None) -> Mapping[str, Any]:
+    from zsl_lab.run.config import added_later
+
+    try:
+        return added_later({name: {"_target_": target} for name, target in targets.items()})
+    except ConfigError:  # a class of a package that is not known here
+        return {}
 
 
 def _key(run: Run) -> tuple[Any, ...]:

@@ -416,7 +416,7 @@ def _line(run: Run, points: Sequence[Point], number: int) -> Line:
     if result.calibration is not None:
         label = f"{name}, {result.calibration:.3g} added: u {u:.1f}, s {s:.1f}, H {h:.1f}"
         marks.append(Mark(u, s, True, label))
-    return Line([(point.unseen, point.seen) for point in points], marks, number)
+    return Line([(point.unseen, point.seen) for point in points], marks, number, name)
 
 
 # --------------------------------------------------------------------------- recalls

@@ -17,6 +17,7 @@ import torch
 from pydantic import BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
@@ -24,6 +25,7 @@ from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.run.configuration.stored_config import check_literal, shown
+from zsl_lab.sharing import saved_model
 
 #: version of the section that a run adds to a Lightning checkpoint
 FORMAT = 1
@@ -349,6 +351,12 @@ class Checkpoint:
         )
 
 
+def _without_others(tensor: Tensor) -> Tensor:
+    """A tensor whose storage holds nothing else: the whole storage would be written."""
+    whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if whole else tensor.detach().clone()
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes sealed checkpoints atomically, and gives Lightning the one that was read already.
 
@@ -375,7 +383,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if isinstance(section, dict) and section.get("reported"):
             checkpoint = {k: v for k, v in checkpoint.items() if k != "optimizer_states"}
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(tree_map_only(Tensor, _without_others, checkpoint), buffer)
         atomic_write(path, seal.seal(buffer.getvalue()))
 
     def resume_from(self, checkpoint: Checkpoint | None) -> None:
@@ -433,21 +441,24 @@ def reported(path: Path) -> Path:
     """The checkpoint that a run reports.
 
     Args:
-        path: The run's folder, or a file, which is returned as it is.
+        path: The run's folder, a folder that ``save_pretrained`` wrote, or a file, which is
+            returned as it is.
 
     Returns:
-        ``path/checkpoints/best.ckpt``, or the file.
+        ``path/checkpoints/best.ckpt``, ``path/model.safetensors``, or the file.
 
     Raises:
         CheckpointError: The folder has no such checkpoint.
     """
     if not path.is_dir():
         return path
+    if saved_model.is_saved(path):
+        return path / saved_model.MODEL_FILE
     best = path / "checkpoints" / "best.ckpt"
     if not best.is_file():
         raise CheckpointError(
             f"ckpt={path}: this folder has no checkpoints/best.ckpt. Give the folder of a finished "
-            "run, or a file: RUN/checkpoints/best.ckpt."
+            "run or one that save_pretrained wrote, or a file: RUN/checkpoints/best.ckpt."
         )
     return best
 
@@ -456,7 +467,8 @@ def read(path: Path, key: str) -> Checkpoint:
     """Load and validate a checkpoint; no code in it is run.
 
     Args:
-        path: ``.../checkpoints/best.ckpt`` or ``last.ckpt``.
+        path: ``.../checkpoints/best.ckpt`` or ``last.ckpt``, or ``model.safetensors`` of a folder
+            that ``save_pretrained`` wrote.
         key: The configuration key that named it, for messages.
 
     Returns:
@@ -466,8 +478,17 @@ def read(path: Path, key: str) -> Checkpoint:
         CheckpointError: The file is missing, damaged, or not a checkpoint of this project.
     """
     origin = f"{key}={path}"
-    data = _bytes(path, origin)
-    content = _unpickled(data, origin)
+    if path.suffix == saved_model.SUFFIX:
+        content, size, sha256 = saved_model.read(path, origin)
+    else:
+        data = _bytes(path, origin)
+        content, size = _unpickled(data, origin), len(data)
+        sha256 = hashlib.sha256(data).hexdigest()
+    return _validated(path, content, size, sha256, origin)
+
+
+def _validated(path: Path, content: Any, size: int, sha256: str, origin: str) -> Checkpoint:
+    """The checkpoint of a file's content; see :func:`read`."""
     section = content.get(SECTION) if isinstance(content, dict) else None
     if not isinstance(section, dict):
         raise CheckpointError(
@@ -479,7 +500,7 @@ def read(path: Path, key: str) -> Checkpoint:
     for name in ("method_state", "state_dict"):
         if not isinstance(content.get(name), Mapping):
             raise _damaged(origin, f"field '{name}' is missing")
-    _check_tensors(content, len(data), origin)
+    _check_tensors(content, size, origin)
     step = _checked(_MethodState, content["method_state"], origin, "method_state.").step
     _check_random(content["method_state"], origin)
     _check_weights(content["state_dict"], "state_dict", origin)
@@ -490,9 +511,7 @@ def read(path: Path, key: str) -> Checkpoint:
         )
     _check_weights(classifier, CLASSIFIER, origin)
     _check_data_state(content, step, origin)
-    sha256 = hashlib.sha256(data).hexdigest()
-    weights = content["state_dict"]
-    return Checkpoint(path, state, step, weights, content, sha256, classifier)
+    return Checkpoint(path, state, step, content["state_dict"], content, sha256, classifier)
 
 
 def read_to_resume(path: Path, key: str) -> Checkpoint:

@@ -18,6 +18,7 @@ from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.errors import ConfigError
 from zsl_lab.hardware.trainer import TrainerConfig
 from zsl_lab.keys import (
+    AddedLater,
     Marks,
     NotStored,
     PredictOnly,
@@ -35,6 +36,7 @@ from zsl_lab.run.configuration.schema import (
     Among,
     DataConfig,
     PathsConfig,
+    PlotsConfig,
     RunKeys,
     Scores,
     SelectionConfig,
@@ -74,6 +76,7 @@ class RunConfig(BaseModel):
     deterministic: bool
     overwrite: bool = False
     figures: bool = True
+    plots: PlotsConfig = PlotsConfig()
     paths: PathsConfig
     trainer: TrainerConfig
     selection: SelectionConfig
@@ -193,6 +196,7 @@ def parse(cfg: DictConfig) -> RunConfig:
         deterministic=top.deterministic,
         overwrite=top.overwrite,
         figures=top.figures,
+        plots=top.plots,
         paths=top.paths,
         trainer=top.trainer,
         selection=top.selection,
@@ -244,6 +248,31 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
     Raises:
         ConfigError: A class that it names is not allowed, or cannot be imported.
     """
+    marks = Marks()
+    for section, model in _allowed_config_classes(plain).items():
+        marks |= marks_of(model, section)
+    return marks
+
+
+def added_later(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that older versions did not have, and the values with which those behaved.
+
+    Args:
+        plain: A configuration in plain containers; only the ``_target_`` of method, dataset and
+            classifier are looked at.
+
+    Raises:
+        ConfigError: A class that it names is not allowed, or cannot be imported.
+    """
+    return {
+        key: mark.value
+        for section, model in _allowed_config_classes(plain).items()
+        for key, mark in marked(model, AddedLater, section).items()
+    }
+
+
+def _allowed_config_classes(plain: Mapping[str, Any]) -> dict[str, type[BaseModel]]:
+    """The classes of the keys of a stored configuration's sections, by section."""
     plain = {"classifier": OWN, **plain}
     sections = {name: plain[name] for name in ("method", "dataset", "classifier")}
     for keys, target in stored_config.foreign(sections):
@@ -251,12 +280,7 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
             f"{stored_config.shown(keys)}={target!r:.80}: a file alone cannot name code to import. "
             "Give the folder of yamls that names this class: --config-dir FOLDER."
         )
-    method, dataset, classifier = _config_classes(plain)
-    return (
-        marks_of(method, "method")
-        | marks_of(dataset, "dataset")
-        | marks_of(classifier, "classifier")
-    )
+    return dict(zip(sections, _config_classes(plain), strict=True))
 
 
 def data_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.utilities import registry
 from pytorch_lightning.loggers import Logger
 
 from zsl_lab.classifiers.base import Classifier
@@ -34,6 +36,9 @@ from zsl_lab.hardware.trainer import Hardware
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run import checkpoints
 from zsl_lab.run.config import RunConfig
+
+# each trainer would look through all installed packages for callbacks
+registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from zsl_lab.errors import (
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.module import Check
-from zsl_lab.run import initial_weights
+from zsl_lab.run import initial_weights, together
 from zsl_lab.run.callbacks.checks import ChecksAt
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
@@ -215,6 +215,8 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
     method.calibration = phase.selected.calibration
     method.selection_metric = config.selection.metric
     method.steered_by_checks = phase.name == "select" or config.selection.name == "oracle"
+    if method.trains_together(config.method):
+        method.joint = together.joint_updates()
     if phase.start is not None:
         initial_weights.load(method, phase.start)
     return method

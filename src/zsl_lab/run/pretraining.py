@@ -26,7 +26,7 @@ from zsl_lab.files.hashing import sha256_arrays, sha256_file
 from zsl_lab.hardware.trainer import Hardware
 from zsl_lab.keys import AfterPretraining, Irrelevant, marked, without
 from zsl_lab.result import versions
-from zsl_lab.run import checkpoints
+from zsl_lab.run import checkpoints, together
 from zsl_lab.run.checkpoints import Checkpoint
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import RunKeys
@@ -78,13 +78,14 @@ class SharedPretraining:
             return rows
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire(timeout=PATIENCE if wait else 0)
-            except Timeout:
-                if not wait:
-                    return None
-                say("Another job is doing the same pre-training; this one waits for it.")
-                self._lock.acquire()
+            with together.waiting():
+                try:
+                    self._lock.acquire(timeout=PATIENCE if wait else 0)
+                except Timeout:
+                    if not wait:
+                        return None
+                    say("Another job is doing the same pre-training; this one waits for it.")
+                    self._lock.acquire()
         except (OSError, NotImplementedError) as error:
             warnings.warn(
                 f"{self.path.parent}: pre-training cannot be shared there ({error}); each run does "

@@ -383,6 +383,15 @@ def _differing(now: Configuration | None, then: Configuration) -> str:
         for key in dict.fromkeys((*here, *there))
         if not _equal(here.get(key, _ABSENT), there.get(key, _ABSENT))
     ]
+    if any(key not in here or key not in there for key in keys):
+        from zsl_lab.run.config import added_later
+
+        later = added_later(now.plain)
+        keys = [
+            key
+            for key in keys
+            if not (key in later and _equal(here.get(key, later[key]), there.get(key, later[key])))
+        ]
     shown = [
         f"{key} is {_shown(there.get(key, _ABSENT))} there, {_shown(here.get(key, _ABSENT))} here"
         for key in keys[:_MOST_SHOWN]

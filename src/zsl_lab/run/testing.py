@@ -16,6 +16,7 @@ from zsl_lab.errors import CheckpointError
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.complexity import complexity
+from zsl_lab.plots.style import figure_style
 from zsl_lab.result import Result, git_commit, versions
 from zsl_lab.run import checkpoints
 from zsl_lab.run.checkpoints import Checkpoint
@@ -75,7 +76,8 @@ def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
     if checkpoint.state.selected_check is not None:
         selected["select"] = checkpoint.state.selected_check
     if context.config.figures:
-        run_figures.draw_figures(context.folder, data, method, result, predicted, selected)
+        with figure_style(context.config.plots.style):
+            run_figures.draw_figures(context.folder, data, method, result, predicted, selected)
     return result
 
 

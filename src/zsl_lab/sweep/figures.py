@@ -25,6 +25,7 @@ from zsl_lab.plots.style import (
     horizontal,
     new_figure,
     plain_text,
+    points,
     save_png,
     save_svg,
     styled,
@@ -281,7 +282,7 @@ def against_choice(
                 y,
                 text,
                 va="center",
-                fontsize=8,
+                fontsize=points(8),
                 color=MUTED,
             )
     axes.set_yticks(range(len(ordered)), [plain_text(choice) for choice in ordered])
@@ -385,7 +386,7 @@ def _annotate(
     for row, column in np.ndindex(matrix.shape):
         mean = matrix[row, column]
         if math.isnan(mean):
-            axes.text(column, row, "-", ha="center", va="center", fontsize=8, color=MUTED)
+            axes.text(column, row, "-", ha="center", va="center", fontsize=points(8), color=MUTED)
             continue
         sd = spreads[columns[column], rows[row]]
         text = f"{mean:.1f}" + (f"\n± {sd:.1f}" if sd is not None else "")
@@ -397,7 +398,7 @@ def _annotate(
             text,
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=points(8),
             color=colour,
             weight="bold" if mean == best else "normal",
         )

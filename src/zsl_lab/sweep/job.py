@@ -86,6 +86,17 @@ def begin(cfg: DictConfig, hydra: HydraConf, folder: Path) -> Job:
     return job
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a job of the present sweep began in a folder and did not end.
+
+    A cluster starts a job again after its worker was lost or its time was up.
+
+    Args:
+        folder: The job's folder.
+    """
+    return read_json(folder / JOB_FILE).get("outcome") in ("started", "interrupted")
+
+
 def _label(job: Job, sweep: Mapping[str, Any]) -> str:
     total, swept = sweep.get("jobs"), sweep.get("swept")
     if not isinstance(total, int) or not isinstance(swept, dict):

@@ -26,6 +26,7 @@ from zsl_lab.plots.style import (
     horizontal,
     new_figure,
     plain_text,
+    points,
     save_png,
     styled,
     titled_legend,
@@ -112,7 +113,7 @@ def _bars(axes: Axes, runs: Sequence[Run]) -> None:
                 place,
                 text,
                 va="center",
-                fontsize=7,
+                fontsize=points(7),
                 color=MUTED,
             )
     axes.set_yticks(range(len(runs)), [plain_text(run.result.method) for run in runs])
@@ -149,8 +150,8 @@ def confusion_matrices(runs: Sequence[Run], path: PathLike) -> None:
         shown = (
             [plain_text(name) for name in names] if len(matrix) == len(names) <= _MAX_NAMED else []
         )
-        axes.set_xticks(range(len(shown)), shown, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(shown)), shown, fontsize=7)
+        axes.set_xticks(range(len(shown)), shown, rotation=90, fontsize=points(7))
+        axes.set_yticks(range(len(shown)), shown, fontsize=points(7))
         axes.tick_params(length=0)
         axes.set(xlabel="predicted class", ylabel="true class")
         axes.spines[:].set_visible(False)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
@@ -26,11 +26,14 @@ from zsl_lab.result import Result
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.resuming import Earlier, call, check_composed, check_same, configuration_of, look
+from zsl_lab.sweep import composition, together
 from zsl_lab.sweep.job import JOB_FILE, LEFT_OUT, SWEEP_FILE, Job, read_jobs, read_json, write_json
 from zsl_lab.sweep.plan import check, leave_out, planned, short_keys
 
 #: Hydra's own sweeper, which needs no metric of a job
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+#: Hydra's own launcher, which runs jobs in this process
+_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 #: overrides of the sweep itself that make it another one
 _CHOSEN = ("sweep=", "sweep.size=", "sweep.missing=")
 #: a key that may change when a sweep is resumed
@@ -45,11 +48,13 @@ class Running:
         place: Its folder.
         experiment: The choice of ``experiment=``; empty where there is none.
         figures: Of the figures that compare its jobs, file names and functions.
+        style: How these are drawn.
     """
 
     place: Path
     experiment: str
     figures: Mapping[str, str]
+    style: Literal["screen", "paper"] = "screen"
 
 
 _running: list[Running] = []
@@ -67,6 +72,8 @@ class SweepCallback(Callback):
 
 
 def _begin(config: DictConfig) -> None:
+    composition.forget()
+    together.forget()
     check_composed(config)
     if config.resume is not None:
         raise ConfigError("resume=auto is for single runs. sweep.resume=true goes on with a sweep.")
@@ -83,6 +90,8 @@ def _begin(config: DictConfig) -> None:
             "interval(...): a sweep makes a run of each value; give some: KEY=1,2,3. To search "
             "between two values: python -m zsl_lab.tune."
         )
+    if config.sweep.together > 1:
+        _check_together(config)
     place = Path(config.hydra.sweep.dir)
     plan = planned(config, listed=not needs_objective(config.hydra))
     leave_out(plan.without)
@@ -112,7 +121,7 @@ def _begin(config: DictConfig) -> None:
     begun = {"jobs": plan.jobs, "swept": short_keys(plan.swept), "begun": time.time()}
     write_json(place / SWEEP_FILE, {"command": command, **begun})
     experiment = str(config.hydra.runtime.choices.get("experiment") or "")
-    _running[:] = [Running(place, experiment, dict(config.sweep.figures))]
+    _running[:] = [Running(place, experiment, dict(config.sweep.figures), config.plots.style)]
 
 
 def _say_missing(notes: Sequence[str], missing: str) -> None:
@@ -148,6 +157,17 @@ def _check_objective(cfg: DictConfig) -> None:
             "not choose settings. Use selection=validation, or list the values instead: KEY=1,2,3 "
             "without hydra/sweeper."
         )
+
+
+def _check_together(config: DictConfig) -> None:
+    launcher = config.hydra.launcher["_target_"]
+    if launcher == _LAUNCHER and not needs_objective(config.hydra):
+        return
+    raise ConfigError(
+        f"sweep.together={config.sweep.together}: jobs are trained together in this process, so "
+        "that neither hydra/launcher nor hydra/sweeper can be given. Leave those out, or "
+        "sweep.together."
+    )
 
 
 def _command(config: DictConfig) -> list[str]:
@@ -199,8 +219,14 @@ def _earlier_sweep(place: Path, command: Sequence[str], *, named: bool) -> Path 
 # --------------------------------------------------------------------------- a job
 
 
-def earlier(cfg: DictConfig, hydra: HydraConf, job: Job) -> Earlier | None:
+def earlier(cfg: DictConfig, hydra: HydraConf, job: Job, *, again: bool = False) -> Earlier | None:
     """The earlier run that a job resumes; None where it begins anew.
+
+    Args:
+        cfg: The job's configuration.
+        hydra: Hydra's own.
+        job: The job.
+        again: Whether the job began in this sweep before, in a process that was lost.
 
     Raises:
         ConfigError: Its folder holds a run of other settings, or the sweeper needs a metric that
@@ -208,7 +234,7 @@ def earlier(cfg: DictConfig, hydra: HydraConf, job: Job) -> Earlier | None:
     """
     if needs_objective(hydra):
         _check_objective(cfg)
-    if not cfg.sweep.resume:
+    if not (cfg.sweep.resume or again):
         return None
     found = look(job.folder, configuration_of(cfg))
     if found:
@@ -274,17 +300,24 @@ def finish(arguments: Sequence[str]) -> int:
     jobs = read_jobs(running.place)
     if not jobs:
         return 0
-    from zsl_lab.sweep.report import report
-
-    runs = report(jobs, running.place)
-    if running.experiment:
-        from zsl_lab.sweep import experiment
-
-        experiment.report(running.experiment, running.figures, runs, running.place)
+    _report(running, jobs)
     bad = [job for job in jobs if job.outcome not in ("finished", "skipped", LEFT_OUT)]
     if bad:
         say(f"Run what is missing:  {_resuming(arguments)}")
     return next((job.exit_code or 1 for job in bad), 0)
+
+
+def _report(running: Running, jobs: Sequence[Job]) -> None:
+    # matplotlib takes a while to import
+    from zsl_lab.plots.style import figure_style
+    from zsl_lab.sweep.report import report
+
+    with figure_style(running.style):
+        runs = report(jobs, running.place)
+        if running.experiment:
+            from zsl_lab.sweep import experiment
+
+            experiment.report(running.experiment, running.figures, runs, running.place)
 
 
 def _resuming(arguments: Sequence[str]) -> str:

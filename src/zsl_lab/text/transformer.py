@@ -5,17 +5,13 @@ A text is encoded alone, so that its states are the same bits whichever texts co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from zsl_lab.errors import ConfigError
 from zsl_lab.text.cache import EncodedText
+from zsl_lab.text.hub import load_from_hub, quiet
 from zsl_lab.text.packages import CONFIGURATION, Terms, module
-
-#: seconds for the first answer of the hub
-_PATIENCE = 10
 
 
 def load_transformer(
@@ -41,7 +37,7 @@ def load_transformer(
     torch = module("torch", encoder, terms)
     # loading may draw initial weights of layers without use here: a run must draw the same numbers
     # whether the cache is warm
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         tokenizer, model, info = _load(transformers, torch, name, terms)
     ways_out = f"{terms.unloadable}{terms.also}"
     if getattr(model.config, "is_encoder_decoder", False):
@@ -87,48 +83,4 @@ def _load(transformers: Any, torch: Any, name: str, terms: Terms) -> tuple[Any, 
         )
         return tokenizer, model.eval(), info
 
-    ways_out = f"{terms.unloadable}{terms.also}"
-    # whatever a foreign folder holds, the loader may raise anything on it
-    try:
-        return load(local=True)
-    except Exception as error:
-        if Path(name).is_dir():
-            raise ConfigError(
-                f"{terms.model}{name}: cannot be loaded ({_reason(error)}). {ways_out}"
-            ) from error
-    try:
-        hub = module("huggingface_hub", "bert", terms)
-        # asked once: the loader itself would try again for most of a minute
-        hub.get_hf_file_metadata(hub.hf_hub_url(name, "config.json"), timeout=_PATIENCE)
-        return load(local=False)
-    except Exception as error:
-        raise ConfigError(
-            f"{terms.model}{name}: found no folder of this name, and it cannot be downloaded "
-            f"({_reason(error)}). {ways_out}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    # the hub's messages are paragraphs, of which the first line may say no more than a number
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Neither progress bars nor reports of the loader, which would mix with the run's own."""
-    logs = [
-        module("transformers.utils.logging", "bert"),
-        module("huggingface_hub.utils.logging", "bert"),
-    ]
-    levels = [log.get_verbosity() for log in logs]
-    bars = logs[0].is_progress_bar_enabled()
-    for log in logs:
-        log.set_verbosity_error()
-    logs[0].disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.set_verbosity(level)
-        if bars:
-            logs[0].enable_progress_bar()
+    return load_from_hub(name, load, f"{terms.model}{name}", f"{terms.unloadable}{terms.also}")

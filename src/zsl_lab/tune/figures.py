@@ -11,6 +11,7 @@ from zsl_lab.plots.style import (
     PathLike,
     horizontal,
     new_figure,
+    points,
     save_png,
     styled,
 )
@@ -34,7 +35,7 @@ def importance(shares: Mapping[str, float], metric: str, path: PathLike) -> None
         color=HARMONIC,
         height=0.7,
     )
-    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=points(8))
     axes.set(xlabel=f"share of the variance of {metric} (%)", title="Importance of keys")
     axes.set_xlim(0, max(1.0, 110 * max(shares.values())))
     horizontal(axes)

@@ -260,7 +260,7 @@ def test_a_seen_class_with_a_single_image_is_said(
         (
             ("--text-encoder", "elmo"),
             "--text-encoder elmo: there is none of this name. Give one of minilm, bert, glove, "
-            "tfidf.",
+            "tfidf, or one that begins with open_clip:, hf:.",
         ),
         (
             ("--semantics", "atributes"),

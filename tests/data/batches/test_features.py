@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.batches.base import EVALUATION_BATCH, Batch
+from zsl_lab.data.batches.base import EVALUATION_BATCH, Batch, evaluation_rows
 from zsl_lab.data.batches.features import FeatureDataModule, TrainStream, _Batches
 from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.recipe import Recipe
@@ -147,3 +147,10 @@ def test_classes_of_the_same_semantics_are_named_with_what_helps() -> None:
         r"classes\.$",
     ):
         FeatureDataModule(benchmark, final_split(benchmark), "none", "standard")
+
+
+@pytest.mark.parametrize("classes", [2, 2048, 21_841, 10_000_000])
+def test_with_many_classes_a_batch_of_evaluation_has_fewer_samples(classes: int) -> None:
+    rows = evaluation_rows(classes)
+    assert rows == EVALUATION_BATCH if classes <= 2048 else rows < EVALUATION_BATCH
+    assert rows == 1 or rows * classes <= 2**23

@@ -312,11 +312,11 @@ NAN = np.where(np.arange(15).reshape(5, 3) == 7, np.nan, 1.0)
         (folder, "field 'features': found a group; expected a dataset"),
         (
             put("semantics/att", NAN),
-            "field 'semantics/att': found nan; expected finite numbers only",
+            "field 'semantics/att': found nan in row 2, column 1 (0-based); expected finite",
         ),
         (
             put("semantics/more", NAN),
-            "field 'semantics/more': found nan; expected finite numbers only",
+            "field 'semantics/more': found nan in row 2, column 1 (0-based); expected finite",
         ),
         (
             put("semantics/more", np.zeros((4, 3))),

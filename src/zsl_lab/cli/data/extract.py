@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +19,24 @@ from zsl_lab.console.progress import Progress, Unit
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.data.recipe import ImageRecipe, TextRecipe
 from zsl_lab.errors import ConfigError, OutputError, nearest, quoted
-from zsl_lab.extraction.names import TIMM_PREFIX, TORCHVISION_NETWORKS
+from zsl_lab.extraction.names import (
+    HF_PREFIX,
+    IMAGE_TEXT_PREFIXES,
+    IMAGENET,
+    OPEN_CLIP_PREFIX,
+    PREFIXES,
+    RANDOM,
+    TORCHVISION_NETWORKS,
+    TORCHVISION_PREFIX,
+    prefix_of,
+)
 
 if TYPE_CHECKING:
     from zsl_lab.data.files.benchmark_file import BenchmarkFile
     from zsl_lab.extraction.kept import Extracted
     from zsl_lab.extraction.own_images import Parts, Pictures
     from zsl_lab.extraction.texts import Semantics
+    from zsl_lab.extraction.weights import Terms
 
 PROG = "python -m zsl_lab.data extract"
 DESCRIPTION = """\
@@ -31,7 +44,8 @@ Make a benchmark of images: pooled features of a pretrained network; class seman
 and a split into seen and unseen classes. `python -m zsl_lab dataset.path=OUT.h5` trains on it.
 
 The table of classes is a CSV file with the column class, and attributes (a column of numbers each),
-the column description, or both; JSON ({"name": "text", ...}) for descriptions only. Two optional
+the column description, or both; JSON for descriptions only ({"name": "text"}, or lists of texts, as
+of CuPL, DCLIP and WaffleCLIP). With an image-text model (CLIP, SigLIP) names suffice. Two optional
 columns: split (seen, validation, unseen, or empty: drawn by the seed) and pretrained (yes: the
 backbone was trained on this class, so it is never unseen). A class without images is unseen: a
 candidate by its semantics alone, which no metric tests.
@@ -40,7 +54,7 @@ After an interruption the same command continues. Images that cannot be read are
 in OUT.bad.csv."""
 EXAMPLES = f"""\
 examples:
-  a folder for each class, with the class's name:
+  a folder for each class, with the class's name; or train, val and test with such folders:
     {PROG} --images birds --classes birds.csv birds.h5
   or a table of labels (file,class):
     {PROG} --images jpg --labels labels.csv --classes birds.csv birds.h5
@@ -48,26 +62,38 @@ examples:
     {PROG} ... --backbone resnet50 --weights my_resnet50.pth
   a network of timm (pip install "zsl-lab[timm]"):
     {PROG} ... --backbone timm:vit_small_patch14_dinov2
+  an image-text model, whose text tower makes the class semantics (for method=cosine):
+    {PROG} ... --backbone open_clip:ViT-B-32/laion2b_s34b_b79k
+    {PROG} ... --backbone hf:google/siglip-base-patch16-224 --template "a photo of a {{name}}."
+  a vision model of transformers, in a folder or on the hub:
+    {PROG} ... --backbone hf:facebook/dinov2-small
   other semantics, another split:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
 ENCODERS = ("minilm", "bert", "glove", "tfidf")
+_FORMS = "torchvision:NAME, timm:NAME, open_clip:MODEL/WEIGHTS, hf:ID_OR_FOLDER (transformers)"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = _parse(arguments)
     started = time.monotonic()
-    table = read_class_table(options.classes)
-    _check_semantics(table, options.semantics)
+    tower = _tower_name(options)
+    table = read_class_table(options.classes, names_suffice=tower is not None)
+    _check_semantics(table, options.semantics, tower)
     # these import torch, which an error in the options need not wait for
     from zsl_lab.data.files import benchmark_file as hdf5
     from zsl_lab.extraction.own_benchmark import assemble, list_problems
-    from zsl_lab.extraction.own_images import choose_parts, find_class_pictures
+    from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, with_parts
 
     pictures = find_class_pictures(options.images, table, options.labels)
+    table = with_parts(table, pictures)
     parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
-    semantics = _semantics(table, parts, options)
+    semantics = (
+        _semantics(table, parts, options)
+        if tower is None
+        else _image_text_semantics(table, tower, options)
+    )
     kept = options.out.with_name(f"{options.out.name}.part")
     extracted, recipe = _extract(pictures, kept, options)
     problems_file = options.out.with_suffix(".bad.csv")
@@ -117,27 +143,28 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--backbone",
         metavar="NAME",
         default="resnet101",
-        help=f"{', '.join(TORCHVISION_NETWORKS)}, or {TIMM_PREFIX}NAME for a network of timm "
+        help=f"{', '.join(TORCHVISION_NETWORKS)}; or {_FORMS}, each with its own preprocessing "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--weights",
         metavar="FILE",
         default="imagenet",
-        help="a state dict, or imagenet (default; torchvision or timm downloads)",
+        help="a state dict; imagenet (default) for published weights, which are downloaded; or "
+        "random for random ones, to try a command",
     )
     parser.add_argument(
         "--image-size",
         metavar="N",
         type=int,
-        help="side of what the network sees (default: 224; of timm's networks their own)",
+        help="side of what the network sees (default: 224; of names with a prefix their own)",
     )
     parser.add_argument(
         "--resize",
         metavar="N",
         type=int,
         help="images are scaled and cut to this square first (default: 8/7 of --image-size; of "
-        "timm's networks by their own crop)",
+        "names with a prefix by their own crop)",
     )
     parser.add_argument(
         "--semantics",
@@ -147,8 +174,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--text-encoder",
         metavar="NAME",
-        default="minilm",
-        help=f"{', '.join(ENCODERS)} (default: %(default)s)",
+        help=f"{', '.join(ENCODERS)}, or an image-text model (default: the backbone where it is "
+        "one, else minilm)",
+    )
+    parser.add_argument(
+        "--template",
+        metavar="TEXT",
+        action="append",
+        help="of an image-text model: a prompt with {name}, {description} or {clause} (a part of a "
+        "sentence, as 'which has ...'), or the file of a list of them; several are averaged "
+        "(default: by what the table has)",
     )
     parser.add_argument(
         "--text-model",
@@ -160,7 +195,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         type=int,
         default=512,
-        help="longer descriptions are cut (default: %(default)s)",
+        help="longer descriptions are cut (default: %(default)s; of image-text models their own)",
     )
     parser.add_argument(
         "--unseen", metavar="N", help="how many classes are unseen, or what share (default: 0.2)"
@@ -183,7 +218,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.h5")
     options = parser.parse(arguments)
     _check_options(options)
-    options.unseen = _unseen(options.unseen)
+    options.unseen = parse_unseen(options.unseen)
     options.name = options.name or options.out.stem
     # kept features are found again from another working folder
     options.images = options.images.absolute()
@@ -191,9 +226,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    if not options.backbone.startswith(TIMM_PREFIX):  # timm itself says which it has
-        _check_name("backbone", options.backbone, TORCHVISION_NETWORKS)
-    _check_name("text-encoder", options.text_encoder, ENCODERS)
+    # a package itself says what it has
+    if not prefix_of(options.backbone):
+        _check_name("backbone", options.backbone, TORCHVISION_NETWORKS, PREFIXES)
+        if options.weights == RANDOM:
+            raise ConfigError(
+                f"--weights {RANDOM}: --backbone {options.backbone} takes no random weights. Give "
+                f"--backbone {TORCHVISION_PREFIX}{options.backbone}, or leave the option out."
+            )
+    encoder = options.text_encoder
+    if encoder is not None and prefix_of(encoder) not in IMAGE_TEXT_PREFIXES:
+        _check_name("text-encoder", encoder, ENCODERS, IMAGE_TEXT_PREFIXES)
     if options.semantics is not None:
         _check_name("semantics", options.semantics, ("attributes", "descriptions"))
     for option in ("image_size", "resize", "batch_size", "max_tokens"):
@@ -210,9 +253,9 @@ def _check_options(options: argparse.Namespace) -> None:
         )
     if options.resize is not None and options.image_size is not None:
         _check_sizes(options.resize, options.image_size)
-    if options.text_model is not None and options.text_encoder != "bert":
+    if options.text_model is not None and encoder != "bert":
         raise ConfigError(
-            f"--text-model: --text-encoder {options.text_encoder} takes none. Leave it out, or "
+            f"--text-model: --text-encoder {encoder or ENCODERS[0]} takes none. Leave it out, or "
             "give --text-encoder bert."
         )
     # h5py takes a while to import
@@ -232,11 +275,23 @@ def _check_options(options: argparse.Namespace) -> None:
         raise OutputError(f"{options.out}: {what}. Or give another name.")
 
 
-def _check_name(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        near = nearest(value, known)
-        hint = f"Did you mean {near[0]}?" if near else f"Give one of {', '.join(known)}."
-        raise ConfigError(f"--{option} {value}: there is none of this name. {hint}")
+def _check_name(
+    option: str, value: str, known: Sequence[str], prefixes: Sequence[str] = ()
+) -> None:
+    """Raise where a value is not known; ``prefixes`` begin further values."""
+    if value in known:
+        return
+    head, colon, rest = value.partition(":")
+    near = nearest(value, known)
+    near_prefix = nearest(head + colon, prefixes) if colon else []
+    if near_prefix:
+        hint = f"Did you mean {near_prefix[0]}{rest}?"
+    elif near:
+        hint = f"Did you mean {near[0]}?"
+    else:
+        also = f", or one that begins with {', '.join(prefixes)}" if prefixes else ""
+        hint = f"Give one of {', '.join(known)}{also}."
+    raise ConfigError(f"--{option} {value}: there is none of this name. {hint}")
 
 
 def _check_sizes(resize: int, image_size: int) -> None:
@@ -247,7 +302,12 @@ def _check_sizes(resize: int, image_size: int) -> None:
         )
 
 
-def _unseen(given: str | None) -> int | float | None:
+def parse_unseen(given: str | None) -> int | float | None:
+    """The value of ``--unseen``: a number of classes, a share, or None.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     if given is None:
         return None
     if given.isdecimal() and int(given) >= 1:
@@ -268,17 +328,81 @@ def _unseen(given: str | None) -> int | float | None:
 # semantics
 
 
-def _check_semantics(table: ClassTable, kind: str | None) -> None:
+def _terms() -> Terms:
+    from zsl_lab.extraction.weights import Terms
+
+    return Terms(
+        "--backbone ",
+        "--weights ",
+        TORCHVISION_NETWORKS,
+        otherwise="",
+        larger="Give another --image-size, or another --backbone.",
+    )
+
+
+def _tower_name(options: argparse.Namespace) -> str | None:
+    """The image-text model whose text tower describes the classes; None for none."""
+    name: str | None = options.text_encoder
+    if name is None and options.semantics != "attributes" and _has_text_tower(options):
+        name = options.backbone
+    tower = name if name is not None and prefix_of(name) else None
+    if options.template and tower is None:
+        raise ConfigError(
+            "--template: templates are for the text tower of an image-text model. Leave them out, "
+            "or give one: --text-encoder open_clip:MODEL/WEIGHTS, or hf:ID_OR_FOLDER."
+        )
+    return tower
+
+
+def _has_text_tower(options: argparse.Namespace) -> bool:
+    prefix = prefix_of(options.backbone)
+    if prefix != HF_PREFIX:
+        return prefix == OPEN_CLIP_PREFIX
+    from zsl_lab.extraction.pretrained.hf_family import has_text_tower
+
+    return has_text_tower(options.backbone, None, _terms())
+
+
+def _check_semantics(table: ClassTable, kind: str | None, tower: str | None) -> None:
     if kind == "attributes" and table.attributes is None:
         raise ConfigError(
             f"--semantics attributes: {table.path} has none. Add columns of numbers, or give "
             "--semantics descriptions."
         )
-    if kind == "descriptions" and table.descriptions is None:
+    if kind == "descriptions" and table.descriptions is None and tower is None:
         raise ConfigError(
             f"--semantics descriptions: {table.path} has none. Add the column description, or give "
             "--semantics attributes."
         )
+
+
+def _image_text_semantics(table: ClassTable, name: str, options: argparse.Namespace) -> Semantics:
+    """The semantics of classes by the text tower of an image-text model."""
+    from zsl_lab.extraction.recipes import build_text_tower
+    from zsl_lab.extraction.texts import table_semantics
+    from zsl_lab.text import choices
+    from zsl_lab.text.prompts import default_templates, read_templates, uses_texts
+
+    none = [()] * len(table.names)
+    templates = (
+        read_templates(options.template, "--template ")
+        if options.template
+        else default_templates(table.names, table.texts or none)
+    )
+    if table.texts is None and uses_texts(templates):
+        raise ConfigError(
+            f"--template: found {{description}} or {{clause}}, and {table.path} has no texts. Add "
+            "the column description, or give templates with {name} only."
+        )
+    terms = _terms()
+    if name != options.backbone:
+        terms = replace(terms, network="--text-encoder ")
+    weights = options.weights if name == options.backbone else IMAGENET
+    tower, recipe = build_text_tower(name, weights, templates, terms)
+    say(f"prompts for {tower.name}: {'; '.join(templates)}")
+    attributes = options.semantics != "descriptions"
+    unused = choices("--text-encoder ", "--text-model ", "--max-tokens ", "give")
+    return table_semantics(table, recipe, unused, attributes=attributes, tower=tower)
 
 
 def _semantics(table: ClassTable, parts: Parts, options: argparse.Namespace) -> Semantics:
@@ -286,16 +410,17 @@ def _semantics(table: ClassTable, parts: Parts, options: argparse.Namespace) -> 
     from zsl_lab.text import choices
 
     recipe = None
+    encoder = options.text_encoder or ENCODERS[0]
     if table.descriptions is not None and options.semantics != "attributes":
         # word statistics must not come from the texts of unseen classes
         seen = [
             text for class_id, text in enumerate(table.descriptions) if class_id not in parts.unseen
         ]
         recipe = TextRecipe(
-            encoder=options.text_encoder,
+            encoder=encoder,
             model=options.text_model,
             max_tokens=options.max_tokens,
-            fitted_on=seen if options.text_encoder == "tfidf" else [],
+            fitted_on=seen if encoder == "tfidf" else [],
         )
     also = "" if table.attributes is None else " Or leave the texts out: --semantics attributes."
     terms = choices("--text-encoder ", "--text-model ", "--max-tokens ", "give", also)
@@ -315,22 +440,23 @@ def _extract(
     from zsl_lab.extraction.features import extract_features
     from zsl_lab.extraction.kept import prepare_kept
     from zsl_lab.extraction.recipes import build_backbone, default_sizes
-    from zsl_lab.extraction.weights import Terms
 
-    terms = Terms(
-        "--backbone ",
-        "--weights ",
-        TORCHVISION_NETWORKS,
-        otherwise="",
-        larger="Give another --image-size, or another --backbone.",
+    terms = _terms()
+    sizes = default_sizes(
+        options.backbone, options.resize, options.image_size, terms, options.weights
     )
-    sizes = default_sizes(options.backbone, options.resize, options.image_size, terms)
     _check_sizes(*sizes)
     network, recipe = build_backbone(options.backbone, options.weights, *sizes, terms)
     if recipe.image_size < network.min_size:
         raise ConfigError(
             f"--image-size {recipe.image_size}: {network.name} takes {network.min_size} or more. "
             "Give such a size."
+        )
+    if recipe.weights == RANDOM:
+        warnings.warn(
+            f"{network.name}: its weights are random, so the features tell nothing of the images. "
+            "They only show that the command works.",
+            stacklevel=2,
         )
     before = prepare_kept(kept, pictures.files, recipe)
     if before in ("other pictures", "another recipe"):
@@ -389,9 +515,19 @@ def _print_summary(
         f"  unseen      {len(parts.unseen)} classes: {len(content.test_unseen):,} images "
         f"({parts.version})",
         *_unseen_names(content, parts),
+        *_untrained(content, options.out),
         f"train on it: python -m zsl_lab {_setting(options.out)}",
     ]
     screen.print("\n".join(lines), soft_wrap=True)
+
+
+def _untrained(content: BenchmarkFile, path: Path) -> list[str]:
+    """A line on the training-free baseline, where both towers are of one model."""
+    images, texts = content.recipe.images, content.recipe.texts
+    if images is None or texts is None or texts.weights_sha256 != images.weights_sha256:
+        return []
+    scaling = "dataset.normalize=l2 dataset.normalize_semantics=l2"
+    return [f"without training: python -m zsl_lab method=cosine {_setting(path)} {scaling}"]
 
 
 def _unseen_names(content: BenchmarkFile, parts: Parts) -> list[str]:

@@ -163,7 +163,9 @@ def _other(name: str, data_dir: Path) -> Entry:
     entry = Entry(name, None, None, None, "", "", (), (), "", NOT_STATED)
     if name in IMAGES:
         return _images(name, keys, data_dir)
-    describe = {"digits": _digits, "synthetic": _synthetic, "own": _own}.get(name)
+    describe = {"digits": _digits, "synthetic": _synthetic, "own": _own, "imagenet": _imagenet}.get(
+        name
+    )
     return entry if describe is None else describe(keys, data_dir)
 
 
@@ -214,6 +216,19 @@ def _images(name: str, keys: dict[str, Any], data_dir: Path) -> Entry:
         if missing
         else "",
         terms=source.terms,
+    )
+
+
+def _imagenet(keys: dict[str, Any], data_dir: Path) -> Entry:
+    folder = data_dir / keys["folder"]
+    files = {name: folder / name for name in ("ImageNet_splits.mat", "ImageNet_w2v.mat")}
+    here = tuple(name for name, path in files.items() if path.is_file())
+    missing = tuple(name for name in files if name not in here)
+    command = "conf/dataset/imagenet.yaml says where they are; features are your own"
+    semantics = "w2v 500"
+    state = _state(here, missing)
+    return Entry(
+        "imagenet", None, 1000, 20842, semantics, state, here, missing, command, NOT_STATED
     )
 
 

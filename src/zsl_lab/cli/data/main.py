@@ -34,7 +34,9 @@ COMMANDS = {
     ),
     "info": Command("info", "one dataset: what its files hold, checked"),
     "download": Command("download", "fetch a benchmark from where it is published"),
-    "convert": Command("convert", "a benchmark between .mat files and one HDF5 file"),
+    "convert": Command(
+        "convert", "a benchmark from one form into another: HDF5, .mat, .npz, datasets, tables, ..."
+    ),
     "compare": Command("compare", "whether two files hold the same features of the same images"),
     "extract": Command(
         "extract", "make a benchmark from a folder of images and a table of classes"

@@ -18,9 +18,16 @@ from zsl_lab.data.splits import Split
 
 #: samples per batch in evaluation
 EVALUATION_BATCH = 4096
+#: scores in a batch of evaluation at most; several tables of this size are in memory at once
+_MOST_SCORES = 2**23
 
 #: batch size at a step (the number of batches before it); None for all samples, in their order
 BatchSize = Callable[[int], int | None]
+
+
+def evaluation_rows(classes: int) -> int:
+    """Samples per batch in evaluation, fewer with many classes so that memory is bounded."""
+    return min(EVALUATION_BATCH, max(1, _MOST_SCORES // classes))
 
 
 class Batch(NamedTuple):

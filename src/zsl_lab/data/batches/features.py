@@ -19,6 +19,7 @@ from zsl_lab.data.batches.base import (
     ClassSpace,
     PhaseDataModule,
     Shard,
+    evaluation_rows,
     tested_mask,
 )
 from zsl_lab.data.batches.passes import PassStream
@@ -72,15 +73,15 @@ def _rows_of(samples: Batch, rows: Tensor) -> Batch:
 class _Batches:
     """Evaluation samples in slices; an iterable of known length, as Lightning's loops expect."""
 
-    def __init__(self, samples: Batch) -> None:
-        self._samples = samples
+    def __init__(self, samples: Batch, size: int = EVALUATION_BATCH) -> None:
+        self._samples, self._size = samples, size
 
     def __len__(self) -> int:
-        return -(-len(self._samples.labels) // EVALUATION_BATCH)
+        return -(-len(self._samples.labels) // self._size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self._samples.labels), EVALUATION_BATCH):
-            yield Batch(*(part[start : start + EVALUATION_BATCH] for part in self._samples[:3]))
+        for start in range(0, len(self._samples.labels), self._size):
+            yield Batch(*(part[start : start + self._size] for part in self._samples[:3]))
 
 
 class FeatureDataModule(PhaseDataModule):
@@ -161,11 +162,12 @@ class FeatureDataModule(PhaseDataModule):
         samples = self._training
         if samples is None or samples.labels.device != device:
             samples = self.samples(self.split.train, device)
-        return _Batches(Batch(*(part[shard.number :: shard.count] for part in samples[:3])))
+        own = Batch(*(part[shard.number :: shard.count] for part in samples[:3]))
+        return _Batches(own, evaluation_rows(len(self.classes.ids)))
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
         """Slices of the samples, on the device."""
-        return _Batches(self.samples(index, device))
+        return _Batches(self.samples(index, device), evaluation_rows(len(self.classes.ids)))
 
     def state_dict(self) -> dict[str, Any]:
         """The base class's state, the scalers, and statistics of the training samples.

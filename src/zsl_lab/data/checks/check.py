@@ -31,6 +31,7 @@ from zsl_lab.data.benchmark import (
 from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows
 from zsl_lab.data.checks.findings import Finding, by_level
 from zsl_lab.data.checks.unknown import Mask, unknown_marks
+from zsl_lab.files.rows import release, row_blocks
 
 PARTS = ("trainval", "test_seen", "test_unseen")
 
@@ -253,7 +254,10 @@ def _all_equal(features: FloatArray) -> bool:
 
 def _alike(rows: FloatArray) -> npt.NDArray[np.bool_]:
     """Which columns have one value up to the rounding of float32."""
-    low, high = rows.min(axis=0), rows.max(axis=0)
+    low, high = rows[0], rows[0]
+    for block in row_blocks(rows):
+        low = np.minimum(low, block.min(axis=0))
+        high = np.maximum(high, block.max(axis=0))
     size = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
     spread: npt.NDArray[np.bool_] = high.astype(np.float64) - low <= 1e-6 * size
     return spread
@@ -266,15 +270,23 @@ def _constant_columns(features: FloatArray) -> IntArray:
     suspects = np.flatnonzero(np.ptp(probe, axis=0) == 0)
     if len(suspects) < _CONSTANT * features.shape[1]:
         return suspects[:0]
-    constant: IntArray = suspects[np.ptp(features[:, suspects], axis=0) == 0]
+    low = high = features[0, suspects]
+    for block in row_blocks(features):
+        low = np.minimum(low, block[:, suspects].min(axis=0))
+        high = np.maximum(high, block[:, suspects].max(axis=0))
+    constant: IntArray = suspects[low == high]
     return constant
 
 
 def _zero_rows(features: FloatArray) -> IntArray:
-    suspects = np.arange(len(features))
-    for column in range(min(8, features.shape[1])):  # few rows are left after some columns
-        suspects = suspects[features[suspects, column] == 0]
-    return suspects[~features[suspects].any(axis=1)] if len(suspects) else suspects
+    found, start = [np.empty(0, dtype=np.int64)], 0
+    for block in row_blocks(features):
+        suspects = np.arange(len(block))
+        for column in range(min(8, block.shape[1])):  # few rows are left after some columns
+            suspects = suspects[block[suspects, column] == 0]
+        found.append(start + suspects[~block[suspects].any(axis=1)])
+        start += len(block)
+    return np.concatenate(found)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -598,6 +610,7 @@ def _largest(table: FloatArray) -> float:
     for start in range(0, len(table), block):
         part = table[start : start + block]
         largest = max(largest, float(part.max()), -float(part.min()))
+        release(table)
     return largest
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import FloatArray, IntArray
+from zsl_lab.files.rows import row_blocks
 
 Array = npt.NDArray[Any]
 
@@ -45,12 +46,11 @@ def _sampled(table: Array) -> Array:
     width = flat.shape[1]
     count = max(1, _SAMPLED // flat.dtype.itemsize)
     if width <= 3 * count:
-        part = np.ascontiguousarray(flat)
+        part = flat
     else:
         middle = (width - count) // 2
-        part = np.concatenate(
-            [flat[:, :count], flat[:, middle : middle + count], flat[:, -count:]], axis=1
-        )
+        columns = np.r_[:count, middle : middle + count, width - count : width]
+        part = np.concatenate([block[:, columns] for block in row_blocks(flat)])
     if part.dtype.kind == "f":
         part = part + part.dtype.type(0)
     return np.ascontiguousarray(part).view(np.uint8).reshape(len(table), -1)

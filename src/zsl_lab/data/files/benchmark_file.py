@@ -62,6 +62,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import uuid
@@ -111,6 +112,7 @@ from zsl_lab.files.hdf5 import (
     read_texts,
 )
 from zsl_lab.files.memory import check_size, out_of_memory
+from zsl_lab.files.rows import LARGE, Advance, RowBuffer, is_mapped, no_progress, row_blocks
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -283,10 +285,11 @@ class BenchmarkContent:
                     f"shape {list(table.shape)}",
                     f"{self.num_classes} rows, one for each class, as the others",
                 )
-            if not np.isfinite(table).all():
-                self._fail(
-                    f"semantics/{kind}", f"{table[~np.isfinite(table)][0]}", "finite numbers only"
-                )
+            bad = np.argwhere(~np.isfinite(table))
+            if len(bad):
+                row, column = bad[0]
+                found = f"{table[row, column]} in row {row}, column {column} (0-based)"
+                self._fail(f"semantics/{kind}", found, "finite numbers only")
         self._check_names()
         self._check_contradictions()
         self._check_vectors(
@@ -435,6 +438,7 @@ def write(
     *,
     elsewhere: str = "name another file",
     shards: int = 0,
+    advance: Advance = no_progress,
 ) -> None:
     """Write a file, completely or not at all.
 
@@ -444,6 +448,7 @@ def write(
         shards: Number of ``.npy`` files beside it that the features are written to; 0 puts them
             into the file itself.
         elsewhere: How the user can choose another place, for the error message.
+        advance: Called with the bytes of numbers that were written after each block.
 
     Raises:
         DataError: The content is inconsistent.
@@ -458,7 +463,7 @@ def write(
         files = _write_shards(content.source, path, shards)
         with _Output(temporary, "w+") as output:
             try:
-                _write(content, output, files)
+                _write(content, output, files, advance)
             except OSError:
                 # HDF5 may notice a failed write by what it reads back
                 if output.failure is not None:
@@ -593,7 +598,9 @@ class _Output(io.FileIO):
             return size or 0
 
 
-def _write(content: BenchmarkContent, output: _Output, shards: Mapping[str, str]) -> None:
+def _write(
+    content: BenchmarkContent, output: _Output, shards: Mapping[str, str], advance: Advance
+) -> None:
     arrays: dict[str, Array] = {"labels": content.labels.astype(np.int64, copy=False)}
     arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
     arrays |= {
@@ -630,9 +637,16 @@ def _write(content: BenchmarkContent, output: _Output, shards: Mapping[str, str]
                 {name: dict(types) for name, types in content.mat.items()}
             )
         if not shards:
-            _write_features(content.source, file)
+            _write_features(content.source, file, advance)
+        written = math.prod(content.source.shape) * content.source.dtype.itemsize
         for name, array in arrays.items():
-            file.create_dataset(name, data=np.ascontiguousarray(array))
+            dataset = file.create_dataset(name, shape=array.shape, dtype=array.dtype)
+            done = 0
+            for block in row_blocks(array):
+                dataset[done : done + len(block)] = block
+                done += len(block)
+                written += block.nbytes
+                advance(written)
         for name, value in texts.items():
             file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype())
         if content.recipe != Recipe():
@@ -642,12 +656,13 @@ def _write(content: BenchmarkContent, output: _Output, shards: Mapping[str, str]
             )
 
 
-def _write_features(source: FeatureSource, file: Any) -> None:
+def _write_features(source: FeatureSource, file: Any, advance: Advance) -> None:
     dataset = file.create_dataset("features", shape=source.shape, dtype=source.dtype)
     size = rows_in(source, PASS_BYTES)
     for start in range(0, len(source), size):
         rows = source.read(start, min(start + size, len(source)))
         dataset.write_direct(np.ascontiguousarray(rows), dest_sel=np.s_[start : start + len(rows)])
+        advance((start + len(rows)) * rows.itemsize * rows.shape[1])
 
 
 def _write_shards(source: FeatureSource, path: Path, count: int) -> dict[str, str]:
@@ -963,7 +978,11 @@ class _Reader:
     ) -> Array:
         dataset = self.table(name, dimensions, kinds)
         wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
-        check_dataset(dataset, self._where(name), itemsize=wanted.itemsize)
+        mapped = dtype is None and _is_mappable(dataset)
+        check_dataset(dataset, self._where(name), itemsize=0 if mapped else wanted.itemsize)
+        if mapped:
+            start = dataset.id.get_offset()
+            return np.memmap(self.path, wanted, "r", offset=start, shape=dataset.shape)
         array = np.empty(dataset.shape, dtype=wanted)
         if array.size:
             dataset.read_direct(array)
@@ -1101,8 +1120,26 @@ class _Reader:
             self.fail(name, f"{error.object[:40]!r}", "texts in UTF-8")
 
 
+def _is_mappable(dataset: Any) -> bool:
+    """Whether a dataset is large, and its numbers lie in the file as they do in memory."""
+    return bool(dataset.chunks is None and dataset.nbytes >= LARGE and dataset.dtype.isnative)
+
+
 def _failure(file: str, name: str, found: str, expected: str) -> DataError:
     return DataError(f"{file}: field '{name}': found {found}; expected {expected}.")
+
+
+def float32(array: Array) -> npt.NDArray[np.float32]:
+    """Numbers as runs take them, in C order; not copied where they are that already."""
+    if is_mapped(array) and array.dtype != np.float32:
+        buffer = RowBuffer()
+        with np.errstate(over="ignore"):
+            for block in row_blocks(array):
+                buffer.append(block.astype(np.float32))
+        return buffer.array()
+    # a value too large for float32 becomes infinite, which the benchmark refuses
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _discard(path: Path) -> None:

@@ -115,7 +115,7 @@ def read_semantics_table(path: Path) -> SemanticsTable:
         table = SemanticsTable(path, "semantics", _numbers(path, suffix), None, path)
     beside = names_file(path)
     if table.names is None and beside is not None:
-        table = replace(table, names=_read_names(beside), names_file=beside)
+        table = replace(table, names=read_names(beside), names_file=beside)
     return _checked(table)
 
 
@@ -417,7 +417,7 @@ def _numbers(path: Path, suffix: str) -> Array:
     return matrix(table, path, "semantics")
 
 
-def _read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path) -> tuple[str, ...]:
     """One name a line; where each line begins with a number, in the order of the numbers."""
     lines = [line.strip() for line in table_text(path).splitlines() if line.strip()]
     numbered = [_NUMBERED_NAME.fullmatch(line) for line in lines]

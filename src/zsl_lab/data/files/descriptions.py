@@ -37,6 +37,16 @@ def read_descriptions(
     return _formatted(path, _entries(path)[0], description_format, named=named)
 
 
+def read_text_lists(path: Path) -> tuple[tuple[str, ...], ...]:
+    """The texts of each class one by one, of a file that :func:`read_descriptions` read."""
+    found = []
+    for entry in _listed_classes(path)[0]:
+        texts: Any = entry.get("description", entry.get("descriptions"))
+        own = texts if isinstance(texts, list) else [texts]
+        found.append(tuple(text.strip() for text in own if text.strip()))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class ClassTexts:
     """The texts of named classes.
@@ -137,22 +147,22 @@ def format_fields(description_format: str) -> set[str]:
     }
 
 
-def _joined(text: object) -> object:
-    """Several texts of a class as one, a sentence each; anything else as it is."""
-    if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
-        return text
-    parts = [part.strip() for part in text if part.strip()]
+def joined(texts: Sequence[str]) -> str:
+    """Several texts of a class as one, a sentence each."""
+    parts = [part.strip() for part in texts if part.strip()]
     return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
 
 
 def _entries(path: Path) -> tuple[list[dict[str, Any]], bool]:
     """Of each class, in the order of ids, what is known of it; and whether the file has ids."""
     content, has_ids = _listed_classes(path)
-    joined = []
+    found = []
     for entry in content:
         texts = entry.get("description", entry.get("descriptions"))
-        joined.append(entry if texts is None else {**entry, "description": _joined(texts)})
-    return joined, has_ids
+        if isinstance(texts, list) and all(isinstance(part, str) for part in texts):
+            texts = joined(texts)
+        found.append(entry if texts is None else {**entry, "description": texts})
+    return found, has_ids
 
 
 def _listed_classes(path: Path) -> tuple[list[dict[str, Any]], bool]:

@@ -14,7 +14,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from zsl_lab.data.benchmark import FloatArray
-from zsl_lab.data.files.descriptions import read_descriptions, warn_of_equal_texts, warn_of_equals
+from zsl_lab.data.files.descriptions import (
+    read_descriptions,
+    read_text_lists,
+    warn_of_equal_texts,
+    warn_of_equals,
+)
 from zsl_lab.errors import DataError, nearest
 
 #: what the column ``split`` may say of a class; nothing leaves the choice to the seed
@@ -47,6 +52,7 @@ class ClassTable:
         parts: What the column ``split`` says of each class; None where there is no such column.
         pretrained: Whether the backbone has been trained on the class (column ``pretrained``, yes
             or no); None likewise.
+        text_lists: Of each class the texts that ``descriptions`` joins; None where each has one.
     """
 
     path: Path
@@ -56,14 +62,24 @@ class ClassTable:
     descriptions: tuple[str, ...] | None
     parts: tuple[Part, ...] | None = None
     pretrained: tuple[bool, ...] | None = None
+    text_lists: tuple[tuple[str, ...], ...] | None = None
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...] | None:
+        """Of each class its texts, at least one; None where there are none."""
+        if self.text_lists is not None or self.descriptions is None:
+            return self.text_lists
+        return tuple((text,) for text in self.descriptions)
 
 
-def read_class_table(path: Path) -> ClassTable:
+def read_class_table(path: Path, *, names_suffice: bool = False) -> ClassTable:
     """Read a table of classes.
 
     Args:
         path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``,
             or attributes: ``{name: [numbers]}`` or ``{name: {attribute: number}}``.
+        names_suffice: Whether the classes need neither attributes nor texts; JSON may then be a
+            list of names.
 
     Raises:
         DataError: The file is missing or unreadable, names are missing or repeated, a value is no
@@ -74,17 +90,36 @@ def read_class_table(path: Path) -> ClassTable:
         attributes = json_attributes(path)
         if attributes is not None:
             return attributes
+        names = _listed_names(path) if names_suffice else None
+        if names is not None:
+            return ClassTable(path, names, None, (), None)
         try:
             names, texts = read_descriptions(path, "{description}", named=True)
         except DataError as error:
             raise DataError(f"{error} Correct the table, or give another.") from error
-        return ClassTable(path, names, None, (), texts)
+        return ClassTable(path, names, None, (), texts, text_lists=read_text_lists(path))
     lines = table_lines(path, table_text(path))
-    return class_table(path, next(lines, (0, []))[1], lines)
+    header = next(lines, (0, []))[1]
+    return class_table(path, header, lines, names_suffice=names_suffice)
+
+
+def _listed_names(path: Path) -> tuple[str, ...] | None:
+    """The names of a JSON list; None where the file holds something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        return None
+    return _names(path, [(line, name.strip()) for line, name in enumerate(content, 1)])
 
 
 def class_table(
-    path: Path, header: list[str], lines: Iterator[tuple[int, list[str]]]
+    path: Path,
+    header: list[str],
+    lines: Iterator[tuple[int, list[str]]],
+    *,
+    names_suffice: bool = False,
 ) -> ClassTable:
     """The table of a first line, which names the columns, and the lines after it.
 
@@ -105,7 +140,7 @@ def class_table(
             columns[name].append((line, cell))
     names = _names(path, columns["class"])
     attribute_names = tuple(name for name in header if name not in COLUMNS)
-    if not attribute_names and "description" not in columns:
+    if not attribute_names and "description" not in columns and not names_suffice:
         raise DataError(
             f"{path}: found no column that tells one class from another; expected attributes, a "
             "column of numbers each, or the column description. Add either."
@@ -147,6 +182,8 @@ def json_attributes(path: Path) -> ClassTable | None:
         return None
     if not all(isinstance(value, list) for _, value in content):
         return None
+    if all(isinstance(part, str) for _, value in content for part in value):
+        return None  # several texts of each class
     names = _names(path, [(line, name.strip()) for line, (name, _) in enumerate(content, 1)])
     labels: tuple[str, ...] | None = None
     rows: list[list[Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -24,6 +25,7 @@ from zsl_lab.methods.aspn.networks import Critic, Generator, Inference
 from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 from zsl_lab.nn.losses import squared_error
+from zsl_lab.nn.many_classes import FEW_CLASSES, logsumexp_over_classes, some_of
 from zsl_lab.nn.whitening import within_class_whitening
 
 
@@ -83,6 +85,14 @@ class ASPN(ZeroShotMethod):
         self.whitening: Tensor | None
         self.register_buffer("_trained_semantics", self.semantics.clone(), persistent=False)
         self._trained_semantics: Tensor
+        if config.attends_to_classes and len(self.semantics) > FEW_CLASSES:
+            warnings.warn(
+                f"method={config.name}: with method.attend_among=classes, generated features "
+                f"attend to {FEW_CLASSES} of the {len(self.semantics)} classes, drawn with a fixed "
+                "seed, since attention to all would take time and memory by the square of their "
+                "number.",
+                stacklevel=2,
+            )
 
     @classmethod
     def build(
@@ -182,6 +192,8 @@ class ASPN(ZeroShotMethod):
         self, features: Tensor, generated: Tensor, labels: Tensor, attended: Tensor | None
     ) -> Tensor:
         """Eq. 7, for real and for generated features."""
+        if len(self.semantics) > FEW_CLASSES:
+            return self._classification_among_many(features, generated, labels, attended)
         prototypes = self.generator.prototypes(self.semantics, attended)
         among = self.seen_mask if self.config.classify_among == "seen" else None
         of_real, of_generated = (
@@ -194,6 +206,25 @@ class ASPN(ZeroShotMethod):
             for x in (features, generated)
         )
         return of_real + of_generated
+
+    def _classification_among_many(
+        self, features: Tensor, generated: Tensor, labels: Tensor, attended: Tensor | None
+    ) -> Tensor:
+        """Eq. 7 with the prototypes of some classes in memory at a time."""
+        config, both = self.config, torch.cat([features, generated])
+        among = torch.arange(len(self.semantics), device=labels.device)
+        if config.classify_among == "seen":
+            among = among[self.seen_mask]
+
+        def scores(part: Tensor) -> Tensor:
+            prototypes = self.generator.prototypes(self.semantics[part], attended)
+            found = self._compatibility(both, prototypes, config.compatibility)
+            return found.float() / config.temperature
+
+        classes, column = labels.unique(return_inverse=True)
+        own = scores(classes).gather(1, column.repeat(2)[:, None]).squeeze(1)
+        # the sum of the two means
+        return (logsumexp_over_classes(scores, among) - own).sum() / len(labels)
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update the critic ``critic_steps`` times, then the other networks once, on one batch."""
@@ -266,13 +297,21 @@ class ASPN(ZeroShotMethod):
             semantics: Of the classes that they attend to, ``[C, Q]``.
 
         Returns:
-            :meth:`Generator.class_rows` of these classes; None without attention among classes.
+            :meth:`Generator.class_rows` of these classes, of some where they are very many; None
+            without attention among classes.
         """
-        return self.generator.class_rows(semantics) if self.config.attends_to_classes else None
+        if not self.config.attends_to_classes:
+            return None
+        return self.generator.class_rows(some_of(semantics))
 
     def _with_trained(self, semantics: Tensor) -> Tensor:
-        """The semantics of the classes of training, then those that none of them has."""
-        trained = self._trained_semantics
+        """The semantics of the classes of training, then those that none of them has.
+
+        Where classes of training are very many, some of them stand for all.
+        """
+        trained = some_of(self._trained_semantics)
+        if len(trained) < len(self._trained_semantics):
+            return trained
         exact = "donot_use_mm_for_euclid_dist"
         distances = torch.cdist(semantics, trained, compute_mode=exact)
         # equal but for rounding: scaled in another batch

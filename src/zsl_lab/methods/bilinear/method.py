@@ -22,6 +22,7 @@ from zsl_lab.methods.bilinear.config import (
     SJEConfig,
 )
 from zsl_lab.methods.config import MethodConfig
+from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
 class Bilinear(ZeroShotMethod):
@@ -71,6 +72,8 @@ class Bilinear(ZeroShotMethod):
 
     def scores_of(self, features: Tensor, semantics: Tensor) -> Tensor:
         """``max_i x^T W_i a`` of ``[B, D]`` features and ``[K, Q]`` semantics, ``[B, K]``."""
+        if len(semantics) > FEW_CLASSES:  # the same product, without a classifier of each class
+            return (features @ self.weights @ semantics.T).max(0).values
         classifiers = self.weights @ semantics.T
         if len(classifiers) == 1:
             return features @ classifiers[0]
@@ -117,7 +120,7 @@ class Bilinear(ZeroShotMethod):
 
         A sample is mapped by the W_i that gives its highest score.
         """
-        best = (features @ (self.weights @ self.semantics.T)).amax(2).argmax(0)
+        best = (features @ self.weights @ self.semantics.T).amax(2).argmax(0)
         points = (features @ self.weights)[best, torch.arange(len(features), device=best.device)]
         return normalize(points, dim=1), normalize(self.semantics, dim=1)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from zsl_lab.keys import AddedLater
 from zsl_lab.methods.config import GradientMethodConfig, Width
 
 
@@ -14,6 +17,8 @@ class ClassNormConfig(GradientMethodConfig):
     decay: float = Field(gt=0, le=1)
     decay_after: float = Field(ge=0, le=1)
     hidden_dim: Width
+    #: runs stored before this key existed took all seen classes
+    most_classes: Annotated[int, AddedLater(2000)] = Field(default=2000, ge=2)
     gamma: float = Field(gt=0)
     epsilon: float = Field(gt=0)
     momentum: float = Field(gt=0, le=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -38,6 +39,13 @@ class ClassNorm(ZeroShotMethod):
         # computed once: indexing with a mask on a GPU waits for it
         self.register_buffer("_seen_semantics", self.semantics[self.seen_mask], persistent=False)
         self.register_buffer("_seen_position", self.seen_mask.cumsum(0) - 1, persistent=False)
+        if len(self._seen_semantics) > config.most_classes:
+            warnings.warn(
+                f"method={config.name}: a step compares samples with {config.most_classes} of the "
+                f"{len(self._seen_semantics)} seen classes, those of the batch and others drawn "
+                "at random, and standardises over these (method.most_classes).",
+                stacklevel=2,
+            )
         self._seen_semantics: Tensor
         self._seen_position: Tensor
 
@@ -51,9 +59,23 @@ class ClassNorm(ZeroShotMethod):
         return self.logits(features, self.network(self.semantics))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross entropy over the seen classes."""
-        logits = self.logits(batch.inputs, self.network(self._seen_semantics))
-        return cross_entropy(logits, self._seen_position[batch.labels])
+        """Cross entropy over the seen classes, over some of them where they are very many."""
+        semantics, targets = self._seen_semantics, self._seen_position[batch.labels]
+        if len(semantics) > self.config.most_classes:
+            classes, targets = self._drawn(targets)
+            semantics = semantics[classes]
+        return cross_entropy(self.logits(batch.inputs, self.network(semantics)), targets)
+
+    def _drawn(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch's classes, filled up with others drawn at random, and places among them.
+
+        Args:
+            targets: Position of each sample's class among the seen classes, ``[B]``.
+        """
+        own, places = targets.unique(return_inverse=True)
+        order = torch.randperm(len(self._seen_semantics), device=targets.device)
+        others = order[~torch.isin(order, own)]
+        return torch.cat([own, others[: max(0, self.config.most_classes - len(own))]]), places
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with weight decay; the fused kernel computes the same update."""

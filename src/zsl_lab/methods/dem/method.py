@@ -12,6 +12,7 @@ from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.dem.config import DEMConfig
 from zsl_lab.nn.gaussian import squared_distances
+from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
 class DEM(ZeroShotMethod):
@@ -54,8 +55,12 @@ class DEM(ZeroShotMethod):
 
         The ridge on the weights is the optimiser's.
         """
-        seen = self.prototypes(self.semantics[self.seen_mask])
-        targets = (self.seen_mask.cumsum(0) - 1)[batch.labels]
+        if len(self.semantics) > FEW_CLASSES:
+            classes, targets = batch.labels.unique(return_inverse=True)
+            seen = self.prototypes(self.semantics[classes])
+        else:
+            seen = self.prototypes(self.semantics[self.seen_mask])
+            targets = (self.seen_mask.cumsum(0) - 1)[batch.labels]
         return mse_loss(seen[targets].float(), batch.inputs)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -411,14 +411,16 @@ class EXEM(ZeroShotMethod):
         dimensions, as many as span them, which loses nothing.
         """
         if self.outside is not None:
-            return torch.linalg.qr(features.T).Q
+            basis: Tensor = torch.linalg.qr(features.T).Q
+            return basis
         if self.config.pca is None:
             return None
         centred = features - features.mean(0)
         count = self.projection.shape[1]
         if len(centred) >= centred.shape[1]:
             _, axes = torch.linalg.eigh((centred.T @ centred).double())
-            return axes[:, -count:].to(features.dtype)
+            largest: Tensor = axes[:, -count:]
+            return largest.to(features.dtype)
         # the same directions from the smaller product
         values, vectors = torch.linalg.eigh(gram(centred))
         values, vectors = values[-count:], vectors[:, -count:].to(features.dtype)

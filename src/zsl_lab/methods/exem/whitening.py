@@ -105,7 +105,7 @@ class Scatter:
         return inverse.T
 
     def eigen_whitening(self, shrinkage: float) -> Tensor:
-        """As :meth:`whitening`, with orthogonal columns, whose norms undo it."""
+        """As :meth:`whitening`, with orthogonal columns, whose norms suffice to undo it."""
         values, vectors = self.decomposed()
         return vectors * ((1 - shrinkage) * values + shrinkage * self.level).rsqrt()
 

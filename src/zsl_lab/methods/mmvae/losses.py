@@ -20,7 +20,7 @@ def latent_divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor) ->
     return kl_to_unit_variance(mean, log_variance, prior_mean).mean()
 
 
-def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs) -> Tensor:
+def prior_separation(prior_mean: Tensor, labels: Tensor, d: float | Tensor, pairs: Pairs) -> Tensor:
     """Penalty on prior means of different classes closer than ``d`` times the latent dimension.
 
     R = mean_i sum_{j: y_j != y_i} relu(d Z - ||m_i - m_j||_1)^2 (SGAL supplement; the authors'
@@ -42,7 +42,7 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs)
         )
         prior_mean, labels = prior_mean[first], labels[first]
     threshold, of_all = d * prior_mean.shape[1], pairs == "all"
-    if len(prior_mean) ** 2 <= _MAX_PAIRS:
+    if len(prior_mean) ** 2 <= _MAX_PAIRS or isinstance(threshold, Tensor):
         total = _penalty(prior_mean, prior_mean, labels, labels, threshold, of_all)
     else:
         total = _BlockwisePenalty.apply(prior_mean, labels, threshold, of_all)  # type: ignore[no-untyped-call]
@@ -50,7 +50,12 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float, pairs: Pairs)
 
 
 def _penalty(
-    rows: Tensor, columns: Tensor, of_rows: Tensor, of_columns: Tensor, threshold: float, all_: bool
+    rows: Tensor,
+    columns: Tensor,
+    of_rows: Tensor,
+    of_columns: Tensor,
+    threshold: float | Tensor,
+    all_: bool,
 ) -> Tensor:
     """The sum over pairs of ``rows`` ``[R, Z]`` and ``columns`` ``[B, Z]``, with their classes."""
     penalty = relu(threshold - torch.cdist(rows, columns, p=1)).square()

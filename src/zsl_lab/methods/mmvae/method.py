@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import Comparison, ZeroShotMethod
+from zsl_lab.methods.base import Comparison, MethodConfig, ZeroShotMethod
+from zsl_lab.methods.mmvae import objective
 from zsl_lab.methods.mmvae.config import MMVAEConfig
-from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
-from zsl_lab.nn.gaussian import reparameterize
-from zsl_lab.nn.losses import squared_error
 
 
 class MMVAE(ZeroShotMethod):
@@ -58,24 +56,46 @@ class MMVAE(ZeroShotMethod):
         Returns:
             ``total``, ``reconstruction``, ``kl`` and ``separation``, scalars.
         """
-        config = self.config
-        mean, log_variance = self.networks.encode(features)
-        prior_mean = self.networks.prior(self.semantics[labels])
-        terms = {
-            "reconstruction": squared_error(
-                features, self.networks.decoder(reparameterize(mean, log_variance))
-            ),
-            "kl": latent_divergence(mean, log_variance, prior_mean),
-        }
-        total = terms["reconstruction"] + config.kl_weight * terms["kl"]
-        if config.gamma > 0:
-            terms["separation"] = prior_separation(prior_mean, labels, config.d, config.pairs)
-            total = total + config.gamma * terms["separation"]
-        return {"total": total, **terms}
+        semantics, pairs = self.semantics[labels], objective.pairs_of(self.config)
+        weights = objective.scalars(self.config)
+        return objective.losses(
+            self.networks, features, semantics, labels, None, pairs=pairs, **weights
+        )
 
     def loss(self, batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch of seen samples."""
         return self.losses(batch.inputs, batch.labels)
+
+    def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One update on a batch of seen samples."""
+        return self.update(batch.inputs, batch.labels)
+
+    def update(self, features: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """Update the networks once, alone or together with other runs.
+
+        Args:
+            features: ``[B, D]``.
+            labels: Class positions, ``[B]``.
+
+        Returns:
+            The named losses.
+        """
+        if self.joint is None:
+            losses = self.losses(features, labels)
+            self.descend(losses["total"], self.optimizers())
+            return losses
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        update = objective.joint_update(
+            self.networks, self.config, features, self.semantics[labels], labels, optimizer
+        )
+        return self.joint(update)
+
+    @classmethod
+    def trains_together(cls, config: MethodConfig) -> bool:
+        """Unless the number of pairs depends on the batch."""
+        assert isinstance(config, MMVAEConfig)
+        return config.pairs != "classes"
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zsl_lab.nn.blocks import geometric_widths, mlp, set_dropout
 from zsl_lab.nn.gaussian import squared_distances
+from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,13 @@ class MMVAENetworks(nn.Module):
             if decoder_dropout:
                 set_dropout(self.decoder, active=True)
             with torch.no_grad():
-                mean = self.prior(semantics)
-                mean = mean if rows is None else mean[rows]
+                if rows is not None and len(semantics) > FEW_CLASSES:
+                    # in evaluation mode a class's mean depends on no other
+                    classes, row = rows.unique(return_inverse=True)
+                    mean = self.prior(semantics[classes])[row]
+                else:
+                    mean = self.prior(semantics)
+                    mean = mean if rows is None else mean[rows]
                 latent = mean + torch.randn_like(mean)
                 features: Tensor = self.decoder(latent.repeat(samples, 1))
         finally:

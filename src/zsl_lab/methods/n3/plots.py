@@ -17,6 +17,7 @@ from zsl_lab.plots.style import (
     horizontal,
     new_figure,
     plain_text,
+    points,
     save_png,
     styled,
     titled_legend,
@@ -63,7 +64,7 @@ def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
             color=colour,
         )
     axes.set_xscale("log")
-    axes.set_yticks(places, [plain_text(tensor.name) for tensor in norms], fontsize=7.0)
+    axes.set_yticks(places, [plain_text(tensor.name) for tensor in norms], fontsize=points(7))
     axes.set(xlabel="L2 norm (logarithmic)", ylim=(len(norms) - 0.4, -0.6))
     horizontal(axes)
     colours = [
@@ -89,7 +90,7 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
     axes = figure.subplots()
     axes.barh(np.arange(len(kinds)), means, height=0.6, color=UNSEEN)
     for place, mean in enumerate(means):
-        axes.text(mean, place, f" {mean:.3g}", va="center", fontsize=8, color=MUTED)
+        axes.text(mean, place, f" {mean:.3g}", va="center", fontsize=points(8), color=MUTED)
     names = [
         f"{kind} ({len(group)} tensor{'s' * (len(group) > 1)})"
         for kind, group in zip(kinds, groups, strict=True)

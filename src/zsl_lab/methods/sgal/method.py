@@ -87,11 +87,9 @@ class SGAL(MMVAE):
         share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
         real = round(size * (1 - share))
         features, labels = self._generate_unseen(size - real)
-        losses = self.losses(
+        return self.update(
             torch.cat([batch.inputs[:real], features]), torch.cat([batch.labels[:real], labels])
         )
-        self.descend(losses["total"], self.optimizers())
-        return losses
 
     @classmethod
     def trains_on_generated(cls, config: MethodConfig) -> bool:

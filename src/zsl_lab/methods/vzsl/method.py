@@ -13,10 +13,11 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 from zsl_lab.methods.vzsl.config import VZSLConfig
-from zsl_lab.methods.vzsl.losses import margin, negative_log_likelihood
+from zsl_lab.methods.vzsl.losses import margin, margin_over_many, negative_log_likelihood
 from zsl_lab.methods.vzsl.networks import LinearGaussianPrior
 from zsl_lab.nn.blocks import mlp
 from zsl_lab.nn.gaussian import kl_divergence, pairwise_kl_divergence, reparameterize
+from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
 class VZSL(ZeroShotMethod):
@@ -96,12 +97,23 @@ class VZSL(ZeroShotMethod):
             )
             total = total + terms["reconstruction"]
         if config.lambda_ > 0:
-            divergences = pairwise_kl_divergence(mean, log_variance, prior_mean, prior_log_variance)
-            terms["margin"] = margin(
-                divergences, labels, self.seen_mask, exclude_true=config.exclude_true
-            )
+            prior = (prior_mean, prior_log_variance)
+            terms["margin"] = self._margin(mean, log_variance, prior, labels)
             total = total + config.lambda_ * terms["margin"]
         return {"total": total, **terms}
+
+    def _margin(
+        self, mean: Tensor, log_variance: Tensor, prior: tuple[Tensor, Tensor], labels: Tensor
+    ) -> Tensor:
+        """:func:`margin` of q(z|x) ``[B, Z]`` to the priors ``[C, Z]``; scalar."""
+        exclude_true = self.config.exclude_true
+        seen = self.seen_mask.nonzero().squeeze(1)
+        if len(seen) > FEW_CLASSES:
+            return margin_over_many(
+                mean, log_variance, prior, labels, seen, exclude_true=exclude_true
+            )
+        divergences = pairwise_kl_divergence(mean, log_variance, *prior)
+        return margin(divergences, labels, self.seen_mask, exclude_true=exclude_true)
 
     def loss(self, batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch of seen samples."""

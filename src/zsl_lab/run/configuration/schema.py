@@ -137,6 +137,7 @@ class SweepConfig(Section):
         without: Combinations of values that are no job, each by key: a value, or a list of several.
         figures: Figures that compare the jobs: a file's name, and the function that draws it
             (``zsl_lab.sweep.panels``).
+        together: How many jobs are trained together, their updates computed as one.
     """
 
     resume: Annotated[bool, NotStored()] = False
@@ -146,6 +147,13 @@ class SweepConfig(Section):
     missing: Annotated[Literal["error", "skip", "substitute"], NotStored()] = "error"
     without: Annotated[list[dict[str, Any]], NotStored()] = Field(default_factory=list)
     figures: Annotated[dict[str, str], NotStored()] = Field(default_factory=dict)
+    together: Annotated[int, NotStored()] = Field(default=1, ge=1, le=1024)
+
+
+class PlotsConfig(Section):
+    """How figures are drawn; see :data:`zsl_lab.plots.style.FigureStyle`."""
+
+    style: Literal["screen", "paper"] = "screen"
 
 
 class CallbackKeys(BaseModel):
@@ -168,6 +176,7 @@ class RunKeys(Section):
     debug: Annotated[bool, Irrelevant()]
     overwrite: Annotated[bool, NotStored()] = False
     figures: Annotated[bool, Irrelevant()] = True
+    plots: Annotated[PlotsConfig, Irrelevant()] = PlotsConfig()
     features: Annotated[str | None, PredictOnly()] = None
     images: Annotated[str | None, PredictOnly()] = None
     weights: Annotated[str | None, PredictOnly()] = None

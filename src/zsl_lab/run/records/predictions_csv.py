@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from torch import Tensor
@@ -30,12 +31,16 @@ def write(folder: Path, data: PhaseDataModule, predicted: Predicted) -> None:
     labels = data.labels(index)
     unseen = np.isin(labels, data.split.unseen_classes)
     ids = data.classes.ids
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["split", "index", "label", "gzsl", "zsl"])
-    for i in range(len(index)):
-        split = "test_unseen" if unseen[i] else "test_seen"
-        writer.writerow(
-            [split, index[i], labels[i], ids[gzsl[i]], ids[zsl[i]] if unseen[i] else ""]
-        )
-    atomic_write(folder / FILE, buffer.getvalue().encode())
+
+    def write_to(file: IO[bytes]) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["split", "index", "label", "gzsl", "zsl"])
+        for i in range(len(index)):
+            split = "test_unseen" if unseen[i] else "test_seen"
+            writer.writerow(
+                [split, index[i], labels[i], ids[gzsl[i]], ids[zsl[i]] if unseen[i] else ""]
+            )
+        text.detach()  # flushes, and leaves the file open
+
+    atomic_write(folder / FILE, write_to)

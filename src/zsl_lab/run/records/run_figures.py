@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.benchmark import IntArray
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.plots import figures
 from zsl_lab.result import Result
@@ -26,6 +27,7 @@ def draw_figures(
 ) -> None:
     """Draw training curves, recall of each class, confusion of unseen classes and latent space.
 
+    With very many unseen classes the last two show some of them, and their titles say how many.
     A figure that no test sample fills is left out. A method's own figures
     (:meth:`ZeroShotMethod.plots`) are drawn too.
 
@@ -59,23 +61,47 @@ def _draw_confusion(data: PhaseDataModule, predicted: Predicted, path: Path) -> 
     labels = data.labels(index)
     unseen = data.split.unseen_classes
     is_unseen = np.isin(labels, unseen)
-    matrix = np.zeros((len(unseen), len(unseen)), dtype=np.int64)
     true = np.searchsorted(unseen, labels[is_unseen])
     guessed = np.searchsorted(unseen, data.classes.ids[zsl[is_unseen]])
-    np.add.at(matrix, (true, guessed), 1)
-    figures.confusion_matrix(_unseen_names(data), matrix, path)
+    shown, names = np.arange(len(unseen)), _unseen_names(data)
+    if len(unseen) > figures.MAX_CONFUSED:
+        shown = _most_confused(true, guessed, len(unseen))
+    place = np.full(len(unseen), -1)
+    place[shown] = np.arange(len(shown))
+    kept = (place[true] >= 0) & (place[guessed] >= 0)
+    matrix = np.zeros((len(shown), len(shown)), dtype=np.int64)
+    np.add.at(matrix, (place[true[kept]], place[guessed[kept]]), 1)
+    counts = np.bincount(true, minlength=len(unseen))[shown]
+    figures.confusion_matrix(
+        [names[position] for position in shown], matrix, path, counts, len(unseen)
+    )
+
+
+def _most_confused(true: IntArray, guessed: IntArray, classes: int) -> IntArray:
+    """Sorted classes that most wrong predictions come from or go to."""
+    wrong = true != guessed
+    errors = np.bincount(true[wrong], minlength=classes)
+    errors += np.bincount(guessed[wrong], minlength=classes)
+    return np.sort(np.argsort(-errors, kind="stable")[: figures.MAX_CONFUSED_SHOWN])
 
 
 def _draw_latent_space(data: PhaseDataModule, method: ZeroShotMethod, path: Path) -> None:
+    index, unseen = data.split.eval_unseen, data.split.unseen_classes
+    shown = unseen
+    if len(unseen) > figures.MAX_PROJECTED:
+        tested = np.unique(data.labels(index))
+        drawn = np.random.default_rng(0).permutation(len(tested))[: figures.MAX_PROJECTED]
+        shown = np.sort(tested[drawn])
+        index = index[np.isin(data.labels(index), shown)]
     with torch.no_grad():
-        space = method.latent_space(data.samples(data.split.eval_unseen, method.device).inputs)
+        space = method.latent_space(data.samples(index, method.device).inputs)
     if space is None:
         return
     latents, places = (part.float().cpu().numpy() for part in space)
-    unseen = data.split.unseen_classes
-    labels = np.searchsorted(unseen, data.labels(data.split.eval_unseen))
-    positions = np.searchsorted(data.classes.ids, unseen)
-    figures.latent_projection(latents, labels, places[positions], _unseen_names(data), path)
+    labels = np.searchsorted(shown, data.labels(index))
+    positions = np.searchsorted(data.classes.ids, shown)
+    names = [data.classes.names[position] for position in positions]
+    figures.latent_projection(latents, labels, places[positions], names, path, len(unseen))
 
 
 def _unseen_names(data: PhaseDataModule) -> list[str]:

@@ -1,0 +1,1 @@
+"""Benchmarks in the files of other programs: arrays, tables, folders of datasets."""

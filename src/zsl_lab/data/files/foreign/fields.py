@@ -1,0 +1,248 @@
+"""Which field of a file is what of a benchmark: by its name, or as the user maps it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zsl_lab.errors import ConfigError, DataError, nearest
+
+Array = npt.NDArray[Any]
+
+#: names of fields by what they mean, the name in the HDF5 layout first
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "features": (
+        *("features", "feature", "feats", "feat", "x", "embeddings", "embedding", "emb"),
+        *("image_features", "image_embeddings", "image_embeds", "visual_features", "vectors"),
+    ),
+    "labels": (
+        *("labels", "label", "y", "targets", "target", "class_id", "class_ids", "class"),
+        *("class_label", "class_labels", "category", "species"),
+    ),
+    "class_names": ("class_names", "classes", "classnames", "allclasses_names", "names"),
+    "files": (
+        *("files", "file", "image_files", "image_file", "filenames", "filename", "paths", "path"),
+        *("file_name", "image_path", "image_paths", "img_path"),
+    ),
+    "descriptions": ("descriptions", "description"),
+    "trainval": ("trainval", "trainval_loc", "trainval_idx"),
+    "test_seen": ("test_seen", "test_seen_loc", "test_seen_idx"),
+    "test_unseen": ("test_unseen", "test_unseen_loc", "test_unseen_idx"),
+    "train": ("train", "train_loc", "train_idx"),
+    "val": ("val", "val_loc", "val_idx"),
+    "validation_classes": ("validation_classes", "val_classes"),
+    "unseen_classes": ("unseen_classes", "test_classes", "testclasses", "novel_classes"),
+    "split": ("split", "splits", "part", "partition", "subset"),
+    "name": ("name",),
+    "recipe": ("recipe",),
+    "semantics/att": (
+        *("semantics/att", "att", "attributes", "attribute", "semantics", "class_attributes"),
+        *("class_semantics", "class_embeddings", "signatures"),
+    ),
+    "semantics/original_att": ("semantics/original_att", "original_att"),
+    "semantics/sent": ("semantics/sent", "sent"),
+    "semantics/text": (
+        *("semantics/text", "text_features", "text_embeddings", "text_embeds", "class_text"),
+    ),
+}
+#: columns of a table that only number its rows
+_ROW_NUMBERS = ("", "index", "id", "idx", "unnamed:_0", "__index_level_0__", "position")
+#: roles as a message lists them
+_ROLES = "features, labels, class_names, semantics (or semantics/KIND), trainval, test_seen, ..."
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """What a file holds, by its own names.
+
+    Attributes:
+        path: The file or folder.
+        values: Numbers or texts (``U``) of any shape; nothing else is read.
+        left_out: Fields that are neither, with what they are.
+        is_table: Whether fields of one dimension are columns of a table of samples.
+    """
+
+    path: Path
+    values: Mapping[str, Array]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    is_table: bool = False
+
+    def where(self, name: str) -> str:
+        """File and field, for messages."""
+        return f"{self.path}: field '{name}'"
+
+
+def parse_map(texts: Sequence[str]) -> dict[str, str]:
+    """Fields by role, of ``--map features=emb,labels=y``.
+
+    Raises:
+        ConfigError: A part is not ``ROLE=FIELD``, the role is unknown or given twice.
+    """
+    found: dict[str, str] = {}
+    for part in (part.strip() for text in texts for part in text.split(",") if part.strip()):
+        role, equals, name = part.partition("=")
+        role = {"semantics": "semantics/att"}.get(role.strip(), role.strip())
+        if not equals or not name.strip():
+            raise ConfigError(
+                f"--map {part}: expected ROLE=FIELD, such as features=emb,labels=y. Roles: {_ROLES}"
+            )
+        if role not in ALIASES and not role.startswith("semantics/"):
+            near = nearest(role, ALIASES)
+            hint = f"Did you mean {near[0]}?" if near else f"Roles: {', '.join(ALIASES)}."
+            raise ConfigError(f"--map {part}: there is no role '{role}'. {hint}")
+        if role in found:
+            raise ConfigError(f"--map: found {role} twice; expected one field for it.")
+        found[role] = name.strip()
+    return found
+
+
+def find_roles(fields: Fields, mapping: Mapping[str, str]) -> dict[str, str]:
+    """The field of each role that the file has.
+
+    Args:
+        fields: What the file holds.
+        mapping: Fields by role, as the user maps them.
+
+    Raises:
+        ConfigError: A mapped field is missing, or several fields may be one role.
+        DataError: There are no features or no labels.
+    """
+    for role, name in mapping.items():
+        if name not in fields.values:
+            near = nearest(name, fields.values)
+            hint = f"Did you mean {near[0]}?" if near else "Name one of these."
+            raise ConfigError(
+                f"--map {role}={name}: {fields.path} has no such field; found "
+                f"{listed_fields(fields)}. {hint}"
+            )
+    roles = dict(mapping)
+    for role, aliases in ALIASES.items():
+        if role in roles:
+            continue
+        found = [
+            name
+            for name in fields.values
+            if name not in roles.values() and meaning(name) in aliases
+        ]
+        if len(found) > 1:
+            raise _ambiguous(fields, role, found)
+        if found:
+            roles[role] = found[0]
+    for name in fields.values:
+        kind = meaning(name).removeprefix("semantics/")
+        if name not in roles.values() and meaning(name).startswith("semantics/") and kind:
+            roles[f"semantics/{kind}"] = name
+    if "features" not in roles:
+        roles |= _only_matrix(fields, roles)
+    for role in ("features", "labels"):
+        if role not in roles and not (role == "features" and feature_columns(fields, roles)):
+            raise _missing(fields, role)
+    return roles
+
+
+def meaning(name: str) -> str:
+    """A field's name in small letters, with ``_`` for other separators and without a group."""
+    plain = re.sub(r"[\s.\-]+", "_", name.strip().casefold())
+    return plain.removeprefix("split/").removesuffix("*").rstrip("_")
+
+
+def feature_columns(fields: Fields, roles: Mapping[str, str]) -> list[str]:
+    """The columns of a table that are features: all numbers that nothing else is."""
+    if not fields.is_table:
+        return []
+    return [
+        name
+        for name, array in fields.values.items()
+        if array.ndim == 1
+        and array.dtype.kind in "iuf"
+        and name not in roles.values()
+        and meaning(name) not in _ROW_NUMBERS
+    ]
+
+
+def unused(fields: Fields, roles: Mapping[str, str]) -> list[str]:
+    """Fields that no role has; columns that only number the rows are not among them."""
+    columns = [] if "features" in roles else feature_columns(fields, roles)
+    known = {*roles.values(), *columns}
+    return [
+        name
+        for name in fields.values
+        if name not in known and not (fields.is_table and meaning(name) in _ROW_NUMBERS)
+    ]
+
+
+def listed_fields(fields: Fields) -> str:
+    """Names, types and shapes, for messages."""
+    shown = [
+        f"{name} ({'text' if array.dtype.kind == 'U' else array.dtype} {list(array.shape)})"
+        for name, array in list(fields.values.items())[:12]
+    ]
+    shown += [f"{name} ({what}, not read)" for name, what in list(fields.left_out.items())[:6]]
+    more = len(fields.values) + len(fields.left_out) - len(shown)
+    return (", ".join(shown) + (f" and {more} more" if more > 0 else "")) or "no field"
+
+
+def _only_matrix(fields: Fields, roles: Mapping[str, str]) -> dict[str, str]:
+    """The only matrix with a row for each label, where there is one."""
+    labels = fields.values.get(roles.get("labels", ""))
+    if labels is None:
+        return {}
+    found = [
+        name
+        for name, array in fields.values.items()
+        if name not in roles.values()
+        and array.ndim == 2
+        and array.dtype.kind in "iuf"
+        and len(array) == labels.size
+    ]
+    if len(found) > 1:
+        raise _ambiguous(fields, "features", found)
+    return {"features": found[0]} if found else {}
+
+
+def _ambiguous(fields: Fields, role: str, found: Sequence[str]) -> ConfigError:
+    short = {"semantics/att": "semantics"}.get(role, role)
+    return ConfigError(
+        f"{fields.path}: found {', '.join(found)}, each of which may be the {short}; expected one. "
+        f"Say which: --map {short}={found[0]}"
+    )
+
+
+def _missing(fields: Fields, role: str) -> DataError:
+    images = [name for name, what in fields.left_out.items() if "struct" in what or "bin" in what]
+    hint = (
+        f" '{images[0]}' may hold images: write these to a folder for each class, and "
+        "`python -m zsl_lab.data extract` makes features of them."
+        if images and role == "features"
+        else ""
+    )
+    return DataError(
+        f"{fields.path}: found {listed_fields(fields)}; expected the {role}, a field called "
+        f"{', '.join(ALIASES[role][:4])} or similar. Say which it is: --map {role}=FIELD{hint}"
+    )
+
+
+def number_base(values: Array, count: int) -> int | None:
+    """Whether ids or indices of ``count`` things count from 0 or 1; None where either may be."""
+    if not values.size:
+        return 0
+    low, high = values.min(), values.max()
+    if low == 0:
+        return 0
+    return 1 if high == count else None
+
+
+def is_text(array: Array) -> bool:
+    """Whether an array holds texts."""
+    return array.dtype.kind == "U"
+
+
+def text_array(texts: Sequence[str]) -> Array:
+    """Texts as an array, ``[n]``."""
+    return np.array(list(texts), dtype=np.str_)

@@ -1,0 +1,215 @@
+"""A benchmark as ``.npz`` or as a folder of Hugging Face ``datasets``; ``convert`` reads them back.
+
+An ``.npz`` has the fields of the HDF5 layout (:mod:`zsl_lab.data.files.benchmark_file`) by the
+same names. A folder of ``datasets`` has a split for each part of the benchmark's split, and one
+called ``unused`` where a sample is in none; rows have ``features``, ``label`` (a ``ClassLabel``),
+``index`` (the sample's place in the benchmark, from 0 on) and ``file``. The folder ``classes``
+within it is another dataset, a row for each class, with its name, semantics and description, and
+``benchmark.json`` holds the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from zsl_lab.data.files.benchmark_file import BenchmarkFile, default_names
+from zsl_lab.data.files.foreign.arrays import missing_package
+from zsl_lab.data.files.foreign.fields import Array, text_array
+from zsl_lab.data.files.foreign.tables import SIDECAR, is_datasets_folder
+from zsl_lab.data.recipe import Recipe
+from zsl_lab.errors import OutputError
+from zsl_lab.files.atomic import atomic_write, reason
+from zsl_lab.files.rows import Advance, no_progress, row_blocks
+
+PARTS = ("trainval", "test_seen", "test_unseen")
+#: the split of samples that are in no part
+UNUSED = "unused"
+_INDICES = (*PARTS, "train", "val", "validation_classes")
+_FORMAT = "zsl_lab benchmark"
+
+
+def write_npz(content: BenchmarkFile, path: Path, advance: Advance = no_progress) -> None:
+    """Write all fields without compression; a file that exists is replaced.
+
+    Args:
+        content: What to write.
+        path: The file.
+        advance: Called with the bytes that were written after each block.
+
+    Raises:
+        DataError: The content is inconsistent.
+        OutputError: The file cannot be written; nothing half-written remains.
+    """
+    content.check()
+
+    def write(file: IO[bytes]) -> None:
+        done = 0
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in _arrays(content).items():
+                # a fixed time: the same benchmark makes the same bytes
+                member = zipfile.ZipInfo(f"{name}.npy")
+                with archive.open(member, "w", force_zip64=True) as target:
+                    _write_header(target, array)
+                    for block in row_blocks(array) if array.ndim else [array]:
+                        target.write(np.ascontiguousarray(block).tobytes())
+                        done += block.nbytes
+                        advance(done)
+
+    atomic_write(path, write)
+
+
+def _write_header(file: IO[bytes], array: Array) -> None:
+    np.lib.format.write_array_header_1_0(
+        file,
+        {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False}
+        | {"shape": array.shape},
+    )
+
+
+def _arrays(content: BenchmarkFile) -> dict[str, Array]:
+    """Fields by their names in the HDF5 layout."""
+    arrays = {"name": np.array(content.name), "features": content.features}
+    arrays["labels"] = content.labels
+    arrays |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
+    for name in _INDICES:
+        index = getattr(content, name)
+        if index is not None:
+            arrays[f"split/{name}"] = index
+    for name in ("class_names", "files", "descriptions"):
+        texts = getattr(content, name)
+        if texts is not None:
+            arrays[name] = text_array(texts)
+    if content.recipe != Recipe():
+        arrays["recipe"] = np.array(content.recipe.model_dump_json())
+    return arrays
+
+
+def write_datasets(content: BenchmarkFile, folder: Path, *, overwrite: bool = False) -> None:
+    """Write a folder that ``datasets.load_from_disk`` reads, completely or not at all.
+
+    Args:
+        content: What to write.
+        folder: The folder; its own folder is made if it doesn't exist.
+        overwrite: Whether a folder of datasets that exists is replaced.
+
+    Raises:
+        ConfigError: The package is not installed.
+        DataError: The content is inconsistent.
+        OutputError: Something else is there, or the folder cannot be written.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("datasets") is None:
+        raise missing_package(folder, "datasets")
+    content.check()
+    _check_replaceable(folder, overwrite=overwrite)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    former = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+    try:
+        try:
+            temporary.mkdir(parents=True)
+            _save(content, temporary)
+            if folder.exists():
+                folder.rename(former)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(former, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {reason(error)}.") from error
+
+
+def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not is_datasets_folder(folder):
+        raise OutputError(
+            f"{folder}: found {'other files in it' if folder.is_dir() else 'a file'}; expected a "
+            "new folder, or one of datasets with --overwrite. Name another."
+        )
+    if not overwrite:
+        raise OutputError(
+            f"{folder}: the folder exists. Add --overwrite to replace it, or name another."
+        )
+
+
+def _save(content: BenchmarkFile, folder: Path) -> None:
+    import datasets
+
+    names = content.class_names or default_names(content.num_classes)
+    parts: dict[str, Array] = {part: getattr(content, part) for part in PARTS}
+    used = np.concatenate(list(parts.values()))
+    parts[UNUSED] = np.setdiff1d(np.arange(len(content.labels)), used)
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        splits = {part: _rows(content, index, names) for part, index in parts.items() if len(index)}
+        datasets.DatasetDict(splits).save_to_disk(str(folder))
+        _classes(content, names).save_to_disk(str(folder / "classes"))
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    (folder / SIDECAR).write_text(json.dumps(_rest(content), ensure_ascii=False), "utf-8")
+
+
+def _rest(content: BenchmarkFile) -> dict[str, Any]:
+    index = {n: getattr(content, n) for n in ("train", "val", "validation_classes")}
+    return {
+        "format": _FORMAT,
+        "name": content.name,
+        "named_classes": content.class_names is not None,
+        "kinds": list(content.semantics),
+        "split": {name: ids.tolist() for name, ids in index.items() if ids is not None},
+        "recipe": content.recipe.model_dump(),
+    }
+
+
+def _rows(content: BenchmarkFile, index: Array, names: tuple[str, ...]) -> Any:
+    import datasets
+
+    columns: dict[str, Array] = {"features": content.features[index]}
+    columns |= {"label": content.labels[index], "index": index}
+    if content.files is not None:
+        columns["file"] = text_array([content.files[i] for i in index])
+    return _dataset(columns, {"label": datasets.ClassLabel(names=list(names))})
+
+
+def _classes(content: BenchmarkFile, names: tuple[str, ...]) -> Any:
+    columns = {"name": text_array(names)}
+    columns |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
+    if content.descriptions is not None:
+        columns["description"] = text_array(content.descriptions)
+    return _dataset(columns, {})
+
+
+def _dataset(columns: Mapping[str, Array], special: Mapping[str, Any]) -> Any:
+    """A dataset of arrays ``[n]`` and ``[n, D]``, which keep their types."""
+    import datasets
+    import pyarrow as pa
+    from datasets.table import InMemoryTable
+
+    arrays, types = {}, {}
+    for name, array in columns.items():
+        if array.ndim == 2:
+            flat = pa.array(np.ascontiguousarray(array).reshape(-1))
+            arrays[name] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
+            types[name] = datasets.Sequence(datasets.Value(_dtype(array)), length=array.shape[1])
+        elif array.dtype.kind == "U":
+            arrays[name], types[name] = pa.array(array.tolist()), datasets.Value("string")
+        else:
+            arrays[name], types[name] = pa.array(array), datasets.Value(_dtype(array))
+    features = datasets.Features({**types, **special})
+    table = pa.table(arrays).cast(features.arrow_schema)
+    return datasets.Dataset(InMemoryTable(table), info=datasets.DatasetInfo(features=features))
+
+
+def _dtype(array: Array) -> str:
+    return str(array.dtype.newbyteorder("="))

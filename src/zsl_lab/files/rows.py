@@ -1,0 +1,83 @@
+"""Arrays larger than memory: collected in a temporary file, read by blocks of rows."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+#: bytes from which on an array is mapped from a file
+LARGE = 2**28
+#: called with the bytes of a file that were read or written so far
+Advance = Callable[[int], object]
+#: bytes of a block of rows
+_BLOCK = 2**24
+
+
+def no_progress(done: int) -> None:
+    """Show nothing."""
+
+
+class RowBuffer:
+    """Collects rows, in memory or, once they take :data:`LARGE` bytes, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Array] = []
+        self._file: IO[bytes] | None = None
+        self._bytes = self._rows = 0
+
+    def append(self, rows: Array) -> None:
+        """Add rows ``[n, D]``, or ``[n]``, all of one type and width."""
+        rows = np.ascontiguousarray(rows)
+        self._rows += len(rows)
+        self._bytes += rows.nbytes
+        if self._file is None and self._bytes >= LARGE:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            for block in self._blocks:
+                self._file.write(block.data)
+            self._blocks = [rows[:0]]
+        if self._file is None:
+            self._blocks.append(rows)
+        else:
+            self._file.write(rows.data)
+
+    def array(self) -> Array:
+        """All rows, mapped from the temporary file where there is one."""
+        first = self._blocks[0]
+        if self._file is None:
+            return np.concatenate(self._blocks)
+        self._file.flush()
+        return np.memmap(self._file, first.dtype, "r", shape=(self._rows, *first.shape[1:]))
+
+
+def row_blocks(array: Array, size: int = _BLOCK) -> Iterator[Array]:
+    """Blocks of rows of about ``size`` bytes; of a mapped file, no more stays in memory."""
+    step = max(1, size // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
+        release(array)
+
+
+def release(array: Array) -> None:
+    """Give the memory of a mapped file back to the system; nothing happens to other arrays."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+        with suppress(OSError, ValueError):
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+def is_mapped(array: Array) -> bool:
+    """Whether the numbers lie in a mapped file."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    return isinstance(base, mmap.mmap)

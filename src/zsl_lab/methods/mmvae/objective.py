@@ -1,0 +1,127 @@
+"""The loss of the mmVAE as a function of batch, noise and weights, for one run or several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zsl_lab.methods.joint import Update, dropout_masks
+from zsl_lab.methods.mmvae.config import MMVAEConfig, Pairs
+from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
+from zsl_lab.methods.mmvae.networks import MMVAENetworks
+from zsl_lab.nn.gaussian import reparameterize
+from zsl_lab.nn.losses import squared_error
+
+
+def losses(
+    networks: MMVAENetworks,
+    features: Tensor,
+    semantics: Tensor,
+    labels: Tensor,
+    noise: Tensor | None,
+    *,
+    kl_weight: float | Tensor,
+    gamma: float | Tensor,
+    d: float | Tensor,
+    pairs: Pairs | None,
+) -> dict[str, Tensor]:
+    """The terms of the loss and their weighted sum (Eq. 2 as the usual ELBO, supplement Eq. 1).
+
+    Args:
+        networks: The networks.
+        features: ``[B, D]``.
+        semantics: Of each sample's class, ``[B, Q]``.
+        labels: Class positions, ``[B]``.
+        noise: Standard normal draws, ``[B, Z]``; None draws them.
+        kl_weight: Weight of the divergence.
+        gamma: Weight of the separation of prior means.
+        d: Wanted distance of prior means, per latent dimension.
+        pairs: The pairs that it goes over; None for no separation.
+
+    Returns:
+        ``total``, ``reconstruction``, ``kl`` and, with separation, ``separation``; scalars.
+    """
+    mean, log_variance = networks.encode(features)
+    prior_mean = networks.prior(semantics)
+    latent = reparameterize(mean, log_variance, noise)
+    terms = {
+        "reconstruction": squared_error(features, networks.decoder(latent)),
+        "kl": latent_divergence(mean, log_variance, prior_mean),
+    }
+    total = terms["reconstruction"] + kl_weight * terms["kl"]
+    if pairs is not None:
+        terms["separation"] = prior_separation(prior_mean, labels, d, pairs)
+        total = total + gamma * terms["separation"]
+    return {"total": total, **terms}
+
+
+def pairs_of(config: MMVAEConfig) -> Pairs | None:
+    """The pairs that the separation goes over; None where it has no weight."""
+    return config.pairs if config.gamma > 0 else None
+
+
+class Objective(nn.Module):
+    """:func:`losses` as a module, whose networks can be replaced.
+
+    Args:
+        networks: The networks.
+        pairs: As of :func:`losses`.
+    """
+
+    def __init__(self, networks: MMVAENetworks, pairs: Pairs | None) -> None:
+        super().__init__()
+        self.networks = networks
+        self._pairs = pairs
+
+    def forward(self, *inputs: Tensor, **scalars: Tensor) -> dict[str, Tensor]:
+        """The losses of a batch."""
+        features, semantics, labels, noise = inputs
+        return losses(
+            self.networks, features, semantics, labels, noise, pairs=self._pairs, **scalars
+        )
+
+
+def scalars(config: MMVAEConfig) -> dict[str, float]:
+    """The keys of the loss that may differ between runs whose updates are computed together."""
+    return {"kl_weight": config.kl_weight, "gamma": config.gamma, "d": config.d}
+
+
+def joint_update(
+    networks: MMVAENetworks,
+    config: MMVAEConfig,
+    features: Tensor,
+    semantics: Tensor,
+    labels: Tensor,
+    optimizer: torch.optim.Optimizer,
+) -> Update:
+    """An update, with the random numbers that it would draw by itself.
+
+    Args:
+        networks: The networks, in training mode.
+        config: The method's keys.
+        features: ``[B, D]``.
+        semantics: Of each sample's class, ``[B, Q]``.
+        labels: Class positions, ``[B]``.
+        optimizer: Adam over the parameters of the networks.
+    """
+    masks = dropout_masks(networks.encoder, features) + dropout_masks(networks.prior, features)
+    noise = torch.randn_like(features.new_empty(len(features), config.latent_dim))
+    masks += dropout_masks(networks.decoder, features)
+    shapes = tuple((layer.out_features, layer.in_features) for layer in _linear(networks))
+    dropouts = tuple(layer.p for layer in networks.modules() if isinstance(layer, nn.Dropout))
+    norms = (config.batch_norm, config.prior_batch_norm)
+    return Update(
+        networks=networks,
+        optimizer=optimizer,
+        objective=lambda: Objective(networks, pairs_of(config)),
+        inputs=(features, semantics, labels, noise),
+        scalars=scalars(config),
+        masks=tuple(masks),
+        kind=("mmvae", shapes, dropouts, norms, pairs_of(config)),
+    )
+
+
+def _linear(networks: nn.Module) -> list[Any]:
+    return [layer for layer in networks.modules() if isinstance(layer, nn.Linear)]

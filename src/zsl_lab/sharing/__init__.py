@@ -1,0 +1,1 @@
+"""Trained models for others: a folder without pickle, the Hugging Face Hub, ONNX."""

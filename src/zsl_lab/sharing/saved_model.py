@@ -1,0 +1,322 @@
+"""A trained model in a folder: ``model.safetensors`` and ``config.json``, without pickle.
+
+``model.safetensors`` holds every tensor: ``method.*`` (weights), ``classifier.*`` (its fitted
+tensors), ``classes.semantics``, ``scaling.features.*`` and ``scaling.semantics.*``, and
+``statistics.*`` of the training samples. ``config.json`` holds the rest, see :func:`contents`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zsl_lab import __version__
+from zsl_lab.errors import CheckpointError, DataError
+from zsl_lab.files.bounded import read_bounded
+from zsl_lab.result import Result, refuse_constant, without_nan
+from zsl_lab.sharing.packages import required
+
+MODEL_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+SUFFIX = ".safetensors"
+LIBRARY = "zsl_lab"
+#: version of the layout
+FORMAT = 1
+#: a file of 100,000 classes has 10 MB
+_MAX_BYTES = 2**27
+#: fields of a checkpoint that only resuming needs
+_TRAINING_ONLY = ("draw", "earlier", "pretraining", "metrics")
+#: keys that may hold a path although they are no place
+_MAYBE_PATHS = {"settings.name", "tuned.name"}
+#: the folders of the machine that trained the model say nothing elsewhere
+_FOLDERS = {
+    "data_dir": "data",
+    "cache_dir": None,
+    "output_dir": "outputs",
+    "run_dir": "outputs",
+    "pretrained_dir": None,
+    "settings_dir": None,
+}
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder holds a model that :func:`contents` describes."""
+    return (folder / MODEL_FILE).is_file() and (folder / CONFIG_FILE).is_file()
+
+
+def facts(
+    content: Mapping[str, Any],
+    data: Mapping[str, Any],
+    places: Iterable[str],
+    result: Result | None,
+) -> dict[str, Any]:
+    """What ``config.json`` holds.
+
+    Args:
+        content: A checkpoint's: ``zsl_lab``, its section; ``method_state``; ``state_dict``;
+            ``classifier``.
+        data: The state of its data module.
+        places: Dotted keys of the configuration that name a file, of which only the name is kept.
+        result: The run's result; None where it is not known.
+    """
+    section = dict(content["zsl_lab"])
+    config = section.pop("config")
+    known, statistics = data["classes"], data.get("feature_statistics")
+    for name in _TRAINING_ONLY:
+        section.pop(name, None)
+    texts = known["descriptions"] or [None] * len(known["names"])
+    classes = [
+        {"name": name, "seen": seen, "id": number} | ({} if text is None else {"description": text})
+        for name, seen, number, text in zip(
+            known["names"], known["seen"].tolist(), known["ids"].tolist(), texts, strict=True
+        )
+    ]
+    found: dict[str, Any] = {
+        "library_name": LIBRARY,
+        "format": FORMAT,
+        "zsl_lab_version": __version__,
+        "method": config["method"]["name"],
+        "classifier": config.get("classifier", {}).get("name", "own"),
+        "dataset": str(data["benchmark"]),
+        "calibration": section.pop("calibration", None),
+    }
+    if "semantics" in known:
+        recipe = {**data["recipe"]}
+        if recipe.get("images"):  # the hash identifies the weights
+            recipe["images"] = {k: v for k, v in recipe["images"].items() if k != "weights_path"}
+        found |= {
+            "feature_dim": data["feature_dim"],
+            "semantic_dim": known["semantics"].shape[1],
+            "scaling": {
+                "features": data["scaler"]["kind"],
+                "semantics": known["semantics_scaler"]["kind"],
+            },
+            "training_samples": None if statistics is None else statistics["rows"],
+            "recipe": recipe,
+        }
+    return without_nan(
+        found
+        | {
+            "classes": classes,
+            "run": {**section, "step": content["method_state"]["step"]},
+            "config": _without_places(config, {*places, *_MAYBE_PATHS}),
+            "result": None if result is None else _public(result),
+        }
+    )
+
+
+def tensors(content: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What ``model.safetensors`` holds; arguments as of :func:`facts`."""
+    groups: dict[str, Mapping[str, Any]] = {
+        "method": content["state_dict"],
+        "classifier": content.get("classifier", {}),
+    }
+    known = data["classes"]
+    if "semantics" in known:
+        groups |= {
+            "classes": {"semantics": known["semantics"]},
+            "scaling.features": data["scaler"],
+            "scaling.semantics": known["semantics_scaler"],
+            "statistics": data.get("feature_statistics") or {},
+        }
+    return {
+        # tensors that share memory cannot be stored as one
+        f"{group}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for group, members in groups.items()
+        for name, tensor in members.items()
+        if isinstance(tensor, Tensor)
+    }
+
+
+def contents(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """The two files by name, of what :func:`facts` and :func:`tensors` returned.
+
+    Raises:
+        ConfigError: The package safetensors is not installed.
+    """
+    library = required("safetensors.torch", "hub", "save_pretrained")
+    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+    return {
+        MODEL_FILE: library.save(dict(weights), metadata={"format": "pt"}),
+        # a name may hold bytes that are not UTF-8: lone surrogates, which JSON escapes like this
+        CONFIG_FILE: f"{text}\n".encode(errors="backslashreplace"),
+    }
+
+
+def _without_places(config: Mapping[str, Any], places: set[str]) -> dict[str, Any]:
+    """A configuration without callbacks and loggers, and with names in place of absolute paths."""
+
+    def kept(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        changed = {}
+        for name, value in node.items():
+            if isinstance(value, Mapping):
+                changed[name] = kept(value, f"{prefix}{name}.")
+            elif f"{prefix}{name}" in places:
+                changed[name] = _named(value)
+            else:
+                changed[name] = value
+        return changed
+
+    plain = kept(config, "")
+    return {**plain, "paths": _FOLDERS, "callbacks": {}, "logger": {}}
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return (
+        PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
+    )
+
+
+def _public(result: Result) -> dict[str, Any]:
+    """A result without the places of its files."""
+    plain = result.to_plain()
+    plain |= {"checkpoint": None, "findings": None}
+    if plain.get("settings"):
+        plain["settings"]["name"] = _named(plain["settings"]["name"])
+    if plain.get("tuned"):
+        plain["tuned"] = _named(plain["tuned"])
+    return plain
+
+
+# ------------------------------------------------------------------------------------------------
+# reading
+
+
+def read_config(folder: Path, origin: str) -> dict[str, Any]:
+    """The content of ``config.json``; only its format is checked.
+
+    Args:
+        folder: The model's folder.
+        origin: Begins messages.
+
+    Raises:
+        CheckpointError: It cannot be read, or is of another program or version.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        found = json.loads(read_bounded(path, _MAX_BYTES), parse_constant=refuse_constant)
+    except OSError as error:
+        raise CheckpointError(
+            f"{origin}: {CONFIG_FILE} beside {MODEL_FILE} cannot be read "
+            f"({error.strerror or error}). Both files are needed: copy the folder again."
+        ) from error
+    except (ValueError, RecursionError, DataError) as error:
+        raise CheckpointError(
+            f"{origin}: {CONFIG_FILE} is not readable ({error}). Copy the folder again, or save "
+            "the model anew."
+        ) from error
+    if not isinstance(found, dict) or found.get("library_name") != LIBRARY:
+        name = found.get("library_name") if isinstance(found, dict) else None
+        raise CheckpointError(
+            f"{origin}: {CONFIG_FILE} names the library {name!r:.80}; expected {LIBRARY!r}. Give a "
+            "folder that save_pretrained of zsl_lab wrote, or a run's folder."
+        )
+    if found.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{origin}: field 'format' of {CONFIG_FILE} is {found.get('format')!r:.80}; this "
+            f"version reads {FORMAT}. Use the version of zsl_lab that wrote it "
+            f"({found.get('zsl_lab_version')!r:.80})."
+        )
+    return found
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result of the run that made a saved model; None where it is not known.
+
+    Raises:
+        CheckpointError: ``config.json`` cannot be read.
+        DataError: A field of the result is wrong.
+    """
+    raw = read_config(folder, f"ckpt={folder}").get("result")
+    return None if raw is None else Result.from_plain(raw, folder / CONFIG_FILE)
+
+
+def read(path: Path, origin: str) -> tuple[dict[str, Any], int, str]:
+    """Read a saved model as the content of a checkpoint, which the caller checks.
+
+    Args:
+        path: Its ``model.safetensors``.
+        origin: Begins messages.
+
+    Returns:
+        The content, the size of the files in bytes, and the SHA-256 of both.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or a field is missing.
+        ConfigError: The package safetensors is not installed.
+    """
+    library = required("safetensors.torch", "hub", f"{origin}: reading {MODEL_FILE}")
+    config = read_config(path.parent, origin)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{origin}: it cannot be read ({error.strerror or error}). Copy the folder again."
+        ) from error
+    try:
+        weights = library.load(data)
+    except Exception as error:  # the library raises its own type and several of Python's
+        raise CheckpointError(
+            f"{origin}: this is not a readable safetensors file ({error!s:.200}). Copy the folder "
+            "again, or save the model anew."
+        ) from error
+    try:
+        content = _content(config, weights)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{origin}: {CONFIG_FILE} is damaged ({type(error).__name__}: {error!s:.200}). Copy "
+            "the folder again, or save the model anew."
+        ) from error
+    digest = hashlib.sha256(data)
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    return content, len(data), digest.hexdigest()
+
+
+def _content(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The content of a checkpoint, of the two files."""
+
+    def group(name: str) -> dict[str, Any]:
+        start = f"{name}."
+        return {k.removeprefix(start): t for k, t in weights.items() if k.startswith(start)}
+
+    section = {**config["run"], "config": config["config"], "calibration": config["calibration"]}
+    step = section.pop("step")
+    if section.get("validation"):
+        section["validation"] = {
+            name: math.nan if value is None else value
+            for name, value in section["validation"].items()
+        }
+    listed = config["classes"]
+    classes: dict[str, Any] = {
+        "names": [known["name"] for known in listed],
+        "ids": torch.tensor([known["id"] for known in listed]),
+        "seen": torch.tensor([known["seen"] for known in listed]),
+        "descriptions": [known["description"] for known in listed if "description" in known],
+    }
+    data: dict[str, Any] = {"benchmark": config["dataset"], "classes": classes}
+    if "feature_dim" in config:
+        kinds, statistics = config["scaling"], group("statistics")
+        classes |= group("classes")
+        classes["semantics_scaler"] = {"kind": kinds["semantics"], **group("scaling.semantics")}
+        data |= {
+            "scaler": {"kind": kinds["features"], **group("scaling.features")},
+            "feature_dim": config["feature_dim"],
+            "recipe": config["recipe"],
+        }
+        if statistics:
+            data["feature_statistics"] = {"rows": config["training_samples"], **statistics}
+    return {
+        LIBRARY: section,
+        "method_state": {"step": step},
+        "state_dict": group("method"),
+        "classifier": group("classifier"),
+        "data": data,
+    }

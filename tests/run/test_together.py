@@ -1,0 +1,133 @@
+"""Runs that take turns: each has its own draws, errors and waits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from zsl_lab.errors import InterruptionError
+from zsl_lab.methods.joint import Update
+from zsl_lab.run import together
+from zsl_lab.run.together import Turns
+
+
+class Distance(nn.Module):
+    """Squared distance of a linear map from its inputs."""
+
+    def __init__(self, networks: nn.Module) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        return {"total": (self.networks(inputs) - inputs).square().mean()}
+
+
+class Run:
+    """Draws a batch and updates a linear map with it, some times."""
+
+    def __init__(self, seed: int, steps: int, fails_at: int | None = None) -> None:
+        self.seed, self.steps, self.fails_at = seed, steps, fails_at
+        self.drawn: list[Tensor] = []
+        torch.manual_seed(seed)
+        self.networks = nn.Linear(2, 2)
+        self.optimizer = torch.optim.Adam(self.networks.parameters())
+
+    def __call__(self) -> None:
+        torch.manual_seed(self.seed)
+        ask = together.joint_updates()
+        assert ask is not None
+        for step in range(self.steps):
+            if step == self.fails_at:
+                raise ValueError(f"run {self.seed}")
+            self.drawn.append(torch.randn(3, 2))
+            ask(
+                Update(
+                    networks=self.networks,
+                    optimizer=self.optimizer,
+                    objective=lambda: Distance(self.networks),
+                    inputs=(self.drawn[-1],),
+                    scalars={},
+                    masks=(),
+                    kind="linear",
+                )
+            )
+
+    def alone(self) -> nn.Linear:
+        """The linear map after the same updates by torch's own Adam."""
+        torch.manual_seed(self.seed)
+        networks = nn.Linear(2, 2)
+        adam = torch.optim.Adam(networks.parameters())
+        torch.manual_seed(self.seed)
+        for _ in range(self.steps):
+            adam.zero_grad()
+            Distance(networks)(torch.randn(3, 2))["total"].backward()
+            adam.step()
+        return networks
+
+
+def test_runs_of_different_lengths_end_as_alone() -> None:
+    runs = [Run(0, 5), Run(1, 3), Run(2, 7)]
+    assert Turns(runs).run() == [None, None, None]
+    for run in runs:
+        for mine, expected in zip(run.networks.parameters(), run.alone().parameters(), strict=True):
+            torch.testing.assert_close(mine, expected)
+
+
+def test_an_exception_ends_one_run() -> None:
+    runs = [Run(0, 4), Run(1, 4, fails_at=2)]
+    finished, failed = Turns(runs).run()
+    assert finished is None
+    assert isinstance(failed, ValueError)
+    assert [len(run.drawn) for run in runs] == [4, 2]
+
+
+def test_the_draws_of_the_caller_are_left() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Turns([Run(0, 2)]).run()
+    torch.manual_seed(5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_that_waits_for_another_lets_it_work(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def holds() -> None:
+        with FileLock(str(tmp_path / "lock")):
+            Run(0, 3)()
+            order.append("released")
+
+    def waits() -> None:
+        Run(1, 1)()
+        with together.waiting(), FileLock(str(tmp_path / "lock")):
+            pass
+        order.append("acquired")
+
+    assert Turns([holds, waits]).run() == [None, None]
+    assert order == ["released", "acquired"]
+
+
+def test_an_interruption_ends_every_run_at_its_next_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer, answered = Turns._answer, []
+
+    def interrupted(self: Turns) -> None:
+        answered.append(1)
+        if len(answered) == 2:
+            raise KeyboardInterrupt
+        answer(self)
+
+    monkeypatch.setattr(Turns, "_answer", interrupted)
+    turns = Turns([Run(0, 9), Run(1, 9)])
+    with pytest.raises(KeyboardInterrupt):
+        turns.run()
+    assert all(isinstance(error, InterruptionError) for error in turns._errors)
+
+
+def test_a_run_of_its_own_has_no_joint_updates() -> None:
+    assert together.joint_updates() is None

@@ -268,9 +268,8 @@ def _prepared(load: Callable[[], Benchmark]) -> Loaded:
 
 
 def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
-    found = (
-        getattr(benchmark, name, None) for name in ("features", "semantics", "images", "labels")
-    )
+    # fields alone: features that stay on disk are a property, which would read them
+    found = (vars(benchmark).get(name) for name in ("features", "semantics", "images", "labels"))
     return [array for array in found if array is not None]
 
 

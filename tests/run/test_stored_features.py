@@ -13,11 +13,13 @@ from tests.conftest import SHORT_FIT, SHORT_SGAL, power_cut
 from tests.data.datasets.test_own import PATHS
 from tests.helpers.benchmark_files import BASE
 from zsl_lab.data.batches import stored
+from zsl_lab.data.benchmark import StoredBenchmark
 from zsl_lab.data.datasets.digits import DigitsDataset
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run.checkpoints import read
 from zsl_lab.run.config import parse
+from zsl_lab.run.context import load_checked
 from zsl_lab.run.experiment import run
 
 Configure = Callable[..., DictConfig]
@@ -78,3 +80,14 @@ def test_methods_that_need_all_samples_train_from_disk(
         assert disk.metrics["zsl_top1"] > 30
     else:
         assert disk.metrics == pytest.approx(memory.metrics, abs=0.5)
+
+
+def test_loading_and_keeping_a_benchmark_reads_no_features_at_once(
+    configure: Configure, digits: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_all(self: StoredBenchmark) -> None:
+        raise AssertionError("all features were read into memory")
+
+    monkeypatch.setattr(StoredBenchmark, "features", property(read_all))
+    found, _ = load_checked(parse(configure("method=sgal", *digits, "dataset.storage=disk")))
+    assert isinstance(found, StoredBenchmark)

@@ -49,7 +49,7 @@ def with_extra_classes(benchmark: Benchmark, file: Path, cache_dir: Path | None)
         SemanticsOfBenchmark(
             benchmark.name, benchmark.semantics.shape[1], benchmark.recipe, _TEXT_TERMS, cache_dir
         )
-        if isinstance(benchmark, FeatureBenchmark)
+        if isinstance(benchmark, VectorBenchmark)
         else None
     )
     try:

@@ -129,7 +129,7 @@ def test_an_unknown_method_is_answered_with_the_choices(refused: Refused) -> Non
 def test_an_unknown_dataset_is_answered_with_the_choices(refused: Refused) -> None:
     yamls = (REPOSITORY / "conf" / "dataset").glob("*.yaml")
     choices = ", ".join(sorted(path.stem for path in yamls))
-    assert f"Choices of dataset: {choices}." in refused("dataset=imagenet")
+    assert f"Choices of dataset: {choices}." in refused("dataset=places")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from zsl_lab.data.batches.base import Batch
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.config import GradientMethodConfig, decayed
+from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.sgal.method import SGAL
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
@@ -99,8 +100,8 @@ def test_a_cosine_falls_from_1_to_0() -> None:
 def rates(configure: Configure, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> list[float]:
     """The learning rate of each step of a run's last phase."""
     found: list[float] = []
-    take = ZeroShotMethod.train_on if "method=mmvae" in overrides else SGAL.train_on
-    cls = ZeroShotMethod if "method=mmvae" in overrides else SGAL
+    cls = MMVAE if "method=mmvae" in overrides else SGAL
+    take = cls.train_on
 
     def record(self: ZeroShotMethod, batch: Batch) -> object:
         losses = take(self, batch)  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def alone(run: int, of_run: MMVAEConfig) -> tuple[MMVAENetworks, list[float], to
             **objective.scalars(of_run),
         )["total"]
         adam.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         adam.step()
         found.append(total.item())
     return network, found, torch.rand(2)
@@ -151,7 +151,7 @@ def test_a_fresh_optimiser_begins_with_its_first_step(configs: list[MMVAEConfig]
     pairs, scalars = objective.pairs_of(configs[0]), objective.scalars(configs[0])
     objective.losses(reference, features, semantics, labels, None, pairs=pairs, **scalars)[
         "total"
-    ].backward()
+    ].backward()  # type: ignore[no-untyped-call]
     fresh.step()
     for name, value in reference.state_dict().items():
         torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-8, atol=1e-9)

@@ -115,3 +115,32 @@ def test_attention_among_very_many_classes_is_to_some_of_them(monkeypatch: Any) 
         ClassSpace(np.arange(4), method.semantics[:4].numpy(), SEEN[:4], tuple("abcd"))
     )
     torch.testing.assert_close(method.class_scores(batch.inputs), whole[:, :4])
+
+
+@pytest.mark.parametrize("name", ["aspn", "mmvae"])
+def test_what_scores_need_of_classes_is_computed_once_until_weights_or_classes_change(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, batch = made(name)
+    monkeypatch.setattr("zsl_lab.methods.module.FEW_CLASSES", 3)
+    computed: list[Tensor] = []
+    network: Any = method.generator.hidden if name == "aspn" else method.networks.prior  # type: ignore[union-attr]
+    network.register_forward_hook(lambda *_: computed.append(torch.zeros(0)))
+
+    def scores() -> Tensor:
+        with torch.no_grad():
+            return method.class_scores(batch.inputs)
+
+    first, again = scores(), scores()
+    assert len(computed) == 1
+    assert torch.equal(first, again)
+    with torch.no_grad():
+        next(network.parameters()).add_(0.5)
+    changed = scores()
+    assert len(computed) == 2
+    assert not torch.equal(changed, first)
+    torch.testing.assert_close(changed, method.class_scores(batch.inputs).detach())
+    method.set_classes(
+        ClassSpace(np.arange(4), method.semantics[:4].numpy(), SEEN[:4], tuple("abcd"))
+    )
+    torch.testing.assert_close(scores(), changed[:, :4])

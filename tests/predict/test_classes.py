@@ -81,7 +81,7 @@ def test_the_digits_are_told_apart_better_than_by_chance_by_classes_given_only_n
         ),
         ({"a": [0.0] * 29, "b": [None] * 29}, "found a value for 'b' that is not finite"),
         (
-            {"a": [0.0] * 29, "b": ["x"] * 29},
+            {"a": [0.0] * 29, "b": ["x", 1.0]},
             "for 'b'; expected a vector of numbers, or a text for every class",
         ),
         (

@@ -137,8 +137,8 @@ def test_what_is_no_checkpoint_of_this_project_is_refused(
         zsl_lab.load(tmp_path / "none.ckpt")
     with pytest.raises(
         CheckpointError,
-        match=r"this folder has no checkpoints/best\.ckpt\. Give the folder of a finished run, or "
-        r"a file",
+        match=r"this folder has no checkpoints/best\.ckpt\. Give the folder of a finished run or "
+        r"one that save_pretrained wrote, or a file",
     ):
         zsl_lab.load(tmp_path)
 

@@ -23,9 +23,8 @@ from zsl_lab.run import checkpoints
 from zsl_lab.run.config import parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.experiment import run
-from zsl_lab.run.mean_check import best_on_average, mean_check
 from zsl_lab.run.records.metrics_csv import read_rows
-from zsl_lab.run.validation import validate
+from zsl_lab.run.validation import best_on_average, mean_check, validate
 
 Configure = Callable[..., DictConfig]
 DRAWS = ("method=mmvae", *SHORT, "selection.draws=3", "selection.report_oracle=false")

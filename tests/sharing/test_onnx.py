@@ -85,7 +85,8 @@ def test_a_method_of_images_is_refused(tmp_path: Path) -> None:
 
 class _Odd(torch.nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.eigvals(features.T @ features).real[None].expand(len(features), -1)
+        values: torch.Tensor = torch.linalg.eigvals(features.T @ features).real
+        return values[None].expand(len(features), -1)
 
 
 def test_an_operation_that_onnx_lacks_is_named(tmp_path: Path) -> None:

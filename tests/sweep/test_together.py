@@ -37,8 +37,8 @@ def test_results_and_checkpoints_are_those_of_single_runs(real_command: Command)
         assert other["metrics"] == pytest.approx(one["metrics"], abs=3.0)
         assert other["validation"]["step"] == one["validation"]["step"]
     for path in sorted(Path("alone").glob("*/checkpoints/last.ckpt")):
-        other = Path("both", *path.parts[1:])
-        assert other.stat().st_size < 1.1 * path.stat().st_size
+        joint = Path("both", *path.parts[1:])
+        assert joint.stat().st_size < 1.1 * path.stat().st_size
     assert [row["outcome"] for row in rows_of(Path("both"))] == ["finished"] * 8
 
 

@@ -6,9 +6,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from zsl_lab.console.messages import console, say
+from zsl_lab.console.messages import console, say, show_warning
 from zsl_lab.console.parsers import Parser
 from zsl_lab.errors import ConfigError, ZslLabError, exit_code
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where something could not be done, 2 for a wrong command.
     """
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
         options = _parse(sys.argv[1:] if arguments is None else arguments)
         _export(options)
@@ -105,14 +105,3 @@ def _export(options: argparse.Namespace) -> None:
         url = model.push_to_hub(options.push, private=options.private or None)
         out.print(f"pushed to: {url}", soft_wrap=True)
     out.print(f"load it:   zsl_lab.load({str(folder)!r})", soft_wrap=True)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    say(f"Warning: {message}")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from zsl_lab.files.escaping import message, printable
 
@@ -38,6 +38,18 @@ def say(sentence: str, *, error: bool = True) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = message(sentence).encode(encoding, "backslashreplace").decode(encoding)
     print(text, file=stream, flush=True)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as a sentence: for :data:`warnings.showwarning`."""
+    say(f"Warning: {message}")
 
 
 def duration(seconds: float) -> str:

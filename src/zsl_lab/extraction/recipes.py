@@ -9,6 +9,7 @@ from zsl_lab.errors import CheckpointError
 from zsl_lab.extraction.backbones import ARCHITECTURES, BaseNetwork, build_network
 from zsl_lab.extraction.names import (
     HF_PREFIX,
+    IMAGE_TEXT_PREFIXES,
     IMAGENET,
     OPEN_CLIP_PREFIX,
     PREFIXES,
@@ -244,7 +245,10 @@ def _place(recipe: ImageRecipe | TextRecipe, weights: str | None, what: str, key
     there = kept is not None and Path(kept).exists()
     of_folder = label == RANDOM and kept is not None
     given = weights or (kept if kept is not None and there else label)
-    if weights is None and kept is None:
+    name = recipe.backbone if isinstance(recipe, ImageRecipe) else recipe.encoder
+    # older recipes have the name of a file and no place of it
+    of_file = label not in (IMAGENET, RANDOM) and prefix_of(name) not in IMAGE_TEXT_PREFIXES
+    if weights is None and kept is None and not of_file:
         return given
     if not Path(given).expanduser().exists() or (of_folder and not there and not weights):
         where = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
@@ -22,6 +22,7 @@ from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.errors import CheckpointError, TrainingError
 from zsl_lab.hardware import distributed
 from zsl_lab.metrics import ExtraAccuracies, ZeroShotMetrics, predict
+from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class MethodModule(pl.LightningModule, ABC):
         self.phase = "refit"
         self.last_losses: dict[str, float] = {}
         self._losses: dict[str, Tensor] = {}
+        self._of_classes: tuple[list[tuple[Tensor, int]], Tensor] | None = None
         self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
         self._random_states: list[dict[str, Any]] = []
         self._common_seed: int | None = None
@@ -317,6 +319,30 @@ class MethodModule(pl.LightningModule, ABC):
                 torch.cuda.set_rng_state(state["cuda"])
 
     # ------------------------------------------------------------------------------- evaluation
+
+    def for_batches(self, compute: Callable[[], Tensor]) -> Tensor:
+        """What scores need of the classes alone, kept from one batch of evaluation to the next.
+
+        With very many classes a batch has few samples, and computing this for each batch would
+        take time by the square of the number of classes. It is computed anew where gradients are
+        wanted, with few classes, and after any change of weights, classes or mode.
+
+        Args:
+            compute: Computes it, from this method's parameters and buffers.
+        """
+        if torch.is_grad_enabled() or self.training or len(self.semantics) <= FEW_CLASSES:
+            return compute()
+        tensors = (*self.parameters(), *self.buffers(recurse=True))
+        # in-place changes raise the version of a tensor
+        state = [(tensor, tensor._version) for tensor in tensors if not tensor.is_inference()]
+        known = self._of_classes
+        if known is not None and len(known[0]) == len(state):
+            pairs = zip(known[0], state, strict=True)
+            if all(a is b and one == two for (a, one), (b, two) in pairs):
+                return known[1]
+        found = compute()
+        self._of_classes = (state, found)
+        return found
 
     def fit_classifier(self) -> None:
         """Fit the classifier to the training samples of the phase, unless this step did already."""

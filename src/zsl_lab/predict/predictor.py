@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from zsl_lab.data.batches.base import ClassSpace
@@ -474,7 +475,7 @@ class Predictor(ABC):
 
 def _places(config: RunConfig) -> frozenset[str]:
     """Dotted keys that name a file of this machine; names of models, also local ones, are kept."""
-    sections = {
+    sections: dict[str, type[BaseModel]] = {
         "": RunKeys,
         "dataset": type(config.dataset),
         "method": type(config.method),

@@ -38,7 +38,7 @@ from zsl_lab.run import checkpoints
 from zsl_lab.run.config import RunConfig
 
 # each trainer would look through all installed packages for callbacks
-registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined]
+registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment, attr-defined]
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,10 @@ from zsl_lab.run.configuration.checks import check_task, naming_methods
 from zsl_lab.run.context import RunContext, check_classifier, load_checked
 from zsl_lab.run.folder import Claim, held
 from zsl_lab.run.loggers import base as loggers
-from zsl_lab.run.mean_check import best_on_average
 from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
 from zsl_lab.run.testing import TrainingRecord, test
+from zsl_lab.run.validation import best_on_average
 
 
 def run(cfg: DictConfig, benchmark: Benchmark | None = None) -> Result:

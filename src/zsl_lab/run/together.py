@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.errors import InterruptionError
-from zsl_lab.methods.joint import JointTraining, Update
+from zsl_lab.methods.joint import JointTraining, JointUpdates, Update
 
 #: what a run does: it has work to do, has the turn, asks for an update, waits for a file, has ended
 State = Literal["ready", "working", "asking", "waiting", "ended"]
@@ -153,7 +153,8 @@ class Turns:
     def _kept_draws(self) -> Iterator[None]:
         """Restore the state of the random numbers, which other runs change meanwhile."""
         on_cpu = torch.get_rng_state()
-        on_gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        on_gpu = torch.cuda.get_rng_state() if used else None
         try:
             yield
         finally:
@@ -165,7 +166,7 @@ class Turns:
 _member: ContextVar[tuple[Turns, int] | None] = ContextVar("member", default=None)
 
 
-def joint_updates() -> Callable[[Update], Mapping[str, Tensor]] | None:
+def joint_updates() -> JointUpdates | None:
     """What computes the updates of the run of this thread; None for a run of its own."""
     member = _member.get()
     if member is None:

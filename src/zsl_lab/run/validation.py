@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 
 from zsl_lab.data.splits import validation_split
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.methods.module import Check
+from zsl_lab.methods.module import Check, rank
 from zsl_lab.run.context import RunContext
-from zsl_lab.run.mean_check import best_on_average
 from zsl_lab.run.phase import Phase, Selected, train
 
 #: called after each check of a candidate: the draw, the share of its training that is done, and the
@@ -73,3 +74,37 @@ def validate(
         outcome = train(context, phase, [_Watch(draw, on_check, on_end)], writes=False)
         draws.append(outcome.candidates)
     return best_on_average(draws, selection.metric)
+
+
+def best_on_average(draws: Sequence[Sequence[Check]], metric: str) -> Check | None:
+    """The candidate with the best mean of a metric; AUSUC decides between equals.
+
+    Args:
+        draws: The candidate checks of each draw, at the same training steps.
+        metric: The metric that decides.
+
+    Returns:
+        The mean check (:func:`mean_check`); the earliest of equal ones. None where no candidate has
+        a value in every draw.
+    """
+    best, highest = None, (-math.inf, -math.inf)
+    for checks in zip(*draws, strict=True):
+        mean = mean_check(checks)
+        if rank(mean, metric) > highest:
+            best, highest = mean, rank(mean, metric)
+    return best
+
+
+def mean_check(checks: Sequence[Check]) -> Check:
+    """Metrics, constant and effective step of checks at one training step, averaged.
+
+    A metric is NaN where it is in a draw. Draws may have undone different numbers of steps: the
+    effective step is rounded.
+    """
+    first = checks[0]
+    return Check(
+        first.step,
+        round(statistics.fmean(check.effective_step for check in checks)),
+        {name: statistics.fmean(check.metrics[name] for check in checks) for name in first.metrics},
+        statistics.fmean(check.calibration for check in checks),
+    )

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ def export(
             torch.onnx.export(
                 scores,
                 (example,),
-                buffer,
+                cast("Any", buffer),  # a file too, which PyTorch's annotation lacks
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=[INPUT],

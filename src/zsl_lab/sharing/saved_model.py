@@ -100,7 +100,7 @@ def facts(
             "training_samples": None if statistics is None else statistics["rows"],
             "recipe": recipe,
         }
-    return without_nan(
+    plain: dict[str, Any] = without_nan(
         found
         | {
             "classes": classes,
@@ -109,6 +109,7 @@ def facts(
             "result": None if result is None else _public(result),
         }
     )
+    return plain
 
 
 def tensors(content: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Tensor]:

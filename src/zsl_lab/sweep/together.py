@@ -64,7 +64,7 @@ def run_waiting() -> None:
         KeyboardInterrupt: The sweep was interrupted.
     """
     jobs = list(_waiting)
-    forget()
+    _waiting.clear()
     if not jobs:
         return
     from zsl_lab.run.together import Turns

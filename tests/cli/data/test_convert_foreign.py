@@ -57,7 +57,7 @@ def assert_equal(found: BenchmarkFile, expected: BenchmarkFile, *names: str) -> 
 @pytest.mark.parametrize("form", ["npz", "datasets", "mat"])
 @pytest.mark.parametrize("named", [True, False])
 def test_what_is_written_is_read_back(form: str, named: bool, tmp_path: Path) -> None:
-    more = {} if form == "mat" else {"recipe": Recipe(attributes=["a", "b", "c"])}
+    more: dict[str, Any] = {} if form == "mat" else {"recipe": Recipe(attributes=["a", "b", "c"])}
     more |= {} if form == "mat" else {"descriptions": ("a", "b", "c", "d", "é")}
     expected = content(
         features=np.random.default_rng(1).random((20, 6)),

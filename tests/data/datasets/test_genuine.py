@@ -186,5 +186,5 @@ def test_embedded_datasets_need_no_file(dataset: str, tmp_path: Path) -> None:
 
 def test_the_shared_base_is_no_choice() -> None:
     assert sorted(path.stem for path in (CONF / "dataset").glob("*.yaml")) == sorted(
-        [*PUBLISHED, *IMAGES, "digits", "own", "synthetic"]
+        [*PUBLISHED, *IMAGES, "digits", "imagenet", "own", "synthetic"]
     )

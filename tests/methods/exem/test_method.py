@@ -206,7 +206,7 @@ def few_samples(samples: int | None, **changed: object) -> tuple[EXEM, Tensor]:
 def test_of_few_samples_the_space_that_they_span_gives_the_scores_of_all_dimensions(
     distance: str, whitening: str, kernel: str
 ) -> None:
-    changed = {"distance": distance, "whitening": whitening, "kernel": kernel}
+    changed: dict[str, object] = {"distance": distance, "whitening": whitening, "kernel": kernel}
     changed |= {"shrinkages": [0.1, 0.5], "normalize": "standard", "calibrate": True}
     whole, new = few_samples(None, **changed)
     spanned, _ = few_samples(20, **changed)

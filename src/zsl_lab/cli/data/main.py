@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
-from zsl_lab.console.messages import console, say
+from zsl_lab.console.messages import console, say, show_warning
 from zsl_lab.errors import ConfigError, ZslLabError, exit_code, nearest
 
 PROG = "python -m zsl_lab.data"
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 where something could not be done, 2 for a wrong command.
     """
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
         if name in ("--help", "-h"):
             _print_help()
@@ -102,14 +102,3 @@ def _print_help() -> None:
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    say(f"Warning: {message}")

@@ -112,7 +112,7 @@ from zsl_lab.files.hdf5 import (
     read_texts,
 )
 from zsl_lab.files.memory import check_size, out_of_memory
-from zsl_lab.files.rows import LARGE, Advance, RowBuffer, is_mapped, no_progress, row_blocks
+from zsl_lab.files.rows import LARGE, Advance, no_progress, row_blocks
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -672,8 +672,8 @@ def _write_shards(source: FeatureSource, path: Path, count: int) -> dict[str, st
     another benchmark is replaced.
     """
     written = {}
-    bounds = np.linspace(0, len(source), count + 1).astype(int) if count else []
-    for start, stop in pairwise(int(bound) for bound in bounds):
+    bounds = [len(source) * number // count for number in range(count + 1)] if count else []
+    for start, stop in pairwise(bounds):
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             write_npy(source, start, stop, temporary)
@@ -775,6 +775,7 @@ def _read(reader: _Reader, *, lean: bool) -> dict[str, Any]:
     reader.check_format()
     if not lean:
         reader.warn_of_strangers()
+    reader.shape()  # features are read last, and checked first
     kinds = reader.kinds()
     semantics = {kind: reader.numbers(f"semantics/{kind}", 2) for kind in kinds}
     num_classes = len(semantics[kinds[0]])
@@ -1127,19 +1128,6 @@ def _is_mappable(dataset: Any) -> bool:
 
 def _failure(file: str, name: str, found: str, expected: str) -> DataError:
     return DataError(f"{file}: field '{name}': found {found}; expected {expected}.")
-
-
-def float32(array: Array) -> npt.NDArray[np.float32]:
-    """Numbers as runs take them, in C order; not copied where they are that already."""
-    if is_mapped(array) and array.dtype != np.float32:
-        buffer = RowBuffer()
-        with np.errstate(over="ignore"):
-            for block in row_blocks(array):
-                buffer.append(block.astype(np.float32))
-        return buffer.array()
-    # a value too large for float32 becomes infinite, which the benchmark refuses
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _discard(path: Path) -> None:

@@ -22,6 +22,7 @@ from zsl_lab.extraction.pretrained.network import (
     LoadedWeights,
     PooledNetwork,
     TextTower,
+    import_package,
     measure,
     random_weights,
     seeded,
@@ -94,7 +95,7 @@ def defaults(name: str, weights: str | None, image_size: int | None, terms: Term
         ConfigError: transformers is missing, the model has no image processor or cannot be
             downloaded, or its images are prepared in another way than by a square.
     """
-    transformers = _import(name, terms)
+    transformers = import_package("transformers", name, "hf", terms)
     source = _source(name, weights)
 
     def load(local: bool) -> Any:
@@ -168,7 +169,7 @@ def build(
         ConfigError: transformers is missing, the model cannot be loaded or downloaded, lacks
             weights, or does not take images of this size.
     """
-    transformers = _import(name, terms)
+    transformers = import_package("transformers", name, "hf", terms)
     loaded = _load(transformers, name, weights, terms)
     pooler = [key for key in loaded.missing if "pooler" in key]
     tower = _ImageTower(loaded.model, has_pooler=not pooler)
@@ -184,7 +185,7 @@ def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
     Raises:
         ConfigError: As :func:`build`, or the model has no text tower.
     """
-    transformers = _import(name, terms)
+    transformers = import_package("transformers", name, "hf", terms)
     source = _source(name, weights)
     loaded = _load(transformers, name, weights, terms)
     model = loaded.model
@@ -232,18 +233,10 @@ def has_text_tower(name: str, weights: str | None, terms: Terms) -> bool:
     Raises:
         ConfigError: transformers is missing, or the configuration cannot be loaded.
     """
-    config = _config(_import(name, terms), name, _source(name, weights), terms)
+    config = _config(
+        import_package("transformers", name, "hf", terms), name, _source(name, weights), terms
+    )
     return hasattr(config, "text_config") and hasattr(config, "vision_config")
-
-
-def _import(name: str, terms: Terms) -> Any:
-    try:
-        return import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(
-            f"{terms.network}{name}: this model comes from transformers, which cannot be imported "
-            f'({error}). Install it with: pip install "zsl-lab[hf]".'
-        ) from error
 
 
 def _source(name: str, weights: str | None) -> str:

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,6 +139,28 @@ def wrong_size(
         f"network does not take ({lines[0].rstrip('.')}); its own size is {own_size} x {own_size}. "
         f"{terms.larger}"
     )
+
+
+def import_package(module: str, name: str, extra: str, terms: Terms) -> Any:
+    """Import the package that a network comes from.
+
+    Args:
+        module: The module.
+        name: The network's name, with the prefix of its package.
+        extra: The extra of this package that it comes with.
+        terms: For messages.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ConfigError(
+            f"{terms.network}{name}: this network comes from {package}, which cannot be imported "
+            f'({error}). Install it with: pip install "zsl-lab[{extra}]".'
+        ) from error
 
 
 @contextmanager

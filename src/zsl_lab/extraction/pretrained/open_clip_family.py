@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from zsl_lab.extraction.pretrained.network import (
     LoadedWeights,
     PooledNetwork,
     TextTower,
+    import_package,
     measure,
     random_weights,
     seeded,
@@ -61,7 +61,7 @@ def defaults(name: str, weights: str | None, image_size: int | None, terms: Term
         ConfigError: open_clip is missing, has no such model or weights, or its images are prepared
             in another way than by a square.
     """
-    open_clip = _import(name, terms)
+    open_clip = import_package("open_clip", name, "open_clip", terms)
     model, pretrained = _chosen(open_clip, name, weights, terms)
     preset = open_clip.get_pretrained_cfg(model, pretrained)
     size = image_size or _own_size(open_clip, model)
@@ -100,7 +100,7 @@ def build(
             or do not fit, or the model does not take images of this size.
         CheckpointError: There is no such file.
     """
-    open_clip = _import(name, terms)
+    open_clip = import_package("open_clip", name, "open_clip", terms)
     own_size = _own_size(open_clip, _chosen(open_clip, name, weights, terms)[0])
     model, loaded = _load(open_clip, name, weights, image_size, terms)
     network = PooledNetwork(loaded.name, _ImageTower(model), preparation)
@@ -109,7 +109,7 @@ def build(
 
 def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
     """The text tower of a model; see :func:`build`."""
-    open_clip = _import(name, terms)
+    open_clip = import_package("open_clip", name, "open_clip", terms)
     model, loaded = _load(open_clip, name, weights, None, terms)
     bare = _parts(name)[0]
     try:
@@ -131,16 +131,6 @@ def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
         return len(tokenizer.encode(text)) + 2 if hasattr(tokenizer, "encode") else 0
 
     return TextTower(loaded.name, loaded, int(tokenizer.context_length), embed, count_tokens)
-
-
-def _import(name: str, terms: Terms) -> Any:
-    try:
-        return import_module("open_clip")
-    except ImportError as error:
-        raise ConfigError(
-            f"{terms.network}{name}: this model comes from open_clip, which cannot be imported "
-            f'({error}). Install it with: pip install "zsl-lab[open_clip]".'
-        ) from error
 
 
 def _parts(name: str) -> tuple[str, str]:

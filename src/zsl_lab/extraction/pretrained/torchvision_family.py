@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from zsl_lab.extraction.pretrained.network import (
     Defaults,
     LoadedWeights,
     PooledNetwork,
+    import_package,
     measure,
     random_weights,
     seeded,
@@ -48,7 +48,9 @@ def defaults(name: str, image_size: int | None, terms: Terms) -> Defaults:
     Raises:
         ConfigError: torchvision is missing, or has no such network or weights.
     """
-    preset = _published(_import(name, terms), name, terms).transforms()
+    preset = _published(
+        import_package("torchvision.models", name, "images", terms), name, terms
+    ).transforms()
     own, resize = int(preset.crop_size[0]), int(preset.resize_size[0])
     size = image_size or own
     preparation = Preparation(
@@ -77,7 +79,7 @@ def build(
             downloaded, or it does not take images of this size.
         CheckpointError: The weights' file is missing, damaged or of another network.
     """
-    models = _import(name, terms)
+    models = import_package("torchvision.models", name, "images", terms)
     published = _published(models, name, terms)
     bare, _ = _parts(name)
     with seeded():
@@ -93,16 +95,6 @@ def build(
     own_size = int(published.transforms().crop_size[0])
     measure(network, image_size, own_size, terms)
     return network, loaded
-
-
-def _import(name: str, terms: Terms) -> Any:
-    try:
-        return import_module("torchvision.models")
-    except ImportError as error:
-        raise ConfigError(
-            f"{terms.network}{name}: this network comes from torchvision, which cannot be imported "
-            f'({error}). Install it with: pip install "zsl-lab[images]".'
-        ) from error
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -125,7 +125,8 @@ class ASPN(ZeroShotMethod):
         not, and to the new ones among the candidates: the scores of a class do not depend on which
         classes of training are candidates, but they depend on new classes given with it.
         """
-        return self._compatibility(features, self._prototypes(self.semantics), self.config.score)
+        prototypes = self.for_batches(lambda: self._prototypes(self.semantics))
+        return self._compatibility(features, prototypes, self.config.score)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss of generator and inference network (Eq. 9): its terms and their weighted sum.
@@ -221,7 +222,7 @@ class ASPN(ZeroShotMethod):
             found = self._compatibility(both, prototypes, config.compatibility)
             return found.float() / config.temperature
 
-        classes, column = labels.unique(return_inverse=True)
+        classes, column = torch.unique(labels, return_inverse=True)
         own = scores(classes).gather(1, column.repeat(2)[:, None]).squeeze(1)
         # the sum of the two means
         return (logsumexp_over_classes(scores, among) - own).sum() / len(labels)

@@ -72,7 +72,7 @@ class ClassNorm(ZeroShotMethod):
         Args:
             targets: Position of each sample's class among the seen classes, ``[B]``.
         """
-        own, places = targets.unique(return_inverse=True)
+        own, places = torch.unique(targets, return_inverse=True)
         order = torch.randperm(len(self._seen_semantics), device=targets.device)
         others = order[~torch.isin(order, own)]
         return torch.cat([own, others[: max(0, self.config.most_classes - len(own))]]), places

@@ -56,7 +56,7 @@ class DEM(ZeroShotMethod):
         The ridge on the weights is the optimiser's.
         """
         if len(self.semantics) > FEW_CLASSES:
-            classes, targets = batch.labels.unique(return_inverse=True)
+            classes, targets = torch.unique(batch.labels, return_inverse=True)
             seen = self.prototypes(self.semantics[classes])
         else:
             seen = self.prototypes(self.semantics[self.seen_mask])

@@ -78,7 +78,7 @@ class RidgeSolver:
         self._samples = len(features)
         self._squared_targets = len(features) * (1 + negative**2 * (len(semantics) - 1))
         self._gamma: float | None = None
-        self._of_features = self._target
+        self._of_features: Tensor = self._target
 
     def solve(self, gamma: float, lambda_: float) -> Solution:
         """The minimum for a pair of ridge constants, both above 0.
@@ -100,7 +100,7 @@ class RidgeSolver:
         """``(X X^T + gamma I)^-1 X Y R``, float64 ``[D, k]``."""
         if gamma == self._gamma:
             return self._of_features
-        found = self._basis @ (self._target / (self._e + gamma))
+        found: Tensor = self._basis @ (self._target / (self._e + gamma))
         if self._features is not None:
             x = self._features
             rows = [x[:, block].T.double() @ found for block in blocks(x.shape[1], len(x))]

@@ -64,16 +64,17 @@ def measure(
     """
     kept = torch.ones_like(labels, dtype=torch.bool) if groups is None else groups.kept
     counts, means, centres = _means(samples, labels, classes, kept)
-    total, of_kept, features = 0.0, 0.0, []
+    others = of_kept = means.new_zeros(())
+    features = []
     for numbers, x in samples():
         residuals = x - centres[labels[numbers]].to(x.dtype)
         inside = kept[numbers]
         of_kept = of_kept + _squares(residuals[inside], kind)
-        total = total + _squares(residuals[~inside], kind)
+        others = others + _squares(residuals[~inside], kind)
         if groups is not None:
             features.append(x[groups.scored[numbers]])
     shift = (means - centres) * counts.sqrt()[:, None]
-    scatter = Scatter.of_total(total + of_kept - _squares(shift, kind), len(labels), kind)
+    scatter = Scatter.of_total(others + of_kept - _squares(shift, kind), len(labels), kind)
     dtype = x.dtype
     if groups is None:
         return Measured(means.to(dtype), scatter, None)
@@ -118,11 +119,11 @@ def _squares(residuals: Tensor, kind: Whitening) -> Tensor:
 
 def largest_axes(samples: Pass, count: int) -> Tensor:
     """Directions of largest variance, ``[D, count]``, from two passes over the samples."""
-    rows, total, gram = 0, 0.0, 0.0
+    sums = [(len(x), x.double().sum(0)) for _, x in samples()]
+    mean = torch.stack([total for _, total in sums]).sum(0) / sum(rows for rows, _ in sums)
+    gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=mean.device)
     for _, x in samples():
-        rows, total = rows + len(x), total + x.double().sum(0)
-    for _, x in samples():
-        centred = x - (total / rows).to(x.dtype)
-        gram = gram + (centred.T @ centred).double()
-    _, axes = torch.linalg.eigh(gram)
+        centred = x - mean.to(x.dtype)
+        gram += (centred.T @ centred).double()
+    axes: Tensor = torch.linalg.eigh(gram)[1]
     return axes[:, -count:].to(x.dtype)

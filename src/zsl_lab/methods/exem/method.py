@@ -106,7 +106,9 @@ class EXEM(ZeroShotMethod):
             self._register(name, *shape)
         axes = min(config.pca or feature_dim, feature_dim)
         spans = samples is not None and samples < axes and config.whitening != "diagonal"
-        self._register_space(feature_dim, rows, seen, samples if spans else axes, spans=spans)
+        if samples is not None and spans:
+            axes = samples
+        self._register_space(feature_dim, rows, seen, axes, spans=spans)
         self.scale.fill_(1)
         self.semantic_scale.fill_(1)
         self._seen_names = [
@@ -236,7 +238,7 @@ class EXEM(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Nearness to each class's exemplar; the offset is added to unseen classes; ``[B, C]``."""
-        x, exemplars = self.whitened(features), self.exemplars()
+        x, exemplars = self.whitened(features), self.for_batches(self.exemplars)
         scores = compare(
             x @ exemplars.T, x.square().sum(1), exemplars.square().sum(1), self.config.distance
         )
@@ -426,7 +428,8 @@ class EXEM(ZeroShotMethod):
         values, vectors = values[-count:], vectors[:, -count:].to(features.dtype)
         tiny = values.max() * len(centred) * torch.finfo(values.dtype).eps
         gains = torch.where(values > tiny, values.rsqrt(), 0.0).to(features.dtype)
-        return centred.T @ vectors * gains
+        found: Tensor = centred.T @ vectors * gains
+        return found
 
     def _record(self, choice: Choice, semantics: Tensor) -> dict[str, Tensor]:
         constants = choice.constants

@@ -109,4 +109,5 @@ def _inverse_root(matrix: Tensor) -> Tensor:
     # what rounding leaves of eigenvalues of 0 would be divided by
     tiny = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
     kept = values > tiny
-    return vectors[:, kept] * values[kept].rsqrt()
+    root: Tensor = vectors[:, kept] * values[kept].rsqrt()
+    return root

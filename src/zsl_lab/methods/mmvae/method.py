@@ -13,6 +13,7 @@ from zsl_lab.methods.base import Comparison, MethodConfig, ZeroShotMethod
 from zsl_lab.methods.mmvae import objective
 from zsl_lab.methods.mmvae.config import MMVAEConfig
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
+from zsl_lab.nn.gaussian import squared_distances
 
 
 class MMVAE(ZeroShotMethod):
@@ -44,7 +45,10 @@ class MMVAE(ZeroShotMethod):
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Minus the squared distance of latent means from prior means (Eq. 3), ``[B, C]``."""
-        return self.networks.class_scores(features, self.semantics)
+        mean, _ = self.networks.encode(features)
+        return -squared_distances(
+            mean, self.for_batches(lambda: self.networks.prior(self.semantics))
+        )
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms of the loss and their weighted sum (Eq. 2 as the usual ELBO, supplement Eq. 1).

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from zsl_lab.nn.blocks import geometric_widths, mlp, set_dropout
-from zsl_lab.nn.gaussian import squared_distances
 from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
@@ -78,19 +77,6 @@ class MMVAENetworks(nn.Module):
         mean, log_variance = self.encoder(features).chunk(2, dim=-1)
         return mean, log_variance
 
-    def class_scores(self, features: Tensor, semantics: Tensor) -> Tensor:
-        """Minus the squared distance of the latent mean to every class's prior mean (Eq. 3).
-
-        Args:
-            features: ``[B, D]``.
-            semantics: ``[C, Q]``.
-
-        Returns:
-            ``[B, C]``.
-        """
-        mean, _ = self.encode(features)
-        return -squared_distances(mean, self.prior(semantics))
-
     def generate(
         self,
         semantics: Tensor,
@@ -123,7 +109,7 @@ class MMVAENetworks(nn.Module):
             with torch.no_grad():
                 if rows is not None and len(semantics) > FEW_CLASSES:
                     # in evaluation mode a class's mean depends on no other
-                    classes, row = rows.unique(return_inverse=True)
+                    classes, row = torch.unique(rows, return_inverse=True)
                     mean = self.prior(semantics[classes])[row]
                 else:
                     mean = self.prior(semantics)

@@ -64,7 +64,12 @@ def safetensors(path: Path) -> Path:
     return path / "a.safetensors"
 
 
-READERS = {npz: read_npz, npz_compressed: read_npz, pt: read_pt, safetensors: read_safetensors}
+READERS: dict[Callable[[Path], Path], Any] = {
+    npz: read_npz,
+    npz_compressed: read_npz,
+    pt: read_pt,
+    safetensors: read_safetensors,
+}
 
 
 @pytest.mark.parametrize("write", READERS)

@@ -16,6 +16,7 @@ from zsl_lab.data.files.foreign.class_sources import (
 )
 from zsl_lab.data.files.foreign.sources import find_reader
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import no_progress
 
 ROWS = np.array([[0.5, -1, 30.25], [12, 0, 7]], dtype=np.float32)
 
@@ -51,13 +52,13 @@ def test_features_of_awa2(tmp_path: Path) -> None:
     lines(folder / "AwA2-filenames.txt", "antelope_10001.jpg", "grizzly+bear_10001.jpg")
     reader = find_reader(tmp_path)
     assert reader is not None
-    found = reader(tmp_path).values
+    found = reader(tmp_path, no_progress).values
     np.testing.assert_array_equal(found["features"], [[0, 1.5, 0], [2, 0, 0.25]])
     assert found["labels"].tolist() == [1, 2]
     assert found["files"].tolist() == ["antelope_10001.jpg", "grizzly+bear_10001.jpg"]
     lines(folder / "AwA2-features.txt", "0 1.5 0", "2 0")
     with pytest.raises(DataError, match=r"line 2: found 2 numbers; expected 3.*cut off"):
-        reader(tmp_path)
+        reader(tmp_path, no_progress)
 
 
 @pytest.mark.parametrize("below", ["", "CUB_200_2011"])
@@ -86,7 +87,10 @@ def test_sun_is_averaged_over_the_images_of_a_class(tmp_path: Path) -> None:
     found = read_class_source(tmp_path)
     assert found.names == ("abbey", "bar/indoor")
     assert found.attribute_names == ("sailing", "driving")
-    np.testing.assert_allclose(found.attributes, [[0.5, 0.5], [1, 1]], rtol=1e-6)
+    assert found.attributes is not None
+    np.testing.assert_allclose(
+        found.attributes, np.array([[0.5, 0.5], [1, 1]], dtype=np.float32), rtol=1e-6
+    )
     scipy.io.savemat(tmp_path / "images.mat", {"images": cells(images[:2])})
     with pytest.raises(DataError, match="found 3 rows; expected 2, one for each image"):
         read_class_source(tmp_path)
@@ -100,7 +104,10 @@ def test_apy_is_averaged_over_the_objects_of_a_class(tmp_path: Path) -> None:
     found = read_class_source(tmp_path)
     assert found.names == ("cat", "dog", "goat")
     assert found.attribute_names == ("2D Boxy", "Furn. Leg")
-    np.testing.assert_allclose(found.attributes, [[0.5, 1], [1, 1], [0, 0]])
+    assert found.attributes is not None
+    np.testing.assert_allclose(
+        found.attributes, np.array([[0.5, 1], [1, 1], [0, 0]], dtype=np.float32)
+    )
     lines(folder / "ayahoo_test.txt", "b.jpg cat 1 2 3 4 1 1", "c.jpg goat 5 6 7")
     with pytest.raises(
         DataError, match=r"ayahoo_test\.txt: line 2: found 5 words; expected an image"

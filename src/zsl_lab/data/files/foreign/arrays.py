@@ -207,7 +207,7 @@ def read_safetensors(path: Path, advance: Advance = no_progress) -> Fields:
     from safetensors import safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             values = {name: _of_torch(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     # damaged bytes surface as almost any exception

@@ -7,6 +7,7 @@ columns that differ in a number at their end (``f0``, ``f1``, ...) are one field
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,12 +54,12 @@ def read_csv(path: Path, advance: Advance = no_progress) -> Fields:
             number: with its line and column.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open("rb") as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header)
             rows = _csv_rows(path, header, reader)
-            return _csv_fields(path, header, rows, lambda: advance(file.buffer.tell()))
+            return _csv_fields(path, header, rows, lambda: advance(raw.tell()))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: found bytes that are no UTF-8 ({error.reason}); expected a table as CSV in "

@@ -1,7 +1,7 @@
 """Training from disk against training in memory: steps a second, peak memory and bytes read.
 
 Writes a synthetic benchmark of float16 features (1.28 million x 2,048 by default, 5.2 GB) and a
-part of it that fits into memory, runs methods on both, and prints a table::
+part of it that fits into memory, runs methods on both by turns, and prints a table::
 
     OMP_NUM_THREADS=1 python experiments/scale/storage.py FOLDER
 """
@@ -66,9 +66,10 @@ class Generated:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run took."""
+    """What a run took; ``processor`` are seconds of all threads, start of the process included."""
 
     seconds: float
+    processor: float
     steps_per_second: float
     peak: int
     read: int
@@ -117,16 +118,20 @@ def run(path: Path, method: str, storage: str) -> Measured:
     training = json.loads((folder / "result.json").read_text())["training"]
     return Measured(
         training["seconds"],
+        usage.ru_utime + usage.ru_stime,
         training["steps_per_second"],
         usage.ru_maxrss * 1024,
         usage.ru_inblock * 512,
     )
 
 
-def measurements(part: Path, whole: Path, methods: list[str]) -> Iterator[tuple[str, Measured]]:
-    """Each method in memory on a part, and from disk on all of it, cold and warm."""
-    for method in methods:
+def measurements(
+    part: Path, whole: Path, methods: list[str], repeats: int
+) -> Iterator[tuple[str, Measured]]:
+    """Each method in memory on a part, and from disk on the part and on all, cold and warm."""
+    for method in [method for method in methods for _ in range(repeats)]:
         yield f"{method}, a part, memory", run(part, method, "memory")
+        yield f"{method}, a part, disk, warm", run(part, method, "disk")
         forget(whole)
         yield f"{method}, all, disk, cold", run(whole, method, "disk")
         yield f"{method}, all, disk, warm", run(whole, method, "disk")
@@ -140,14 +145,16 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=100_000)
     parser.add_argument("--dimensions", type=int, default=2048)
     parser.add_argument("--methods", nargs="+", default=list(RUNS))
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     part, whole = (options.folder / f"{name}.h5" for name in ("part", "whole"))
     for path, samples in ((part, options.part), (whole, options.samples)):
         if not path.exists():
             write(path, samples, options.dimensions)
-    print("run | steps/s | seconds | peak memory, GB | read from disk, GB")
-    for name, found in measurements(part, whole, options.methods):
-        numbers = (found.steps_per_second, found.seconds, found.peak / 1e9, found.read / 1e9)
+    print("run | steps/s | seconds | processor seconds | peak memory, GB | read from disk, GB")
+    for name, found in measurements(part, whole, options.methods, options.repeats):
+        rates = (found.steps_per_second, found.seconds, found.processor)
+        numbers = (*rates, found.peak / 1e9, found.read / 1e9)
         print(name, *(f"{number:.3g}" for number in numbers), sep=" | ", flush=True)
 
 

@@ -144,7 +144,7 @@ def write(
     elsewhere: str = "name another file",
     shards: int = 0,
     advance: Advance = no_progress,
-) -> None:
+) -> list[Path]:
     """Write a file, completely or not at all.
 
     Args:
@@ -154,6 +154,9 @@ def write(
             into the file itself.
         elsewhere: How the user can choose another place, for the error message.
         advance: Called with the bytes of numbers that were written after each block.
+
+    Returns:
+        The files of the features, if there are any.
 
     Raises:
         DataError: The content is inconsistent.
@@ -180,6 +183,7 @@ def write(
                 raise output.failure
             os.fsync(output.fileno())
         temporary.replace(path)
+        return [path.with_name(name) for name in files]
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}). Make the folder "
@@ -373,6 +377,7 @@ def _write_shards(source: FeatureSource, path: Path, count: int) -> dict[str, st
     another benchmark is replaced.
     """
     written = {}
+    count = min(count, len(source))
     bounds = [len(source) * number // count for number in range(count + 1)] if count else []
     for start, stop in pairwise(bounds):
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -71,19 +73,27 @@ def atomic_write_all(contents: Mapping[Path, Content]) -> None:
         raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove temporary files that killed processes left in a folder.
+def remove_leftovers(folder: Path, name: str = "*", idle: float = 0.0) -> None:
+    """Remove temporary files and folders that killed processes left in a folder.
 
-    Only while no other process writes these files.
+    Only while no other process writes these files, unless ``idle`` tells them apart.
 
     Args:
         folder: The folder, which need not exist.
-        name: The file that was written; by default any.
+        name: A pattern of what was written; by default anything.
+        idle: How many seconds nothing must have been written to it.
     """
     hexadecimal = "[0-9a-f]" * 32
     for path in folder.glob(f".{name}.{hexadecimal}.tmp"):
         with suppress(OSError):
-            path.unlink()
+            inside = path.rglob("*") if path.is_dir() else ()
+            latest = max(entry.stat().st_mtime for entry in (path, *inside))
+            if time.time() - latest < idle:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def reason(error: OSError) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,21 @@ def test_a_full_disk_leaves_no_pair_of_old_and_new(
     monkeypatch.setattr(scipy.io, "savemat", full)
     assert convert(tmp_path / "b.h5", toy, "--overwrite") == 1
     assert {path.name: path.read_bytes() for path in toy.iterdir()} == before
+
+
+def test_a_conversion_starts_again_where_one_was_killed(toy: Path, tmp_path: Path) -> None:
+    leftover, running, other = (
+        tmp_path / f".{name}.{uuid.uuid4().hex}.tmp" for name in ("a.h5", "a.h5", "b.h5")
+    )
+    for path in (leftover, running, other):
+        path.write_bytes(b"half")
+    for path in (leftover, other):
+        os.utime(path, (0, 0))
+    assert convert(toy, tmp_path / "a.h5") == 0
+    assert not leftover.exists()
+    assert running.exists()
+    assert other.exists()
+    hdf5.read(tmp_path / "a.h5")
 
 
 def test_endings_may_be_capitals(toy: Path, tmp_path: Path) -> None:

@@ -305,8 +305,44 @@ def test_a_part_for_each_sample_divides_test_and_validation_by_class(tmp_path: P
     assert found.trainval.tolist() == [0, 1, 2, *range(4, 12)]
     assert found.test_seen.tolist() == [3]
     assert found.test_unseen.tolist() == list(range(12, 20))
-    assert found.validation_classes is not None
-    assert found.validation_classes.tolist() == [2]
+    assert found.train is not None
+    assert found.train.tolist() == [0, 1, 2, *range(4, 8)]
+    assert found.val is not None
+    assert found.val.tolist() == list(range(8, 12))
+    validation = found.benchmark("att").validation_classes
+    assert validation is not None
+    assert validation.tolist() == [2]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_keep_the_published_training_and_validation_samples(
+    form: str, tmp_path: Path
+) -> None:
+    part = np.where(LABELS < 2, "train", np.where(LABELS == 2, "val", "test_unseen"))
+    part[3] = "test_seen"
+    frame = as_frame().assign(split=part)
+    path = tmp_path / f"a.{form}"
+    frame.to_csv(path) if form == "csv" else frame.to_parquet(path)
+    table = class_table(tmp_path)
+    assert convert(path, tmp_path / "b.h5", "--semantics", table) == 0
+    found = hdf5.read(tmp_path / "b.h5")
+    for name, wanted in {"train": "train", "val": "val", "test_seen": "test_seen"}.items():
+        np.testing.assert_array_equal(getattr(found, name), np.flatnonzero(part == wanted))
+    np.testing.assert_array_equal(found.trainval, np.flatnonzero(np.isin(part, ["train", "val"])))
+    assert found.validation_classes is None
+    assert convert(tmp_path / "b.h5", tmp_path / "c.npz") == 0
+    assert convert(tmp_path / "c.npz", tmp_path / "c.h5") == 0
+    assert_equal(hdf5.read(tmp_path / "c.h5"), found)
+
+
+def test_validation_samples_of_training_classes_train_too(tmp_path: Path) -> None:
+    part = np.where(LABELS < 3, "train", "test_unseen")
+    part[[0, 4]] = "val"
+    rest = {name: a for name, a in FIELDS.items() if name not in INDEX}
+    assert convert(save(tmp_path, **rest, split=part), tmp_path / "b.h5") == 0
+    found = hdf5.read(tmp_path / "b.h5")
+    np.testing.assert_array_equal(found.trainval, np.flatnonzero(LABELS < 3))
+    assert found.train is found.val is found.validation_classes is None
 
 
 NAN = KNOWN.features.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ examples:
 The layout of the HDF5 file: python -m pydoc zsl_lab.data.files.benchmark_file
 """
 _FORMS = ("h5", "npz", "mat", "datasets")
+#: seconds after which a file that nothing was written to is one that a killed process left
+_IDLE = 600.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     form = _form(target, options.to)
     _check_places(source, target, form, options)
     content = _read(source, options)
+    _remove_leftovers(target)
     written = _write(content, target, form, options)
     _tell(content, written)
     warn_of_findings(check_content(content))
@@ -259,6 +263,15 @@ def _check_places(source: Path, target: Path, form: str, options: argparse.Names
         raise ConfigError(f"--edited: {source} is a folder of .mat files, which have no seal.")
     if form in ("h5", "npz"):
         _check_new_file(target, overwrite=options.overwrite)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a conversion to TARGET left that was killed; one that still runs writes to it."""
+    from zsl_lab.files.atomic import remove_leftovers
+
+    remove_leftovers(target.parent, escape(target.name), _IDLE)
+    if target.is_dir():
+        remove_leftovers(target, idle=_IDLE)
 
 
 def _check_new_file(target: Path, *, overwrite: bool) -> None:

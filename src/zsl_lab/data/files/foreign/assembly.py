@@ -474,11 +474,15 @@ class _Reader:
 
 
 def _of_parts(parts: Array, labels: IntArray, version: str) -> GivenSplit:
-    """The split of a part for each sample; ``test`` is divided by the classes that train."""
+    """The split of a part for each sample; ``test`` is divided by the classes that train.
+
+    ``train`` and ``val`` are kept as published where they have classes of their own.
+    """
+    train, val = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
     trainval = np.flatnonzero(np.isin(parts, ["trainval", "train"]))
-    val = np.flatnonzero(parts == "val")
-    classes, of_val = np.unique(labels[trainval]), np.unique(labels[val])
-    apart = len(of_val) > 0 and not len(np.intersect1d(classes, of_val))
+    of_val = np.unique(labels[val])
+    apart = len(of_val) > 0 and not np.isin(labels[trainval], of_val).any()
+    published = apart and len(train) == len(trainval)
     if len(val):
         trainval = np.sort(np.concatenate([trainval, val]))
     test = parts == "test"
@@ -487,7 +491,10 @@ def _of_parts(parts: Array, labels: IntArray, version: str) -> GivenSplit:
         trainval=trainval,
         test_seen=np.flatnonzero((parts == "test_seen") | (test & trained)),
         test_unseen=np.flatnonzero((parts == "test_unseen") | (test & ~trained)),
-        validation_classes=of_val if apart else None,
+        train=train if published else None,
+        val=val if published else None,
+        # those of train and val need not be said again
+        validation_classes=of_val if apart and not published else None,
         version=version,
     )
 

@@ -52,7 +52,7 @@ def test_a_full_disk_is_a_sentence_that_names_the_folder(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(rows, "LARGE", 64)
-    monkeypatch.setattr(rows.tempfile, "TemporaryFile", lambda dir: Full())
+    monkeypatch.setattr("zsl_lab.files.rows.tempfile.TemporaryFile", lambda dir: Full())
     buffer = RowBuffer(tmp_path)
     buffer.append(np.zeros((1, 4), np.float32))
     with pytest.raises(OutputError, match=r"a temporary file in .*: the disk is full .* free some"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ from PIL import Image
 from tests.helpers.packages import skip_without
 from zsl_lab.extraction import features as extraction
 from zsl_lab.extraction.kept import blocks
-from zsl_lab.files import atomic
 
 skip_without("torchvision", "images")
 
@@ -60,7 +60,8 @@ def test_more_parts_than_blocks_leave_some_empty(extract: Extract, own: Path) ->
 def test_a_part_computes_what_it_lacks_and_no_more(
     extract: Extract, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    through, batches = extraction._through, []
+    through = extraction._through
+    batches: list[int] = []
 
     def counted(*given: Any) -> Any:
         if len(batches) == 1:
@@ -153,7 +154,8 @@ def test_a_folder_of_another_part_is_not_written_to(
 def test_a_full_disk_leaves_whole_blocks_only(
     extract: Extract, own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fsync, calls = atomic.os.fsync, []
+    fsync = os.fsync
+    calls: list[int] = []
 
     def full(descriptor: int) -> None:
         calls.append(descriptor)
@@ -161,7 +163,7 @@ def test_a_full_disk_leaves_whole_blocks_only(
             raise OSError(28, "No space left on device")
         fsync(descriptor)
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr("zsl_lab.files.atomic.os.fsync", full)
     assert extract("--part", "1/2") == 1
     folder = own / "own.h5.part-1-of-2"
     assert (

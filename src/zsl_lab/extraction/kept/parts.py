@@ -115,6 +115,7 @@ def joined_blocks(
     parts = find_parts(out, files, recipe)
     _check_finished(parts, len(files))
     done = 0
+    report(done)
     for part, folder in sorted(parts.items()):
         for number in part.blocks(len(files)):
             block = read_block(folder, number, block_of(files, number), feature_dim)

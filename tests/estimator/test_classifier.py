@@ -94,8 +94,9 @@ def test_texts_go_through_the_text_tower_of_an_image_text_model(
     texts = {name: f"a {a} of a {b}." for name, (a, b) in zip(birds.semantics, pairs, strict=True)}
     name = f"hf:{tmp_path / 'clip'}"
     told = ZeroShotClassifier(**QUICK, text_encoder=name).fit(birds.X, birds.y, texts)
-    assert told.predictor_.recipe.texts.templates == ["{description}"]
-    semantics = told.predictor_.semantics
+    predictor: Any = told.predictor_
+    assert predictor.recipe.texts.templates == ["{description}"]
+    semantics = predictor.semantics
     assert semantics.shape == (10, model.config.projection_dim)
     np.testing.assert_allclose(np.linalg.norm(semantics, axis=1), 1, rtol=1e-5)
     new = {"crow again": texts["crow"], "duck again": texts["duck"]}

@@ -88,7 +88,8 @@ def test_progress_counts_every_sample(
     load: Load, vectors: FeatureBenchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zsl_lab.predict.features.EVALUATION_BATCH", 16)
-    predictor, done = load("sgal"), []
+    predictor = load("sgal")
+    done: list[int] = []
     predictor.score_samples(vectors.features[:40], predictor.candidates(), "x", report=done.append)
     assert done == [16, 32, 40]
 

@@ -102,7 +102,7 @@ from zsl_lab.data.storage.source import (
 )
 from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files.hashing import sha256_file
-from zsl_lab.files.rows import Advance, no_progress, row_blocks
+from zsl_lab.files.rows import Advance, no_progress, release, row_blocks
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -367,6 +367,7 @@ def _write_features(source: FeatureSource, file: Any, advance: Advance) -> None:
     for start in range(0, len(source), size):
         rows = source.read(start, min(start + size, len(source)))
         dataset.write_direct(np.ascontiguousarray(rows), dest_sel=np.s_[start : start + len(rows)])
+        release(rows)
         advance((start + len(rows)) * rows.itemsize * rows.shape[1])
 
 

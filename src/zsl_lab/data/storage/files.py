@@ -18,6 +18,7 @@ import numpy as np
 from zsl_lab.data.storage.arrays import Array, IntArray
 from zsl_lab.data.storage.source import PASS_BYTES, FeatureSource, gather, rows_in
 from zsl_lab.errors import DataError
+from zsl_lab.files.rows import release
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def write_npy(source: FeatureSource, start: int, stop: int, path: Path) -> None:
         for first in range(start, stop, step):
             rows = source.read(first, min(first + step, stop))
             file.write(np.ascontiguousarray(rows, dtype=dtype).data)
+            release(rows)
         file.flush()
         os.fsync(file.fileno())
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 #: in a sweep's folder, the folder of what its jobs share
 PRETRAINED = "pretrained"
+#: seconds in which a worker that lost its machine's connection ends, after its job began again
+LOST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _begun(
 
         together.add(prepared, train)
         return None
-    with run_folder.held(job.folder, goes_on=True):
+    with run_folder.held(job.folder, goes_on=True, wait=LOST_SECONDS if again else 0.0):
         _run(prepared, overrides, job.folder)
     return _ended(prepared, job, hydra_cfg)
 

@@ -34,7 +34,6 @@ EXTRAS = {
     "hydra/launcher=joblib": "sweep",
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
-    "hydra/launcher=ray": "ray",
 }
 
 # Hydra deep-copies this singleton for every group that it looks at; with plugins that is most of a

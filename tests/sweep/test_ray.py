@@ -1,0 +1,159 @@
+"""Sweeps on a real Ray cluster of two nodes: a lost worker, a lost machine, an absent cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import SHORT
+from tests.helpers.forked import Forked, command_line
+from tests.sweep.test_sweep import Command, command, real_command, rows_of
+
+__all__ = ["command", "real_command"]
+
+ray = pytest.importorskip("ray")
+
+#: seconds that each step may take on a busy machine
+PATIENCE = 200
+#: the first job is short, so that it has ended when a worker is lost
+JOBS = ["method=mmvae", *SHORT, "selection.report_oracle=false", "method.steps=40,600"]
+
+
+def add_node(cluster: Any, **arguments: Any) -> Any:
+    """A node that runs a job at a time; Ray waits 30 seconds for it, which may be too few."""
+    for attempt in range(3):
+        try:
+            return cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, **arguments)
+        except Exception as error:
+            if attempt == 2:
+                cluster.shutdown()
+                pytest.skip(f"Ray does not start here: {error}")
+    raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of one node; its processes end with the module."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        made: Any = Cluster()
+        add_node(made, include_dashboard=False)
+        yield made
+        made.shutdown()
+
+
+def until(found: Callable[[], Any], process: Forked) -> Any:
+    """Wait for something while a command runs."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := found()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def on_ray(cluster: Any, *more: str) -> list[str]:
+    address = f"hydra.launcher.ray.init.address='{cluster.address}'"
+    quiet = "hydra.launcher.ray.init.log_to_driver=false"
+    return ["-m", "hydra/launcher=ray", address, quiet, "hydra.sweep.dir=made", *JOBS, *more]
+
+
+def metrics_of(sweep: str) -> dict[str, Any]:
+    """Metrics of each job of a sweep."""
+    found = {}
+    for path in Path(sweep).glob("*/result.json"):
+        result = json.loads(path.read_text())
+        found[path.parent.name] = (result["metrics"], result["validation"])
+    return found
+
+
+def worker_of(job: Path) -> int:
+    """The process that runs a job; 0 where none does."""
+    try:
+        return int(json.loads((job / ".lock").read_text())["pid"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+SHORT_JOB, LONG_JOB = Path("made/0_mmvae_digits"), Path("made/1_mmvae_digits")
+
+
+def lose(process: Forked, how: Callable[[int], None]) -> int:
+    """Lose the worker of the long job in the middle; when the short one's result was written."""
+    until((SHORT_JOB / "result.json").exists, process)
+    until((LONG_JOB / "checkpoints" / "last.ckpt").exists, process)
+    worker = until(lambda: worker_of(LONG_JOB), process)
+    written = (SHORT_JOB / "result.json").stat().st_mtime_ns
+    how(worker)
+    assert not (LONG_JOB / "result.json").exists()
+    return written
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_whose_worker_is_killed_goes_on_elsewhere_and_after_a_lost_machine_with_resume(
+    cluster: Any, real_command: Command
+) -> None:
+    other = add_node(cluster)
+    assert real_command("-m", *JOBS, "hydra.sweep.dir=whole")[0] == 0
+    # a killed worker: Ray starts the job again
+    process = Forked(command_line, on_ray(cluster))
+    try:
+        written = lose(process, lambda worker: os.kill(worker, signal.SIGKILL))
+        _, err = process.communicate(PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert [row["outcome"] for row in rows_of(Path("made"))] == ["finished", "finished"]
+    assert (SHORT_JOB / "result.json").stat().st_mtime_ns == written
+    assert metrics_of("made") == metrics_of("whole")
+    checks = [row.split(",")[:2] for row in (LONG_JOB / "metrics.csv").read_text().splitlines()]
+    # it went on from its checkpoint: a job that began anew would write its first checks twice
+    assert len(set(map(tuple, checks))) == len(checks)
+
+    # a lost machine, and jobs that are not to be started again
+    never = "hydra.launcher.ray.remote.max_retries=0"
+    process = Forked(command_line, on_ray(cluster, never, "overwrite=true"))
+    try:
+
+        def lose_machine(worker: int) -> None:
+            cluster.remove_node(other, allow_graceful=False)
+            os.kill(worker, signal.SIGKILL)  # it may run on the node that stays
+
+        written = lose(process, lose_machine)
+        _, err = process.communicate(PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 2
+    assert "job 1: Ray has given it up" in err
+    assert "1_mmvae_digits (method.steps=600): it stopped without a message" in err
+    code, out, err = real_command("-m", *JOBS, "hydra.sweep.dir=made", "sweep.resume=true")
+    assert code == 0, err
+    assert "Skipped, since they were finished: 0_mmvae_digits." in out
+    assert (SHORT_JOB / "result.json").stat().st_mtime_ns == written
+    assert metrics_of("made") == metrics_of("whole")
+
+
+def test_an_address_without_a_cluster_is_a_sentence(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**given: Any) -> None:
+        raise ConnectionError(f"no cluster at {given['address']}")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    code, _, err = command(
+        "-m", "hydra/launcher=ray", "hydra.launcher.ray.init.address='1.2.3.4:5'", "seed=0,1"
+    )
+    assert code == 2
+    assert "hydra.launcher.ray.init (address=1.2.3.4:5" in err
+    assert "Ray says: no cluster at 1.2.3.4:5. Expected the address of a running cluster" in err
+    assert command.begun == []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,19 @@ import pytest
 
 from tests.conftest import SHORT
 from tests.helpers.forked import Forked, command_line
+from tests.helpers.lost_workers import (
+    PATIENCE,
+    metrics_of,
+    until,
+    went_on,
+    worker_in_the_middle,
+)
 from tests.sweep.test_sweep import Command, command, real_command, rows_of
 
 __all__ = ["command", "real_command"]
 
 ray = pytest.importorskip("ray")
 
-#: seconds that each step may take on a busy machine
-PATIENCE = 200
 #: the first job is short, so that it has ended when a worker is lost
 JOBS = ["method=mmvae", *SHORT, "selection.report_oracle=false", "method.steps=40,600"]
 
@@ -51,51 +55,20 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
-def until(found: Callable[[], Any], process: Forked) -> Any:
-    """Wait for something while a command runs."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := found()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
 def on_ray(cluster: Any, *more: str) -> list[str]:
     address = f"hydra.launcher.ray.init.address='{cluster.address}'"
     quiet = "hydra.launcher.ray.init.log_to_driver=false"
     return ["-m", "hydra/launcher=ray", address, quiet, "hydra.sweep.dir=made", *JOBS, *more]
 
 
-def metrics_of(sweep: str) -> dict[str, Any]:
-    """Metrics of each job of a sweep."""
-    found = {}
-    for path in Path(sweep).glob("*/result.json"):
-        result = json.loads(path.read_text())
-        found[path.parent.name] = (result["metrics"], result["validation"])
-    return found
-
-
-def worker_of(job: Path) -> int:
-    """The process that runs a job; 0 where none does."""
-    try:
-        return int(json.loads((job / ".lock").read_text())["pid"])
-    except (OSError, ValueError, KeyError):
-        return 0
-
-
 SHORT_JOB, LONG_JOB = Path("made/0_mmvae_digits"), Path("made/1_mmvae_digits")
 
 
-def lose(process: Forked, how: Callable[[int], None]) -> int:
-    """Lose the worker of the long job in the middle; when the short one's result was written."""
+def worker_to_lose(process: Forked) -> tuple[int, int]:
+    """The worker of the long job, and the time of the short one's result."""
     until((SHORT_JOB / "result.json").exists, process)
-    until((LONG_JOB / "checkpoints" / "last.ckpt").exists, process)
-    worker = until(lambda: worker_of(LONG_JOB), process)
     written = (SHORT_JOB / "result.json").stat().st_mtime_ns
-    how(worker)
-    assert not (LONG_JOB / "result.json").exists()
-    return written
+    return worker_in_the_middle(LONG_JOB, process), written
 
 
 @pytest.mark.slow
@@ -105,42 +78,40 @@ def test_a_job_whose_worker_is_killed_goes_on_elsewhere_and_after_a_lost_machine
 ) -> None:
     other = add_node(cluster)
     assert real_command("-m", *JOBS, "hydra.sweep.dir=whole")[0] == 0
+    whole = metrics_of(Path("whole"))
     # a killed worker: Ray starts the job again
     process = Forked(command_line, on_ray(cluster))
     try:
-        written = lose(process, lambda worker: os.kill(worker, signal.SIGKILL))
+        worker, written = worker_to_lose(process)
+        os.kill(worker, signal.SIGKILL)
         _, err = process.communicate(PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, err
     assert [row["outcome"] for row in rows_of(Path("made"))] == ["finished", "finished"]
     assert (SHORT_JOB / "result.json").stat().st_mtime_ns == written
-    assert metrics_of("made") == metrics_of("whole")
-    checks = [row.split(",")[:2] for row in (LONG_JOB / "metrics.csv").read_text().splitlines()]
-    # it went on from its checkpoint: a job that began anew would write its first checks twice
-    assert len(set(map(tuple, checks))) == len(checks)
+    assert metrics_of(Path("made")) == whole
+    assert went_on(LONG_JOB)
 
     # a lost machine, and jobs that are not to be started again
-    never = "hydra.launcher.ray.remote.max_retries=0"
-    process = Forked(command_line, on_ray(cluster, never, "overwrite=true"))
+    shutil.rmtree("made")
+    process = Forked(command_line, on_ray(cluster, "hydra.launcher.ray.remote.max_retries=0"))
     try:
-
-        def lose_machine(worker: int) -> None:
-            cluster.remove_node(other, allow_graceful=False)
-            os.kill(worker, signal.SIGKILL)  # it may run on the node that stays
-
-        written = lose(process, lose_machine)
+        worker, written = worker_to_lose(process)
+        cluster.remove_node(other, allow_graceful=False)
+        os.kill(worker, signal.SIGKILL)  # it may run on the node that stays
         _, err = process.communicate(PATIENCE)
     finally:
         process.kill()
-    assert process.returncode == 2
+    assert process.returncode == 1
     assert "job 1: Ray has given it up" in err
     assert "1_mmvae_digits (method.steps=600): it stopped without a message" in err
     code, out, err = real_command("-m", *JOBS, "hydra.sweep.dir=made", "sweep.resume=true")
     assert code == 0, err
     assert "Skipped, since they were finished: 0_mmvae_digits." in out
     assert (SHORT_JOB / "result.json").stat().st_mtime_ns == written
-    assert metrics_of("made") == metrics_of("whole")
+    assert metrics_of(Path("made")) == whole
+    assert went_on(LONG_JOB)
 
 
 def test_an_address_without_a_cluster_is_a_sentence(

@@ -416,7 +416,7 @@ def test_a_trial_that_was_given_up_while_its_process_was_suspended_does_not_coun
 def test_a_study_of_two_processes_reaches_its_trials_though_one_is_killed(
     tmp_path: Path, space: Path
 ) -> None:
-    command = [*SHORT, f"space={space}", "trials=8"]
+    command = [*SHORT, f"space={space}", "selection.draws=1", "trials=5"]
     command += [f"paths.output_dir={tmp_path}/outputs", f"paths.settings_dir={tmp_path}/settings"]
     environment = {"ZSL_LAB_CACHE": str(tmp_path / "cache")}
     folder = tmp_path / "outputs" / "studies" / NAME
@@ -436,7 +436,6 @@ def test_a_study_of_two_processes_reaches_its_trials_though_one_is_killed(
             time.sleep(0.02)
         killed.kill()
         finished = {t.number: t.value for t in complete(study_of(folder))}
-        lost = {t.number for t in of(killed, TrialState.RUNNING)}
         text = other.communicate()
     finally:
         for process in both:
@@ -445,40 +444,8 @@ def test_a_study_of_two_processes_reaches_its_trials_though_one_is_killed(
     study = study_of(folder)
     after = {t.number: t.value for t in complete(study)}
     assert finished.items() <= after.items()
-    assert len(counted(study)) == 8
-    assert {t.number for t in study.trials if t.user_attrs.get(STALE)} == lost
-    assert lost
-    assert not lost & set(after)
+    assert len(counted(study)) == 5
+    (lost,) = [t for t in study.trials if t.user_attrs.get(STALE)]
+    assert lost.user_attrs[PROCESS][1] == killed.pid
+    assert lost.state == TrialState.FAIL
     assert f"{NAME}.yaml" in {p.name for p in (tmp_path / "settings" / "tuned").iterdir()}
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_study_and_a_killed_one_loses_no_finished_trial(
-    tmp_path: Path, space: Path
-) -> None:
-    command = [*SHORT, f"space={space}", "trials=12"]
-    command += [f"paths.output_dir={tmp_path}/outputs", f"paths.settings_dir={tmp_path}/settings"]
-    environment = {"ZSL_LAB_CACHE": str(tmp_path / "cache")}
-    folder = tmp_path / "outputs" / "studies" / NAME
-
-    def start() -> Forked:
-        return Forked(children.tune, command, cwd=tmp_path, env=environment)
-
-    first = start()
-    while first.poll() is None:
-        time.sleep(0.1)
-        if (folder / JOURNAL_FILE).exists() and len(complete(study_of(folder))) >= 2:
-            break
-    first.kill()
-    finished = {t.number: t.value for t in complete(study_of(folder))}
-    assert len(finished) >= 2
-    both = [start(), start()]
-    texts = [process.communicate() for process in both]
-    assert [process.returncode for process in both] == [0, 0], texts
-    study = study_of(folder)
-    after = {t.number: t.value for t in complete(study)}
-    assert finished.items() <= after.items()
-    assert len(counted(study)) == 12
-    makers = {tuple(t.user_attrs["process"]) for t in study.trials if "process" in t.user_attrs}
-    assert len(makers) == 3
-    assert (tmp_path / "settings" / "tuned" / f"{NAME}.yaml").is_file()

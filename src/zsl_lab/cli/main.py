@@ -375,6 +375,7 @@ def _main(arguments: list[str]) -> int:
             say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
+        command.wait_for_jobs(error.__traceback__)
         message = sentence(error, arguments)
         if message is not None and "debug=true" not in arguments:
             say(message)
@@ -382,7 +383,7 @@ def _main(arguments: list[str]) -> int:
             traceback.print_exc()
         else:
             raise
-        code = 2
+        code = 1 if command.is_lost_job(error) else 2
     code = code or next(iter(_failures), 0)
     reported: int = _sweep().finish(arguments)
     return code or reported

@@ -7,26 +7,32 @@ sets its values in a copy. What depends on Hydra's loader is in this file.
 
 from __future__ import annotations
 
-import copy
 import os
+import pickle
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import omegaconf.omegaconf
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from zsl_lab.files import fast_yaml
+
 #: choices of groups that are kept
 _MOST_KEPT = 64
 
-#: how Hydra composes a job
+#: how Hydra composes a job, and sees before the first whether all can be composed
 _COMPOSE = ConfigLoaderImpl.load_sweep_config
+_VALIDATE = BasicSweeper.validate_batch_is_legal
 
 
 @dataclass(frozen=True)
@@ -35,19 +41,22 @@ class _Sweep:
 
     Attributes:
         repository: Knows which keys are groups.
-        composed: Configurations without the values that jobs set, by their choices of groups.
+        composed: Configurations without the values that jobs set, by their choices of groups;
+            pickled, since reading that takes a fifth of the time of a deep copy.
     """
 
     repository: IConfigRepository
-    composed: dict[tuple[str, ...], DictConfig]
+    composed: dict[tuple[str, ...], bytes]
 
 
 _sweeps: dict[Any, _Sweep] = {}
 
 
 def install() -> None:
-    """Let Hydra compose the jobs of sweeps with :func:`load_sweep_config`, in this process."""
+    """Let Hydra compose and record the jobs of sweeps in less time, in this process."""
     ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
+    BasicSweeper.validate_batch_is_legal = _validate  # type: ignore[method-assign]
+    omegaconf.omegaconf.get_omega_conf_dumper = fast_yaml.dumper
 
 
 def forget() -> None:
@@ -82,8 +91,8 @@ def load_sweep_config(
     if chosen not in sweep.composed:
         if len(sweep.composed) == _MOST_KEPT:
             sweep.composed.clear()
-        sweep.composed[chosen] = _COMPOSE(self, master_config, list(chosen))
-    cfg = copy.deepcopy(sweep.composed[chosen])
+        sweep.composed[chosen] = pickle.dumps(_COMPOSE(self, master_config, list(chosen)))
+    cfg: DictConfig = pickle.loads(sweep.composed[chosen])
     try:
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
         cfg.hydra.overrides.task = list(sweep_overrides)
@@ -98,6 +107,23 @@ def load_sweep_config(
         raise ConfigCompositionException().with_traceback(sys.exc_info()[2]) from error
     OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
     return cfg
+
+
+def _validate(sweeper: BasicSweeper, batch: Sequence[Sequence[str]]) -> None:
+    """Compose jobs to see whether all can be: of those with the same choices of groups, one."""
+    assert sweeper.config is not None
+    assert sweeper.hydra_context is not None
+    loader: Any = sweeper.hydra_context.config_loader
+    repository = _sweep_of(loader, sweeper.config).repository
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for overrides in batch:
+        keys = (override.partition("=") for override in overrides)
+        kind = tuple(
+            "".join(part) if repository.group_exists(part[0].lstrip("+~")) else part[0]
+            for part in keys
+        )
+        kinds.setdefault(kind, list(overrides))
+    _VALIDATE(sweeper, list(kinds.values()))
 
 
 def _sweep_of(loader: ConfigLoaderImpl, master: DictConfig) -> _Sweep:

@@ -20,8 +20,9 @@ def dumper() -> Any:
         return usual
 
     class Dumper(yaml.CDumper):
-        yaml_representers = {**yaml.CDumper.yaml_representers, **usual.yaml_representers}
+        pass
 
+    Dumper.yaml_representers = {**yaml.CDumper.yaml_representers, **usual.yaml_representers}
     return Dumper
 
 

@@ -100,6 +100,16 @@ def test_the_other_jobs_of_a_launcher_that_failed_are_waited_for() -> None:
     assert len(waited) == 2
 
 
+def test_without_ray_its_launcher_names_the_extra(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, out, err = command("-m", "hydra/launcher=ray", "seed=0,1")
+    assert (code, out) == (2, "")
+    assert err == 'hydra/launcher=ray needs more packages: pip install "zsl-lab[ray]".\n'
+    assert not Path("outputs").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_submitit_starts_a_preempted_job_again_and_a_killed_one_is_resumed(

@@ -18,7 +18,6 @@ from typing import Any
 import omegaconf.omegaconf
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
@@ -30,9 +29,8 @@ from zsl_lab.files import fast_yaml
 #: choices of groups that are kept
 _MOST_KEPT = 64
 
-#: how Hydra composes a job, and sees before the first whether all can be composed
+#: how Hydra composes a job
 _COMPOSE = ConfigLoaderImpl.load_sweep_config
-_VALIDATE = BasicSweeper.validate_batch_is_legal
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,15 @@ _sweeps: dict[Any, _Sweep] = {}
 def install() -> None:
     """Let Hydra compose and record the jobs of sweeps in less time, in this process."""
     ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
-    BasicSweeper.validate_batch_is_legal = _validate  # type: ignore[method-assign]
     omegaconf.omegaconf.get_omega_conf_dumper = fast_yaml.dumper
+
+
+def install_in_sweeper() -> None:
+    """Let Hydra's own sweeper compose fewer jobs before the first one."""
+    # not at the top: Hydra loads the module anew when it looks for plugins
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    BasicSweeper.validate_batch_is_legal = _validate  # type: ignore[method-assign]
 
 
 def forget() -> None:
@@ -109,21 +114,18 @@ def load_sweep_config(
     return cfg
 
 
-def _validate(sweeper: BasicSweeper, batch: Sequence[Sequence[str]]) -> None:
+def _validate(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
     """Compose jobs to see whether all can be: of those with the same choices of groups, one."""
-    assert sweeper.config is not None
-    assert sweeper.hydra_context is not None
-    loader: Any = sweeper.hydra_context.config_loader
+    loader = sweeper.hydra_context.config_loader
     repository = _sweep_of(loader, sweeper.config).repository
     kinds: dict[tuple[str, ...], list[str]] = {}
-    for overrides in batch:
-        keys = (override.partition("=") for override in overrides)
-        kind = tuple(
-            "".join(part) if repository.group_exists(part[0].lstrip("+~")) else part[0]
-            for part in keys
-        )
-        kinds.setdefault(kind, list(overrides))
-    _VALIDATE(sweeper, list(kinds.values()))
+    for job in batch:
+        keys = (override.partition("=")[0] for override in job)
+        chosen = (repository.group_exists(key.lstrip("+~")) for key in keys)
+        kind = (o if is_group else o.partition("=")[0] for o, is_group in zip(job, chosen, strict=True))
+        kinds.setdefault(tuple(kind), list(job))
+    for job in kinds.values():
+        loader.load_sweep_config(sweeper.config, job)
 
 
 def _sweep_of(loader: ConfigLoaderImpl, master: DictConfig) -> _Sweep:

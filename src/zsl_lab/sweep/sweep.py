@@ -73,6 +73,7 @@ class SweepCallback(Callback):
 
 def _begin(config: DictConfig) -> None:
     composition.forget()
+    composition.install_in_sweeper()
     together.forget()
     check_composed(config)
     if config.resume is not None:

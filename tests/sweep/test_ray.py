@@ -31,10 +31,12 @@ JOBS = ["method=mmvae", *SHORT, "selection.report_oracle=false", "method.steps=4
 
 
 def add_node(cluster: Any, **arguments: Any) -> Any:
-    """A node that runs a job at a time; Ray waits 30 seconds for it, which may be too few."""
+    """A node that runs a job at a time, with as few other processes as Ray allows."""
     for attempt in range(3):
         try:
-            return cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, **arguments)
+            return cluster.add_node(
+                num_cpus=1, object_store_memory=80 * 2**20, include_log_monitor=False, **arguments
+            )
         except Exception as error:
             if attempt == 2:
                 cluster.shutdown()
@@ -49,8 +51,9 @@ def cluster() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # 30 by itself
         made: Any = Cluster()
-        add_node(made, include_dashboard=False)
+        add_node(made, include_dashboard=False, no_monitor=True)
         yield made
         made.shutdown()
 

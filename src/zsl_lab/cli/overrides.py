@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,9 @@ EXTRAS = {
 ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 composition.install()
+
+# Hydra's own launcher for Ray may be installed too; ours of the same name has the same keys
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against")
 
 
 # --------------------------------------------------------------------------- reading

@@ -122,7 +122,9 @@ def _validate(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
     for job in batch:
         keys = (override.partition("=")[0] for override in job)
         chosen = (repository.group_exists(key.lstrip("+~")) for key in keys)
-        kind = (o if is_group else o.partition("=")[0] for o, is_group in zip(job, chosen, strict=True))
+        kind = (
+            o if is_group else o.partition("=")[0] for o, is_group in zip(job, chosen, strict=True)
+        )
         kinds.setdefault(tuple(kind), list(job))
     for job in kinds.values():
         loader.load_sweep_config(sweeper.config, job)

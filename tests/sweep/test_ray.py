@@ -52,6 +52,7 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_raylet_start_wait_time_s", "120")  # 30 by itself
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by itself, which starves on a busy machine
         made: Any = Cluster()
         add_node(made, include_dashboard=False, no_monitor=True)
         yield made

@@ -19,7 +19,7 @@ def dumper() -> Any:
     if not yaml.__with_libyaml__:
         return usual
 
-    class Dumper(yaml.CDumper):
+    class Dumper(yaml.CDumper):  # type: ignore[misc]
         pass
 
     Dumper.yaml_representers = {**yaml.CDumper.yaml_representers, **usual.yaml_representers}

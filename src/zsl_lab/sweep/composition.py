@@ -53,7 +53,8 @@ _sweeps: dict[Any, _Sweep] = {}
 def install() -> None:
     """Let Hydra compose and record the jobs of sweeps in less time, in this process."""
     ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
-    omegaconf.omegaconf.get_omega_conf_dumper = fast_yaml.dumper
+    writer: Any = omegaconf.omegaconf
+    writer.get_omega_conf_dumper = fast_yaml.dumper
 
 
 def install_in_sweeper() -> None:
@@ -61,7 +62,7 @@ def install_in_sweeper() -> None:
     # not at the top: Hydra loads the module anew when it looks for plugins
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    BasicSweeper.validate_batch_is_legal = _validate  # type: ignore[method-assign]
+    BasicSweeper.validate_batch_is_legal = _validate  # type: ignore[method-assign,assignment]
 
 
 def forget() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def add_node(cluster: Any, **arguments: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A cluster of one node; its processes end with the module."""
+    """A cluster of two nodes; its processes end with the module."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -55,6 +55,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_worker_niceness", "0")  # 15 by itself, which starves on a busy machine
         made: Any = Cluster()
         add_node(made, include_dashboard=False, no_monitor=True)
+        add_node(made)
         yield made
         made.shutdown()
 
@@ -77,13 +78,11 @@ def worker_to_lose(process: Forked) -> tuple[int, int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_job_whose_worker_is_killed_goes_on_elsewhere_and_after_a_lost_machine_with_resume(
+def test_a_job_whose_worker_is_killed_is_started_again_and_goes_on(
     cluster: Any, real_command: Command
 ) -> None:
-    other = add_node(cluster)
     assert real_command("-m", *JOBS, "hydra.sweep.dir=whole")[0] == 0
     whole = metrics_of(Path("whole"))
-    # a killed worker: Ray starts the job again
     process = Forked(command_line, on_ray(cluster))
     try:
         worker, written = worker_to_lose(process)
@@ -97,13 +96,20 @@ def test_a_job_whose_worker_is_killed_goes_on_elsewhere_and_after_a_lost_machine
     assert metrics_of(Path("made")) == whole
     assert went_on(LONG_JOB)
 
-    # a lost machine, and jobs that are not to be started again
-    shutil.rmtree("made")
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_after_the_loss_of_a_machine_resuming_finishes_the_jobs_that_were_given_up(
+    cluster: Any, real_command: Command
+) -> None:
+    assert real_command("-m", *JOBS, "hydra.sweep.dir=whole")[0] == 0
+    whole = metrics_of(Path("whole"))
     process = Forked(command_line, on_ray(cluster, "hydra.launcher.ray.remote.max_retries=0"))
     try:
         worker, written = worker_to_lose(process)
-        cluster.remove_node(other, allow_graceful=False)
-        os.kill(worker, signal.SIGKILL)  # it may run on the node that stays
+        cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+        with suppress(ProcessLookupError):  # it ends with its node, or runs on the one that stays
+            os.kill(worker, signal.SIGKILL)
         _, err = process.communicate(PATIENCE)
     finally:
         process.kill()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import REPOSITORY, composed
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.recipe import ImageRecipe
@@ -31,7 +31,7 @@ BENCHMARKS = {
 @pytest.fixture(scope="module", params=list(BENCHMARKS))
 def benchmark(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> FeatureBenchmark:
+) -> VectorBenchmark:
     shared = Path(os.environ.get("ZSL_LAB_SHARED", REPOSITORY.parent / "shared"))
     data = shared / "data" / "xlsa17" / "data"
     if request.param in ("flo", "awa1") and not data.is_dir():
@@ -41,7 +41,7 @@ def benchmark(
     return dataset.load(DataPaths(data, tmp_path_factory.mktemp("cache")))
 
 
-def findings(of: FeatureBenchmark, rows: npt.NDArray[np.floating]) -> list[str]:
+def findings(of: VectorBenchmark, rows: npt.NDArray[np.floating]) -> list[str]:
     check = FeatureCheck(ColumnStatistics.of(of.features, of.trainval), len(of.seen_classes))
     for start in range(0, len(rows), 64):
         check.add(rows[start : start + 64].astype(np.float64))
@@ -49,7 +49,7 @@ def findings(of: FeatureBenchmark, rows: npt.NDArray[np.floating]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: FeatureBenchmark) -> None:
+def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: VectorBenchmark) -> None:
     rng, unseen = np.random.default_rng(0), benchmark.test_unseen
     labels = benchmark.labels[unseen]
     parts = [benchmark.test_seen, unseen, *(unseen[labels == c] for c in np.unique(labels))]
@@ -75,7 +75,7 @@ def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: FeatureBenchmark)
     ],
 )
 def test_changed_features_are_warned_of(
-    benchmark: FeatureBenchmark, change: Callable[[Array], Array], cause: str
+    benchmark: VectorBenchmark, change: Callable[[Array], Array], cause: str
 ) -> None:
     rows = benchmark.features[np.random.default_rng(1).choice(benchmark.test_unseen, 40)]
     (sentence,) = findings(benchmark, change(rows.astype(np.float64)))
@@ -108,7 +108,7 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
 # ------------------------------------------------------------------------------------------------
 
 
-def test_no_classes_of_a_benchmark_are_warned_of(benchmark: FeatureBenchmark) -> None:
+def test_no_classes_of_a_benchmark_are_warned_of(benchmark: VectorBenchmark) -> None:
     rng = np.random.default_rng(0)
     # AWA1 holds -1 for unknown values, which a warning is due for
     unknown = benchmark.name == "AWA1"

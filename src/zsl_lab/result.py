@@ -244,8 +244,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
+@cache
 def git_commit() -> str | None:
-    """Commit of the source checkout that is running.
+    """Commit of the source checkout that is running, at the first call in this process.
 
     Returns:
         The 40-digit hash, followed by ``-dirty`` if the code or the configuration has changed since

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.classifiers.conftest import Halves, space_of
-from zsl_lab.classifiers.base import generated
+from zsl_lab.classifiers.base import generated, prototypes_of
 from zsl_lab.classifiers.config import MeansConfig
 from zsl_lab.classifiers.means import Means
 from zsl_lab.data.batches.base import ClassSpace
@@ -187,3 +187,11 @@ def test_a_method_without_prototypes_is_refused_with_a_sentence(method: Halves) 
     Means.check(config, OwnPrototypes, method.config)
     with pytest.raises(ConfigError, match=r"has prototypes in classifier.space=method only"):
         Means.check(MeansConfig(**{**KEYS, "space": "features"}), OwnPrototypes, method.config)
+
+
+def test_the_mean_of_generated_samples_does_not_depend_on_how_many_classes_are_held(
+    method: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = prototypes_of(method, method.semantics, "features", 5, seed=0)
+    monkeypatch.setattr("zsl_lab.classifiers.base._MOST_SAMPLES", 11)
+    assert torch.equal(prototypes_of(method, method.semantics, "features", 5, seed=0), together)

@@ -116,7 +116,7 @@ def test_with_residuals_an_unseen_class_scatters_as_seen_ones_do(
             for i in range(len(points))
         ]
         assert min(apart) < 1e-5
-    made = softmax._samples(method, method.semantics[[1]])
+    made = softmax._samples(method, method.semantics[[1]], 3)
     torch.testing.assert_close(made[0], method.semantics[1] + softmax.residuals)
 
 
@@ -259,3 +259,17 @@ def test_steps_win_over_epochs_and_one_of_them_is_needed() -> None:
     assert config_with(steps=None, epochs=3.0).steps_for(100) == 19
     with pytest.raises(ValueError, match="steps and epochs are both null; give one of them"):
         config_with(steps=None)
+
+
+def test_of_very_many_classes_as_many_samples_are_made_as_memory_allows(
+    method: Halves, data: Any, classes: ClassSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    softmax = fitted(method, data, classes, samples=20)
+    dim = softmax.weight.shape[1]
+    semantics = method.semantics[:2]
+    assert softmax._samples(method, semantics, dim).shape == (2, 20, dim)
+    monkeypatch.setattr("zsl_lab.classifiers.softmax.MANY_CLASSES", 1)
+    monkeypatch.setattr("zsl_lab.classifiers.softmax.MOST_NUMBERS", 2 * dim * 3 + 1)
+    with pytest.warns(UserWarning, match="3 samples of each of 2 classes are made, not classifie"):
+        made = softmax._samples(method, semantics, dim)
+    assert made.shape == (2, 3, dim)

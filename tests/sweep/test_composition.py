@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from zsl_lab.sweep import composition
+from zsl_lab.sweep.sweep import _BASIC
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,20 @@ def test_files_are_read_once_for_jobs_that_differ_in_values(
         for seed in range(3):
             composition.load_sweep_config(loader(), composed, [f"method={method}", f"seed={seed}"])
     assert read == [["method=mmvae"], ["method=sgal"]]
+
+
+def test_of_jobs_that_differ_in_values_one_is_composed_before_the_first(
+    composed: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "load_sweep_config", lambda self, config, job: found.append(job)
+    )
+    composition.install_in_sweeper()
+    sweeper: Any = Plugins.instance().class_name_to_class[_BASIC](max_batch_size=None)
+    sweeper.config = composed
+    sweeper.hydra_context = HydraContext(loader(), Callbacks())
+    methods = [f"method={name}" for name in ("sgal", "mmvae")]
+    jobs = [[method, f"seed={seed}"] for method in methods for seed in range(3)]
+    sweeper.validate_batch_is_legal([*jobs, ["method=mmvae", "+more=1"]])
+    assert found == [jobs[0], jobs[3], ["method=mmvae", "+more=1"]]

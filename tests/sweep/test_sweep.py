@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -445,14 +444,6 @@ def test_a_damaged_result_is_made_again(command: Command) -> None:
             "give some: KEY=1,2,3. To search between two values: python -m zsl_lab.tune.",
         ),
         (("-m", "hydra/sweeper=optuna", G), "python -m zsl_lab.tune method=... dataset=..."),
-        pytest.param(
-            ("-m", "hydra/launcher=ray", G),
-            'hydra/launcher=ray needs more packages: pip install "zsl-lab[ray]".',
-            marks=pytest.mark.skipif(
-                find_spec("hydra_plugins.hydra_ray_launcher") is not None,
-                reason="the launcher is installed",
-            ),
-        ),
         (("sweep=sgal_g",), "Did you mean sweep=sgal_g_p?"),
         (("sweep.resum=true",), "Did you mean sweep.resume"),
     ],

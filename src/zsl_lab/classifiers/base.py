@@ -21,6 +21,9 @@ from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 
+#: generated samples that are held at a time where only their mean counts
+_MOST_SAMPLES = 2**16
+
 
 class Classifier(nn.Module, ABC):
     """Scores all classes: fitted to the training samples, with a method whose weights stay.
@@ -241,7 +244,10 @@ def prototypes_of(
         found = method.prototypes(semantics)
         if found is not None:
             return found
-    return generated_points(method, semantics, space, samples, seed).mean(1)
+    # of few classes at a time, so that the samples of many need no memory
+    parts = semantics.split(max(1, _MOST_SAMPLES // samples))
+    made = (generated_points(method, part, space, samples, seed).mean(1) for part in parts)
+    return torch.cat(list(made))
 
 
 def generated_points(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -26,6 +27,11 @@ from zsl_lab.hardware import distributed
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
+
+#: classes of which samples are made, above which :data:`MOST_NUMBERS` holds
+MANY_CLASSES = 1000
+#: numbers that all made samples have together: 128 MiB
+MOST_NUMBERS = 2**25
 
 
 class Softmax(Classifier):
@@ -83,7 +89,7 @@ class Softmax(Classifier):
         real, labels = self._real(method, data)
         generates = self._generates(method)
         self.residuals = real[:0] if generates else self._some_residuals(real, labels)
-        made = self._samples(method, method.semantics[method.unseen])
+        made = self._samples(method, method.semantics[method.unseen], real.shape[1])
         made_labels = method.unseen.repeat_interleave(made.shape[1])
         self.shift, self.scale = real.mean(0), spread(real)
         points = (torch.cat([real, made.flatten(0, 1)]) - self.shift) / self.scale
@@ -142,7 +148,7 @@ class Softmax(Classifier):
     ) -> tuple[Tensor, Tensor]:
         """Weights and biases of classes, trained for those that are not known."""
         semantics = torch.as_tensor(classes.semantics).to(weight.device)
-        made = (self._samples(method, semantics) - self.shift) / self.scale
+        made = (self._samples(method, semantics, weight.shape[1]) - self.shift) / self.scale
         labels = torch.arange(len(weight), device=weight.device)
         return train_softmax(
             made.flatten(0, 1),
@@ -183,13 +189,27 @@ class Softmax(Classifier):
             return method.generates(method.config)
         return self.config.unseen == "generated"
 
-    def _samples(self, method: ZeroShotMethod, semantics: Tensor) -> Tensor:
-        """Made points of each class, ``[K, n, Z]`` for ``[K, Q]`` semantics."""
-        config = self.config
+    def _samples(self, method: ZeroShotMethod, semantics: Tensor, dim: int) -> Tensor:
+        """Made points of each class, ``[K, n, Z]`` for ``[K, Q]`` semantics and Z dimensions."""
+        config, count = self.config, self._count(len(semantics), dim)
         if self._generates(method):
-            return generated_points(method, semantics, config.space, config.samples, self.seed)
+            return generated_points(method, semantics, config.space, count, self.seed)
         prototypes = prototypes_of(method, semantics, config.space, config.samples, self.seed)
-        return prototypes[:, None] + self.residuals
+        return prototypes[:, None] + self.residuals[:count]
+
+    def _count(self, classes: int, dim: int) -> int:
+        """Points to make of each class: ``samples``, unless those of many take too much memory."""
+        wanted = self.config.samples
+        most = max(1, MOST_NUMBERS // (classes * dim))
+        if classes <= MANY_CLASSES or wanted <= most:
+            return wanted
+        warnings.warn(
+            f"classifier={self.config.name}: {most} samples of each of {classes} classes are made, "
+            f"not classifier.samples={wanted}, which would take "
+            f"{classes * wanted * dim * 4 / 1e9:.1f} GB.",
+            stacklevel=2,
+        )
+        return most
 
 
 def spread(points: Tensor) -> Tensor:

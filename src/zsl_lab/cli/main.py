@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 #: in a sweep's folder, the folder of what its jobs share
 PRETRAINED = "pretrained"
+#: seconds in which a worker that lost its machine's connection ends, after its job began again
+LOST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _begun(
 
         together.add(prepared, train)
         return None
-    with run_folder.held(job.folder, goes_on=True):
+    with run_folder.held(job.folder, goes_on=True, wait=LOST_SECONDS if again else 0.0):
         _run(prepared, overrides, job.folder)
     return _ended(prepared, job, hydra_cfg)
 
@@ -373,6 +375,7 @@ def _main(arguments: list[str]) -> int:
             say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
+        command.wait_for_jobs(error.__traceback__)
         message = sentence(error, arguments)
         if message is not None and "debug=true" not in arguments:
             say(message)
@@ -380,7 +383,7 @@ def _main(arguments: list[str]) -> int:
             traceback.print_exc()
         else:
             raise
-        code = 2
+        code = 1 if command.is_lost_job(error) else 2
     code = code or next(iter(_failures), 0)
     reported: int = _sweep().finish(arguments)
     return code or reported

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +26,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from zsl_lab.errors import ConfigError, nearest, quoted
+from zsl_lab.errors import ConfigError, TrainingError, nearest, quoted
 from zsl_lab.sweep import composition
 
 CONFIG_MODULE = "zsl_lab.conf"
@@ -34,7 +36,6 @@ EXTRAS = {
     "hydra/launcher=joblib": "sweep",
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
-    "hydra/launcher=ray": "ray",
 }
 
 # Hydra deep-copies this singleton for every group that it looks at; with plugins that is most of a
@@ -42,6 +43,9 @@ EXTRAS = {
 ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 composition.install()
+
+# Hydra's own launcher for Ray may be installed too; ours of the same name has the same keys
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against")
 
 
 # --------------------------------------------------------------------------- reading
@@ -379,6 +383,9 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
             "A group takes the name of one of its choices (python -m zsl_lab --help lists them); "
             "leave it out for none."
         )
+    if _of_submitit(error):
+        what = " ".join(str(error).splitlines()[:2])
+        return f"submitit: a job ended without a result: {what}."
     return None
 
 
@@ -511,16 +518,45 @@ def _dotted(node: object, prefix: str) -> list[str]:
 
 
 def cancel_jobs(frame: TracebackType | None) -> None:
-    """Cancel the jobs that a launcher left when it was interrupted.
-
-    Submitit's launcher does not cancel them, and keeps them in a local variable.
+    """Cancel the jobs that a launcher left when it was interrupted; submitit's does not.
 
     Args:
         frame: The traceback of the interruption.
     """
+    for job in _jobs(frame):
+        if hasattr(job, "cancel"):
+            job.cancel()
+
+
+def wait_for_jobs(frame: TracebackType | None) -> None:
+    """Wait for the other jobs of a launcher that failed; submitit's ends with the first lost job.
+
+    Args:
+        frame: The traceback of the error.
+    """
+    try:
+        for job in _jobs(frame):
+            if hasattr(job, "wait"):
+                with suppress(Exception):
+                    job.wait()
+    except KeyboardInterrupt:
+        cancel_jobs(frame)
+
+
+def is_lost_job(error: Exception) -> bool:
+    """Whether an error is a launcher's, about a job whose process was lost."""
+    return isinstance(error, TrainingError) or _of_submitit(error)
+
+
+def _of_submitit(error: Exception) -> bool:
+    return any(kind.__name__ == "UncompletedJobError" for kind in type(error).__mro__)
+
+
+def _jobs(frame: TracebackType | None) -> list[Any]:
+    """The jobs that a launcher keeps in a local variable."""
+    found: list[Any] = []
     while frame is not None:
         jobs = frame.tb_frame.f_locals.get("jobs")
-        for job in jobs if isinstance(jobs, list) else ():
-            if hasattr(job, "cancel"):
-                job.cancel()
+        found += jobs if isinstance(jobs, list) else ()
         frame = frame.tb_next
+    return found

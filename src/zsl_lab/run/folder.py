@@ -90,13 +90,16 @@ class Claim:
 _claims: dict[Path, Claim] = {}
 
 
-def claim(folder: Path, *, overwrite: bool = False, goes_on: bool = False) -> Claim:
+def claim(
+    folder: Path, *, overwrite: bool = False, goes_on: bool = False, wait: float = 0.0
+) -> Claim:
     """Claim a folder for this process, until :func:`release_all`; make it where it is missing.
 
     Args:
         folder: The folder of a run or of a sweep.
         overwrite: Whether the files of a run in it may be replaced.
         goes_on: Whether the run in it is resumed, or its folder is not that of a run.
+        wait: Seconds to wait for another command that holds the folder.
 
     Raises:
         ConfigError: Another command holds the folder, or it holds a run.
@@ -121,7 +124,7 @@ def claim(folder: Path, *, overwrite: bool = False, goes_on: bool = False) -> Cl
     earlier = {name for name in names if (key / name).exists()}
     found = Claim(key, made, earlier)
     try:
-        found._lock = _locked(key)
+        found._lock = _locked(key, wait)
         if not goes_on and not overwrite:  # a run may have ended in between
             check_free(folder)
     except BaseException:
@@ -143,13 +146,15 @@ def release_all() -> None:
 
 
 @contextmanager
-def held(folder: Path, *, overwrite: bool = False, goes_on: bool = False) -> Iterator[Claim]:
+def held(
+    folder: Path, *, overwrite: bool = False, goes_on: bool = False, wait: float = 0.0
+) -> Iterator[Claim]:
     """Hold a folder, which a command may have claimed before; see :func:`claim`."""
     before = claimed(folder)
     if before is not None:
         yield before
         return
-    found = claim(folder, overwrite=overwrite, goes_on=goes_on)
+    found = claim(folder, overwrite=overwrite, goes_on=goes_on, wait=wait)
     try:
         yield found
     finally:
@@ -208,13 +213,13 @@ def _children(folder: Path) -> list[Path]:
 # --------------------------------------------------------------------------- the lock
 
 
-def _locked(folder: Path) -> FileLock | None:
+def _locked(folder: Path, wait: float) -> FileLock | None:
     """The lock of a folder, held; None where its file system or its permissions have no locks."""
     path = folder / LOCK_FILE
     holder = _holder(path)  # before the attempt: some versions of filelock empty the file
     lock = FileLock(str(path))
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise ConfigError(
             f"{folder}: {holder or _holder(path) or 'another process'} is using this folder, and "

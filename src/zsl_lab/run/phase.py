@@ -324,7 +324,11 @@ def _fit(
             f"{reason:.200}). It is damaged, or of another version. Give another checkpoint, or "
             "train anew."
         ) from error
-    except SystemExit:  # how Lightning ends a fit that was interrupted from the keyboard
+    except SystemExit as error:
+        # Lightning ends a fit so that was interrupted from the keyboard; submitit exits by itself
+        # to be started again
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
         raise InterruptionError(saver.how_to_go_on("Interrupted")) from None
     finally:
         if shared is not None:

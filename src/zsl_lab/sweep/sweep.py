@@ -26,7 +26,7 @@ from zsl_lab.result import Result
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.configuration.schema import run_marks
 from zsl_lab.run.resuming import Earlier, call, check_composed, check_same, configuration_of, look
-from zsl_lab.sweep import composition, together
+from zsl_lab.sweep import composition, ray_launcher, together
 from zsl_lab.sweep.job import JOB_FILE, LEFT_OUT, SWEEP_FILE, Job, read_jobs, read_json, write_json
 from zsl_lab.sweep.plan import check, leave_out, planned, short_keys
 
@@ -73,6 +73,7 @@ class SweepCallback(Callback):
 
 def _begin(config: DictConfig) -> None:
     composition.forget()
+    composition.install_in_sweeper()
     together.forget()
     check_composed(config)
     if config.resume is not None:
@@ -83,6 +84,8 @@ def _begin(config: DictConfig) -> None:
             "out, or give task=fit."
         )
     given = [str(override) for override in config.hydra.overrides.hydra]
+    if config.hydra.launcher["_target_"] == ray_launcher.TARGET:
+        ray_launcher.register()
     if needs_objective(config.hydra):
         _check_objective(config)
     elif "interval(" in " ".join(config.hydra.overrides.task):

@@ -22,7 +22,7 @@ from zsl_lab.run.configuration.settings_files import user_folder
 from zsl_lab.run.context import load_checked
 from zsl_lab.run.experiment import silence_lightning
 from zsl_lab.run.resuming import configuration_of
-from zsl_lab.tune import summary
+from zsl_lab.tune import summary, workers
 from zsl_lab.tune.search import Budget, Search
 from zsl_lab.tune.space import Space, of_parameters, with_values
 from zsl_lab.tune.study import Facts, complete, counted, give_up_lost, open_study
@@ -77,9 +77,10 @@ def tune(job: Job, trials: int | None, until: float | None) -> Path:
     folder = folder / (job.study or job.name)
     metric = config.selection.metric
     study = open_study(folder, _facts(job, config, benchmark), metric, config.seed)
-    _begin(study, job, folder, trials, config)
-    search = Search(study, job.space, job.cfg, hardware, folder)
-    search.run(Budget(trials, math.inf if until is None else until))
+    with workers.beating(folder):
+        _begin(study, job, folder, trials, config)
+        search = Search(study, job.space, job.cfg, hardware, folder)
+        search.run(Budget(trials, math.inf if until is None else until))
     return _end(study, job, folder, config)
 
 
@@ -100,12 +101,13 @@ def _facts(job: Job, config: RunConfig, benchmark: Benchmark) -> Facts:
 def _begin(
     study: optuna.Study, job: Job, folder: Path, trials: int | None, config: RunConfig
 ) -> None:
-    lost = give_up_lost(study)
-    done = len(counted(study))
-    if not study.get_trials(deepcopy=False):
-        present = job.space.present(job.cfg)
-        if present is not None:  # so that the result is no worse than what there is
-            study.enqueue_trial(present)
+    with workers.turn(folder):
+        lost = give_up_lost(study, folder)
+        done = len(counted(study))
+        if not study.get_trials(deepcopy=False):
+            present = job.space.present(job.cfg)
+            if present is not None:  # so that the result is no worse than what there is
+                study.enqueue_trial(present)
     draws = config.selection.draws
     say(
         f"{job.method} on {job.dataset}: {len(job.space.keys)} keys, "

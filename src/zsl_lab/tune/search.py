@@ -30,7 +30,15 @@ from zsl_lab.tune.study import (
     counted,
     give_up,
     give_up_lost,
+    has_ended,
+    running,
 )
+from zsl_lab.tune.workers import turn
+
+#: seconds between two looks at the trials of other processes
+_POLL = 1.0
+#: what is said of a trial that ended in another process; suspending a process for long does that
+_TAKEN = "trial {}: given up, since another process took this one for lost and makes it again"
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,8 @@ class Budget:
     trials: int | None
     until: float = math.inf
 
-    def spent(self, study: optuna.Study) -> bool:
-        """Whether no further trial is to begin."""
-        if time.monotonic() >= self.until:
-            return True
+    def reached(self, study: optuna.Study) -> bool:
+        """Whether the study has its trials, those included that are running."""
         return self.trials is not None and len(counted(study)) >= self.trials
 
     def left(self, study: optuna.Study, begun: float, made: int) -> str:
@@ -56,7 +62,7 @@ class Budget:
         seconds = [self.until - time.monotonic()]
         if self.trials is not None and made:
             trials = study.get_trials(deepcopy=False)
-            processes = max(1, sum(trial.state == TrialState.RUNNING for trial in trials) + 1)
+            processes = len(running(study)) + 1
             rest = max(0, self.trials - sum(trial.state.is_finished() for trial in trials))
             seconds.append((time.monotonic() - begun) / made * rest / processes)
         least = min(seconds)
@@ -94,10 +100,7 @@ class Search:
             InterruptionError: Likewise, or the system did.
         """
         begun, made = time.monotonic(), 0
-        while not budget.spent(self.study):
-            give_up_lost(self.study)
-            trial = self.study.ask()
-            claim(trial)
+        while (trial := self._next(budget)) is not None:
             try:
                 said = self._make(trial)
             except (KeyboardInterrupt, InterruptionError):
@@ -109,6 +112,30 @@ class Search:
             best = complete(self.study)[:1]
             top = f"; best {best[0].value:.2f} (trial {best[0].number})" if best else ""
             say(f"{ended}{of}: {said}{top}{budget.left(self.study, begun, made)}", error=False)
+
+    def _next(self, budget: Budget) -> optuna.Trial | None:
+        """Begin a trial; None where the budget is spent.
+
+        With a number of trials, it waits for those of other processes, and makes again those
+        whose process is lost, so that the study reaches its number.
+        """
+        waits = False
+        while time.monotonic() < budget.until:
+            with turn(self.folder):
+                give_up_lost(self.study, self.folder)
+                if not budget.reached(self.study):
+                    trial = self.study.ask()
+                    claim(trial)
+                    return trial
+                others = len(running(self.study))
+            if not others:
+                return None
+            if not waits:
+                what = "a trial" if others == 1 else f"{others} trials"
+                say(f"Waiting for {what} of other processes.", error=False)
+                waits = True
+            time.sleep(_POLL)
+        return None
 
     def _make(self, trial: optuna.Trial) -> str:
         """Make a trial and store its outcome; what is to be said about it."""
@@ -128,10 +155,14 @@ class Search:
         except InterruptionError:
             raise
         except Exception as error:
+            if has_ended(self.study, trial):
+                return _TAKEN.format(trial.number)
             if not isinstance(error, ZslLabError) and not is_out_of_memory(error):
                 give_up(self.study, trial)
                 raise
             said = f"failed: {error}"
+        if has_ended(self.study, trial):
+            return _TAKEN.format(trial.number)
         if state == TrialState.FAIL:
             trial.set_user_attr(WHY, said)
         trial.set_user_attr(SECONDS, [time.monotonic() - begun, reporter.training_seconds])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import time
 import warnings
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from zsl_lab.errors import ConfigError, DataError, OutputError
 from zsl_lab.files.atomic import atomic_write, reason
 from zsl_lab.files.bounded import read_bounded
 from zsl_lab.run.configuration.settings import shown_value
+from zsl_lab.tune.workers import PROCESS, is_lost, own_name
 
 #: what the study searches, and its trials
 FACTS_FILE, JOURNAL_FILE = "study.json", "journal.log"
@@ -33,7 +33,7 @@ _MOST_SHOWN = 3
 #: seconds after which a trial that names no process counts as lost
 _GRACE = 60.0
 #: user attributes of trials
-PROCESS, STALE, WHY, SECONDS = "process", "stale", "why", "seconds"
+STALE, WHY, SECONDS = "stale", "why", "seconds"
 #: random trials before TPE begins, and finished trials before the median prunes
 STARTUP, BEFORE_PRUNING = 10, 5
 #: points of a trial at which it is compared with others
@@ -197,11 +197,18 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
 
 def claim(trial: optuna.Trial) -> None:
     """Record which process runs a trial."""
-    trial.set_user_attr(PROCESS, [socket.gethostname(), os.getpid()])
+    trial.set_user_attr(PROCESS, own_name())
+
+
+def has_ended(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> bool:
+    """Whether a trial has an outcome; another process may have given it up."""
+    return bool(study._storage.get_trial(trial._trial_id).state.is_finished())
 
 
 def give_up(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
     """End a trial that was interrupted, and put its values first in the queue again."""
+    if has_ended(study, trial):
+        return
     number, parameters = trial.number, dict(trial.params)
     study._storage.set_trial_user_attr(trial._trial_id, STALE, True)
     study.tell(number, state=TrialState.FAIL)
@@ -209,32 +216,26 @@ def give_up(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
         study.enqueue_trial(parameters)
 
 
-def give_up_lost(study: optuna.Study) -> int:
-    """Give up the trials whose process is no more; returns how many there were."""
-    lost = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if _is_lost(trial)
-    ]
+def give_up_lost(study: optuna.Study, folder: Path) -> int:
+    """Give up the trials whose process is no more; returns how many there were.
+
+    Args:
+        study: The study.
+        folder: Its folder.
+    """
+    lost = [trial for trial in running(study) if _is_lost(trial, folder)]
     for trial in lost:
         give_up(study, trial)
     return len(lost)
 
 
-def _is_lost(trial: FrozenTrial) -> bool:
-    process = trial.user_attrs.get(PROCESS)
-    if process is None:
-        begun = trial.datetime_start
-        return begun is not None and time.time() - begun.timestamp() > _GRACE
-    host, number = process
-    return bool(host == socket.gethostname()) and not _runs(int(number))
+def running(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that have begun and not ended, as far as is known."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_lost(trial: FrozenTrial, folder: Path) -> bool:
+    if PROCESS in trial.user_attrs:
+        return is_lost(trial, folder)
+    begun = trial.datetime_start
+    return begun is not None and time.time() - begun.timestamp() > _GRACE

@@ -66,7 +66,10 @@ def read_configuration(path: Path) -> Configuration:
     Raises:
         DataError: The file is missing, damaged, or of another program.
     """
+    import yaml
     from omegaconf import OmegaConf
+
+    from zsl_lab.files import fast_yaml
 
     advice = (
         f"expected the {CONFIG_FILE} that the run wrote. Restore it, or remove it: the run then "
@@ -75,7 +78,7 @@ def read_configuration(path: Path) -> Configuration:
     try:
         text = read_bounded(path, _MAX_BYTES).decode()
         _check_structure(text)
-        config = OmegaConf.to_container(OmegaConf.create(text))
+        config = OmegaConf.to_container(OmegaConf.create(yaml.load(text, fast_yaml.loader())))
     except Exception as error:  # the parser's errors share no narrower base
         brief = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read ({brief}); {advice}") from error

@@ -1,19 +1,33 @@
-"""Saves time that tests would spend on what they do not test: imports, composing configurations."""
+"""Saves time that tests would spend on what they do not test.
+
+That is importing, composing configurations, and waiting until files are on the disk.
+"""
 
 from __future__ import annotations
 
 import copy
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from tests.helpers.quick_start.sitecustomize import Finder
+
+#: a key of this package's, or a folder of Hydra's, and its value
+_VALUE = re.compile(r"(?!hydra)\w+(\.\w+)*=|hydra\.(run|sweep)\.\w+=")
+_GROUPS = {path.name for path in (Path(__file__).parents[2] / "conf").iterdir() if path.is_dir()}
 
 
 def install() -> None:
@@ -23,8 +37,16 @@ def install() -> None:
 
 
 @contextmanager
+def disk_not_waited_for() -> Iterator[None]:
+    """Within, ``os.fsync`` does nothing: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@contextmanager
 def compositions_kept() -> Iterator[None]:
-    """Within, Hydra copies a configuration that it has composed before from the same arguments.
+    """Within, Hydra composes each combination of choices once, and sets the other keys in a copy.
 
     Only where all comes from this package: other folders may change.
     """
@@ -35,19 +57,54 @@ def compositions_kept() -> Iterator[None]:
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
     ) -> DictConfig:
         sources = tuple((source.scheme(), source.path) for source in self.get_sources())
-        given = (config_name, tuple(overrides), args, tuple(sorted(kw.items())))
         user = os.environ.get("ZSL_LAB_SETTINGS", "")
         local = any(scheme == "file" for scheme, _ in sources) or os.path.isdir(user)
         if local or any("searchpath" in override for override in overrides):
             return compose(self, config_name, overrides, *args, **kw)
-        key = (given, sources, user)
+        values = _values(overrides)
+        choices = [override for override in overrides if override not in values]
+        key = (config_name, tuple(choices), args, tuple(sorted(kw.items())), sources, user)
         if key not in kept:
-            kept[key] = compose(self, config_name, overrides, *args, **kw)
+            kept[key] = compose(self, config_name, choices, *args, **kw)
         found = copy.deepcopy(kept[key])
         OmegaConf.clear_cache(found)
         found.hydra.runtime.cwd = os.getcwd()
+        if values:
+            _set(found, overrides, values)
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
         yield
+
+
+def _values(overrides: Sequence[str]) -> list[str]:
+    """Those that set keys to one value; none where an order may matter that copies do not keep."""
+    if any(override.startswith(("+", "~")) for override in overrides):
+        return []
+    found = [o for o in overrides if _VALUE.match(o) and o.split("=")[0] not in _GROUPS]
+    return [] if any(_parsed(override).is_sweep_override() for override in found) else found
+
+
+def _set(cfg: DictConfig, overrides: Sequence[str], values: Sequence[str]) -> None:
+    """Set keys of a composed configuration as Hydra does, and what it says of its overrides."""
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config([_parsed(value) for value in values], cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException from error
+    of_hydra = [override for override in overrides if _parsed(override).is_hydra_override()]
+    of_task = [override for override in overrides if override not in of_hydra]
+    cfg.hydra.overrides.hydra = of_hydra
+    cfg.hydra.overrides.task = of_task
+    form = cfg.hydra.job.config.override_dirname
+    cfg.hydra.job.override_dirname = get_overrides_dirname(
+        [_parsed(override) for override in of_task],
+        kv_sep=form.kv_sep,
+        item_sep=form.item_sep,
+        exclude_keys=form.exclude_keys,
+    )
+
+
+@cache
+def _parsed(override: str) -> Override:
+    return OverridesParser.create().parse_override(override)

@@ -86,8 +86,8 @@ def power_cut(
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> Iterator[None]:
-    """Composing a configuration takes a fifth of a second, writing the files of a run a tenth."""
-    with quick.compositions_kept(), quick.disk_not_waited_for():
+    """Composing takes a fifth of a second, writing the files of a run a tenth."""
+    with quick.compositions_kept(), quick.commit_kept(), quick.disk_not_waited_for():
         yield
 
 

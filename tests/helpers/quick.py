@@ -37,6 +37,16 @@ def install() -> None:
 
 
 @contextmanager
+def commit_kept() -> Iterator[None]:
+    """Within, runs ask git for the commit once."""
+    from zsl_lab.run import testing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "git_commit", cache(testing.git_commit))
+        yield
+
+
+@contextmanager
 def disk_not_waited_for() -> Iterator[None]:
     """Within, ``os.fsync`` does nothing: no test cuts the power."""
     with pytest.MonkeyPatch.context() as patch:

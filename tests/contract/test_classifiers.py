@@ -128,7 +128,7 @@ def test_a_resumed_run_ends_with_the_same_classifier(
     configure: Configure, overrides: Overrides, finished: Finished, classifier: str
 ) -> None:
     keys = (*overrides("sgal"), *CLASSIFIERS[classifier])
-    whole, cuts = finished(*keys), [("select", 45), ("refit", 45)]
+    whole, cuts = finished(*keys), [("select", 14), ("refit", 14)]
     cut = assert_resumed_equals_whole(configure, whole, keys, *cuts)
     first, second = (
         checkpoints.read(folder / "checkpoints" / "best.ckpt", "ckpt").classifier

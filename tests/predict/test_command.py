@@ -528,6 +528,7 @@ def test_features_of_images_are_extracted_as_those_of_training_were(
         predict(cfg)
 
 
+@pytest.mark.slow
 def test_features_of_images_are_extracted_where_the_method_lies(
     extracted: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
 # ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_classes_of_a_benchmark_are_warned_of(benchmark: FeatureBenchmark) -> None:
     rng = np.random.default_rng(0)
     # AWA1 holds -1 for unknown values, which a warning is due for

@@ -9,7 +9,7 @@ import copy
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,14 @@ from tests.helpers.quick_start.sitecustomize import Finder
 
 #: a key of this package's, or a folder of Hydra's, and its value
 _VALUE = re.compile(r"(?!hydra)\w+(\.\w+)*=|hydra\.(run|sweep)\.\w+=")
-_GROUPS = {path.name for path in (Path(__file__).parents[2] / "conf").iterdir() if path.is_dir()}
+_FOLDER = re.compile(r"file://([^\],'\"]+)")
+
+
+def _subfolders(folder: str | Path) -> set[str]:
+    return {path.name for path in Path(folder).glob("*/")} if folder else set()
+
+
+_GROUPS = _subfolders(Path(__file__).parents[2] / "conf")
 
 
 def install() -> None:
@@ -58,7 +65,7 @@ def disk_not_waited_for() -> Iterator[None]:
 def compositions_kept() -> Iterator[None]:
     """Within, Hydra composes each combination of choices once, and sets the other keys in a copy.
 
-    Only where all comes from this package: other folders may change.
+    Where a file of another folder that it searches has changed, it composes anew.
     """
     compose = ConfigLoaderImpl.load_configuration
     kept: dict[Any, DictConfig] = {}
@@ -68,12 +75,13 @@ def compositions_kept() -> Iterator[None]:
     ) -> DictConfig:
         sources = tuple((source.scheme(), source.path) for source in self.get_sources())
         user = os.environ.get("ZSL_LAB_SETTINGS", "")
-        local = any(scheme == "file" for scheme, _ in sources) or os.path.isdir(user)
-        if local or any("searchpath" in override for override in overrides):
-            return compose(self, config_name, overrides, *args, **kw)
-        values = _values(overrides)
+        folders = [user, *(path for scheme, path in sources if scheme == "file")]
+        for override in overrides:
+            folders += _FOLDER.findall(override)
+        values = _values(overrides, _GROUPS.union(*map(_subfolders, folders)))
         choices = [override for override in overrides if override not in values]
-        key = (config_name, tuple(choices), args, tuple(sorted(kw.items())), sources, user)
+        files = tuple(map(_files, folders))
+        key = (config_name, tuple(choices), args, tuple(sorted(kw.items())), sources, user, files)
         if key not in kept:
             kept[key] = compose(self, config_name, choices, *args, **kw)
         found = copy.deepcopy(kept[key])
@@ -88,11 +96,17 @@ def compositions_kept() -> Iterator[None]:
         yield
 
 
-def _values(overrides: Sequence[str]) -> list[str]:
+def _files(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """The yamls of a folder, with what changes when one is written."""
+    found = sorted(Path(folder).resolve().rglob("*.yaml")) if os.path.isdir(folder) else []
+    return tuple((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in found)
+
+
+def _values(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
     """Those that set keys to one value; none where an order may matter that copies do not keep."""
     if any(override.startswith(("+", "~")) for override in overrides):
         return []
-    found = [o for o in overrides if _VALUE.match(o) and o.split("=")[0] not in _GROUPS]
+    found = [o for o in overrides if _VALUE.match(o) and o.split("=")[0] not in groups]
     return [] if any(_parsed(override).is_sweep_override() for override in found) else found
 
 

@@ -18,6 +18,7 @@ from zsl_lab.data.benchmark import FeatureBenchmark
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.synthetic import SyntheticDataset
 from zsl_lab.data.files import benchmark_file as hdf5
+from zsl_lab.data.files.layout import seal
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.errors import DataError, OutputError
 
@@ -102,7 +103,8 @@ def test_another_format_version_is_not_read(
     benchmark: FeatureBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save(benchmark, tmp_path / "b.h5")
-    monkeypatch.setattr(hdf5, "FORMAT_VERSION", hdf5.FORMAT_VERSION + 1)
+    for module in (hdf5, seal):
+        monkeypatch.setattr(module, "FORMAT_VERSION", 3)
     with pytest.raises(DataError, match=r"format version 2, an older one; expected version 3"):
         store.load(tmp_path / "b.h5")
     store.cached("toy", {}, lambda: benchmark, tmp_path / "cache")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.benchmark_files import Fields, MakeDataset
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.summary import TableSummary, TuningOverlap, summarize, summarize_splits
 
@@ -16,7 +16,7 @@ from zsl_lab.data.summary import TableSummary, TuningOverlap, summarize, summari
 @pytest.fixture
 def benchmark(
     make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
-) -> FeatureBenchmark:
+) -> VectorBenchmark:
     return make(splits, recorded).read(paths)
 
 
@@ -46,7 +46,7 @@ def test_published_tuning_samples_are_counted_in_each_part() -> None:
     assert (clean.outside, clean.unused, clean.leaks) == (0, 0, False)
 
 
-def test_a_benchmark_is_counted(benchmark: FeatureBenchmark) -> None:
+def test_a_benchmark_is_counted(benchmark: VectorBenchmark) -> None:
     found = summarize(benchmark)
     assert found.counts == {
         "samples": 20,
@@ -69,7 +69,7 @@ def test_a_benchmark_is_counted(benchmark: FeatureBenchmark) -> None:
 
 
 def test_examples_are_seen_and_unseen_classes_with_their_highest_semantics_above_zero(
-    benchmark: FeatureBenchmark,
+    benchmark: VectorBenchmark,
 ) -> None:
     semantics = np.full((5, 6), -1, dtype=np.float32)
     semantics[0] = [-1, 0.5, 0, 2, 1, 0.75]
@@ -86,7 +86,7 @@ def test_examples_are_seen_and_unseen_classes_with_their_highest_semantics_above
 
 
 def test_without_features_seen_and_unseen_classes_are_unknown(
-    benchmark: FeatureBenchmark,
+    benchmark: VectorBenchmark,
 ) -> None:
     parts = {part: getattr(benchmark, part) for part in ("trainval", "test_seen", "test_unseen")}
     found = summarize_splits(parts, benchmark.class_names, benchmark.semantics)

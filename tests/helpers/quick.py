@@ -30,6 +30,9 @@ _VALUE = re.compile(r"(?!hydra)\w+(\.\w+)*=|hydra\.(run|sweep)\.\w+=")
 _FOLDER = re.compile(r"file://([^\],'\"]+)")
 
 
+_COMPOSE = ConfigLoaderImpl.load_configuration
+
+
 def _subfolders(folder: str | Path) -> set[str]:
     return {path.name for path in Path(folder).glob("*/")} if folder else set()
 
@@ -67,7 +70,7 @@ def compositions_kept() -> Iterator[None]:
 
     Where a file of another folder that it searches has changed, it composes anew.
     """
-    compose = ConfigLoaderImpl.load_configuration
+    compose = _COMPOSE
     kept: dict[Any, DictConfig] = {}
 
     def load_configuration(
@@ -93,6 +96,14 @@ def compositions_kept() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
+        yield
+
+
+@contextmanager
+def hydra_itself() -> Iterator[None]:
+    """Within, Hydra composes, and nothing is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "load_configuration", _COMPOSE)
         yield
 
 

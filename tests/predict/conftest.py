@@ -12,7 +12,7 @@ import pytest
 import zsl_lab
 from tests.conftest import OF_IMAGES, SHORT_FIT, composed
 from tests.helpers.predict import Load, ShortRun
-from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
+from zsl_lab.data.benchmark import ImageBenchmark, VectorBenchmark
 from zsl_lab.predict.command import predict
 from zsl_lab.predict.predictions import Prediction
 from zsl_lab.predict.predictor import Predictor
@@ -27,7 +27,7 @@ def load(short_run: ShortRun) -> Load:
 
 
 @pytest.fixture(scope="module")
-def digits() -> FeatureBenchmark:
+def digits() -> VectorBenchmark:
     return parse(composed(Path("run"), "method=mmvae")).dataset.load(None)  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def pictures() -> ImageBenchmark:
 
 
 @pytest.fixture(scope="module")
-def samples(digits: FeatureBenchmark, pictures: ImageBenchmark) -> Callable[[str, Any], Any]:
+def samples(digits: VectorBenchmark, pictures: ImageBenchmark) -> Callable[[str, Any], Any]:
     """Samples of the digits as a method takes them."""
     return lambda method, index: (pictures.images if method in OF_IMAGES else digits.features)[
         index
@@ -45,20 +45,20 @@ def samples(digits: FeatureBenchmark, pictures: ImageBenchmark) -> Callable[[str
 
 
 @pytest.fixture
-def attributes(digits: FeatureBenchmark) -> dict[str, Any]:
+def attributes(digits: VectorBenchmark) -> dict[str, Any]:
     """The columns of a table of the unseen digits."""
     rows = digits.semantics[[2, 4, 5]]
     return {name: rows[:, i].tolist() for i, name in enumerate(digits.recipe.attributes)}
 
 
 @pytest.fixture(scope="module")
-def vectors() -> FeatureBenchmark:
+def vectors() -> VectorBenchmark:
     return parse(composed(Path(), "method=sgal")).dataset.load(None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def of_features(
-    short_run: Callable[[str], Path], vectors: FeatureBenchmark, tmp_path: Path
+    short_run: Callable[[str], Path], vectors: VectorBenchmark, tmp_path: Path
 ) -> Callable[..., Prediction]:
     """Predict forty unseen digits with a short run, unless other keys are given."""
 

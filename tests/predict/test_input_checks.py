@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import REPOSITORY, composed
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.recipe import ImageRecipe
@@ -31,7 +31,7 @@ BENCHMARKS = {
 @pytest.fixture(scope="module", params=list(BENCHMARKS))
 def benchmark(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> FeatureBenchmark:
+) -> VectorBenchmark:
     shared = Path(os.environ.get("ZSL_LAB_SHARED", REPOSITORY.parent / "shared"))
     data = shared / "data" / "xlsa17" / "data"
     if request.param in ("flo", "awa1") and not data.is_dir():
@@ -42,13 +42,13 @@ def benchmark(
 
 
 @pytest.fixture(scope="module")
-def statistics(benchmark: FeatureBenchmark) -> ColumnStatistics:
+def statistics(benchmark: VectorBenchmark) -> ColumnStatistics:
     """Those of the training samples."""
     return ColumnStatistics.of(benchmark.features, benchmark.trainval)
 
 
 def findings(
-    of: FeatureBenchmark, statistics: ColumnStatistics, rows: npt.NDArray[np.floating]
+    of: VectorBenchmark, statistics: ColumnStatistics, rows: npt.NDArray[np.floating]
 ) -> list[str]:
     check = FeatureCheck(statistics, len(of.seen_classes))
     for start in range(0, len(rows), 64):
@@ -58,7 +58,7 @@ def findings(
 
 @pytest.mark.slow
 def test_no_test_sample_of_a_benchmark_is_warned_of(
-    benchmark: FeatureBenchmark, statistics: ColumnStatistics
+    benchmark: VectorBenchmark, statistics: ColumnStatistics
 ) -> None:
     rng, unseen = np.random.default_rng(0), benchmark.test_unseen
     labels = benchmark.labels[unseen]
@@ -84,7 +84,7 @@ def test_no_test_sample_of_a_benchmark_is_warned_of(
     ],
 )
 def test_changed_features_are_warned_of(
-    benchmark: FeatureBenchmark,
+    benchmark: VectorBenchmark,
     statistics: ColumnStatistics,
     change: Callable[[Array], Array],
     cause: str,
@@ -121,7 +121,7 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
 
 
 @pytest.mark.slow
-def test_no_classes_of_a_benchmark_are_warned_of(benchmark: FeatureBenchmark) -> None:
+def test_no_classes_of_a_benchmark_are_warned_of(benchmark: VectorBenchmark) -> None:
     rng = np.random.default_rng(0)
     # AWA1 holds -1 for unknown values, which a warning is due for
     unknown = benchmark.name == "AWA1"

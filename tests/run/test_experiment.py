@@ -103,7 +103,7 @@ def test_the_validation_phase_holds_no_test_sample_and_fits_its_scaler_on_its_ow
     tested = np.concatenate([refit.split.eval_seen, refit.split.eval_unseen])
     assert not np.intersect1d(held, tested).size
     assert not np.isin(select.classes.ids, refit.split.unseen_classes).any()
-    features = select._features[select.split.train]
+    features = select._rows(select.split.train)
     torch.testing.assert_close(select.scaler.shift, torch.from_numpy(features).mean(0))
     assert not torch.equal(select.scaler.shift, refit.scaler.shift)
 
@@ -541,6 +541,6 @@ def test_on_real_flowers_the_validation_phase_never_touches_a_test_index(
     for part in (select.split.train, select.split.eval_seen, select.split.eval_unseen):
         assert not np.intersect1d(part, tested).size
     assert len(select.split.unseen_classes) == 20
-    features = torch.from_numpy(select._features[select.split.train])
+    features = torch.from_numpy(select._rows(select.split.train))
     torch.testing.assert_close(select.scaler.shift, features.mean(0))
     torch.testing.assert_close(select.scaler.scale, features.std(0, correction=0))

@@ -11,7 +11,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from tests.helpers import quick
 from zsl_lab.sweep import composition
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept() -> Iterator[None]:
+    """Hydra itself composes what is compared with."""
+    with quick.hydra_itself():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
-"""The benchmark in memory: samples, labels, class descriptions, and the parts of the split.
+"""The benchmark: samples, labels, class descriptions, and the parts of the split.
 
-Readers build a :class:`FeatureBenchmark` (feature vectors, and a vector for each class) or an
-:class:`ImageBenchmark` (images, and a text for each class). Every array is validated on
-construction, so code that receives a benchmark need not check it.
+Readers build a :class:`FeatureBenchmark` (feature vectors, and a vector for each class), a
+:class:`StoredBenchmark` (the same with features on disk) or an :class:`ImageBenchmark` (images, and
+a text for each class). Every array is validated on construction, so code that receives a benchmark
+need not check it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.recipe import Recipe
+from zsl_lab.data.storage.arrays import FloatArray as FloatArray
+from zsl_lab.data.storage.arrays import IntArray as IntArray
+from zsl_lab.data.storage.arrays import float32
+from zsl_lab.data.storage.source import ArraySource, FeatureSource
 from zsl_lab.errors import DataError
 from zsl_lab.files.rows import release
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
 B = TypeVar("B", bound="Benchmark")
 
@@ -133,28 +136,38 @@ class Benchmark:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FeatureBenchmark(Benchmark):
-    """A benchmark of feature vectors; a vector describes each class.
+class VectorBenchmark(Benchmark):
+    """A benchmark of feature vectors, in memory or on disk; a vector describes each class.
 
     Attributes:
-        features: Visual features, float32 ``[N, D]``.
         semantics: Class semantics, float32 ``[C, Q]``; row ``c`` describes class id ``c``.
-        recipe: How these were made of images and texts, where that is known.
+        recipe: How features and semantics were made of images and texts, where that is known.
     """
 
-    features: FloatArray
     semantics: FloatArray
     recipe: Recipe = field(default_factory=Recipe)
 
+    if TYPE_CHECKING:  # a property here would be taken for the default of the field
+
+        @property
+        def features(self) -> FloatArray:
+            """All visual features in memory, float32 ``[N, D]``."""
+
+    @property
+    def source(self) -> FeatureSource:
+        """Visual features ``[N, D]``, read by ranges of rows."""
+        raise NotImplementedError
+
     def __post_init__(self) -> None:
-        samples, classes = len(self.features), len(self.semantics)
-        if self.features.ndim != 2 or 0 in self.features.shape:
+        shape, classes = tuple(self.source.shape), len(self.semantics)
+        if len(shape) != 2 or 0 in shape:
             raise _failure(
                 self,
                 "features",
-                f"an array of shape {list(self.features.shape)}",
+                f"an array of shape {list(shape)}",
                 "[samples, dimensions], neither of them 0",
             )
+        samples = shape[0]
         if self.labels.shape != (samples,):
             raise _failure(
                 self,
@@ -177,13 +190,59 @@ class FeatureBenchmark(Benchmark):
                 f"{classes}, one for each row of the semantics",
             )
         _validate_labels(self, "semantics")
-        for name, array in (("features", self.features), ("semantics", self.semantics)):
-            bad = _first_not_finite(array)
-            if bad is not None:
-                row, column = bad
-                found = f"{array[row, column]} in row {row}, column {column} (0-based)"
-                raise _failure(self, name, found, "finite numbers only")
+        self._check_finite("semantics", self.semantics)
         super().__post_init__()
+
+    def _check_finite(self, name: str, array: FloatArray) -> None:
+        bad = _first_not_finite(array)
+        if bad is not None:
+            row, column = bad
+            found = f"{array[bad]} in row {row}, column {column} (0-based)"
+            raise _failure(self, name, found, "finite numbers only")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureBenchmark(VectorBenchmark):
+    """A benchmark of feature vectors in memory.
+
+    Attributes:
+        features: Visual features, float32 ``[N, D]``.
+    """
+
+    features: FloatArray
+
+    @cached_property
+    def source(self) -> FeatureSource:
+        """The features."""
+        return ArraySource(self.features)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_finite("features", self.features)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredBenchmark(VectorBenchmark):
+    """A benchmark whose feature vectors are read from disk in blocks.
+
+    Whether they are finite is checked by those who open the files, in the pass that computes their
+    hash.
+
+    Attributes:
+        stored: Visual features ``[N, D]``, numbers of any type.
+    """
+
+    stored: FeatureSource
+
+    @property
+    def features(self) -> FloatArray:
+        """All features, read into memory; only for what cannot take them in blocks."""
+        return float32(self.stored.read(0, len(self.stored)))
+
+    @property
+    def source(self) -> FeatureSource:
+        """The features."""
+        return self.stored
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import FeatureBenchmark, VectorBenchmark
 from zsl_lab.data.files import benchmark_file as hdf5
+from zsl_lab.data.storage.choice import Storage, reads_from_disk
 from zsl_lab.errors import DataError, DataWarning
 
 _KIND = "chosen"
@@ -48,15 +49,20 @@ def save(benchmark: FeatureBenchmark, path: Path, notes: tuple[DataWarning, ...]
     hdf5.write(content, path, elsewhere="choose another folder with paths.cache_dir")
 
 
-def load(path: Path) -> FeatureBenchmark:
+def load(path: Path, storage: Storage = "memory") -> VectorBenchmark:
     """Read a benchmark that :func:`save` wrote; peak memory is the arrays' own size and a few MiB.
 
     What was warned of when its sources were read is warned of again.
 
+    Args:
+        path: The file.
+        storage: Whether features are loaded into memory or stay on disk.
+
     Raises:
         DataError: If the file is missing, of another format version, damaged or inconsistent.
     """
-    content = hdf5.read(path, lean=True, remedy="")
+    # that numbers on disk are finite was checked when the file was written
+    content = hdf5.read_for_training(path, storage, remedy="")
     benchmark = content.benchmark(_KIND, provenance=replace(content.provenance, sources={}))
     for note in content.notes:
         warnings.warn(note, stacklevel=3)
@@ -64,8 +70,12 @@ def load(path: Path) -> FeatureBenchmark:
 
 
 def cached(
-    name: str, key: Mapping[str, str], build: Callable[[], FeatureBenchmark], cache_dir: Path
-) -> FeatureBenchmark:
+    name: str,
+    key: Mapping[str, str],
+    build: Callable[[], FeatureBenchmark],
+    cache_dir: Path,
+    storage: Storage = "memory",
+) -> VectorBenchmark:
     """The benchmark from the cache where it is there and intact; otherwise build it and store it.
 
     Args:
@@ -73,6 +83,7 @@ def cached(
         key: All that the benchmark depends on: hashes of its sources and the keys of the dataset.
         build: Makes the benchmark from its sources.
         cache_dir: The cache's folder.
+        storage: Whether features are loaded into memory or stay on disk.
 
     Raises:
         OutputError: If the cache cannot be written.
@@ -81,7 +92,7 @@ def cached(
     path = cache_dir / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:32]}.h5"
     if path.exists():
         try:
-            return load(path)
+            return load(path, storage)
         except DataError as error:
             warnings.warn(f"The cache is rebuilt from its sources: {error}", stacklevel=2)
     with warnings.catch_warnings(record=True) as raised:
@@ -91,4 +102,9 @@ def cached(
         warnings.warn(warning.message, stacklevel=2)
     notes = tuple(w.message for w in raised if isinstance(w.message, DataWarning))
     save(benchmark, path, notes)
-    return benchmark
+    if not reads_from_disk(storage, *benchmark.features.shape):
+        return benchmark
+    del benchmark
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # given above
+        return load(path, storage)

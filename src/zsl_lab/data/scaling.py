@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.normalization import Normalization
 
 #: float32 holds sums of squares of numbers between these without loss
@@ -54,6 +55,39 @@ class Scaler:
             shift = _mean(table)
         # a constant dimension carries nothing; dividing it by 1 leaves it at 0
         return cls(kind, shift, torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+    @classmethod
+    def fit_blocks(cls, kind: Normalization, blocks: Iterable[FloatArray], columns: int) -> Scaler:
+        """As :meth:`fit`, from rows that come in blocks, in double precision.
+
+        Args:
+            kind: The kind.
+            blocks: Rows ``[n, D]``; not read where ``kind`` takes nothing from them.
+            columns: D.
+        """
+        if kind in ("none", "l2"):
+            return cls(kind, torch.zeros(columns), torch.ones(columns))
+        return cls.of_statistics(kind, ColumnStatistics.of_blocks(blocks, columns))
+
+    @classmethod
+    def of_statistics(cls, kind: Normalization, found: ColumnStatistics) -> Scaler:
+        """What :meth:`fit` takes from rows, from their statistics in double precision."""
+        low, high = torch.from_numpy(found.low), torch.from_numpy(found.high)
+        mean, std = torch.from_numpy(found.mean), torch.from_numpy(found.std)
+        shift, scale = torch.zeros_like(mean), torch.ones_like(mean)
+        if kind in ("minmax", "minmax_sqrt"):
+            shift, scale = low, high - low
+        elif kind == "standard":
+            shift, scale = mean, std
+        elif kind == "scale":
+            between = (mean - mean.mean()).square().mean()
+            scale = (std.square().mean() + between).sqrt().expand_as(mean)
+        elif kind == "centered_l2":
+            shift = mean
+        if kind == "standard":  # sums leave a rounding error where a column is constant
+            scale = scale * (high > low)
+        scale = scale.float()
+        return cls(kind, shift.float(), torch.where(scale > 0, scale, torch.ones_like(scale)))
 
     def apply(self, rows: Tensor) -> Tensor:
         """Scale ``[N, D]`` rows; the argument is left as it is."""

@@ -5,6 +5,7 @@ Nothing here prints or needs torch; ``python -m zsl_lab.data info`` shows these 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark, IntArray
+from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, VectorBenchmark
+from zsl_lab.data.storage.source import ArraySource, FeatureSource
 from zsl_lab.files.rows import release
 
 PARTS = ("trainval", "test_seen", "test_unseen")
@@ -42,17 +44,23 @@ class TableSummary:
 
     @classmethod
     def of(cls, table: npt.NDArray[Any]) -> TableSummary:
+        """Summarise ``[N, D]``."""
+        return cls.of_source(ArraySource(table))
+
+    @classmethod
+    def of_source(cls, table: FeatureSource) -> TableSummary:
         """Summarise ``[N, D]`` in blocks of rows, so that a large table is not copied."""
         low, high, total, zeros, bad = np.inf, -np.inf, 0.0, 0, 0
         block = max(1, 2**22 // table.shape[1])
         for start in range(0, len(table), block):
-            part = table[start : start + block]
+            part = table.read(start, min(start + block, len(table)))
             low, high = min(low, float(part.min())), max(high, float(part.max()))
             total += float(part.sum(dtype=np.float64))
             zeros += int((part == 0).sum())
             bad += int((~np.isfinite(part)).sum())
-            release(table)
-        return cls(table.shape, low, high, total / table.size, zeros / table.size, bad)
+            release(part)
+        size = math.prod(table.shape)
+        return cls(table.shape, low, high, total / size, zeros / size, bad)
 
 
 @dataclass(frozen=True)
@@ -172,9 +180,9 @@ def summarize(
         "unseen": len(benchmark.unseen_classes),
     }
     features, semantics, images, words = None, None, None, None
-    if isinstance(benchmark, FeatureBenchmark):
+    if isinstance(benchmark, VectorBenchmark):
         counts["semantic_dim"] = benchmark.semantics.shape[1]
-        features = TableSummary.of(benchmark.features)
+        features = TableSummary.of_source(benchmark.source)
         semantics = TableSummary.of(benchmark.semantics)
     elif isinstance(benchmark, ImageBenchmark):
         lengths = [len(text.split()) for text in benchmark.descriptions]
@@ -240,7 +248,7 @@ def _examples(benchmark: Benchmark) -> tuple[ClassExample, ...]:
         for i in ids[np.unique(np.linspace(0, len(ids) - 1, count).round().astype(int))]:
             highest: tuple[tuple[int, float], ...] = ()
             text = ""
-            if isinstance(benchmark, FeatureBenchmark):
+            if isinstance(benchmark, VectorBenchmark):
                 highest = _highest(benchmark.semantics[i])
             elif isinstance(benchmark, ImageBenchmark):
                 text = benchmark.descriptions[i]

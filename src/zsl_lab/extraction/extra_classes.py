@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, ImageBenchmark
+from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, VectorBenchmark
 from zsl_lab.data.files.tables import ClassTable, read_class_table
 from zsl_lab.errors import DataError
 from zsl_lab.extraction.new_classes import SemanticsOfBenchmark
@@ -49,7 +49,7 @@ def with_extra_classes(benchmark: Benchmark, file: Path, cache_dir: Path | None)
         SemanticsOfBenchmark(
             benchmark.name, benchmark.semantics.shape[1], benchmark.recipe, _TEXT_TERMS, cache_dir
         )
-        if isinstance(benchmark, FeatureBenchmark)
+        if isinstance(benchmark, VectorBenchmark)
         else None
     )
     try:
@@ -68,7 +68,7 @@ def with_extra_classes(benchmark: Benchmark, file: Path, cache_dir: Path | None)
             )
         texts = (*benchmark.descriptions, *table.descriptions)
         return replace(benchmark, class_names=names, descriptions=texts)
-    assert isinstance(benchmark, FeatureBenchmark)
+    assert isinstance(benchmark, VectorBenchmark)
     assert described is not None
     semantics = np.concatenate([benchmark.semantics, described.of_table(table, origin)])
     return replace(benchmark, class_names=names, semantics=semantics)

@@ -59,9 +59,28 @@ def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
 
 def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
     """The SHA-256 of arrays' types, shapes and values; C-contiguous arrays are not copied."""
-    digest = hashlib.sha256()
+    digest = ArrayHash()
     for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.begin(array.dtype, array.shape)
         for block in row_blocks(array) if array.ndim else [array]:
-            digest.update(np.ascontiguousarray(block).data)
+            digest.add(block)
     return digest.hexdigest()
+
+
+class ArrayHash:
+    """:func:`sha256_arrays` of arrays that are given in blocks of rows."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        """Begin the next array."""
+        self._digest.update(f"{dtype.str}{shape}".encode())
+
+    def add(self, rows: npt.NDArray[Any]) -> None:
+        """Add its next rows."""
+        self._digest.update(np.ascontiguousarray(rows).data)
+
+    def hexdigest(self) -> str:
+        """The hash, in hexadecimal."""
+        return self._digest.hexdigest()

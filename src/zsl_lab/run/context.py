@@ -19,13 +19,15 @@ from lightning_fabric.utilities import registry
 from pytorch_lightning.loggers import Logger
 
 from zsl_lab.classifiers.base import Classifier
+from zsl_lab.console.messages import say
 from zsl_lab.data.batches.base import ClassSpace, PhaseDataModule
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
+from zsl_lab.data.benchmark import Benchmark, StoredBenchmark, VectorBenchmark
 from zsl_lab.data.checks.check import check, unknown_finding
 from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
 from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split
+from zsl_lab.data.storage.choice import announcement
 from zsl_lab.errors import ConfigError
 from zsl_lab.extraction.extra_classes import with_extra_classes
 from zsl_lab.files.cache import LRUCache, file_stamp
@@ -239,6 +241,8 @@ def load_checked(
         )
         loaded = benchmarks.get(key, lambda: _prepared(lambda: _read_only(load(paths))))
     benchmark = dataset.with_split(loaded.benchmark, paths)
+    if isinstance(benchmark, StoredBenchmark) and distributed.is_main():
+        say(announcement(getattr(dataset, "storage", "disk"), *benchmark.source.shape))
     if config.data.extra_classes is not None:
         extra = Path(config.data.extra_classes).expanduser()
         benchmark = with_extra_classes(benchmark, extra, config.paths.cache_folder)
@@ -255,7 +259,7 @@ def load_checked(
 def _prepared(load: Callable[[], Benchmark]) -> Loaded:
     """Load a benchmark; warnings of its reader become findings, unknown values means."""
     benchmark, findings = with_reader_findings(load)
-    if not isinstance(benchmark, FeatureBenchmark):
+    if not isinstance(benchmark, VectorBenchmark):
         return Loaded(benchmark, findings)
     filled, marks = fill_unknown(benchmark)
     if filled is benchmark:
@@ -264,9 +268,8 @@ def _prepared(load: Callable[[], Benchmark]) -> Loaded:
 
 
 def _arrays(benchmark: Benchmark) -> list[npt.NDArray[Any]]:
-    found = (
-        getattr(benchmark, name, None) for name in ("features", "semantics", "images", "labels")
-    )
+    # fields alone: features that stay on disk are a property, which would read them
+    found = (vars(benchmark).get(name) for name in ("features", "semantics", "images", "labels"))
     return [array for array in found if array is not None]
 
 

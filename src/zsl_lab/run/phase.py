@@ -13,6 +13,7 @@ import torch
 
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.splits import Split
 from zsl_lab.errors import (
     CheckpointError,
@@ -161,10 +162,10 @@ def _train(
     if phase.name == "refit" and config.selection.name == "oracle":
         _check_oracle(context, phase.split)
     schedule = _schedule(context, method, phase)
-    features = getattr(context.benchmark, "features", None)
     batch_size = method.batch_size_at(schedule.first)
-    if features is not None and batch_size is not None:  # None: all samples at once
-        limits.check_batch(batch_size, features.shape[1])
+    # None: all samples at once
+    if isinstance(context.benchmark, VectorBenchmark) and batch_size is not None:
+        limits.check_batch(batch_size, context.benchmark.source.shape[1])
     data.plan_training(
         method.batch_size_at, schedule.epochs or [schedule.last], config.seed, schedule.first
     )

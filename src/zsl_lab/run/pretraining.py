@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from zsl_lab.console.messages import say
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
+from zsl_lab.data.benchmark import Benchmark, VectorBenchmark
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files.atomic import remove_leftovers
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
@@ -153,7 +153,7 @@ def facts(
         "splits": benchmark.provenance.splits_sha256,
         "features": benchmark.provenance.features_sha256,
     }
-    if isinstance(benchmark, FeatureBenchmark):  # they may come from a third file
+    if isinstance(benchmark, VectorBenchmark):  # they may come from a third file
         hashes["semantics"] = sha256_arrays(benchmark.semantics)
     selection, trainer = config.selection, config.trainer
     on_gpu = hardware.accelerator == "gpu"

@@ -13,7 +13,7 @@ import optuna
 from omegaconf import DictConfig
 
 from zsl_lab.console.messages import say
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark
+from zsl_lab.data.benchmark import Benchmark, VectorBenchmark
 from zsl_lab.errors import TrainingError
 from zsl_lab.files.hashing import sha256_arrays
 from zsl_lab.hardware.trainer import find_hardware
@@ -89,7 +89,7 @@ def _facts(job: Job, config: RunConfig, benchmark: Benchmark) -> Facts:
     values = configuration.settings((*job.space.keys, "callbacks"))
     provenance = benchmark.provenance
     data = {"splits": provenance.splits_sha256, "features": provenance.features_sha256}
-    if isinstance(benchmark, FeatureBenchmark):
+    if isinstance(benchmark, VectorBenchmark):
         data["semantics"] = sha256_arrays(benchmark.semantics)
     # where files lie does not matter: the hashes say what they hold
     places = {key for key in values if key in config.marks.places}

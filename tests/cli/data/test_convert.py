@@ -193,6 +193,9 @@ def test_the_end_tells_what_was_written_and_how_to_train_on_it(
     )
     assert re.fullmatch(rf"wrote {tmp_path}/b\.h5 \(0\.0 MB\)", told[2])
     assert told[3] == f"train on it: python -m zsl_lab dataset.path={tmp_path}/b.h5"
+    convert(toy, tmp_path / "s.h5", "--shards", "2")
+    told = capsys.readouterr().out.splitlines()
+    assert [Path(line.split()[1]) for line in told[3:5]] == sorted(tmp_path.glob("s-*.npy"))
     convert(tmp_path / "b.h5", tmp_path / "back" / "AWA1", "--features", "vgg19")
     assert capsys.readouterr().out.splitlines()[-1] == (
         "train on it: python -m zsl_lab dataset=awa1 dataset.features=vgg19 "
@@ -450,6 +453,8 @@ def test_of_several_feature_files_one_is_named(
             2,
             "--features att_splits: expected a feature file's name",
         ),
+        (("TOY", "b.h5", "--shards", "-1"), 2, "--shards -1: expected a number of files"),
+        (("TOY", "b.npz", "--shards", "2"), 2, "--shards 2: TARGET is b.npz; expected a name"),
         (("TOY",), 2, "The following arguments are required: TARGET."),
         (
             ("TOY", "b.h5", "--overwite"),

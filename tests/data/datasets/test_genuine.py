@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from tests.helpers.benchmark_files import WriteMat
 from zsl_lab.data import splits
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.datasets.base import DataPaths, DatasetConfig
 from zsl_lab.data.datasets.xian import XianDataset
 from zsl_lab.data.files.mat import read_mat
@@ -63,7 +63,7 @@ def stand_in_labels(folder: Path, seen: int, unseen: int, validation: int) -> np
 @pytest.fixture
 def benchmark(
     genuine: Path, published: str, paths: DataPaths, write_mat: WriteMat
-) -> FeatureBenchmark:
+) -> VectorBenchmark:
     """A published benchmark: the genuine split file, with stand-ins for features and labels."""
     config = configured(published)
     assert isinstance(config, XianDataset)
@@ -81,7 +81,7 @@ def benchmark(
 
 
 def test_genuine_files_parse_with_the_published_counts(
-    benchmark: FeatureBenchmark, published: str
+    benchmark: VectorBenchmark, published: str
 ) -> None:
     assert (
         len(benchmark.trainval) + len(benchmark.test_seen) + len(benchmark.test_unseen)
@@ -101,7 +101,7 @@ def test_genuine_files_parse_with_the_published_counts(
     assert benchmark.class_names[0] == expected
 
 
-def test_no_phase_but_the_last_sees_a_test_sample(benchmark: FeatureBenchmark) -> None:
+def test_no_phase_but_the_last_sees_a_test_sample(benchmark: VectorBenchmark) -> None:
     test = np.concatenate([benchmark.test_seen, benchmark.test_unseen])
     for own in (
         benchmark.validation_classes,
@@ -123,7 +123,7 @@ def test_no_phase_but_the_last_sees_a_test_sample(benchmark: FeatureBenchmark) -
     assert not np.isin(splits.test_split(benchmark).train, test).any()
 
 
-def test_a_redrawn_split_keeps_the_numbers_of_classes(benchmark: FeatureBenchmark) -> None:
+def test_a_redrawn_split_keeps_the_numbers_of_classes(benchmark: VectorBenchmark) -> None:
     b = splits.redraw(benchmark, 0)
     assert len(b.seen_classes) == len(benchmark.seen_classes)
     assert len(b.unseen_classes) == len(benchmark.unseen_classes)

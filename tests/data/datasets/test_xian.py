@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tests.data.files.test_mat import Bomb
 from tests.helpers.benchmark_files import Fields, MakeDataset, WriteMat, cells
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.datasets import xian
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import validation_split
@@ -38,7 +38,7 @@ def _no_unexpected_warning() -> object:
         yield
 
 
-def same(a: FeatureBenchmark, b: FeatureBenchmark) -> bool:
+def same(a: VectorBenchmark, b: VectorBenchmark) -> bool:
     arrays = (
         "features",
         "labels",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.conftest import SHORT_FIT
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import VectorBenchmark
 from zsl_lab.data.splits import test_split as final_split
 from zsl_lab.errors import ConfigError
 from zsl_lab.methods.eszsl import ESZSL
@@ -331,7 +331,7 @@ def test_the_reported_weights_are_the_solution_of_the_selected_pair_on_all_train
     ]
     gamma, lambda_ = candidates[checks.index(max(checks))]
 
-    benchmark: FeatureBenchmark = config.dataset.load(None)  # type: ignore[arg-type]
+    benchmark: VectorBenchmark = config.dataset.load(None)  # type: ignore[arg-type]
     data = config.dataset.data_module(benchmark, final_split(benchmark))
     samples, seen = data.samples(data.split.train), torch.from_numpy(data.classes.seen_mask)
     targets = torch.searchsorted(

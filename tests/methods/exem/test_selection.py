@@ -156,7 +156,7 @@ def test_the_first_of_each_class_in_a_drawn_order_are_held_out() -> None:
 def test_of_very_many_samples_fewer_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "MOST_SCORES", CLASSES * 5)
     held = held_out(problem()[1])
-    fewer = selection._fewer(held, 5)
+    fewer = selection.fewer(held, CLASSES)
     assert int(fewer.sum()) == 5
     assert not (fewer & ~held).any()
     choice = choose(*problem(), CANDIDATES, settings())

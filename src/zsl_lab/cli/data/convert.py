@@ -86,6 +86,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="SOURCE is an HDF5 file that was changed on purpose after it was sealed",
     )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write the features of an HDF5 file to N .npy files beside it",
+    )
     foreign.add_options(parser)
     return parser.parse(arguments)
 
@@ -115,8 +122,15 @@ def _write(
 
     if form == "h5":
         with foreign.shown_progress(content.features.nbytes) as advance:
-            hdf5.write(content, target, elsewhere="name another TARGET", advance=advance)
-    elif form == "npz":
+            shards = hdf5.write(
+                content,
+                target,
+                elsewhere="name another TARGET",
+                shards=options.shards,
+                advance=advance,
+            )
+        return [target, *shards]
+    if form == "npz":
         with foreign.shown_progress(content.features.nbytes) as advance:
             writers.write_npz(content, target, advance)
     elif form == "datasets":
@@ -233,6 +247,13 @@ def _check_places(source: Path, target: Path, form: str, options: argparse.Names
         raise ConfigError(
             f"--features {features}: expected a feature file's name without .mat and "
             "without folders, such as res101."
+        )
+    if options.shards < 0:
+        raise ConfigError(f"--shards {options.shards}: expected a number of files, at least 1.")
+    if options.shards and form != "h5":
+        raise ConfigError(
+            f"--shards {options.shards}: TARGET is {target}; expected a name that ends in .h5: "
+            "only an HDF5 file has its features in files beside it. Leave it out, or name one."
         )
     if options.edited and source.is_dir():
         raise ConfigError(f"--edited: {source} is a folder of .mat files, which have no seal.")

@@ -20,7 +20,7 @@ def check_content(content: BenchmarkFile) -> list[Finding]:
     """
     from zsl_lab.data.checks.check import check, check_rounding, check_semantics
     from zsl_lab.data.checks.findings import by_level
-    from zsl_lab.data.files.benchmark_file import float32
+    from zsl_lab.data.storage.arrays import float32
 
     first, *others = content.semantics
     benchmark = content.benchmark(first)

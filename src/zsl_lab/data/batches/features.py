@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -22,28 +22,26 @@ from zsl_lab.data.batches.base import (
     evaluation_rows,
     tested_mask,
 )
-from zsl_lab.data.benchmark import FeatureBenchmark, IntArray
+from zsl_lab.data.batches.passes import PassStream
+from zsl_lab.data.benchmark import FloatArray, IntArray, VectorBenchmark
 from zsl_lab.data.checks.equal_rows import twins
 from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import Split
+from zsl_lab.data.storage.arrays import float32
+from zsl_lab.data.storage.source import indexed_blocks
 
 
-class TrainStream:
-    """Shuffled passes over the training samples, cut in epochs that end where a check is due.
-
-    A pass is a permutation; a batch may span two passes, so that every batch has its full size and
-    every sample is drawn equally often. The state is that of a generator, a position and a step,
-    and is restored exactly.
+class TrainStream(PassStream):
+    """Shuffled passes over training samples on the training device.
 
     Args:
         samples: The training samples.
         batch_size: Batch size at a step.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the permutations.
-        shard: This process of those that train together; all draw the same sequence, and each
-            takes its own batches of it.
+        shard: This process of those that train together.
     """
 
     def __init__(
@@ -55,71 +53,17 @@ class TrainStream:
         shard: Shard = WHOLE,
     ) -> None:
         self._samples = samples
-        self._shard = shard
-        self._batch_size = batch_size
-        self._check_steps = list(check_steps)
-        self._generator = torch.Generator().manual_seed(seed)
-        self.step = 0
-        self._begin_pass()
-        self._one_before = self._state()
+        super().__init__(len(samples.labels), batch_size, check_steps, seed, shard)
 
-    def _begin_pass(self) -> None:
-        self._pass_state = self._generator.get_state()
-        order = torch.randperm(len(self._samples.labels), generator=self._generator)
-        self._order = order.to(self._samples.labels.device)
-        self._position = 0
+    def _permutation(self, generator: torch.Generator) -> Tensor:
+        order = torch.randperm(self._count, generator=generator)
+        return order.to(self._samples.labels.device)
 
-    def _draw(self, wanted: int) -> Tensor:
-        parts = []
-        while wanted:
-            if self._position == len(self._order):
-                self._begin_pass()
-            part = self._order[self._position : self._position + wanted]
-            self._position += len(part)
-            wanted -= len(part)
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _take(self, rows: Tensor) -> Batch:
+        return _rows_of(self._samples, rows)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches up to the next check; none after the last."""
-        end = next((step for step in self._check_steps if step > self.step), self.step)
-        while self.step < end:
-            wanted = self._batch_size(self.step)
-            self._one_before = self._state()
-            self.step += 1
-            if wanted is None:
-                yield self._samples
-            else:
-                rows = self._draw(wanted * self._shard.count)
-                yield _rows_of(
-                    self._samples,
-                    rows[wanted * self._shard.number : wanted * (self._shard.number + 1)],
-                )
-
-    def _state(self) -> dict[str, Any]:
-        return {"step": self.step, "position": self._position, "pass_state": self._pass_state}
-
-    def state_after(self, step: int) -> dict[str, Any]:
-        """The position after ``step`` batches: the present one or the one before."""
-        state = self._state() if step == self.step else self._one_before
-        assert state["step"] == step
-        return state
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore a position from :meth:`state_after`.
-
-        Raises:
-            ValueError: The position lies outside a pass over these samples.
-        """
-        position = state["position"]
-        if type(position) is not int or not 0 <= position <= len(self._order):
-            raise ValueError(
-                f"the position in the training samples is {position!r:.60}; expected 0 to "
-                f"{len(self._order)}"
-            )
-        self._generator.set_state(state["pass_state"])
-        self._begin_pass()
-        self.step, self._position = state["step"], position
+    def _all(self) -> Batch:
+        return self._samples
 
 
 def _rows_of(samples: Batch, rows: Tensor) -> Batch:
@@ -153,7 +97,7 @@ class FeatureDataModule(PhaseDataModule):
 
     def __init__(
         self,
-        benchmark: FeatureBenchmark,
+        benchmark: VectorBenchmark,
         split: Split,
         normalize: Normalization,
         normalize_semantics: Normalization,
@@ -169,26 +113,35 @@ class FeatureDataModule(PhaseDataModule):
             names=tuple(benchmark.class_names[i] for i in ids),
         )
         super().__init__(benchmark, split, classes)
-        self._features = benchmark.features
+        self._source = benchmark.source
         self._semantics, self._semantics_scaler = semantics, semantics_scaler
         self._recipe = benchmark.recipe
         _warn_of_twins(benchmark, semantics_scaler)
-        self.scaler = Scaler.fit(normalize, benchmark.features[split.train])
+        self.scaler = self._fitted(normalize)
         self._training: Batch | None = None
 
     @property
     def feature_dim(self) -> int:
         """D."""
-        return int(self._features.shape[1])
+        return self._source.shape[1]
+
+    def _fitted(self, normalize: Normalization) -> Scaler:
+        """The scaler of the features."""
+        return Scaler.fit(normalize, self._rows(self.split.train))
+
+    def _rows(self, index: IntArray) -> FloatArray:
+        """Unscaled features of samples, ``[n, D]``."""
+        return float32(self._source.take(index))
 
     @cached_property
     def statistics(self) -> ColumnStatistics:
         """Statistics of the unscaled features of the training samples."""
-        return ColumnStatistics.of(self._features, self.split.train)
+        blocks = indexed_blocks(self._source, self.split.train)
+        return ColumnStatistics.of_blocks(blocks, self.feature_dim)
 
     def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
         """Scaled samples (0-based indices), with class positions as labels."""
-        features = self.scaler.apply(torch.from_numpy(self._features[index]).to(device))
+        features = self.scaler.apply(torch.from_numpy(self._rows(index)).to(device))
         labels = torch.from_numpy(self.positions(index)).to(device)
         return Batch(features, labels, torch.from_numpy(index).to(device))
 
@@ -199,12 +152,12 @@ class FeatureDataModule(PhaseDataModule):
         seed: int,
         device: torch.device,
         shard: Shard = WHOLE,
-    ) -> TrainStream:
+    ) -> PassStream:
         """Shuffled passes over the training samples."""
         self._training = self.samples(self.split.train, device)
         return TrainStream(self._training, batch_size, check_steps, seed, shard)
 
-    def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> _Batches:
+    def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterable[Batch]:
         """Slices of the samples that training holds on the device already."""
         samples = self._training
         if samples is None or samples.labels.device != device:
@@ -212,7 +165,7 @@ class FeatureDataModule(PhaseDataModule):
         own = Batch(*(part[shard.number :: shard.count] for part in samples[:3]))
         return _Batches(own, evaluation_rows(len(self.classes.ids)))
 
-    def evaluation_batches(self, index: IntArray, device: torch.device) -> _Batches:
+    def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
         """Slices of the samples, on the device."""
         return _Batches(self.samples(index, device), evaluation_rows(len(self.classes.ids)))
 
@@ -236,7 +189,7 @@ class FeatureDataModule(PhaseDataModule):
         }
 
 
-def _warn_of_twins(benchmark: FeatureBenchmark, scaler: Scaler) -> None:
+def _warn_of_twins(benchmark: VectorBenchmark, scaler: Scaler) -> None:
     """Warn of classes with equal semantics, among all classes so that each phase warns alike."""
     ids = np.union1d(benchmark.seen_classes, benchmark.unseen_classes)
     table = torch.from_numpy(benchmark.semantics[ids])

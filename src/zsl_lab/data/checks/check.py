@@ -20,7 +20,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from zsl_lab.data.benchmark import Benchmark, FeatureBenchmark, FloatArray, ImageBenchmark, IntArray
+from zsl_lab.data.benchmark import (
+    Benchmark,
+    FeatureBenchmark,
+    FloatArray,
+    ImageBenchmark,
+    IntArray,
+    VectorBenchmark,
+)
 from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows
 from zsl_lab.data.checks.findings import Finding, by_level
 from zsl_lab.data.checks.unknown import Mask, unknown_marks
@@ -64,7 +71,7 @@ def check(benchmark: Benchmark, handed: Sequence[Finding] = ()) -> list[Finding]
         What was found, the gravest first.
     """
     found = [*handed, *_check_samples(benchmark), *_check_classes(benchmark)]
-    if isinstance(benchmark, FeatureBenchmark):
+    if isinstance(benchmark, VectorBenchmark):
         where = _place(benchmark, "semantics")
         found += check_semantics(
             benchmark.semantics, benchmark.class_names, where, benchmark.recipe.attributes
@@ -156,7 +163,7 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
 
 def _check_copies(benchmark: Benchmark, first: IntArray, copies: IntArray) -> Iterator[Finding]:
     """Findings of equal rows, by the parts of the split and by the classes."""
-    where = _place(benchmark, "features" if isinstance(benchmark, FeatureBenchmark) else "images")
+    where = _place(benchmark, "features" if isinstance(benchmark, VectorBenchmark) else "images")
     part = np.full(len(first), -1)
     for number, name in enumerate(PARTS):
         part[getattr(benchmark, name)] = number
@@ -394,7 +401,7 @@ def _coinciding(where: str, groups: Sequence[Sequence[str]], what: str) -> Findi
     )
 
 
-def unknown_finding(benchmark: FeatureBenchmark, marks: Mask) -> Finding:
+def unknown_finding(benchmark: VectorBenchmark, marks: Mask) -> Finding:
     """The finding of marks of unknown values.
 
     Args:

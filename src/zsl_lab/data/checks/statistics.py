@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -45,9 +45,14 @@ class ColumnStatistics:
             table: ``[N, D]``.
             index: The rows that count; None for all.
         """
-        running = RunningStatistics(table.shape[1])
-        for block in _blocks(table, index):
-            running.add(block)
+        return cls.of_blocks(_blocks(table, index), table.shape[1])
+
+    @classmethod
+    def of_blocks(cls, blocks: Iterable[npt.NDArray[Any]], columns: int) -> ColumnStatistics:
+        """Compute the statistics of rows that come in blocks ``[n, D]``, at least one row each."""
+        running = RunningStatistics(columns)
+        for block in blocks:
+            running.add(block.astype(np.float64, copy=False))
         return running.result()
 
     def state(self) -> dict[str, int | Tensor]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, IntArray
+from zsl_lab.data.benchmark import FloatArray, IntArray, VectorBenchmark
 
 Mask = npt.NDArray[np.bool_]
+V = TypeVar("V", bound=VectorBenchmark)
 
 #: numbers that mark unknown values where they are far from all others
 _FAR = (99.0, 999.0, 9999.0, 99999.0, 999999.0)
@@ -109,7 +111,7 @@ def _scaled(table: npt.NDArray[np.float64], known: Mask) -> Mask:
     return negative
 
 
-def fill_unknown(benchmark: FeatureBenchmark) -> tuple[FeatureBenchmark, Mask]:
+def fill_unknown(benchmark: V) -> tuple[V, Mask]:
     """Put the mean of the column over the seen classes in the place of each mark.
 
     Args:

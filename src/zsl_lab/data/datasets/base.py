@@ -7,14 +7,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from zsl_lab.data.benchmark import B, Benchmark, FeatureBenchmark, ImageBenchmark
+from zsl_lab.data.benchmark import (
+    B,
+    Benchmark,
+    ImageBenchmark,
+    StoredBenchmark,
+    VectorBenchmark,
+)
 from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.splits import Split, redraw
+from zsl_lab.data.storage.choice import Storage
 from zsl_lab.errors import InputError, nearest
+from zsl_lab.keys import AddedLater
 
 if TYPE_CHECKING:
     from zsl_lab.data.batches.base import PhaseDataModule
@@ -155,7 +163,7 @@ class DatasetConfig(BaseModel, ABC):
         """
         return None
 
-    def load(self, paths: DataPaths) -> FeatureBenchmark:
+    def load(self, paths: DataPaths) -> VectorBenchmark:
         """Read and validate the benchmark of feature vectors, with its own (proposed) split."""
         raise InputError(
             f"dataset={self.name} holds images and descriptions, and this method takes feature "
@@ -198,8 +206,23 @@ class FeatureDatasetConfig(DatasetConfig):
     normalize_semantics: Normalization
 
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
-        """Scaled features on the training device."""
-        from zsl_lab.data.batches.features import FeatureDataModule  # it needs torch
+        """Scaled features: on the training device, or read from disk in blocks."""
+        # these need torch
+        from zsl_lab.data.batches.features import FeatureDataModule
+        from zsl_lab.data.batches.stored import StoredDataModule
 
-        assert isinstance(benchmark, FeatureBenchmark)
-        return FeatureDataModule(benchmark, split, self.normalize, self.normalize_semantics)
+        assert isinstance(benchmark, VectorBenchmark)
+        module = StoredDataModule if isinstance(benchmark, StoredBenchmark) else FeatureDataModule
+        return module(benchmark, split, self.normalize, self.normalize_semantics)
+
+
+class FileDatasetConfig(FeatureDatasetConfig):
+    """The keys of a dataset whose feature vectors lie in a file, or in the cache.
+
+    Attributes:
+        storage: ``memory`` (features are loaded), ``disk`` (they are read in blocks while training:
+            larger than memory, and training draws them in another order), or ``auto`` (``disk``
+            where they would fill too much of the free memory).
+    """
+
+    storage: Annotated[Storage, AddedLater("auto")] = "auto"

@@ -45,6 +45,7 @@ from zsl_lab.data.files.imagenet import (
     read_classes,
     rows_of,
 )
+from zsl_lab.data.storage.arrays import float32
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_arrays
 from zsl_lab.keys import Irrelevant
@@ -249,20 +250,20 @@ class ImageNetDataset(FeatureDatasetConfig):
         usable[content.trainval] = True
         usable |= tested
         kept = np.flatnonzero((labels >= 0) & (usable | ~seen[labels]))
-        return hdf5.float32(content.features[kept]), labels[kept], tested[kept]
+        return float32(content.features[kept]), labels[kept], tested[kept]
 
     def _semantics(
         self, classes: ImageNetClasses, rows: IntArray, names: tuple[str, ...], folder: Path
     ) -> FloatArray:
         if self.semantics == _W2V:
-            return hdf5.float32(classes.vectors[rows])
+            return float32(classes.vectors[rows])
         table = read_semantics_table(self._table())
         if table.names is None:
             raise DataError(
                 f"{table.path}: found rows without names; expected a WordNet id for each, as a "
                 f"column class or in {table.path.stem}.names.txt."
             )
-        return hdf5.float32(join(table, KnownClasses(folder / WORDS, len(names), names, {})))
+        return float32(join(table, KnownClasses(folder / WORDS, len(names), names, {})))
 
     def _warn_of_untested(
         self, names: tuple[str, ...], seen: BoolArray, labels: IntArray, folder: Path

@@ -7,15 +7,15 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from zsl_lab.data.benchmark import FeatureBenchmark
-from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
+from zsl_lab.data.benchmark import VectorBenchmark
+from zsl_lab.data.datasets.base import DataPaths, FileDatasetConfig
 from zsl_lab.data.files import own_file
 from zsl_lab.data.files.class_semantics import is_semantics_file, names_file
 from zsl_lab.errors import ConfigError, InputError
 from zsl_lab.keys import Place
 
 
-class OwnDataset(FeatureDatasetConfig):
+class OwnDataset(FileDatasetConfig):
     """A benchmark in the layout of :mod:`zsl_lab.data.files.benchmark_file`.
 
     Attributes:
@@ -48,14 +48,14 @@ class OwnDataset(FeatureDatasetConfig):
         if not self._file().is_file():
             self.load(paths)
 
-    def load(self, paths: DataPaths) -> FeatureBenchmark:
+    def load(self, paths: DataPaths) -> VectorBenchmark:
         """Read the file (:func:`zsl_lab.data.files.own_file.load`).
 
         Raises:
             ConfigError: No file is named, or it has no such semantics.
             DataError: The file is missing, damaged or inconsistent.
         """
-        return own_file.load(self._file(), self.semantics, self.name)
+        return own_file.load(self._file(), self.semantics, self.name, self.storage)
 
     def _file(self) -> Path:
         if not self.path:

@@ -14,17 +14,28 @@ from typing import Any
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray, Provenance
+from zsl_lab.data.benchmark import (
+    FeatureBenchmark,
+    FloatArray,
+    Provenance,
+    VectorBenchmark,
+)
 from zsl_lab.data.cache import cached
 from zsl_lab.data.checks.class_names import normalized
-from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig, warn_of_counts
+from zsl_lab.data.datasets.base import (
+    DataPaths,
+    FeatureDatasetConfig,
+    FileDatasetConfig,
+    warn_of_counts,
+)
 from zsl_lab.data.datasets.class_splits import ClassSplitConfig
 from zsl_lab.data.datasets.stand_in import SUFFIX, SyntheticFeatures
 from zsl_lab.data.files import benchmark_mat
-from zsl_lab.data.files.benchmark_file import default_names, float32
+from zsl_lab.data.files.benchmark_file import default_names
 from zsl_lab.data.files.class_semantics import SUFFIXES, is_semantics_file, names_file
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.public.sources import FEATURES, PUBLIC, SENTENCES, SPLITS, origin, split_version
+from zsl_lab.data.storage.arrays import float32
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
 
@@ -67,7 +78,7 @@ class PublishedCounts(BaseModel):
     test_unseen: int = Field(ge=1)
 
 
-class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
+class XianDataset(FileDatasetConfig, ClassSplitConfig):
     """A benchmark in the files of Xian et al.
 
     Attributes:
@@ -146,7 +157,7 @@ class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
             split_seed=self.split_seed,
         )
 
-    def load(self, paths: DataPaths) -> FeatureBenchmark:
+    def load(self, paths: DataPaths) -> VectorBenchmark:
         """Read the files, or their copy in the cache.
 
         Raises:
@@ -155,7 +166,7 @@ class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
         """
         return self._load(paths, cache=True)
 
-    def read(self, paths: DataPaths) -> FeatureBenchmark:
+    def read(self, paths: DataPaths) -> VectorBenchmark:
         """Read the files and leave the cache alone.
 
         Raises:
@@ -173,7 +184,7 @@ class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
         names = splits.class_names or default_names(splits.num_classes)
         return names, float32(semantics)
 
-    def _load(self, paths: DataPaths, *, cache: bool) -> FeatureBenchmark:
+    def _load(self, paths: DataPaths, *, cache: bool) -> VectorBenchmark:
         self.check_files(paths)
         sources = self._sources(paths)
         try:
@@ -188,7 +199,13 @@ class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
                 else str(sources["semantics"])
             )
             benchmark = (
-                cached(self.name, key, lambda: self._build(sources, hashes), paths.cache_dir)
+                cached(
+                    self.name,
+                    key,
+                    lambda: self._build(sources, hashes),
+                    paths.cache_dir,
+                    self.storage,
+                )
                 if cache
                 else self._build(sources, hashes)
             )
@@ -323,7 +340,7 @@ class XianDataset(FeatureDatasetConfig, ClassSplitConfig):
             return splits, splits.semantics(self.semantics)
         return splits, benchmark_mat.read_semantics(path, splits, sources["sentences"])
 
-    def _check_counts(self, benchmark: FeatureBenchmark) -> None:
+    def _check_counts(self, benchmark: VectorBenchmark) -> None:
         if self.counts is None:
             return
         found = {

@@ -7,11 +7,11 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy.typing as npt
+import numpy as np
 
-from zsl_lab.data.benchmark import FeatureBenchmark, Provenance
+from zsl_lab.data.benchmark import Provenance, VectorBenchmark
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.files.class_semantics import (
     KnownClasses,
@@ -19,8 +19,12 @@ from zsl_lab.data.files.class_semantics import (
     join,
     read_semantics_table,
 )
+from zsl_lab.data.storage.arrays import Array, FloatArray, float32
+from zsl_lab.data.storage.choice import Storage
 from zsl_lab.errors import ConfigError, DataError, nearest
-from zsl_lab.files.hashing import sha256_arrays
+from zsl_lab.files.hashing import ArrayHash, sha256_arrays
+
+C = TypeVar("C", bound=hdf5.BenchmarkContent)
 
 MAKE = (
     "Make one, `python -m zsl_lab.data extract` of images or `python -m zsl_lab.data convert` of "
@@ -29,7 +33,9 @@ MAKE = (
 )
 
 
-def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmark:
+def load(
+    path: Path, semantics: str | None, name: str | None, storage: Storage = "memory"
+) -> VectorBenchmark:
     """Read the file.
 
     Results identify it by its content, not by its path: ``splits_sha256`` covers the three parts
@@ -44,6 +50,7 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
             (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`) is joined to its
             classes by name.
         name: The name in results; None takes the file's.
+        storage: Whether features are loaded into memory or stay on disk.
 
     Raises:
         ConfigError: It has no such semantics.
@@ -55,7 +62,7 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
             f"dataset.path={path}: {found}; expected a benchmark in an HDF5 file. If you have it, "
             f"say where it is now: dataset.path=FILE. {MAKE}"
         )
-    content = hdf5.read(path, lean=True)
+    content: hdf5.BenchmarkContent = hdf5.read_for_training(path, storage)
     kind = semantics or content.default_kind
     if kind is not None and kind not in content.semantics and is_semantics_file(kind):
         content = _with_semantics(content, kind, path)
@@ -77,7 +84,7 @@ def load(path: Path, semantics: str | None, name: str | None) -> FeatureBenchmar
         raise DataError(f"{error} {hdf5.REMEDY}") from error
 
 
-def _with_semantics(content: hdf5.BenchmarkFile, kind: str, path: Path) -> hdf5.BenchmarkFile:
+def _with_semantics(content: C, kind: str, path: Path) -> C:
     """The benchmark with the class semantics of another file, called ``kind``."""
     file = semantics_file(kind)
     if not file.is_file():
@@ -111,22 +118,35 @@ def semantics_file(semantics: str) -> Path:
     return Path(semantics).expanduser().absolute()
 
 
-def _provenance(path: Path, content: hdf5.BenchmarkFile) -> Provenance:
+def _provenance(path: Path, content: hdf5.BenchmarkContent) -> Provenance:
     names = ("trainval", "test_seen", "test_unseen", "train", "val", "validation_classes")
     parts = {name: index for name in names if (index := getattr(content, name)) is not None}
     # as runs take them: the same numbers in another type are the same benchmark
-    tables = {kind: hdf5.float32(table) for kind, table in content.semantics.items()}
+    tables = {kind: float32(table) for kind, table in content.semantics.items()}
     return Provenance(
         origin=str(path),
-        splits_sha256=_sha256(list(parts), *parts.values()),
+        splits_sha256=_sha256(list(parts), sha256_arrays(*parts.values())),
         # labels too: the same features of samples of other classes are other data
         features_sha256=_sha256(
-            [content.class_names, list(tables)], content.features, content.labels, *tables.values()
+            [content.class_names, list(tables)], _samples_sha256(content, list(tables.values()))
         ),
         splits_version=content.provenance.splits_version,
         sources=content.provenance.sources,
     )
 
 
-def _sha256(names: Any, *arrays: npt.NDArray[Any]) -> str:
-    return hashlib.sha256((json.dumps(names) + sha256_arrays(*arrays)).encode()).hexdigest()
+def _samples_sha256(content: hdf5.BenchmarkContent, tables: list[FloatArray]) -> str:
+    """The hash of features, labels and tables, which also checks that features are finite."""
+    digest = ArrayHash()
+    digest.begin(np.dtype(np.float32), content.source.shape)
+    for block in content.feature_blocks():
+        digest.add(block)
+    others: list[Array] = [content.labels, *tables]
+    for array in others:
+        digest.begin(array.dtype, array.shape)
+        digest.add(array)
+    return digest.hexdigest()
+
+
+def _sha256(names: Any, arrays: str) -> str:
+    return hashlib.sha256((json.dumps(names) + arrays).encode()).hexdigest()

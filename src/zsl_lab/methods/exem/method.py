@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,20 +13,29 @@ from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.features import FeatureDataModule
+from zsl_lab.data.batches.stored import StoredSamples
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 from zsl_lab.methods.exem.config import Constants, EXEMConfig
+from zsl_lab.methods.exem.measuring import Groups, largest_axes, measure
 from zsl_lab.methods.exem.regression import ClassRegression
 from zsl_lab.methods.exem.selection import (
     Choice,
     choose,
+    choose_on,
     compare,
+    fewer,
+    held_out,
     kernel_of,
     some_classes,
+    uninformed,
 )
 from zsl_lab.methods.exem.whitening import Scatter, class_means
 from zsl_lab.nn.moments import gram
+
+#: numbers and rows of a block of samples that are read from disk
+_BLOCK, _FEWEST_ROWS = 2**22, 1024
 
 
 class EXEM(ZeroShotMethod):
@@ -215,7 +224,7 @@ class EXEM(ZeroShotMethod):
 
     def whitened(self, features: Tensor) -> Tensor:
         """``[B, D]`` features in the whitened space about :attr:`origin`, ``[B, K]``."""
-        scaled = Scaler(self.config.normalize, self.shift, self.scale).apply(features)
+        scaled = self._scaler().apply(features)
         inside = scaled @ self.projection
         if self.outside is None:
             return inside - self.origin
@@ -257,17 +266,12 @@ class EXEM(ZeroShotMethod):
             over classes and dimensions; the constants that were chosen; and the AUSUC and H, in
             percent, that they reached on classes that were left out, where any were.
         """
-        labels = self._mean_of_class[batch.labels]
-        self._fit_scalers(batch.inputs)
-        features = Scaler(self.config.normalize, self.shift, self.scale).apply(batch.inputs)
-        rotation = self._rotation(features)
-        reduced = features if rotation is None else features @ rotation
-        dimension = features.shape[1] if self.outside is not None else None
         semantics = self.semantics[self.seen_mask]
-        choice = self._choose(reduced, labels, semantics, dimension)
+        if isinstance(batch, StoredSamples) and self.outside is None:
+            rotation, choice, means, scatter = self._measure_blocks(batch, semantics)
+        else:
+            rotation, choice, means, scatter = self._measure(batch, semantics)
         constants = choice.constants
-        means = class_means(reduced, labels, len(semantics))
-        scatter = Scatter.measure(reduced, labels, means, self.config.whitening, dimension)
         if self.outside is None:
             whitening = scatter.whitening(constants.shrinkage)
             whitened = means.double() @ whitening
@@ -283,19 +287,96 @@ class EXEM(ZeroShotMethod):
         self._fit_regression(semantics, whitened, constants)
         return self._record(choice, semantics)
 
+    def _measure(
+        self, batch: Batch, semantics: Tensor
+    ) -> tuple[Tensor | None, Choice, Tensor, Scatter]:
+        """Rotation of the features, the chosen constants, class means and scatter."""
+        labels = self._mean_of_class[batch.labels]
+        inputs = batch.inputs
+        self._fit_scalers(Scaler.fit(self.config.normalize, inputs.cpu().numpy()))
+        features = self._scaler().apply(inputs)
+        rotation = self._rotation(features)
+        reduced = features if rotation is None else features @ rotation
+        dimension = features.shape[1] if self.outside is not None else None
+        choice = self._choose(reduced, labels, semantics, dimension)
+        means = class_means(reduced, labels, len(semantics))
+        scatter = Scatter.measure(reduced, labels, means, self.config.whitening, dimension)
+        return rotation, choice, means, scatter
+
+    def _measure_blocks(
+        self, batch: StoredSamples, semantics: Tensor
+    ) -> tuple[Tensor | None, Choice, Tensor, Scatter]:
+        """The same of samples on disk, in three or four passes over them."""
+        config = self.config
+        rows = max(_FEWEST_ROWS, _BLOCK // len(self.shift))
+        self._fit_scalers(
+            Scaler.fit_blocks(
+                config.normalize,
+                (block.inputs.cpu().numpy() for block in batch.blocks(rows)),
+                len(self.shift),
+            )
+        )
+        scaler, rotation = self._scaler(), None
+
+        def samples() -> Iterator[tuple[Tensor, Tensor]]:
+            start = 0
+            for block in batch.blocks(rows):
+                numbers = torch.arange(start, start + len(block.labels), device=self.device)
+                features = scaler.apply(block.inputs)
+                yield numbers, features if rotation is None else features @ rotation
+                start += len(numbers)
+
+        if config.pca is not None:
+            rotation = largest_axes(samples, self.projection.shape[1])
+        labels = self._mean_of_class[batch.labels]
+        groups = self._groups(labels, batch.order, len(semantics))
+        found = measure(samples, labels, len(semantics), config.whitening, groups)
+        if groups is None or found.held is None:
+            choice = uninformed(config.candidates)
+        else:
+            chosen = semantics[groups.classes]
+            choice = choose_on(found.held, chosen, config.candidates, config.settings)
+        return rotation, choice, found.means, found.scatter
+
+    def _groups(self, labels: Tensor, order: Tensor, classes: int) -> Groups | None:
+        """Which samples the constants are chosen with: those that :meth:`_choose` takes.
+
+        Args:
+            labels: Class of each sample, ``[N]``.
+            order: The samples as the split lists them, on which the draw depends.
+            classes: Number of training classes.
+        """
+        some = self._some_classes(classes, labels.device)
+        members = torch.arange(classes, device=labels.device) if some is None else some
+        taken = order[torch.isin(labels[order], members)]
+        held = held_out(torch.searchsorted(members, labels[taken]))
+        if not held.any():
+            return None
+        kept, scored = torch.zeros_like(labels).bool(), torch.zeros_like(labels).bool()
+        kept[taken[~held]] = True
+        scored[taken[fewer(held, len(members))]] = True
+        return Groups(kept, scored, members)
+
+    def _some_classes(self, classes: int, device: torch.device) -> Tensor | None:
+        """Classes that the constants are chosen on, with a warning; None for all."""
+        config = self.config
+        some = some_classes(classes, config.most_classes, device)
+        if some is not None:
+            warnings.warn(
+                f"method={config.name}: the constants are chosen on {len(some)} of the "
+                f"{classes} training classes, drawn with a fixed seed; the exemplars are "
+                "fitted to all of them. method.most_classes sets how many.",
+                stacklevel=2,
+            )
+        return some
+
     def _choose(
         self, features: Tensor, labels: Tensor, semantics: Tensor, dimension: int | None
     ) -> Choice:
         """Choose the constants on all training classes, or on some where there are many."""
         config = self.config
-        some = some_classes(len(semantics), config.most_classes, labels.device)
+        some = self._some_classes(len(semantics), labels.device)
         if some is not None:
-            warnings.warn(
-                f"method={config.name}: the constants are chosen on {len(some)} of the "
-                f"{len(semantics)} training classes, drawn with a fixed seed; the exemplars are "
-                "fitted to all of them. method.most_classes sets how many.",
-                stacklevel=2,
-            )
             place = labels.new_full((len(semantics),), -1)
             place[some] = torch.arange(len(some), device=labels.device)
             kept = place[labels] >= 0
@@ -313,8 +394,11 @@ class EXEM(ZeroShotMethod):
         self.centre.copy_(regression.centre)
         self.weights.copy_(regression.weights(whitened, constants.ridge))
 
-    def _fit_scalers(self, features: Tensor) -> None:
-        scaler = Scaler.fit(self.config.normalize, features.cpu().numpy())
+    def _scaler(self) -> Scaler:
+        return Scaler(self.config.normalize, self.shift, self.scale)
+
+    def _fit_scalers(self, scaler: Scaler) -> None:
+        """Keep the scaler of the features, and fit that of the semantics."""
         semantics = self.semantics[self.seen_mask].cpu().numpy()
         of_semantics = Scaler.fit(self.config.normalize_semantics, semantics)
         self.shift.copy_(scaler.shift)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.scaling import Scaler
-from zsl_lab.methods.exem.config import Constants, Distance, Settings, Whitening
+from zsl_lab.methods.exem.config import Constants, Distance, Settings
 from zsl_lab.methods.exem.regression import ClassRegression, Kernel, mean_squared_distance, rbf
 from zsl_lab.methods.exem.whitening import Scatter, class_means
 from zsl_lab.metrics import harmonic_mean
@@ -43,6 +43,23 @@ class Choice:
     offset: float
     ausuc: float
     harmonic_mean: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Training samples that are scored, and what is known of the others.
+
+    Attributes:
+        features: Of the held-out samples, ``[n, D]``.
+        labels: Class of each, ``[n]``.
+        means: Class means of the other samples, ``[C, D]``.
+        scatter: Their scatter within classes.
+    """
+
+    features: Tensor
+    labels: Tensor
+    means: Tensor
+    scatter: Scatter
 
 
 @dataclass(frozen=True)
@@ -142,21 +159,35 @@ def choose(
     Returns:
         The choice; the first candidate, with no offset, where nothing can be left out.
     """
-    held, folds = (
-        held_out(labels),
-        class_folds(len(semantics), settings.folds, settings.partitions),
+    held = held_out(labels)
+    if not held.any():
+        return uninformed(candidates)
+    kept, kept_labels = features[~held], labels[~held]
+    means = class_means(kept, kept_labels, len(semantics))
+    scatter = Scatter.measure(kept, kept_labels, means, settings.whitening, dimension)
+    scored = fewer(held, len(semantics))
+    return choose_on(
+        HeldOut(features[scored], labels[scored], means, scatter), semantics, candidates, settings
     )
-    if not folds or not held.any():
-        return Choice(candidates[0], 0.0, float("nan"), float("nan"))
-    held = _fewer(held, max(1, MOST_SCORES // len(semantics)))
-    products = _products(
-        features, labels, held, len(semantics), candidates, settings.whitening, dimension
-    )
-    target = labels[held]
+
+
+def uninformed(candidates: Sequence[Constants]) -> Choice:
+    """The first candidate, where nothing can be left out."""
+    return Choice(candidates[0], 0.0, float("nan"), float("nan"))
+
+
+def choose_on(
+    held: HeldOut, semantics: Tensor, candidates: Sequence[Constants], settings: Settings
+) -> Choice:
+    """As :func:`choose`, given the samples that are scored and means and scatter of the others."""
+    folds = class_folds(len(semantics), settings.folds, settings.partitions)
+    if not folds:
+        return uninformed(candidates)
+    products, target = _products(held, candidates), held.labels
 
     def curves(of: Sequence[Constants]) -> Iterator[tuple[Constants, _Curve]]:
         for left_out in folds:
-            seen = ~left_out.to(labels.device)
+            seen = ~left_out.to(target.device)
             for constants, mixing in _mixings(semantics, seen, of, settings):
                 scores = _scores(products[constants.shrinkage], mixing, seen, settings.distance)
                 yield constants, _curve(scores, target, seen)
@@ -170,34 +201,28 @@ def choose(
     return Choice(best, offset, 100 * means[best], 100 * reached)
 
 
-def _fewer(held: Tensor, most: int) -> Tensor:
-    """The same mask, or one of ``most`` of these samples, drawn with a fixed seed."""
+def fewer(held: Tensor, classes: int) -> Tensor:
+    """The same mask, or one of so many of these samples that :data:`MOST_SCORES` are computed.
+
+    They are drawn with a fixed seed.
+    """
+    most = max(1, MOST_SCORES // classes)
     places = held.nonzero().squeeze(1)
     if len(places) <= most:
         return held
     drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:most]
-    fewer = torch.zeros_like(held)
-    fewer[places[drawn.to(places.device)]] = True
-    return fewer
+    scored = torch.zeros_like(held)
+    scored[places[drawn.to(places.device)]] = True
+    return scored
 
 
-def _products(
-    features: Tensor,
-    labels: Tensor,
-    held: Tensor,
-    classes: int,
-    candidates: Sequence[Constants],
-    whitening: Whitening,
-    dimension: int | None,
-) -> dict[float, _Products]:
-    kept, kept_labels = features[~held], labels[~held]
-    means = class_means(kept, kept_labels, classes)
-    scatter = Scatter.measure(kept, kept_labels, means, whitening, dimension)
+def _products(held: HeldOut, candidates: Sequence[Constants]) -> dict[float, _Products]:
+    features, means, scatter = held.features, held.means, held.scatter
     values, vectors = scatter.decomposed()
     # about a point near all of them, so that little is lost to rounding
     middle = means.mean(0)
     basis = vectors.to(features.dtype)
-    x, m = ((features[held] - middle) @ basis).double(), ((means - middle) @ basis).double()
+    x, m = ((features - middle) @ basis).double(), ((means - middle) @ basis).double()
     found = {}
     for r in dict.fromkeys(c.shrinkage for c in candidates):
         inverse = 1 / ((1 - r) * values + r * scatter.level)

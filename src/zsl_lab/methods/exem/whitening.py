@@ -61,18 +61,30 @@ class Scatter:
             dimension: See :class:`Scatter`; None for D.
         """
         dim = features.shape[1]
-        wide = dimension or dim
-        identity = torch.eye(dim, dtype=torch.float64, device=features.device)
-        if kind == "none":
-            return cls(identity, dim, 1.0)
-        total = torch.zeros_like(identity)
-        for block in blocks(*features.shape):
+        total = torch.zeros(dim, dim, dtype=torch.float64, device=features.device)
+        for block in blocks(*features.shape) if kind != "none" else ():
             residuals = features[block] - means[labels[block]]
             total += (residuals.T @ residuals).double()
-        if not total.diagonal().sum() > 0:  # one sample a class: how they scatter is not known
+        return cls.of_total(total, len(features), kind, dimension)
+
+    @classmethod
+    def of_total(
+        cls, total: Tensor, samples: int, kind: Whitening, dimension: int | None = None
+    ) -> Scatter:
+        """S from the sum of the outer squares of residuals, float64 ``[D, D]``.
+
+        Args:
+            total: The sum; its diagonal may stand for all of it where ``kind`` is ``diagonal``.
+            samples: Number of samples.
+            kind: As of :meth:`measure`.
+            dimension: Likewise.
+        """
+        identity, dim = torch.eye(len(total), dtype=total.dtype, device=total.device), len(total)
+        # with one sample a class how samples scatter is not known
+        if kind == "none" or not total.diagonal().sum() > 0:
             return cls(identity, dim, 1.0)
-        total /= len(features)
-        return cls(total.diagonal().diag() if kind == "diagonal" else total, wide)
+        mean = total / samples
+        return cls(mean.diagonal().diag() if kind == "diagonal" else mean, dimension or dim)
 
     @property
     def level(self) -> Tensor:

@@ -1,0 +1,129 @@
+"""Means and scatter of samples that are read in blocks, for samples that do not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zsl_lab.methods.exem.config import Whitening
+from zsl_lab.methods.exem.selection import HeldOut
+from zsl_lab.methods.exem.whitening import Scatter
+
+#: makes a new pass over all samples: their numbers ``[n]`` and features ``[n, D]``, in blocks
+Pass = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which samples serve to choose constants.
+
+    Attributes:
+        kept: Samples whose means and scatter are taken to score others with, bool ``[N]``.
+        scored: Samples that are scored, bool ``[N]``.
+        classes: The classes of both, increasing, ``[c]``.
+    """
+
+    kept: Tensor
+    scored: Tensor
+    classes: Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What two passes find.
+
+    Attributes:
+        means: Class means of all samples, ``[C, D]``.
+        scatter: Their scatter within classes.
+        held: What the constants are chosen with; None where nothing is scored.
+    """
+
+    means: Tensor
+    scatter: Scatter
+    held: HeldOut | None
+
+
+def measure(
+    samples: Pass, labels: Tensor, classes: int, kind: Whitening, groups: Groups | None
+) -> Measured:
+    """Measure all samples, and those that are kept for the choice of constants.
+
+    One pass sums features, another one the outer squares of residuals, in single precision within
+    a block and in double precision over blocks. Residuals of all samples are taken about the means
+    c of the kept ones: about their own means m they sum up to ``sum n (m - c) (m - c)^T`` less.
+
+    Args:
+        samples: Gives the samples; called twice.
+        labels: Class of each, ``[N]``.
+        classes: C.
+        kind: Which part of the scatter counts.
+        groups: Who serves to choose constants; None where nothing is scored.
+    """
+    kept = torch.ones_like(labels, dtype=torch.bool) if groups is None else groups.kept
+    counts, means, centres = _means(samples, labels, classes, kept)
+    others = of_kept = means.new_zeros(())
+    features = []
+    for numbers, x in samples():
+        residuals = x - centres[labels[numbers]].to(x.dtype)
+        inside = kept[numbers]
+        of_kept = of_kept + _squares(residuals[inside], kind)
+        others = others + _squares(residuals[~inside], kind)
+        if groups is not None:
+            features.append(x[groups.scored[numbers]])
+    shift = (means - centres) * counts.sqrt()[:, None]
+    scatter = Scatter.of_total(others + of_kept - _squares(shift, kind), len(labels), kind)
+    dtype = x.dtype
+    if groups is None:
+        return Measured(means.to(dtype), scatter, None)
+    place = labels.new_full((classes,), -1)
+    place[groups.classes] = torch.arange(len(groups.classes), device=labels.device)
+    held = HeldOut(
+        torch.cat(features),
+        place[labels[groups.scored]],
+        centres[groups.classes].to(dtype),
+        Scatter.of_total(of_kept, int(kept.sum()), kind),
+    )
+    return Measured(means.to(dtype), scatter, held)
+
+
+def _means(
+    samples: Pass, labels: Tensor, classes: int, kept: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts ``[C]`` and means of all samples, and means of the kept ones where a class has any.
+
+    All float64; means ``[C, D]``.
+    """
+    sums: list[Tensor] = []
+    for numbers, x in samples():
+        if not sums:
+            shape = (classes, x.shape[1])
+            sums = [torch.zeros(shape, dtype=torch.float64, device=x.device) for _ in range(2)]
+        for into, inside in zip(sums, (kept[numbers], ~kept[numbers]), strict=True):
+            into.index_add_(0, labels[numbers[inside]], x[inside].double())
+    counts = torch.bincount(labels, minlength=classes).double()
+    of_kept = torch.bincount(labels[kept], minlength=classes).double()
+    means = (sums[0] + sums[1]) / counts[:, None]
+    centres = torch.where(of_kept[:, None] > 0, sums[0] / of_kept[:, None], means)
+    return counts, means, centres
+
+
+def _squares(residuals: Tensor, kind: Whitening) -> Tensor:
+    """The sum of outer squares, float64 ``[D, D]``, or its diagonal, as far as ``kind`` asks."""
+    if kind == "full":
+        return (residuals.T @ residuals).double()
+    return residuals.double().square().sum(0).diag()
+
+
+def largest_axes(samples: Pass, count: int) -> Tensor:
+    """Directions of largest variance, ``[D, count]``, from two passes over the samples."""
+    sums = [(len(x), x.double().sum(0)) for _, x in samples()]
+    mean = torch.stack([total for _, total in sums]).sum(0) / sum(rows for rows, _ in sums)
+    gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=mean.device)
+    for _, x in samples():
+        centred = x - mean.to(x.dtype)
+        gram += (centred.T @ centred).double()
+    axes: Tensor = torch.linalg.eigh(gram)[1]
+    return axes[:, -count:].to(x.dtype)

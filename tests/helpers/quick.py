@@ -49,10 +49,11 @@ def install() -> None:
 @contextmanager
 def commit_kept() -> Iterator[None]:
     """Within, runs ask git for the commit once."""
+    from zsl_lab.result import git_commit
     from zsl_lab.run import testing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(testing, "git_commit", cache(testing.git_commit))
+        patch.setattr(testing, "git_commit", cache(git_commit))
         yield
 
 

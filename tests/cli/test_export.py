@@ -23,6 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(predictor("eszsl").save_pretrained(tmp_path_factory.mktemp("saved") / "model"))
 
 
+@pytest.mark.slow
 def test_it_writes_the_model_and_the_onnx_file(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def page(session: Session) -> Any:
         return build(session)
 
 
+@pytest.mark.slow
 def test_the_page_has_what_the_method_takes(page: Any) -> None:
     shown = {
         block["props"].get("label"): block["props"].get("visible")
@@ -74,6 +75,7 @@ def test_the_page_has_what_the_method_takes(page: Any) -> None:
     assert not page.analytics_enabled
 
 
+@pytest.mark.slow
 def test_the_server_answers_on_this_machine_only(page: Any, session: Session) -> None:
     url = command.serve(page)
     try:

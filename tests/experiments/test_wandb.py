@@ -90,6 +90,7 @@ def test_a_sweep_maximises_a_figure_of_validation_classes_that_runs_log(path: Pa
     assert "validation/harmonic_mean" in logged()
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType) -> None:
     import wandb_workspaces.reports.v2 as wr
 

@@ -77,6 +77,7 @@ def found(broken: Path) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 def test_torchvision_imports_though_its_operators_do_not_load(
     found: dict[str, Any], broken: Path
 ) -> None:
@@ -88,12 +89,14 @@ def test_torchvision_imports_though_its_operators_do_not_load(
     )
 
 
+@pytest.mark.slow
 def test_operators_that_load_are_not_defined_again(found: dict[str, Any], broken: Path) -> None:
     assert found["loaded"] == [str(broken / "_C.so")]
     # this library defines nothing, and nobody did it in its place
     assert found["where_it_loads"] == "operator torchvision::nms does not exist"
 
 
+@pytest.mark.slow
 def test_nothing_stays_behind_once_torchvision_was_imported(found: dict[str, Any]) -> None:
     assert "_SchemasFirst" not in found["finders"]
 

@@ -39,6 +39,7 @@ def _own_worker(monkeypatch: pytest.MonkeyPatch) -> object:
     probe._end()
 
 
+@pytest.mark.slow
 def test_an_intact_file_is_read_and_the_process_is_kept(file: Path) -> None:
     for _ in range(3):
         with open_hdf5(file) as opened:

@@ -1,19 +1,43 @@
-"""Saves time that tests would spend on what they do not test: imports, composing configurations."""
+"""Saves time that tests would spend on what they do not test.
+
+That is importing, composing configurations, and waiting until files are on the disk.
+"""
 
 from __future__ import annotations
 
 import copy
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from tests.helpers.quick_start.sitecustomize import Finder
+
+#: a key of this package's, or a folder of Hydra's, and its value
+_VALUE = re.compile(r"(?!hydra)\w+(\.\w+)*=|hydra\.(run|sweep)\.\w+=")
+_FOLDER = re.compile(r"file://([^\],'\"]+)")
+
+
+_COMPOSE = ConfigLoaderImpl.load_configuration
+
+
+def _subfolders(folder: str | Path) -> set[str]:
+    return {path.name for path in Path(folder).glob("*/")} if folder else set()
+
+
+_GROUPS = _subfolders(Path(__file__).parents[2] / "conf")
 
 
 def install() -> None:
@@ -23,31 +47,100 @@ def install() -> None:
 
 
 @contextmanager
-def compositions_kept() -> Iterator[None]:
-    """Within, Hydra copies a configuration that it has composed before from the same arguments.
+def commit_kept() -> Iterator[None]:
+    """Within, runs ask git for the commit once."""
+    from zsl_lab.result import git_commit
+    from zsl_lab.run import testing
 
-    Only where all comes from this package: other folders may change.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "git_commit", cache(git_commit))
+        yield
+
+
+@contextmanager
+def disk_not_waited_for() -> Iterator[None]:
+    """Within, ``os.fsync`` does nothing: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@contextmanager
+def compositions_kept() -> Iterator[None]:
+    """Within, Hydra composes each combination of choices once, and sets the other keys in a copy.
+
+    Where a file of another folder that it searches has changed, it composes anew.
     """
-    compose = ConfigLoaderImpl.load_configuration
+    compose = _COMPOSE
     kept: dict[Any, DictConfig] = {}
 
     def load_configuration(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
     ) -> DictConfig:
         sources = tuple((source.scheme(), source.path) for source in self.get_sources())
-        given = (config_name, tuple(overrides), args, tuple(sorted(kw.items())))
         user = os.environ.get("ZSL_LAB_SETTINGS", "")
-        local = any(scheme == "file" for scheme, _ in sources) or os.path.isdir(user)
-        if local or any("searchpath" in override for override in overrides):
-            return compose(self, config_name, overrides, *args, **kw)
-        key = (given, sources, user)
+        folders = [user, *(path for scheme, path in sources if scheme == "file")]
+        for override in overrides:
+            folders += _FOLDER.findall(override)
+        values = _values(overrides, _GROUPS.union(*map(_subfolders, folders)))
+        choices = [override for override in overrides if override not in values]
+        files = tuple(map(_files, folders))
+        key = (config_name, tuple(choices), args, tuple(sorted(kw.items())), sources, user, files)
         if key not in kept:
-            kept[key] = compose(self, config_name, overrides, *args, **kw)
+            kept[key] = compose(self, config_name, choices, *args, **kw)
         found = copy.deepcopy(kept[key])
         OmegaConf.clear_cache(found)
         found.hydra.runtime.cwd = os.getcwd()
+        if values:
+            _set(found, overrides, values)
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
         yield
+
+
+@contextmanager
+def hydra_itself() -> Iterator[None]:
+    """Within, Hydra composes, and nothing is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "load_configuration", _COMPOSE)
+        yield
+
+
+def _files(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """The yamls of a folder, with what changes when one is written."""
+    found = sorted(Path(folder).resolve().rglob("*.yaml")) if os.path.isdir(folder) else []
+    return tuple((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in found)
+
+
+def _values(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
+    """Those that set keys to one value; none where an order may matter that copies do not keep."""
+    if any(override.startswith(("+", "~")) for override in overrides):
+        return []
+    found = [o for o in overrides if _VALUE.match(o) and o.split("=")[0] not in groups]
+    return [] if any(_parsed(override).is_sweep_override() for override in found) else found
+
+
+def _set(cfg: DictConfig, overrides: Sequence[str], values: Sequence[str]) -> None:
+    """Set keys of a composed configuration as Hydra does, and what it says of its overrides."""
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config([_parsed(value) for value in values], cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException from error
+    of_hydra = [override for override in overrides if _parsed(override).is_hydra_override()]
+    of_task = [override for override in overrides if override not in of_hydra]
+    cfg.hydra.overrides.hydra = of_hydra
+    cfg.hydra.overrides.task = of_task
+    form = cfg.hydra.job.config.override_dirname
+    cfg.hydra.job.override_dirname = get_overrides_dirname(
+        [_parsed(override) for override in of_task],
+        kv_sep=form.kv_sep,
+        item_sep=form.item_sep,
+        exclude_keys=form.exclude_keys,
+    )
+
+
+@cache
+def _parsed(override: str) -> Override:
+    return OverridesParser.create().parse_override(override)

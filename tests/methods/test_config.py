@@ -120,7 +120,7 @@ def test_learning_rates_follow_the_cosine(
 ) -> None:
     keys = ("method=mmvae", *SHORT_FIT["mmvae"], "method.learning_rate=0.01")
     found = rates(configure, monkeypatch, *keys, "method.learning_rate_schedule=cosine")
-    assert found == pytest.approx([0.01 * decayed("cosine", step, 40) for step in range(40)])
+    assert found == pytest.approx([0.01 * decayed("cosine", step, 12) for step in range(12)])
 
 
 @pytest.mark.slow
@@ -130,8 +130,8 @@ def test_sgal_begins_the_cosine_anew_in_fine_tuning(
     rate = ("method.learning_rate=0.01", "method.fine_tune_learning_rate=0.001")
     cosine = "method.learning_rate_schedule=cosine"
     found = rates(configure, monkeypatch, "method=sgal", *SHORT_FIT["sgal"], *rate, cosine)
-    first = [0.01 * decayed("cosine", step, 40) for step in range(40)]
-    second = [0.001 * decayed("cosine", step, 40) for step in range(40)]
+    first = [0.01 * decayed("cosine", step, 12) for step in range(12)]
+    second = [0.001 * decayed("cosine", step, 12) for step in range(12)]
     # in the first step of fine-tuning the method itself sets the rate
     assert found == pytest.approx([*first, *second])
 
@@ -158,5 +158,5 @@ def test_checks_are_spread_over_the_candidates(configure: Configure, tmp_path: P
         for row in rows[1:]
         if row.startswith("select") and row.split(",")[at]
     ]
-    candidates = [step for step in steps if step >= 40]
-    assert candidates == [40, 50, 60, 70, 80]
+    candidates = [step for step in steps if step >= 12]
+    assert candidates == [12, 15, 18, 21, 24]

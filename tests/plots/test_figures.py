@@ -120,7 +120,13 @@ def test_training_curves_of_a_single_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unseen", "seen"), [(1, 0), (3, 7), (20, 82), pytest.param(72, 645, marks=pytest.mark.slow)]
+    ("unseen", "seen"),
+    [
+        (1, 0),
+        (3, 7),
+        pytest.param(20, 82, marks=pytest.mark.slow),
+        pytest.param(72, 645, marks=pytest.mark.slow),
+    ],
 )
 def test_per_class_recall(tmp_path: Path, drawn: list[Figure], unseen: int, seen: int) -> None:
     recalls = {
@@ -161,7 +167,10 @@ def test_per_class_recall_is_capped(
     assert "15 of 45 classes" in drawn[0].legends[0].get_title().get_text()
 
 
-@pytest.mark.parametrize("count", [1, 3, 10, 20, pytest.param(72, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [1, 3, *(pytest.param(count, marks=pytest.mark.slow) for count in (10, 20, 72))],
+)
 def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], count: int) -> None:
     matrix = np.full((count, count), 1) + 9 * np.eye(count, dtype=int)
     matrix[-1] = 0

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import zsl_lab
-from tests.conftest import SHORT_FIT, Command, composed
+from tests.conftest import ENTRIES, OF_FEATURES, SHORT_FIT, Command, composed
 from tests.helpers.forked import run_command
 from zsl_lab.data.batches.images import ImageDataModule
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
@@ -365,7 +365,7 @@ def test_the_summary_holds_the_classes_and_the_best_five_of_each_sample(
 # feature vectors
 
 
-@pytest.mark.parametrize("method", [method for method in SHORT_FIT if not method.startswith("n3")])
+@pytest.mark.parametrize("method", [name for name in OF_FEATURES if not ENTRIES[name].variant])
 def test_every_method_writes_what_it_says_of_feature_vectors(
     of_features: Callable[..., Prediction],
     short_run: Callable[[str], Path],
@@ -528,6 +528,7 @@ def test_features_of_images_are_extracted_as_those_of_training_were(
         predict(cfg)
 
 
+@pytest.mark.slow
 def test_features_of_images_are_extracted_where_the_method_lies(
     extracted: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

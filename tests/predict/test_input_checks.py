@@ -40,22 +40,31 @@ def benchmark(
     return dataset.load(DataPaths(data, tmp_path_factory.mktemp("cache")))
 
 
-def findings(of: VectorBenchmark, rows: npt.NDArray[np.floating]) -> list[str]:
-    check = FeatureCheck(ColumnStatistics.of(of.features, of.trainval), len(of.seen_classes))
+@pytest.fixture(scope="module")
+def statistics(benchmark: VectorBenchmark) -> ColumnStatistics:
+    """Those of the training samples."""
+    return ColumnStatistics.of(benchmark.features, benchmark.trainval)
+
+
+def findings(
+    of: VectorBenchmark, statistics: ColumnStatistics, rows: npt.NDArray[np.floating]
+) -> list[str]:
+    check = FeatureCheck(statistics, len(of.seen_classes))
     for start in range(0, len(rows), 64):
         check.add(rows[start : start + 64].astype(np.float64))
     return check.findings("features")
 
 
 @pytest.mark.slow
-def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: VectorBenchmark) -> None:
+def test_no_test_sample_of_a_benchmark_is_warned_of(
+    benchmark: VectorBenchmark, statistics: ColumnStatistics
+) -> None:
     rng, unseen = np.random.default_rng(0), benchmark.test_unseen
     labels = benchmark.labels[unseen]
     parts = [benchmark.test_seen, unseen, *(unseen[labels == c] for c in np.unique(labels))]
     parts += [rng.choice(unseen, n, replace=False) for n in (1, 1, 1, 2, 3, 5, 20, 40) * 3]
-    assert [
-        found for part in parts for found in findings(benchmark, benchmark.features[part])
-    ] == []
+    rows = (benchmark.features[part] for part in parts)
+    assert [found for part in rows for found in findings(benchmark, statistics, part)] == []
 
 
 @pytest.mark.slow
@@ -74,10 +83,13 @@ def test_no_test_sample_of_a_benchmark_is_warned_of(benchmark: VectorBenchmark) 
     ],
 )
 def test_changed_features_are_warned_of(
-    benchmark: VectorBenchmark, change: Callable[[Array], Array], cause: str
+    benchmark: VectorBenchmark,
+    statistics: ColumnStatistics,
+    change: Callable[[Array], Array],
+    cause: str,
 ) -> None:
     rows = benchmark.features[np.random.default_rng(1).choice(benchmark.test_unseen, 40)]
-    (sentence,) = findings(benchmark, change(rows.astype(np.float64)))
+    (sentence,) = findings(benchmark, statistics, change(rows.astype(np.float64)))
     assert sentence.startswith("features: ")
     assert re.search(cause, sentence), sentence
     assert sentence.endswith("or train on features like these.")
@@ -107,6 +119,7 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
 # ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_classes_of_a_benchmark_are_warned_of(benchmark: VectorBenchmark) -> None:
     rng = np.random.default_rng(0)
     # AWA1 holds -1 for unknown values, which a warning is due for

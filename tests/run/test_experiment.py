@@ -455,6 +455,7 @@ def test_a_run_that_failed_before_training_leaves_nothing(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_zero_training_steps_are_refused(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"method\.steps=0"):
         run(configure("method=mmvae", *SHORT, "method.steps=0"))

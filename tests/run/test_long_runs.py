@@ -79,6 +79,13 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
 # --------------------------------------------------------------------------- between checks
 
 
+STEPS = {
+    "sgal": ("method.steps=40", "method.fine_tune_steps=40"),
+    "n3": ("method.base_steps=20", "method.steps=20"),
+    "aspn": ("method.steps=40",),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "cuts"),
@@ -91,7 +98,7 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
 def test_a_run_that_dies_between_checks_goes_on_from_the_last_multiple(
     configure: Configure, finished: Finished, tmp_path: Path, method: str, cuts: dict[int, int]
 ) -> None:
-    overrides = (f"method={method}", *SHORT_FIT[method], *RARE)
+    overrides = (f"method={method}", *SHORT_FIT[method], *STEPS[method], *RARE)
     cfg = configure(*overrides, run_dir="cut")
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     for phase in ("select", "refit"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from tests.conftest import SHORT_FIT, SHORT_SGAL, power_cut
+from tests.conftest import SHORT, SHORT_SGAL, power_cut
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import schedule
 from zsl_lab.run.checkpoints import AtomicCheckpointIO
@@ -179,7 +179,7 @@ def test_a_run_cut_between_checks_makes_those_that_are_left(
 def test_a_run_with_fewer_checks_than_asked_for_says_so_once(
     configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = ("method=mmvae", *SHORT_FIT["mmvae"], "selection.check_every=4")
+    overrides = ("method=mmvae", *SHORT, "selection.check_every=4")
     run(configure(*overrides, run_dir="all"))
     assert "max_checks" not in capsys.readouterr().err
     run(configure(*overrides, "selection.max_checks=3", run_dir="few"))
@@ -194,7 +194,7 @@ def test_a_run_with_fewer_checks_than_asked_for_says_so_once(
 def test_the_oracle_has_each_metric_at_its_own_best_step(
     configure: Configure, tmp_path: Path
 ) -> None:
-    found = run(configure("method=mmvae", *SHORT_FIT["mmvae"], "selection.check_every=2"))
+    found = run(configure("method=mmvae", *SHORT, "selection.check_every=2"))
     rows = [row for row in read_rows(tmp_path / "run") if row["phase"] == "refit"]
     assert found.oracle_by_metric is not None
     assert found.oracle_by_metric["harmonic_mean"] == found.oracle
@@ -209,7 +209,7 @@ def test_the_oracle_has_each_metric_at_its_own_best_step(
 
 @pytest.mark.slow
 def test_the_time_of_checks_is_in_the_result(configure: Configure) -> None:
-    overrides = ("method=mmvae", *SHORT_FIT["mmvae"], "selection=last")
+    overrides = ("method=mmvae", *SHORT, "selection=last")
     assert run(configure(*overrides, run_dir="checks")).training["check_seconds"] > 0
     without = run(configure(*overrides, "selection.report_oracle=false", run_dir="none"))
     assert without.training["check_seconds"] == 0

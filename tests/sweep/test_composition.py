@@ -15,8 +15,16 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from tests.helpers import quick
 from zsl_lab.sweep import composition
 from zsl_lab.sweep.sweep import _BASIC
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept() -> Iterator[None]:
+    """Hydra itself composes what is compared with."""
+    with quick.hydra_itself():
+        yield
 
 
 @pytest.fixture(scope="module")

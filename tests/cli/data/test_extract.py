@@ -31,6 +31,7 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_extraction_goes_on_and_gives_the_same_file(
     extract: Callable[..., int],
     own: Path,
@@ -296,6 +297,7 @@ def test_semantics_that_the_table_lacks_are_refused(
     )
 
 
+@pytest.mark.slow
 def test_what_encoders_say_is_in_the_words_of_the_command(
     extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

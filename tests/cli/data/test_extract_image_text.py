@@ -133,6 +133,7 @@ def test_descriptors_become_clauses_and_new_classes_have_several_texts(
     np.testing.assert_allclose(found, directions @ content.semantics["text"][:2].T, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_model_and_templates_can_be_chosen(run: Run, own: Path, tmp_path: Path) -> None:
     skip_without("open_clip", "open_clip")
     _, weights = open_clip_model(tmp_path, "tiny-texts")

@@ -225,10 +225,14 @@ def packed(content: bytes) -> bytes:
 
 
 def nested(depth: int) -> bytes:
-    content = b""
+    heads: list[bytes] = []
+    length = 0
     for level in range(depth):
-        content = array(1, (1, 1), content, b"features" if level == depth - 1 else b"")
-    return content
+        cell = array(1, (1, 1), b"", b"features" if level == depth - 1 else b"")[8:]
+        length += len(cell)
+        heads.append(struct.pack("<II", 14, length) + cell)
+        length += 8
+    return b"".join(reversed(heads))
 
 
 HEADER = b"MATLAB 5.0".ljust(124) + b"\0\1IM"

@@ -155,10 +155,11 @@ def test_every_file_is_valid_for_its_method(group: str) -> None:
         with initialize_config_module("zsl_lab.conf", version_base="1.3"):
             cfg = compose("config", [f"method={method}", "settings=none"])
             cfg.dataset = compose(f"dataset/{dataset}").dataset
-            values = compose(f"{group}/{name}")
+        found = settings_files.find(name, group)
+        assert found is not None
         cfg.paths.run_dir = "run"
         with open_dict(cfg):
-            cfg.merge_with(values)
+            cfg.merge_with(found.values)
         assert parse(cfg).method.name == method
 
 

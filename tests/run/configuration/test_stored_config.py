@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,26 @@ def content(short_run: Callable[..., Path]) -> dict[str, Any]:
 @pytest.fixture
 def hostile(
     content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, bytes]:
+) -> dict[str, Callable[[], bytes]]:
     """Checkpoints by name; the secret is in the environment, and ``evil_module`` on the path."""
     monkeypatch.setenv("ZSL_LAB_SECRET", SECRET)
     monkeypatch.syspath_prepend(tmp_path)
     section = content["zsl_lab"]
     return {
-        name: sealed({**content, "zsl_lab": {**section, "config": config}})
+        name: partial(sealed, {**content, "zsl_lab": {**section, "config": config}})
         for name, config in configurations(section["config"], tmp_path).items()
     }
 
 
 def test_no_hostile_checkpoint_runs_anything_when_it_is_loaded(
-    hostile: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hostile: dict[str, Callable[[], bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(hostile) > 90
     monkeypatch.chdir(tmp_path)
     unused = {name for name in hostile if name.startswith(("callback_", "logger_"))}
     for name, data in hostile.items():
         path = tmp_path / "x.ckpt"
-        path.write_bytes(data)
+        path.write_bytes(data())
         if name in unused:  # prediction has neither
             with pytest.warns(UserWarning, match=r"x\.ckpt: .*no part of this package"):
                 zsl_lab.load(path)
@@ -76,7 +77,7 @@ def test_no_hostile_checkpoint_runs_anything_when_it_is_loaded(
 
 @pytest.mark.parametrize("name", TRIED)
 def test_the_command_runs_nothing_of_a_hostile_checkpoint(
-    hostile: dict[str, bytes],
+    hostile: dict[str, Callable[[], bytes]],
     command: Command,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -84,7 +85,7 @@ def test_the_command_runs_nothing_of_a_hostile_checkpoint(
 ) -> None:
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     path.parent.mkdir(parents=True)
-    path.write_bytes(hostile[name])
+    path.write_bytes(hostile[name]())
     ckpt = f"ckpt={path}"
     for task in ((), ("task=test",), ("task=predict", "features=none.npy")):
         code = command(ckpt, *task, f"paths.output_dir={tmp_path / 'out'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -272,8 +273,15 @@ class DigitsDataset(FeatureDatasetConfig):
 
 def _samples() -> tuple[npt.NDArray[np.float64], IntArray]:
     """Pixels from 0 to 16, ``[1797, 64]``, and digits, ``[1797]``."""
+    pixels, digits = _stored_samples()
+    return pixels.copy(), digits.astype(np.int64)
+
+
+@cache
+def _stored_samples() -> tuple[npt.NDArray[np.float64], IntArray]:
+    """The samples as scikit-learn has them; it reads a text file, which takes a while."""
     # scikit-learn takes a second to import
     from sklearn.datasets import load_digits
 
     pixels, digits = load_digits(return_X_y=True)
-    return pixels, digits.astype(np.int64)
+    return pixels, digits

@@ -104,7 +104,8 @@ def test_of_jobs_that_differ_in_values_one_is_composed_before_the_first(
         ConfigLoaderImpl, "load_sweep_config", lambda self, config, job: found.append(job)
     )
     composition.install_in_sweeper()
-    sweeper: Any = Plugins.instance().class_name_to_class[_BASIC](max_batch_size=None)
+    made: Any = Plugins.instance().class_name_to_class[_BASIC]
+    sweeper = made(max_batch_size=None)
     sweeper.config = composed
     sweeper.hydra_context = HydraContext(loader(), Callbacks())
     methods = [f"method={name}" for name in ("sgal", "mmvae")]

@@ -245,7 +245,7 @@ def prototypes_of(
         if found is not None:
             return found
     # of few classes at a time, so that the samples of many need no memory
-    parts = semantics.split(max(1, _MOST_SAMPLES // samples))
+    parts = semantics.split(max(1, _MOST_SAMPLES // samples))  # type: ignore[no-untyped-call]
     made = (generated_points(method, part, space, samples, seed).mean(1) for part in parts)
     return torch.cat(list(made))
 

@@ -51,9 +51,12 @@ def commit_kept() -> Iterator[None]:
     """Within, runs ask git for the commit once."""
     from zsl_lab.result import git_commit
     from zsl_lab.run import testing
+    from zsl_lab.run.loggers import wandb_run
 
+    kept = cache(git_commit)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(testing, "git_commit", cache(git_commit))
+        for module in (testing, wandb_run):
+            patch.setattr(module, "git_commit", kept)
         yield
 
 

@@ -87,7 +87,7 @@ def power_cut(
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> Iterator[None]:
     """Composing takes a fifth of a second, writing the files of a run a tenth."""
-    with quick.compositions_kept(), quick.commit_kept(), quick.disk_not_waited_for():
+    with quick.compositions_kept(), quick.disk_not_waited_for():
         yield
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from zsl_lab import __version__, result
 from zsl_lab.errors import DataError, OutputError
-from zsl_lab.result import Result, git_commit, versions
+from zsl_lab.result import Result, versions
 
 METRICS = {
     "zsl_top1": 80.5,
@@ -402,6 +402,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def git(folder: Path, *arguments: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     subprocess.run(["git", "-C", str(folder), *arguments], check=True, env=environment, timeout=60)
+
+
+def git_commit() -> str | None:
+    """As in a process of its own: what git says is kept in one."""
+    result.git_commit.cache_clear()
+    return result.git_commit()
 
 
 def test_git_commit(checkout: Path) -> None:

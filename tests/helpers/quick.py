@@ -19,7 +19,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,20 +44,6 @@ def install() -> None:
     """Import less, in this process."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder(figures=True))
-
-
-@contextmanager
-def commit_kept() -> Iterator[None]:
-    """Within, runs ask git for the commit once."""
-    from zsl_lab.result import git_commit
-    from zsl_lab.run import testing
-    from zsl_lab.run.loggers import wandb_run
-
-    kept = cache(git_commit)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (testing, wandb_run):
-            patch.setattr(module, "git_commit", kept)
-        yield
 
 
 @contextmanager
@@ -122,7 +108,10 @@ def _values(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
     if any(override.startswith(("+", "~")) for override in overrides):
         return []
     found = [o for o in overrides if _VALUE.match(o) and o.split("=")[0] not in groups]
-    return [] if any(_parsed(override).is_sweep_override() for override in found) else found
+    try:
+        return [] if any(_parsed(override).is_sweep_override() for override in found) else found
+    except HydraException:  # Hydra says what is wrong with it
+        return []
 
 
 def _set(cfg: DictConfig, overrides: Sequence[str], values: Sequence[str]) -> None:

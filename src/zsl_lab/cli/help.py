@@ -41,8 +41,9 @@ def help_text() -> str:
     conf = Path(next(iter(import_module("zsl_lab.conf").__path__)))
     choices: dict[str, list[str]] = {}
     for path in sorted(conf.rglob("*.yaml")):
-        if path.parent != conf:
-            group = path.parent.relative_to(conf).as_posix()
+        group = path.parent.relative_to(conf).as_posix()
+        # Hydra does not list its own groups, to which a package may add
+        if path.parent != conf and group.split("/")[0] != "hydra":
             choices.setdefault(group, []).append(path.stem)
     groups = "".join(f"{name}: {', '.join(sorted(choices[name]))}\n" for name in sorted(choices))
     config = yaml.load((conf / "config.yaml").read_text("utf-8"), Loader=loader)

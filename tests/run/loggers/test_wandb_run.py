@@ -250,7 +250,8 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(command: Command, tmp_path: P
         "logger=wandb",
     ]
     assert command("-m", *overrides, "hydra.sweep.dir=my_sweep") == 0
-    first, second = offline_runs(tmp_path / "my_sweep")
+    found = offline_runs(tmp_path / "my_sweep")  # in no order, if both began within a second
+    first, second = sorted(found, key=lambda record: record.run.display_name)
     assert first.run.run_id != second.run.run_id
     assert (first.run.run_group, second.run.run_group) == ("my_sweep", "my_sweep")
     names = ("[1/2] gammas=[0.1]", "[2/2] gammas=[1]")

@@ -65,14 +65,18 @@ def measure(
     kept = torch.ones_like(labels, dtype=torch.bool) if groups is None else groups.kept
     counts, means, centres = _means(samples, labels, classes, kept)
     others = of_kept = means.new_zeros(())
-    features = []
+    # one tensor from the start: pieces kept among large blocks would fragment memory
+    features = means.new_empty(0 if groups is None else int(groups.scored.sum()), means.shape[1])
+    done = 0
     for numbers, x in samples():
         residuals = x - centres[labels[numbers]].to(x.dtype)
         inside = kept[numbers]
         of_kept = of_kept + _squares(residuals[inside], kind)
         others = others + _squares(residuals[~inside], kind)
         if groups is not None:
-            features.append(x[groups.scored[numbers]])
+            taken = x[groups.scored[numbers]]
+            features[done : done + len(taken)] = taken
+            done += len(taken)
     shift = (means - centres) * counts.sqrt()[:, None]
     scatter = Scatter.of_total(others + of_kept - _squares(shift, kind), len(labels), kind)
     dtype = x.dtype
@@ -81,7 +85,7 @@ def measure(
     place = labels.new_full((classes,), -1)
     place[groups.classes] = torch.arange(len(groups.classes), device=labels.device)
     held = HeldOut(
-        torch.cat(features),
+        features.to(dtype),
         place[labels[groups.scored]],
         centres[groups.classes].to(dtype),
         Scatter.of_total(of_kept, int(kept.sum()), kind),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -114,7 +115,8 @@ def test_after_the_loss_of_a_machine_resuming_finishes_the_jobs_that_were_given_
     finally:
         process.kill()
     assert process.returncode == 1
-    assert "job 1: Ray has given it up" in err
+    # job 0 where its worker, whose result is there, was lost before it said that it had ended
+    assert re.search("job [01]: Ray has given it up", err), err
     assert "1_mmvae_digits (method.steps=600): it stopped without a message" in err
     code, out, err = real_command("-m", *JOBS, "hydra.sweep.dir=made", "sweep.resume=true")
     assert code == 0, err

@@ -64,18 +64,28 @@ def _loaded(
     return found
 
 
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape, whether columns come first, and the type; the numbers follow in the file.
+
+    Raises:
+        Exception: Almost any, of a damaged header: it is a text that NumPy evaluates.
+    """
+    version = np.lib.format.read_magic(file)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(file)
+    return found
+
+
 def _check_header(file: IO[bytes], size: int, where: str, *, mapped: bool) -> None:
     if file.read(len(_START)) != _START:
         return  # NumPy says what it is
     file.seek(0)
     try:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(file)
+        shape, _, dtype = read_header(file)
     except Exception as error:  # the header is a text that NumPy evaluates
         raise ValueError(str(error) or type(error).__name__) from error
     stored = size - file.tell()

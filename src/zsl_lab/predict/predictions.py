@@ -258,10 +258,11 @@ class Prediction:
             [self._sample, "predicted", self.score, *csv_row(predictions.names if every else ())]
         )
         rows = (row for block in row_blocks(predictions.scores) for row in block)
-        for sample, name, row in zip(self._samples(), predictions.predicted, rows, strict=True):
-            values = (row.max(), *(row if every else ()))
-            written = (f"{value:.6g}" for value in map(float, values))
-            writer.writerow([*csv_row((sample, name)), *written])
+        best = predictions.best.tolist()
+        samples = zip(self._samples(), predictions.predicted, best, rows, strict=True)
+        for sample, name, highest, row in samples:
+            values = (highest, *(row.tolist() if every else ()))
+            writer.writerow([*csv_row((sample, name)), *(f"{value:.6g}" for value in values)])
         text.flush()
         text.detach()
 

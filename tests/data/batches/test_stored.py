@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsl_lab.data.batches import stored
+from zsl_lab.data.batches import base, stored
 from zsl_lab.data.batches.base import Batch, Shard
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.batches.passes import PassStream
@@ -108,6 +108,18 @@ def test_evaluation_batches_are_those_in_memory(tmp_path: Path) -> None:
         torch.testing.assert_close(one.inputs, other.inputs, rtol=1e-6, atol=1e-6)
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.rows, other.rows)
+
+
+def test_evaluation_batches_are_smaller_with_many_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, disk = modules(tmp_path)
+    monkeypatch.setattr(base, "_MOST_SCORES", 5 * len(memory.classes.ids))
+    for data in (memory, disk):
+        whole, rest = divmod(len(data.evaluation_index), 5)
+        batches = data.evaluation_batches(data.evaluation_index, CPU)
+        sizes = [len(batch.labels) for batch in batches]
+        assert sizes == [5] * whole + [rest] * (rest > 0)
 
 
 def test_every_pass_holds_each_training_sample_once_in_another_order(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.batches.base import (
-    EVALUATION_BATCH,
     WHOLE,
     Batch,
     BatchSize,
     Shard,
+    evaluation_rows,
 )
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.batches.passes import PassStream
@@ -293,8 +293,8 @@ class StoredDataModule(FeatureDataModule):
     def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterable[Batch]:
         """Slices of the training samples; each process reads a range of its own."""
         index = np.array_split(np.sort(self.split.train), shard.count)[shard.number]
-        return StoredBatches(self, index, device, EVALUATION_BATCH)
+        return StoredBatches(self, index, device, evaluation_rows(len(self.classes.ids)))
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
         """Slices of the samples, each read when it is due."""
-        return StoredBatches(self, index, device, EVALUATION_BATCH)
+        return StoredBatches(self, index, device, evaluation_rows(len(self.classes.ids)))

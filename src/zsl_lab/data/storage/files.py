@@ -18,6 +18,7 @@ import numpy as np
 from zsl_lab.data.storage.arrays import Array, IntArray
 from zsl_lab.data.storage.source import PASS_BYTES, FeatureSource, gather, rows_in
 from zsl_lab.errors import DataError
+from zsl_lab.files.npy import read_header
 from zsl_lab.files.rows import release
 
 
@@ -128,13 +129,7 @@ def npy_part(path: Path) -> Part:
     """
     try:
         with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, columns_first, dtype = header(file)
+            shape, columns_first, dtype = read_header(file)
             offset, size = file.tell(), file.seek(0, 2)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -151,7 +146,8 @@ def npy_part(path: Path) -> Part:
             "dimensions] in C order. Write it again with numpy.save(path, "
             "numpy.ascontiguousarray(features))."
         )
-    part = Part(path, offset, dtype, *shape)
+    rows, columns = shape
+    part = Part(path, offset, dtype, rows, columns)
     if size < offset + part.rows * part.columns * dtype.itemsize:
         raise _shorter(part, size)
     return part

@@ -149,7 +149,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.plot(CLASSES, reference, ":", color="grey", label="linear")
         axes.set_ylim(low, high)
         axes.grid(alpha=0.3)
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(path, dpi=130)
 
 

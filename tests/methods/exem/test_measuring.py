@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.data.batches.test_stored import modules
-from tests.methods.exem.test_method import config_of
+from tests.methods.exem.test_method import AtMost, config_of
 from zsl_lab.methods.exem import EXEM
 from zsl_lab.methods.exem import method as exem
 from zsl_lab.methods.exem.config import Whitening
@@ -51,6 +51,16 @@ def test_two_passes_over_blocks_find_what_all_samples_at_once_give(
     torch.testing.assert_close(found.held.scatter.matrix, expected.matrix)
     assert torch.equal(found.held.features, features[scored])
     assert torch.equal(found.held.labels, places[scored])
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "none"])
+def test_variances_of_blocks_take_no_table_of_dimensions_by_dimensions(kind: Whitening) -> None:
+    features = torch.randn(60, 20_000, generator=torch.Generator().manual_seed(0))
+    kept = torch.arange(60) % 5 > 0
+    with AtMost(10**7):
+        groups = Groups(kept, ~kept, torch.arange(4))
+        found = measure(lambda: in_blocks(features), LABELS, 4, kind, groups)
+    assert found.scatter.matrix.shape == (20_000,)
 
 
 def test_principal_axes_are_those_of_the_covariance() -> None:

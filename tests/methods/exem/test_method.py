@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import SHORT_FIT, power_cut
 from zsl_lab.data.batches.base import Batch, ClassSpace
@@ -25,6 +27,20 @@ Configure = Callable[..., DictConfig]
 
 SEEN = np.array([True, False, True, True, True, False, True])
 PLACES = [0, 2, 3, 4, 6]
+
+
+class AtMost(TorchDispatchMode):
+    """Refuse tensors of more than so many numbers."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for part in found if isinstance(found, list | tuple) else (found,):
+            assert not isinstance(part, Tensor) or part.numel() <= self.most, f"{func}"
+        return found
 
 
 def config_of(**changed: object) -> EXEMConfig:
@@ -210,7 +226,8 @@ def test_of_few_samples_the_space_that_they_span_gives_the_scores_of_all_dimensi
     changed |= {"shrinkages": [0.1, 0.5], "normalize": "standard", "calibrate": True}
     whole, new = few_samples(None, **changed)
     spanned, _ = few_samples(20, **changed)
-    assert (whole.projection.shape, spanned.projection.shape) == ((30, 30), (30, 20))
+    all_dimensions = (30, 30) if whitening == "full" else (30,)
+    assert (whole.projection.shape, spanned.projection.shape) == (all_dimensions, (30, 20))
     torch.testing.assert_close(spanned.constants, whole.constants, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
         spanned.class_scores(new), whole.class_scores(new), rtol=1e-3, atol=1e-3
@@ -222,6 +239,64 @@ def test_weights_fitted_to_few_samples_are_put_into_an_empty_method() -> None:
     empty = EXEM(spanned.config, 30, space(spanned.semantics))
     empty.load_state_dict(spanned.state_dict())
     assert torch.equal(empty.class_scores(new), spanned.class_scores(new))
+
+
+def test_principal_components_that_few_samples_do_not_have_count_nothing() -> None:
+    method, new = few_samples(20, pca=25, whitening="diagonal")
+    assert method.projection.shape == (30, 25)
+    assert not method.projection[:, :5].any()
+    assert method.class_scores(new).isfinite().all()
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("whitening", ["diagonal", "none"])
+def test_diagonal_whitening_divides_each_dimension_by_its_deviation(
+    distance: str, whitening: str
+) -> None:
+    method, batch = fitted(whitening=whitening, distance=distance, normalize="none")
+    x, mixture = batch.inputs.double(), 0.7
+    means = torch.stack([x[batch.labels == c].mean(0) for c in PLACES])
+    variances = torch.zeros(6, dtype=torch.float64)
+    for row, label in zip(x, batch.labels.tolist(), strict=True):
+        variances += (row - means[PLACES.index(label)]).square() / len(x)
+    if whitening == "none":
+        variances = torch.ones(6, dtype=torch.float64)
+    deviations = (0.7 * variances + 0.3 * variances.mean()).sqrt()
+    origin = (means / deviations).mean(0)
+    predicted = method.prototypes(method.semantics).double()
+    for new in torch.randn(4, 6, generator=torch.Generator().manual_seed(5)):
+        z = new / deviations - origin
+        for c in range(7):
+            exemplar = predicted[c]
+            if c in PLACES:
+                own = means[PLACES.index(c)] / deviations - origin
+                exemplar = mixture * own + (1 - mixture) * predicted[c]
+            if distance == "cosine":
+                expected = z @ exemplar / (z.norm() * exemplar.norm())
+            else:
+                expected = -(z - exemplar).square().sum()
+            found = method.class_scores(new[None])[0, c].double()
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("whitening", ["diagonal", "none"])
+def test_a_diagonal_projection_that_was_stored_as_a_matrix_can_be_loaded(whitening: str) -> None:
+    method, batch = fitted(whitening=whitening)
+    stored = {**method.state_dict(), "projection": method.projection.diag()}
+    empty = EXEM.empty_for_checkpoint(method.config, 6, space(method.semantics))
+    empty.load_state_dict(stored)
+    assert torch.equal(empty.class_scores(batch.inputs), method.class_scores(batch.inputs))
+
+
+def test_with_diagonal_whitening_no_tensor_has_dimensions_by_dimensions() -> None:
+    dim, generator = 20_000, torch.Generator().manual_seed(0)
+    labels = torch.tensor(PLACES * 6)
+    features = torch.randn(len(labels), dim, generator=generator)
+    semantics = torch.randn(7, 4, generator=generator)
+    with AtMost(10**7):
+        method = EXEM(config_of(whitening="diagonal", shrinkages=[0.1, 0.5]), dim, space(semantics))
+        method.train_on(Batch(features, labels, torch.arange(len(labels))))
+        assert method.class_scores(features).shape == (30, 7)
 
 
 def test_the_principal_axes_of_few_samples_are_those_of_the_covariance() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.methods.exem.config import Whitening
-from zsl_lab.methods.exem.whitening import Scatter, class_means
+from zsl_lab.methods.exem.whitening import Scatter, class_means, mapped
 from zsl_lab.nn import moments
 
 
@@ -26,6 +26,10 @@ def by_loops(features: Tensor, labels: Tensor) -> Tensor:
     return total
 
 
+def as_matrix(found: Tensor) -> Tensor:
+    return found.diag() if found.ndim == 1 else found
+
+
 def measured(features: Tensor, labels: Tensor, kind: Whitening = "full") -> Scatter:
     means = class_means(features, labels, int(labels.max()) + 1)
     return Scatter.measure(features, labels, means, kind)
@@ -39,7 +43,7 @@ def test_the_scatter_is_the_mean_product_of_residuals(monkeypatch: pytest.Monkey
 
 def test_diagonal_whitening_keeps_the_variances_alone() -> None:
     features, labels = samples()
-    expected = by_loops(features, labels).diagonal().diag()
+    expected = by_loops(features, labels).diagonal()
     torch.testing.assert_close(measured(features, labels, "diagonal").matrix, expected)
 
 
@@ -49,14 +53,21 @@ def test_the_whitening_is_a_root_of_the_inverse_of_the_shrunk_scatter(
     kind: Whitening, shrinkage: float
 ) -> None:
     scatter = measured(*samples(), kind)
-    s = scatter.matrix
+    s = as_matrix(scatter.matrix)
     level = sum(float(s[i, i]) for i in range(4)) / 4
     expected = torch.linalg.inv((1 - shrinkage) * s + shrinkage * level * torch.eye(4))
-    w = scatter.whitening(shrinkage)
+    w = as_matrix(scatter.whitening(shrinkage))
     torch.testing.assert_close(w @ w.T, expected)
     values, vectors = scatter.decomposed()
     shrunk = (1 - shrinkage) * values + shrinkage * level
+    vectors = torch.eye(4, dtype=torch.float64) if vectors is None else vectors
     torch.testing.assert_close(vectors / shrunk @ vectors.T, expected)
+
+
+@pytest.mark.parametrize("whitening", [torch.rand(4), torch.rand(4, 3)])
+def test_rows_are_mapped_by_a_matrix_or_by_the_diagonal_of_one(whitening: Tensor) -> None:
+    rows = torch.rand(5, 4)
+    torch.testing.assert_close(mapped(rows, whitening), rows @ as_matrix(whitening))
 
 
 def test_whitened_samples_have_the_identity_as_scatter() -> None:

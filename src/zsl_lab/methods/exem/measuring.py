@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zsl_lab.methods.exem.config import Whitening
 from zsl_lab.methods.exem.selection import HeldOut
-from zsl_lab.methods.exem.whitening import Scatter
+from zsl_lab.methods.exem.whitening import Scatter, squares
 
 #: makes a new pass over all samples: their numbers ``[n]`` and features ``[n, D]``, in blocks
 Pass = Callable[[], Iterator[tuple[Tensor, Tensor]]]
@@ -71,14 +71,14 @@ def measure(
     for numbers, x in samples():
         residuals = x - centres[labels[numbers]].to(x.dtype)
         inside = kept[numbers]
-        of_kept = of_kept + _squares(residuals[inside], kind)
-        others = others + _squares(residuals[~inside], kind)
+        of_kept = of_kept + squares(residuals[inside], kind)
+        others = others + squares(residuals[~inside], kind)
         if groups is not None:
             taken = x[groups.scored[numbers]]
             features[done : done + len(taken)] = taken
             done += len(taken)
     shift = (means - centres) * counts.sqrt()[:, None]
-    scatter = Scatter.of_total(others + of_kept - _squares(shift, kind), len(labels), kind)
+    scatter = Scatter.of_total(others + of_kept - squares(shift, kind), len(labels), kind)
     dtype = x.dtype
     if groups is None:
         return Measured(means.to(dtype), scatter, None)
@@ -112,13 +112,6 @@ def _means(
     means = (sums[0] + sums[1]) / counts[:, None]
     centres = torch.where(of_kept[:, None] > 0, sums[0] / of_kept[:, None], means)
     return counts, means, centres
-
-
-def _squares(residuals: Tensor, kind: Whitening) -> Tensor:
-    """The sum of outer squares, float64 ``[D, D]``, or its diagonal, as far as ``kind`` asks."""
-    if kind == "full":
-        return (residuals.T @ residuals).double()
-    return residuals.double().square().sum(0).diag()
 
 
 def largest_axes(samples: Pass, count: int) -> Tensor:

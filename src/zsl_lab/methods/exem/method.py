@@ -31,7 +31,7 @@ from zsl_lab.methods.exem.selection import (
     some_classes,
     uninformed,
 )
-from zsl_lab.methods.exem.whitening import Scatter, class_means
+from zsl_lab.methods.exem.whitening import Scatter, class_means, mapped
 from zsl_lab.nn.moments import gram
 
 #: numbers and rows of a block of samples that are read from disk
@@ -55,7 +55,8 @@ class EXEM(ZeroShotMethod):
         scale: They are divided by it then, ``[D]``.
         semantic_shift: The same for semantics, ``[Q]``.
         semantic_scale: Likewise.
-        projection: From scaled features to the whitened space, ``[D, K]``.
+        projection: From scaled features to the whitened space, ``[D, K]``; the diagonal of the
+            matrix, ``[D]``, with ``diagonal`` or no whitening and without a PCA.
         origin: What is subtracted there, the mean of the seen classes' means, ``[K]``.
         anchors: Scaled semantics of the n seen classes, ``[n, Q]``.
         centre: Mean similarity of seen classes, ``[n]`` of a kernel, ``[Q]`` of the linear one.
@@ -132,7 +133,9 @@ class EXEM(ZeroShotMethod):
             spans: Whether these span the training samples, instead of all dimensions.
         """
         space = axes + 1 if spans else axes
-        self._register("projection", dim, axes)
+        config = self.config
+        diagonal = config.whitening != "full" and config.pca is None and not spans
+        self._register("projection", *((dim,) if diagonal else (dim, axes)))
         self._register("origin", space)
         self._register("weights", rows, space)
         self._register("means", seen, space)
@@ -144,12 +147,18 @@ class EXEM(ZeroShotMethod):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
     ) -> None:
-        """Take over the whitened space of weights that were fitted to few samples."""
-        projection = state_dict.get(f"{prefix}projection")
+        """Take over the whitened space of weights that were fitted to few samples.
+
+        A diagonal projection that was stored as a matrix is taken as its diagonal.
+        """
+        key = f"{prefix}projection"
+        projection = state_dict.get(key)
         if f"{prefix}outside" in state_dict and isinstance(projection, Tensor):
             dim, axes = self.projection.shape[0], int(projection.shape[-1])
             if axes < dim:
                 self._register_space(dim, len(self.weights), len(self.means), axes, spans=True)
+        if self.projection.ndim == 1 and isinstance(projection, Tensor) and projection.ndim == 2:
+            state_dict[key] = projection.diagonal().clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
     @classmethod
@@ -225,7 +234,7 @@ class EXEM(ZeroShotMethod):
     def whitened(self, features: Tensor) -> Tensor:
         """``[B, D]`` features in the whitened space about :attr:`origin`, ``[B, K]``."""
         scaled = self._scaler().apply(features)
-        inside = scaled @ self.projection
+        inside = mapped(scaled, self.projection)
         if self.outside is None:
             return inside - self.origin
         # a column divides by a standard deviation, which is 1 over its norm
@@ -274,13 +283,13 @@ class EXEM(ZeroShotMethod):
         constants = choice.constants
         if self.outside is None:
             whitening = scatter.whitening(constants.shrinkage)
-            whitened = means.double() @ whitening
+            whitened = mapped(means.double(), whitening)
         else:
             whitening = scatter.eigen_whitening(constants.shrinkage)
             self.outside.fill_(scatter.deviation_outside(constants.shrinkage))
             # the means are in the space of the samples
-            whitened = torch.nn.functional.pad(means.double() @ whitening, (0, 1))
-        projection = whitening if rotation is None else rotation.double() @ whitening
+            whitened = torch.nn.functional.pad(mapped(means.double(), whitening), (0, 1))
+        projection = whitening if rotation is None else mapped(rotation.double(), whitening)
         self.projection.copy_(projection)
         self.origin.copy_(whitened.mean(0))
         self.means.copy_(whitened - whitened.mean(0))
@@ -429,7 +438,8 @@ class EXEM(ZeroShotMethod):
         tiny = values.max() * len(centred) * torch.finfo(values.dtype).eps
         gains = torch.where(values > tiny, values.rsqrt(), 0.0).to(features.dtype)
         found: Tensor = centred.T @ vectors * gains
-        return found
+        # components that the samples do not have are 0
+        return torch.nn.functional.pad(found, (count - found.shape[1], 0))
 
     def _record(self, choice: Choice, semantics: Tensor) -> dict[str, Tensor]:
         constants = choice.constants

@@ -221,8 +221,10 @@ def _products(held: HeldOut, candidates: Sequence[Constants]) -> dict[float, _Pr
     values, vectors = scatter.decomposed()
     # about a point near all of them, so that little is lost to rounding
     middle = means.mean(0)
-    basis = vectors.to(features.dtype)
-    x, m = ((features - middle) @ basis).double(), ((means - middle) @ basis).double()
+    x, m = features - middle, means - middle
+    if vectors is not None:
+        x, m = x @ vectors.to(x.dtype), m @ vectors.to(m.dtype)
+    x, m = x.double(), m.double()
     found = {}
     for r in dict.fromkeys(c.shrinkage for c in candidates):
         inverse = 1 / ((1 - r) * values + r * scatter.level)

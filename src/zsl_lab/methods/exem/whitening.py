@@ -23,16 +23,32 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     return (class_sums(features, labels, classes) / counts[:, None]).to(features.dtype)
 
 
+def mapped(rows: Tensor, whitening: Tensor) -> Tensor:
+    """``[N, D]`` rows times a matrix ``[D, K]``, or times the diagonal ``[D]`` of one."""
+    return rows * whitening if whitening.ndim == 1 else rows @ whitening
+
+
+def squares(residuals: Tensor, kind: Whitening) -> Tensor:
+    """The sum of the outer squares of ``[N, D]`` residuals, float64 ``[D, D]``.
+
+    Only its diagonal ``[D]`` where ``kind`` is ``diagonal`` or ``none``.
+    """
+    if kind == "full":
+        return (residuals.T @ residuals).double()
+    return residuals.double().square_().sum(0)
+
+
 @dataclass(frozen=True)
 class Scatter:
     """Within-class covariance S and what is made of it for a shrinkage r.
 
     ``S_r = (1 - r) S + r mean(diag S) I`` is the regularised covariance of Friedman, "Regularized
-    discriminant analysis", JASA 1989.
+    discriminant analysis", JASA 1989. A diagonal S, and all matrices that follow from it, are
+    given by their diagonals.
 
     Attributes:
-        matrix: S, float64 ``[D, D]``; of ``diagonal`` whitening its diagonal only, of ``none`` the
-            identity.
+        matrix: S, float64 ``[D, D]``. Of ``diagonal`` whitening the variances, ``[D]``; of ``none``
+            ones, ``[D]``.
         dimension: Dimensions that ``mean(diag S)`` is taken over; more than D where S is given in
             the space that the samples span.
         outside: Variance in each direction outside that space: 1 where S is the identity, else 0.
@@ -61,44 +77,52 @@ class Scatter:
             dimension: See :class:`Scatter`; None for D.
         """
         dim = features.shape[1]
-        total = torch.zeros(dim, dim, dtype=torch.float64, device=features.device)
+        shape = (dim, dim) if kind == "full" else (dim,)
+        total = torch.zeros(shape, dtype=torch.float64, device=features.device)
         for block in blocks(*features.shape) if kind != "none" else ():
-            residuals = features[block] - means[labels[block]]
-            total += (residuals.T @ residuals).double()
+            total += squares(features[block] - means[labels[block]], kind)
         return cls.of_total(total, len(features), kind, dimension)
 
     @classmethod
     def of_total(
         cls, total: Tensor, samples: int, kind: Whitening, dimension: int | None = None
     ) -> Scatter:
-        """S from the sum of the outer squares of residuals, float64 ``[D, D]``.
+        """S from the sum of the outer squares of residuals.
 
         Args:
-            total: The sum; its diagonal may stand for all of it where ``kind`` is ``diagonal``.
+            total: The sum, as :func:`squares` gives it.
             samples: Number of samples.
             kind: As of :meth:`measure`.
             dimension: Likewise.
         """
-        identity, dim = torch.eye(len(total), dtype=total.dtype, device=total.device), len(total)
+        diagonal, dim = total if total.ndim == 1 else total.diagonal(), len(total)
         # with one sample a class how samples scatter is not known
-        if kind == "none" or not total.diagonal().sum() > 0:
-            return cls(identity, dim, 1.0)
-        mean = total / samples
-        return cls(mean.diagonal().diag() if kind == "diagonal" else mean, dimension or dim)
+        if kind == "none" or not diagonal.sum() > 0:
+            ones = torch.ones_like(diagonal)
+            return cls(ones if total.ndim == 1 else ones.diag(), dim, 1.0)
+        return cls(total / samples, dimension or dim)
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether only diagonals are given."""
+        return self.matrix.ndim == 1
 
     @property
     def level(self) -> Tensor:
         """``mean(diag S)``, float64 scalar."""
-        return self.matrix.trace() / self.dimension
+        return (self.matrix.sum() if self.is_diagonal else self.matrix.trace()) / self.dimension
 
     def shrunk(self, shrinkage: float) -> Tensor:
-        """S_r, float64 ``[D, D]``."""
-        return (1 - shrinkage) * self.matrix + shrinkage * self.level * torch.eye(
-            len(self.matrix), dtype=torch.float64, device=self.matrix.device
-        )
+        """S_r, float64 ``[D, D]`` or ``[D]``."""
+        added, matrix = shrinkage * self.level, (1 - shrinkage) * self.matrix
+        if self.is_diagonal:
+            return matrix + added
+        return matrix + added * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
 
     def whitening(self, shrinkage: float) -> Tensor:
-        """W with ``W W^T = S_r^-1``, float64 ``[D, D]``; features times W are whitened."""
+        """W with ``W W^T = S_r^-1``, float64 ``[D, D]`` or ``[D]``; :func:`mapped` applies it."""
+        if self.is_diagonal:
+            return 1 / self.shrunk(shrinkage).sqrt()
         lower = torch.linalg.cholesky(self.shrunk(shrinkage))
         identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
         inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
@@ -107,14 +131,21 @@ class Scatter:
     def eigen_whitening(self, shrinkage: float) -> Tensor:
         """As :meth:`whitening`, with orthogonal columns, whose norms suffice to undo it."""
         values, vectors = self.decomposed()
+        if vectors is None:
+            return self.whitening(shrinkage)
         return vectors * ((1 - shrinkage) * values + shrinkage * self.level).rsqrt()
 
     def deviation_outside(self, shrinkage: float) -> Tensor:
         """Standard deviation of S_r in a direction outside the space of the samples, scalar."""
         return ((1 - shrinkage) * self.outside + shrinkage * self.level).sqrt()
 
-    def decomposed(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; they give those of S_r."""
+    def decomposed(self) -> tuple[Tensor, Tensor | None]:
+        """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; they give those of S_r.
+
+        No eigenvectors where S is diagonal: they are the axes.
+        """
+        if self.is_diagonal:
+            return self.matrix, None
         values, vectors = torch.linalg.eigh(self.matrix)
         # rounding puts eigenvalues of 0 on either side of it
         return values.clamp(min=0), vectors

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from zsl_lab.classifiers.base import generated
 from zsl_lab.classifiers.config import ZLAPConfig
 from zsl_lab.classifiers.zlap import (
     ZLAP,
+    in_file,
+    in_memory,
     log_priors,
     prototypes_from,
     shuffled_passes,
@@ -70,7 +73,7 @@ def test_training_descends_the_adjusted_cross_entropy_and_halves_its_rate_at_hal
     seen = torch.tensor([True, True, False])
     config = config_with(steps=4, batch_size=5, weight_decay=0.1)
     priors = log_priors(seen, labels, 30.0)
-    found = train_prototypes(points, labels, semantics, priors, config, 7)
+    found = train_prototypes(in_memory(points), 3, labels, semantics, priors, config, 7)
     # the same draws: both layers, then the passes
     draws = torch.Generator().manual_seed(7)
     weights = [
@@ -117,6 +120,38 @@ def test_it_learns_seen_and_unseen_classes_from_few_generated_samples(
     assert right.float().mean() > 0.9
     made = generated(method, method.semantics[[4]], 20, 3)[0]
     assert (zlap.scores(method, made).argmax(1) == 4).float().mean() > 0.8
+
+
+def test_of_many_classes_generated_samples_are_made_in_parts_and_read_from_a_file(
+    method: Halves, data: Any, classes: ClassSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_one = fitted(method, data, classes).state()
+    made: list[int] = []
+
+    def generate(self: Halves, semantics: Tensor, samples: int) -> Tensor:
+        made.append(samples)
+        return in_halves(self, semantics, samples)
+
+    in_halves = Halves.generate
+    monkeypatch.setattr(Halves, "generate", generate)
+    monkeypatch.setattr("zsl_lab.classifiers.zlap.MANY_CLASSES", 1)
+    monkeypatch.setattr("zsl_lab.classifiers.zlap.MOST_NUMBERS", 2 * 5 * 3 - 1)
+    monkeypatch.setattr("zsl_lab.classifiers.zlap._AT_A_TIME", 5)
+    monkeypatch.setattr("zsl_lab.classifiers.zlap.in_memory", None)  # not called
+    in_parts = fitted(method, data, classes).state()
+    for name, expected in in_one.items():
+        torch.testing.assert_close(in_parts[name], expected)
+    assert made == [5, 5]  # each class once
+
+
+def test_points_in_a_file_are_those_in_memory(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, made = torch.randn(7, 3, generator=generator), torch.randn(12, 3, generator=generator)
+    np.save(tmp_path / "made.npy", made.numpy())
+    of_file = in_file(real, np.load(tmp_path / "made.npy", mmap_mode="r"))
+    of_memory = in_memory(torch.cat([real, made]))
+    for rows in shuffled_passes(19, 40, generator).view(8, 5):
+        torch.testing.assert_close(of_file(rows), of_memory(rows))
 
 
 def test_fitting_leaves_the_global_random_state_and_repeats_itself(

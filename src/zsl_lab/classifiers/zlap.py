@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,10 @@ from zsl_lab.classifiers.base import (
     refusal,
 )
 from zsl_lab.classifiers.config import ZLAPConfig
+from zsl_lab.classifiers.softmax import MANY_CLASSES, MOST_NUMBERS
 from zsl_lab.data.batches.base import PhaseDataModule
+from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.files.rows import RowBuffer, release
 from zsl_lab.hardware import distributed
 from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
@@ -23,6 +27,10 @@ from zsl_lab.methods.config import MethodConfig
 
 #: standard deviation of initial weights, times the square root of a layer's inputs: He et al.
 _GAIN = 2**0.5
+#: generated samples that are made at a time
+_AT_A_TIME = 2**10
+#: points of norm 1 ``[B, Z]`` of some samples, by their indices ``[B]``
+Points = Callable[[Tensor], Tensor]
 
 
 class ZLAP(Classifier):
@@ -75,13 +83,13 @@ class ZLAP(Classifier):
         config = self.config
         batches = list(data.training_batches(method.device))
         real = torch.cat([points_of(method, batch.inputs, config.space) for batch in batches])
-        unseen = method.semantics[method.unseen]
-        made = generated_points(method, unseen, config.space, config.samples, self.seed)
         labels = torch.cat(
             [*(batch.labels for batch in batches), method.unseen.repeat_interleave(config.samples)]
         )
+        del batches
         found = train_prototypes(
-            torch.cat([real, made.flatten(0, 1)]),
+            self._points(method, real),
+            real.shape[1],
             labels,
             method.semantics,
             log_priors(method.seen_mask, labels, config.ratio),
@@ -92,6 +100,25 @@ class ZLAP(Classifier):
             setattr(self, name, tensor)
         # a sum may be rounded otherwise on another device
         distributed.average(self.state().values())
+
+    def _points(self, method: ZeroShotMethod, real: Tensor) -> Points:
+        """Real points ``[N, Z]`` and, after them, generated ones class by class.
+
+        Generated points of many classes are in a temporary file.
+        """
+        config, unseen = self.config, method.semantics[method.unseen]
+
+        def generate(semantics: Tensor) -> Tensor:
+            found = generated_points(method, semantics, config.space, config.samples, self.seed)
+            return found.flatten(0, 1)
+
+        numbers = len(unseen) * config.samples * real.shape[1]
+        if len(unseen) <= MANY_CLASSES or numbers <= MOST_NUMBERS:
+            return in_memory(torch.cat([real, generate(unseen)]))
+        made = RowBuffer(large=0)
+        for part in unseen.split(max(1, _AT_A_TIME // config.samples)):  # type: ignore[no-untyped-call]
+            made.append(generate(part).cpu().numpy())
+        return in_file(real, made.array())
 
     def scores(self, method: ZeroShotMethod, features: Tensor) -> Tensor:
         """Cosines with prototypes, ``[B, C]``; before a fit the method's own scores."""
@@ -137,8 +164,35 @@ def log_priors(seen_mask: Tensor, labels: Tensor, ratio: float | str) -> Tensor:
     return torch.where(seen_mask, value.log(), torch.zeros_like(value))
 
 
+def in_memory(points: Tensor) -> Points:
+    """The points of ``[N, Z]`` that are asked for."""
+    points = normalize(points, dim=1)
+    return lambda rows: points[rows]
+
+
+def in_file(real: Tensor, made: FloatArray) -> Points:
+    """As :func:`in_memory`, for real points and generated ones that are read from a file.
+
+    Args:
+        real: ``[N, Z]``.
+        made: Mapped, ``[M, Z]``; its first row has the index N.
+    """
+
+    def points_of_rows(rows: Tensor) -> Tensor:
+        is_made = rows >= len(real)
+        points = real.new_empty(len(rows), real.shape[1])
+        points[~is_made] = real[rows[~is_made]]
+        read = made[(rows[is_made] - len(real)).cpu().numpy()]
+        release(made)
+        points[is_made] = torch.from_numpy(read).to(real.device)
+        return normalize(points, dim=1)
+
+    return points_of_rows
+
+
 def train_prototypes(
-    points: Tensor,
+    points: Points,
+    dim: int,
     labels: Tensor,
     semantics: Tensor,
     priors: Tensor,
@@ -150,8 +204,9 @@ def train_prototypes(
     The learning rate is halved after half of the steps.
 
     Args:
-        points: ``[N, Z]``.
-        labels: ``[N]``.
+        points: Gives the points of a step.
+        dim: Z, their dimension.
+        labels: Of all N points, ``[N]``.
         semantics: Of all classes, ``[C, Q]``.
         priors: Added to the logits, ``[C]``.
         config: Width, temperature, steps, batch size, learning rate and weight decay.
@@ -161,23 +216,22 @@ def train_prototypes(
         Weights and biases of both layers.
     """
     generator = torch.Generator().manual_seed(seed)
-    sizes = (semantics.shape[1], config.hidden_dim, points.shape[1])
+    sizes = (semantics.shape[1], config.hidden_dim, dim)
     trained = []
     for inputs, outputs in ((sizes[0], sizes[1]), (sizes[1], sizes[2])):
         drawn = torch.randn(outputs, inputs, generator=generator) * _GAIN / inputs**0.5
-        trained += [drawn.to(points.device), torch.zeros(outputs, device=points.device)]
-    points = normalize(points, dim=1)
-    rows = shuffled_passes(len(points), config.steps * config.batch_size, generator)
+        trained += [drawn.to(labels.device), torch.zeros(outputs, device=labels.device)]
+    rows = shuffled_passes(len(labels), config.steps * config.batch_size, generator)
     with torch.enable_grad():
         trained = [tensor.requires_grad_() for tensor in trained]
         optimizer = torch.optim.Adam(
             trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        for step, chosen in enumerate(rows.to(points.device).view(config.steps, -1)):
+        for step, chosen in enumerate(rows.to(labels.device).view(config.steps, -1)):
             if step == config.steps // 2:
                 optimizer.param_groups[0]["lr"] /= 2
             prototypes = normalize(prototypes_from(semantics, *trained), dim=1)
-            logits = points[chosen] @ prototypes.T / config.temperature + priors
+            logits = points(chosen) @ prototypes.T / config.temperature + priors
             loss = cross_entropy(logits, labels[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

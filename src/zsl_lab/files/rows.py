@@ -30,15 +30,16 @@ def no_progress(done: int) -> None:
 
 
 class RowBuffer:
-    """Collects rows, in memory or, once they take :data:`LARGE` bytes, in a temporary file.
+    """Collects rows, in memory or, once they take ``large`` bytes, in a temporary file.
 
     Args:
         folder: Where the temporary file is, made where it is missing; None for the system's folder
             of such files.
+        large: Bytes from which on rows are in the file.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None = None, large: int | None = None) -> None:
+        self._folder, self._large = folder, LARGE if large is None else large
         self._blocks: list[Array] = []
         self._file: IO[bytes] | None = None
         self._bytes = self._rows = 0
@@ -52,7 +53,7 @@ class RowBuffer:
         rows = np.ascontiguousarray(rows)
         self._rows += len(rows)
         self._bytes += rows.nbytes
-        if self._file is None and self._bytes < LARGE:
+        if self._file is None and self._bytes < self._large:
             self._blocks.append(rows)
             return
         with self._writing():

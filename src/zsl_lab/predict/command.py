@@ -110,15 +110,14 @@ def _score_features(config: RunConfig, predictor: Predictor, candidates: Candida
     assert isinstance(predictor, FeaturePredictor)
     assert config.features is not None
     origin = f"features={config.features}"
-    with open_features(config.features, predictor.feature_dim) as found:
+    folder = Path(config.paths.run_dir)
+    with open_features(config.features, predictor.feature_dim, folder) as found:
         if found.recipe is not None:
             predictor.compare_recipe(found.recipe, origin)
         rows = predictor.check_samples(found.rows, origin)
         with Progress(Unit("samples"), len(rows)) as shown:
             shown.start()
-            predictions = predictor.score_samples(
-                rows, candidates, origin, Path(config.paths.run_dir), shown.update
-            )
+            predictions = predictor.score_samples(rows, candidates, origin, folder, shown.update)
         return _Scored(predictions, found.names)
 
 

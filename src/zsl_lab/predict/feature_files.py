@@ -45,7 +45,9 @@ class FeatureFile:
 
 
 @contextmanager
-def open_features(path: Path, feature_dim: int) -> Iterator[FeatureFile]:
+def open_features(
+    path: Path, feature_dim: int, folder: Path | None = None
+) -> Iterator[FeatureFile]:
     """Open the feature vectors ``[N, D]`` of a file; rows are read when they are sliced.
 
     Args:
@@ -53,9 +55,12 @@ def open_features(path: Path, feature_dim: int) -> Iterator[FeatureFile]:
             that array, a ``.mat`` file whose field ``features`` is ``[D, N]``, or a ``.csv`` file
             with a row a sample (see :func:`zsl_lab.predict.feature_table.read_feature_table`).
         feature_dim: D.
+        folder: Where the temporary file of a large table is; None for the system's folder of such
+            files.
 
     Raises:
         DataError: The file is missing, damaged or of another kind.
+        OutputError: The temporary file cannot be written.
     """
     origin = f"features={path}"
     if path.is_dir():
@@ -78,7 +83,7 @@ def open_features(path: Path, feature_dim: int) -> Iterator[FeatureFile]:
     elif path.suffix.lower() == ".npy":
         yield FeatureFile(_from_numpy(path, origin))
     elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        rows, names = read_feature_table(path, origin, feature_dim)
+        rows, names = read_feature_table(path, origin, feature_dim, folder)
         yield FeatureFile(rows, names=names)
     elif path.suffix.lower() == ".npz":
         raise DataError(f"{origin}: {_ARCHIVE}")

@@ -29,11 +29,11 @@ SEEN = np.array([True, False, True, True, True, False, True])
 PLACES = [0, 2, 3, 4, 6]
 
 
-class AtMost(TorchDispatchMode):
+class AtMost(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuse tensors of more than so many numbers."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.most = most
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -105,18 +106,16 @@ def strip_digests(folder: Path) -> None:
 def test_images_with_equal_times_are_not_read(
     kept: Kept, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "read_bytes", only_the_key(Path.read_bytes))
-    assert kept.prepare(files) == USED
-    assert not kept.compared
-    assert kept.extract(files)[1] == []
+    read_bytes = Path.read_bytes
 
-
-def only_the_key(read_bytes: Any) -> Any:
-    def read(file: Path) -> Any:
+    def only_the_key(file: Path) -> bytes:
         assert file.name == "key.json"
         return read_bytes(file)
 
-    return read
+    monkeypatch.setattr(Path, "read_bytes", only_the_key)
+    assert kept.prepare(files) == USED
+    assert not kept.compared
+    assert kept.extract(files)[1] == []
 
 
 def test_touched_images_are_compared_once_and_not_extracted_again(
@@ -200,9 +199,10 @@ def test_an_interruption_while_preparing_gives_no_features_of_other_images(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(preparing, "_write_key", interrupt)
-        kept.prepare(files)
+        with pytest.raises(KeyboardInterrupt):
+            kept.prepare(files)
     assert kept.prepare(others) == USED
     found, _ = kept.extract(others)
     assert np.array_equal(found.features, kept.fresh(others).features)
@@ -212,15 +212,15 @@ def test_features_stay_where_the_images_cannot_be_reached(
     kept: Kept, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(files)
+    read_bytes = Path.read_bytes
 
-    def stale(_: object) -> Any:
-        raise OSError(116, "Stale file handle")
+    def stale(file: Path) -> bytes:
+        if file == files[-1]:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read_bytes(file)
 
     with monkeypatch.context() as patch:
-        read_bytes = Path.read_bytes
-        patch.setattr(
-            Path, "read_bytes", lambda file: (read_bytes if file.suffix == ".json" else stale)(file)
-        )
+        patch.setattr(Path, "read_bytes", stale)
         with pytest.raises(UnreachableError, match="Stale file handle"):
             kept.prepare(files)
     assert kept.prepare(files) == USED

@@ -30,8 +30,6 @@ from zsl_lab.extraction.kept.preparing import Key, read_key
 
 #: the choice of the part by the number of a task of Slurm
 SLURM = "slurm"
-#: the number of a part, and how many there are
-_NUMBERS = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 #: how many parts a message names
 _SHOWN = 5
 
@@ -69,12 +67,20 @@ def parse_part(text: str, environment: Mapping[str, str]) -> Part:
     """
     if text == SLURM:
         return _of_slurm(environment)
-    match = _NUMBERS.fullmatch(text)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+    part = _read(text)
+    if part is None:
         raise ConfigError(
             f"--part {text}: expected the part's number, from 1, and how many there are. Give "
             f"--part 3/8 for the third of eight, or --part {SLURM} in an array of Slurm."
         )
+    return part
+
+
+def _read(text: str | None) -> Part | None:
+    """A part as ``3/8``; None for anything else."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "", re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        return None
     return Part(int(match[1]), int(match[2]))
 
 
@@ -191,9 +197,9 @@ def _part_folders(out: Path) -> list[Path]:
 def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> tuple[Part, Key]:
     """The part that a folder holds, and its key; raises where it is of another recipe."""
     key = read_key(folder)
-    match = None if key is None or key.part is None else _NUMBERS.fullmatch(key.part)
+    part = None if key is None else _read(key.part)
     try:
-        if key is None or match is None or key.format_version != expected.format_version:
+        if key is None or part is None or key.format_version != expected.format_version:
             raise ValueError("no key of a part")
         found = ImageRecipe.model_validate(key.recipe)
     except ValueError as error:
@@ -201,7 +207,6 @@ def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> tuple[Part, Ke
             f"{folder}: found no file key.json of a part of this version; expected features of a "
             "part. Remove the folder, and extract the part again."
         ) from error
-    part = Part(int(match[1]), int(match[2]))
     if key.recipe != expected.recipe:
         raise DataError(
             f"{folder}: found features of another recipe than this command's: "

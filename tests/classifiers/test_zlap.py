@@ -96,7 +96,7 @@ def test_training_descends_the_adjusted_cross_entropy_and_halves_its_rate_at_hal
             step = (first[i] / (1 - 0.9**t)) / ((second[i] / (1 - 0.999**t)).sqrt() + 1e-8)
             weights[i] = weights[i].detach() - (0.01 if t <= 2 else 0.005) * step
     for mine, reference in zip(found, weights, strict=True):
-        torch.testing.assert_close(mine, reference, rtol=1e-3, atol=5e-4)  # of steps of 0.01
+        torch.testing.assert_close(mine, reference, rtol=1e-3, atol=2e-3)  # of steps of 0.01
 
 
 def test_the_prior_of_the_seen_group_is_its_frequency_or_as_given() -> None:

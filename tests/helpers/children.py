@@ -97,23 +97,23 @@ def train(folder: Path, methods: Mapping[str, tuple[str, ...]], crash_at: int | 
     Each stores the samples and random numbers of the refit's first step, and its weights.
     """
     seen: dict[str, Any] = {}
-    training_step, on_train_end = ZeroShotMethod.training_step, ZeroShotMethod.on_train_end
+    take_step, on_train_end = ZeroShotMethod.take_step, ZeroShotMethod.on_train_end
 
-    def note_first(self: ZeroShotMethod, batch: Any, batch_idx: int) -> None:
+    def note_first(self: ZeroShotMethod, batch: Any) -> None:
         if self.step == 0:
             state = torch.get_rng_state()
             seen.update(rows=batch.rows.clone(), drawn=torch.rand(8))
             torch.set_rng_state(state)
         if self.step == crash_at and self.phase == "refit":
             raise RuntimeError("power cut")
-        training_step(self, batch, batch_idx)
+        take_step(self, batch)
 
     def note_last(self: ZeroShotMethod) -> None:
         on_train_end(self)
         seen["weights"] = {name: value.clone() for name, value in self.state_dict().items()}
 
     base: Any = ZeroShotMethod
-    base.training_step, base.on_train_end = note_first, note_last
+    base.take_step, base.on_train_end = note_first, note_last
     for method, overrides in methods.items():
         try:
             run(_composed(folder / method, f"method={method}", *overrides, "hardware=cpu_ddp"))

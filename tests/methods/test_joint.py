@@ -61,9 +61,9 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture(scope="module")
-def configs() -> list[MMVAEConfig]:
-    first = config(latent_dim=3)
+@pytest.fixture(scope="module", params=["different", "classes"])
+def configs(request: pytest.FixtureRequest) -> list[MMVAEConfig]:
+    first = config(latent_dim=3, pairs=request.param)
     scalars = ({"gamma": 0.1, "d": 2.0}, {"gamma": 0.5, "d": 1.0}, {"kl_weight": 0.3})
     return [first.model_copy(update=values) for values in scalars]
 

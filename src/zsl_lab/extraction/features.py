@@ -25,12 +25,16 @@ from zsl_lab.extraction.kept.blocks import (
     read_block,
     write_block,
 )
+from zsl_lab.extraction.kept.contents import as_digests, digest_of, read_content
 from zsl_lab.extraction.recipes import Backbone
 from zsl_lab.files.rows import RowBuffer
 
 BATCH_SIZE = 64
 #: how many batches are decoded ahead of the network
 _AHEAD = 2
+
+#: a prepared image, or why there is none, and the digest of its file
+_Decoded = tuple[ImageArray | Problem, bytes]
 
 
 def extract_features(
@@ -114,13 +118,15 @@ def feature_blocks(
                 yield before
                 continue
             parts: list[Extracted] = []
+            digests: list[bytes] = []
             for batch, images in islice(batches, -(-len(block) // batch_size)):
-                parts.append(_through(network, batch, images))
+                parts.append(_through(network, batch, [picture for picture, _ in images]))
+                digests += [digest for _, digest in images]
                 done += len(batch)
                 report(done)
             found = collect(parts, network.feature_dim)
             if kept is not None:
-                write_block(kept, number, found)
+                write_block(kept, number, found, as_digests(digests))
             yield found
 
 
@@ -148,10 +154,10 @@ def collect(blocks: Iterable[Extracted], feature_dim: int, folder: Path | None =
 
 def _decoded(
     batches: Sequence[Sequence[Path]], recipe: ImageRecipe
-) -> Generator[list[ImageArray | Problem], None, None]:
+) -> Generator[list[_Decoded], None, None]:
     """The images of each batch; the next batches are decoded meanwhile."""
     pool = ThreadPoolExecutor(os.cpu_count())
-    waiting: deque[list[Future[ImageArray | Problem]]] = deque()
+    waiting: deque[list[Future[_Decoded]]] = deque()
     try:
         for batch in batches:
             waiting.append([pool.submit(_prepared, file, recipe) for file in batch])
@@ -163,14 +169,21 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _prepared(file: Path, recipe: ImageRecipe) -> ImageArray | Problem:
+def _prepared(file: Path, recipe: ImageRecipe) -> _Decoded:
+    # read once, for both; where it cannot be read, decoding says why
+    content = read_content(file)
+    return _picture(file, content, recipe), digest_of(content)
+
+
+def _picture(file: Path, content: bytes | None, recipe: ImageRecipe) -> ImageArray | Problem:
     preparation = recipe.preparation
     try:
         if preparation is None:
-            picture = decode(file, recipe.resize)
+            picture = decode(file, recipe.resize, content=content)
         else:
             squash = preparation.crop_mode == "squash"
-            picture = decode(file, recipe.resize, preparation.interpolation, squash=squash)
+            filter_name = preparation.interpolation
+            picture = decode(file, recipe.resize, filter_name, squash=squash, content=content)
     except DataError as error:
         return Problem(file, str(error).removeprefix(f"{file}: "))
     margin = recipe.resize - recipe.image_size

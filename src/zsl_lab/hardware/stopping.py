@@ -49,6 +49,11 @@ class StopRequest:
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         self._asked = True
 
+    @property
+    def asked(self) -> bool:
+        """Whether this process was asked to end."""
+        return self._asked
+
     def agreed(self, device: torch.device, *, last: bool = False) -> bool:
         """Whether the run is to end now; every process must ask after the same steps.
 

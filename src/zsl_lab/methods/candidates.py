@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from zsl_lab.data.batches.base import Batch
 from zsl_lab.methods.base import ZeroShotMethod
 
 
@@ -17,6 +16,9 @@ class CandidateMethod(ZeroShotMethod):
     the present step. Nothing should be drawn: the solution then depends on the training samples
     alone, not on the seed.
     """
+
+    #: ``metrics.csv`` names the constants of each
+    logs_every_step: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -35,8 +37,3 @@ class CandidateMethod(ZeroShotMethod):
     def milestones(self) -> tuple[int, ...]:
         """Every step: each leaves another solution."""
         return tuple(range(1, self.total_steps + 1))
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Solve, and log every step, so that ``metrics.csv`` names its constants."""
-        self._take_step(batch)
-        self._log_losses()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,6 +75,13 @@ class MethodConfig(BaseModel):
 
     def check_files(self) -> None:
         """Raise an error if a file that training needs beside the data is missing or damaged."""
+
+    def check_models(self, cache_dir: Path | None) -> None:
+        """Raise an error if a model that training would download cannot be had.
+
+        Args:
+            cache_dir: The folder of caches, which may hold what the model found before.
+        """
 
 
 class GradientMethodConfig(MethodConfig):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
@@ -97,6 +97,9 @@ class MethodModule(pl.LightningModule, ABC):
         seen_mask: Whether each class is seen, bool ``[C]``.
         unseen: Positions of the unseen classes.
     """
+
+    #: whether the losses of every step are logged, whatever ``trainer.log_every_n_steps`` says
+    logs_every_step: ClassVar[bool] = False
 
     def __init__(self, classes: ClassSpace) -> None:
         super().__init__()
@@ -220,17 +223,17 @@ class MethodModule(pl.LightningModule, ABC):
         )
         return torch.rand(count, generator=generator)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
+        """Train on some batches (:mod:`zsl_lab.data.batches.groups`), a step each."""
+        for batch in batches:
+            self.take_step(batch)
+
+    def take_step(self, batch: Batch) -> None:
         """Train on a batch.
 
         The losses are read from the device only every ``trainer.log_every_n_steps`` steps, since
         reading waits for it.
         """
-        self._take_step(batch)
-        if self.step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._log_losses()
-
-    def _take_step(self, batch: Batch) -> None:
         rate = self.learning_rate_at(self.step)
         if rate is not None:
             for optimizer in self.trainer.optimizers:
@@ -238,6 +241,9 @@ class MethodModule(pl.LightningModule, ABC):
                     group["lr"] = rate
         self._losses = {name: loss.detach() for name, loss in self.train_on(batch).items()}
         self.step += 1
+        every = 1 if self.logs_every_step else self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.step % every == 0:
+            self._log_losses()
 
     def _read_losses(self) -> None:
         names = list(self._losses)

@@ -166,9 +166,6 @@ def _train(
     # None: all samples at once
     if isinstance(context.benchmark, VectorBenchmark) and batch_size is not None:
         limits.check_batch(batch_size, context.benchmark.source.shape[1])
-    data.plan_training(
-        method.batch_size_at, schedule.epochs or [schedule.last], config.seed, schedule.first
-    )
     saver = PhaseCheckpoint(
         context.folder,
         _state(context, phase),
@@ -176,6 +173,14 @@ def _train(
         every=config.trainer.save_every_n_steps,
         resumed=phase.resumed is not None,
         writes=writes,
+    )
+    data.plan_training(
+        method.batch_size_at,
+        schedule.epochs or [schedule.last],
+        config.seed,
+        schedule.first,
+        config.trainer.save_every_n_steps,
+        lambda: saver.stop.asked,
     )
     clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(

@@ -224,6 +224,7 @@ def _everything(cfg: DictConfig) -> None:
 
     find_hardware(config.trainer)
     config.method.check_files()
+    config.method.check_models(config.paths.cache_folder)
     if config.method.initial_weights is not None:
         checkpoints.read(Path(config.method.initial_weights), initial_weights.KEY)
     paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)

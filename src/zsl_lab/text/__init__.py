@@ -1,6 +1,14 @@
 """Class descriptions as token states: frozen encoders, and the cache of what they found."""
 
-from zsl_lab.text.encoders import TextConfig, TokenStates, encode
+from zsl_lab.text.encoders import TextConfig, TokenStates, check_encoder, encode
 from zsl_lab.text.packages import CONFIGURATION, Terms, choices
 
-__all__ = ["CONFIGURATION", "Terms", "TextConfig", "TokenStates", "choices", "encode"]
+__all__ = [
+    "CONFIGURATION",
+    "Terms",
+    "TextConfig",
+    "TokenStates",
+    "check_encoder",
+    "choices",
+    "encode",
+]

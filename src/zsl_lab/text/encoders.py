@@ -16,11 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.keys import Place
 from zsl_lab.text.cache import EncodedText, cached, text_file
+from zsl_lab.text.hub import check_available
 from zsl_lab.text.packages import CONFIGURATION, Terms, fingerprint, package_folder
 from zsl_lab.text.transformer import load_transformer
 from zsl_lab.text.words import encode_tfidf, load_glove
 
 _DEFAULT_BERT = "bert-base-uncased"
+#: begins the identity of a model that is no folder
+_HUB = "hub:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,33 @@ def encode(
     return _padded(encoded)
 
 
+def check_encoder(config: TextConfig, cache_dir: Path | None, terms: Terms = CONFIGURATION) -> None:
+    """Check that an encoder can be had, without loading or downloading it.
+
+    An encoder that is not there passes where the cache keeps texts that it has read: they may be
+    all that is needed.
+
+    Args:
+        config: The encoder.
+        cache_dir: As of :func:`encode`.
+        terms: For messages.
+
+    Raises:
+        ConfigError: A package is not installed, or the hub cannot be asked for the model.
+    """
+    if config.encoder == "tfidf":
+        return
+    identity, _ = _encoder(config, terms)
+    name = identity.removeprefix(_HUB)
+    if name == identity:
+        return
+    if cache_dir is not None:
+        kept = text_file(cache_dir, config.encoder, identity, config.max_tokens, "").parent
+        if kept.is_dir() and any(kept.iterdir()):
+            return
+    check_available(name, f"{terms.model}{name}", f"{terms.unloadable}{terms.also}")
+
+
 def _through_cache(
     config: TextConfig, texts: Sequence[str], cache_dir: Path | None, terms: Terms
 ) -> list[EncodedText]:
@@ -143,7 +173,7 @@ def _encoder(
         return fingerprint(folder), lambda: load_transformer(
             str(folder), config.encoder, config.max_tokens, terms
         )
-    return f"hub:{name}", lambda: load_transformer(name, config.encoder, config.max_tokens, terms)
+    return f"{_HUB}{name}", lambda: load_transformer(name, config.encoder, config.max_tokens, terms)
 
 
 def _padded(encoded: Sequence[EncodedText]) -> TokenStates:

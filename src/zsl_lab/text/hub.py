@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,15 +45,52 @@ def load_from_hub(
                 f"{origin}: cannot be loaded ({reason(error)}). {ways_out}"
             ) from error
     try:
-        hub = module("huggingface_hub", "bert")
         # asked once: the loader itself would try again for most of a minute
-        hub.get_hf_file_metadata(hub.hf_hub_url(name, file), timeout=_PATIENCE)
+        _ask(name, file)
         return load(False)
     except Exception as error:
-        raise ConfigError(
-            f"{origin}: found no folder of this name, and it cannot be downloaded "
-            f"({reason(error)}). {ways_out}"
-        ) from error
+        raise _unobtainable(origin, ways_out, error) from error
+
+
+def check_available(name: str, origin: str, ways_out: str, file: str = "config.json") -> None:
+    """Check that a repository is in the cache, or that the hub has it; nothing is downloaded.
+
+    Args:
+        name: The repository's name.
+        origin: Begins messages.
+        ways_out: Ends messages.
+        file: A file that the repository must have.
+
+    Raises:
+        ConfigError: It cannot be had.
+    """
+    obstacle = _obstacle(name, file)
+    if obstacle is not None:
+        raise _unobtainable(origin, ways_out, obstacle) from obstacle
+
+
+@cache
+def _obstacle(name: str, file: str) -> Exception | None:
+    """What keeps a process from having a repository: asked once for all jobs of a sweep."""
+    try:
+        found = module("huggingface_hub", "bert").try_to_load_from_cache(name, file)
+        if not isinstance(found, str):
+            _ask(name, file)
+    except Exception as error:
+        return error
+    return None
+
+
+def _ask(name: str, file: str) -> None:
+    hub = module("huggingface_hub", "bert")
+    hub.get_hf_file_metadata(hub.hf_hub_url(name, file), timeout=_PATIENCE)
+
+
+def _unobtainable(origin: str, ways_out: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{origin}: found no folder of this name, and it cannot be downloaded "
+        f"({reason(error)}). {ways_out}"
+    )
 
 
 def reason(error: Exception) -> str:

@@ -39,6 +39,11 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+def touch(folder: Path, seconds: int) -> None:
+    for file in folder.rglob("*.png"):
+        os.utime(file, (seconds, seconds))
+
+
 def test_the_parts_joined_are_the_bytes_of_one_process(extract: Extract, own: Path) -> None:
     (own / "images" / "bee" / "3.png").write_bytes(b"broken")
     assert extract("--name", "own", out="whole.h5") == 0
@@ -124,7 +129,7 @@ def test_a_part_that_is_there_twice_is_named(
     assert "found parts of 2 (own.h5.part-1-of-2), of 3 (own.h5.part-3-of-3)" in said(capsys)
 
 
-def test_a_part_of_another_recipe_or_of_other_images_is_named(
+def test_a_part_of_another_recipe_or_with_a_damaged_key_is_named(
     extract: Extract, own: Path, parts: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert extract("--join", "--resize", "32") == 1
@@ -132,12 +137,96 @@ def test_a_part_of_another_recipe_or_of_other_images_is_named(
         f"{parts[0]}: found features of another recipe than this command's: resize 28 (here: 32)"
         in said(capsys)
     )
-    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(own / "images" / "ant" / "0.png")
+    key = json.loads((parts[0] / "key.json").read_bytes())
+    for damaged in (
+        {"part": "1/3"},
+        key | {"part": 1},
+        key | {"part": "0/0"},
+        key | {"recipe": {}},
+    ):
+        (parts[0] / "key.json").write_text(json.dumps(damaged))
+        assert extract("--join") == 1
+        assert f"{parts[0]}: found no file key.json of a part of this version" in said(capsys)
+
+
+def test_parts_of_copies_in_several_places_are_joined(
+    extract: Extract, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract("--name", "own", out="whole.h5") == 0
+    for number in (1, 2):
+        copy = shutil.copytree(own / "images", own / f"scratch{number}")
+        touch(copy, number)
+        assert extract("--part", f"{number}/2", "--images", str(copy)) == 0
+        shutil.rmtree(copy)
+    capsys.readouterr()
+    assert extract("--join") == 0
+    assert "comparing the contents of 20 kept images" in said(capsys)
+    assert (own / "own.h5").read_bytes() == (own / "whole.h5").read_bytes()
+
+
+def test_a_changed_image_is_named_and_only_its_block_is_extracted_again(
+    extract: Extract,
+    own: Path,
+    parts: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changed = own / "images" / "cat" / "3.png"
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(changed)
+    capsys.readouterr()
     assert extract("--join") == 1
-    assert f"{parts[0]}: found features of other images" in said(capsys)
-    (parts[0] / "key.json").write_text(json.dumps({"part": "1/3"}))
+    assert (
+        f"{changed}: found another image than the one that part 2/3 has features of ({parts[1]})"
+        in said(capsys)
+    )
+    through = extraction._through
+    batches: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        batches.append(len(given[2]))
+        return through(*given)
+
+    monkeypatch.setattr(extraction, "_through", counted)
+    assert [extract("--part", f"{number}/3") for number in (1, 2, 3)] == [0, 0, 0]
+    assert batches == [3]
+    found = said(capsys)
+    assert "comparing the contents of 6 kept images" in found
+    assert f"{parts[1]}: the features of 3 kept images are not used: images of their" in found
+    assert extract("--join") == 0
+    assert "comparing" not in said(capsys)
+    assert extract("--name", "own", out="whole.h5") == 0
+    assert (own / "own.h5").read_bytes() == (own / "whole.h5").read_bytes()
+
+
+def test_parts_of_an_earlier_version_are_joined_where_times_are_equal(
+    extract: Extract, own: Path, parts: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in own.glob("*.part-*/*.npz"):
+        with np.load(file) as arrays:
+            others = {name: arrays[name] for name in arrays if name != "digests"}
+        np.savez(file, **others)
+    touch(own / "images", 1)
+    capsys.readouterr()
     assert extract("--join") == 1
-    assert f"{parts[0]}: found no file key.json of a part of this version" in said(capsys)
+    assert f"{parts[0] / '000000.npz'}: found no digests of the images, and paths" in said(capsys)
+    shutil.rmtree(parts[0])
+    assert [extract("--part", f"{number}/3") for number in (1, 2, 3)] == [0, 0, 0]
+    assert extract("--join") == 0
+
+
+def test_an_image_that_was_added_or_removed_is_noticed(
+    extract: Extract, own: Path, parts: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "images" / "eel" / "3.png").unlink()
+    capsys.readouterr()
+    assert extract("--join") == 1
+    assert (
+        f"{parts[2] / '000006.npz'}: found features of 2 images; expected 1: images were added or "
+        "removed" in said(capsys)
+    )
+    (own / "images" / "eel" / "3.png").write_bytes(b"broken")
+    assert extract("--join") == 1
+    assert f"{own / 'images' / 'eel' / '3.png'}: found another image" in said(capsys)
 
 
 def test_a_folder_of_another_part_is_not_written_to(

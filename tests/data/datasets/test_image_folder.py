@@ -294,6 +294,16 @@ def test_scaling_down_averages(tmp_path: Path) -> None:
     assert abs(small[2:-2].astype(int) - 127).max() < 16
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+def test_bytes_that_were_read_already_are_decoded_as_the_file_is(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    file = tmp_path / "a.png"
+    Image.fromarray(pixels).save(file, format=kind)
+    expected, content = decode(file, 8), file.read_bytes()
+    file.unlink()
+    assert np.array_equal(decode(file, 8, content=content), expected)
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_every_kind_of_picture_becomes_three_channels(tmp_path: Path, mode: str) -> None:
     file = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")

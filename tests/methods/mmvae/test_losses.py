@@ -74,8 +74,10 @@ def test_prior_separation_is_the_written_out_sum_in_value_and_gradient(
     pairs: Pairs, d: float
 ) -> None:
     means, labels = drawn(7, 4), [2, 0, 2, 5, 0, 1, 5]
-    found = prior_separation(means, torch.tensor(labels), d, pairs)
-    assert_same_value_and_gradients(found, written_out_separation(means, labels, d, pairs), [means])
+    for given in (d, torch.tensor(d, dtype=means.dtype)):  # a tensor in joint training
+        found = prior_separation(means, torch.tensor(labels), given, pairs)
+        expected = written_out_separation(means, labels, d, pairs)
+        assert_same_value_and_gradients(found, expected, [means])
 
 
 def test_prior_separation_is_zero_where_classes_are_far_apart() -> None:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +412,7 @@ def test_training_batches_are_tasks_of_k_classes(configure: Configure) -> None:
     method = config.method_class.build(config.method, data)
     data.plan_training(method.batch_size_at, [4], seed=0)
     data.setup("fit")
-    for batch in data.train_dataloader():
+    for batch in chain.from_iterable(data.train_dataloader()):
         assert batch.classes is not None
         assert len(batch.classes) == 3
         assert set(batch.labels.tolist()) <= set(batch.classes.tolist())

@@ -30,6 +30,7 @@ def shown(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             file=screen, force_terminal=width is not None, width=width or 80, color_system=None
         )
         monkeypatch.setattr(progress, "INTERVAL", 0.0)
+        monkeypatch.setattr("zsl_lab.data.batches.groups._MOST", 1)  # a line a step
         monkeypatch.setattr(training_progress, "make_console", lambda **options: console)
         cfg = configure(*(override for override in overrides if override != "callbacks=none"))
         run(cfg)

@@ -112,9 +112,9 @@ def test_a_resumed_run_has_each_step_once_in_tensorboard(
             raise InterruptedError
         trained(self, *args)
 
-    trained = ZeroShotMethod.training_step
+    trained = ZeroShotMethod.take_step
     with monkeypatch.context() as patched:
-        patched.setattr(ZeroShotMethod, "training_step", stop)
+        patched.setattr(ZeroShotMethod, "take_step", stop)
         with pytest.raises(InterruptedError):
             run(configure(*overrides))
     assert [step for step, _ in scalars(tmp_path / "run")["refit/loss/total"]] == [10, 20]

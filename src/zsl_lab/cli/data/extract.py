@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,12 @@ examples:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
 ENCODERS = ("minilm", "bert", "glove", "tfidf")
+#: what becomes of kept features, and why
+_UNUSED = {
+    "other images": "not used: images of their blocks were changed, added or removed (or an "
+    "earlier version kept them, which compared times of change only)",
+    "another recipe": "removed: they are of another recipe",
+}
 _FORMS = (
     "torchvision:NAME, timm:NAME, open_clip:MODEL/WEIGHTS, open_clip:hf-hub:ID, hf:ID_OR_FOLDER "
     "(transformers)"
@@ -470,10 +476,11 @@ def _extract(
     network, recipe = _backbone(options)
     files, width, total = pictures.files, network.feature_dim, len(pictures.names)
     if options.join:
-        folders = list(find_parts(options.out, files, recipe).values())
+        with _comparing(options.out) as compared:
+            parts = find_parts(options.out, files, recipe, compared)
         with _progress(total) as report:
-            blocks = joined_blocks(options.out, files, recipe, width, report)
-            return collect(blocks, width, options.out.parent), recipe, folders
+            blocks = joined_blocks(parts, files, width, report)
+            return collect(blocks, width, options.out.parent), recipe, list(parts.values())
     kept = options.out.with_name(f"{options.out.name}.part")
     _prepare(kept, pictures, recipe)
     with _computing(network, options), _progress(total) as report:
@@ -535,11 +542,12 @@ def _backbone(options: argparse.Namespace) -> tuple[Backbone, ImageRecipe]:
 def _prepare(
     folder: Path, pictures: Pictures, recipe: ImageRecipe, part: str | None = None
 ) -> None:
-    from zsl_lab.extraction.kept.blocks import prepare_kept
+    from zsl_lab.extraction.kept.preparing import prepare_kept
 
-    before = prepare_kept(folder, pictures.files, recipe, part)
-    if before in ("other pictures", "another recipe"):
-        say(f"{folder}: found features of {before}; starting anew.")
+    with _comparing(folder) as compared:
+        before = prepare_kept(folder, pictures.files, recipe, part, compared)
+    if before.unused:
+        say(f"{folder}: the features of {before.unused:,} kept images are {_UNUSED[before.state]}.")
 
 
 @contextmanager
@@ -555,6 +563,25 @@ def _computing(network: Backbone, options: argparse.Namespace) -> Iterator[None]
             f"--batch-size {options.batch_size}: the GPU has too little memory for so many images. "
             "Give a smaller one."
         ) from error
+
+
+@contextmanager
+def _comparing(place: Path) -> Iterator[Callable[[int, int], None]]:
+    """A function that says that contents are compared, and shows how many images are done."""
+    shown: Progress | None = None
+    with ExitStack() as stack:
+
+        def show(done: int, total: int) -> None:
+            nonlocal shown
+            if shown is None:
+                say(
+                    f"{place}: paths, sizes or times of change differ; comparing the contents of "
+                    f"{total:,} kept images"
+                )
+                shown = stack.enter_context(Progress(Unit("images"), total))
+            shown.update(done)
+
+        yield show
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from zsl_lab.data.batches.groups import StepGroups
 from zsl_lab.data.benchmark import Benchmark, FloatArray, IntArray
 from zsl_lab.data.splits import Split
 
@@ -114,7 +115,7 @@ class Stream(Protocol):
     def state_after(self, step: int) -> dict[str, Any]:
         """The stream's position after ``step`` batches, for a checkpoint.
 
-        ``step`` is the number of batches given, or one less: Lightning draws a batch ahead. The
+        ``step`` is the number of batches given, or one less where a batch is drawn ahead. The
         result holds plain containers and tensors only.
         """
 
@@ -191,7 +192,13 @@ class PhaseDataModule(pl.LightningDataModule):
         return self._plan[1][-1]
 
     def plan_training(
-        self, batch_size: BatchSize, check_steps: Sequence[int], seed: int, first_step: int = 0
+        self,
+        batch_size: BatchSize,
+        check_steps: Sequence[int],
+        seed: int,
+        first_step: int = 0,
+        pause_every: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Set how training batches are drawn; required before a fit.
 
@@ -201,8 +208,11 @@ class PhaseDataModule(pl.LightningDataModule):
                 training.
             seed: Seed of the order of samples.
             first_step: Number of steps taken before.
+            pause_every: Callbacks are called after every multiple of so many steps at least.
+            stopped: Whether training is to end after the present step.
         """
         self._plan = (batch_size, list(check_steps), seed, first_step)
+        self._pauses = (pause_every, stopped)
 
     def labels(self, index: IntArray) -> IntArray:
         """Benchmark class ids of the given samples."""
@@ -227,13 +237,14 @@ class PhaseDataModule(pl.LightningDataModule):
             self.evaluation_index[shard.number :: shard.count], device
         )
 
-    def train_dataloader(self) -> Stream:
-        """Training batches."""
+    def train_dataloader(self) -> StepGroups[Batch]:
+        """Training batches, in groups."""
         assert self._stream is not None
         if self._stream_state is not None:
             self._stream.load_state(self._stream_state)
             self._stream_state = None
-        return self._stream
+        alone = self.trainer is None or self.trainer.world_size == 1
+        return StepGroups(self._stream, self._plan[1], *self._pauses, alone=alone)
 
     def val_dataloader(self) -> Iterable[Batch]:
         """Evaluation samples, seen and unseen."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -254,7 +255,12 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def decode(
-    path: Path, side: int, interpolation: str = "bicubic", *, squash: bool = False
+    path: Path,
+    side: int,
+    interpolation: str = "bicubic",
+    *,
+    squash: bool = False,
+    content: bytes | None = None,
 ) -> ImageArray:
     """Decode an image as a square.
 
@@ -267,6 +273,7 @@ def decode(
         side: Height and width of the result.
         interpolation: The name of a filter of Pillow, which antialiases.
         squash: Whether to scale the long side to ``side`` too, instead of cutting it.
+        content: The file's bytes; None to read them.
 
     Returns:
         uint8 ``[side, side, 3]``.
@@ -284,7 +291,8 @@ def decode(
             '"zsl-lab[images]".'
         ) from error
     try:
-        with Image.open(path, formats=_formats()) as image:
+        source: Path | BytesIO = path if content is None else BytesIO(content)
+        with Image.open(source, formats=_formats()) as image:
             # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to
             # scale down from
             image.draft("", (2 * side, 2 * side))

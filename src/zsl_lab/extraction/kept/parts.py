@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from zsl_lab.data.recipe import ImageRecipe, recipe_differences
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.extraction.kept.blocks import (
     Extracted,
-    Key,
     block_file,
     block_of,
     count_blocks,
     read_block,
-    read_key,
+    read_digests,
 )
+from zsl_lab.extraction.kept.contents import digest_files
+from zsl_lab.extraction.kept.preparing import Key, read_key
 
 #: the choice of the part by the number of a task of Slurm
 SLURM = "slurm"
@@ -64,12 +67,20 @@ def parse_part(text: str, environment: Mapping[str, str]) -> Part:
     """
     if text == SLURM:
         return _of_slurm(environment)
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+    part = _read(text)
+    if part is None:
         raise ConfigError(
             f"--part {text}: expected the part's number, from 1, and how many there are. Give "
             f"--part 3/8 for the third of eight, or --part {SLURM} in an array of Slurm."
         )
+    return part
+
+
+def _read(text: str | None) -> Part | None:
+    """A part as ``3/8``; None for anything else."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "", re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        return None
     return Part(int(match[1]), int(match[2]))
 
 
@@ -93,27 +104,22 @@ def _of_slurm(environment: Mapping[str, str]) -> Part:
 
 
 def joined_blocks(
-    out: Path,
+    parts: Mapping[Part, Path],
     files: Sequence[Path],
-    recipe: ImageRecipe,
     feature_dim: int,
     report: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Extracted]:
     """The blocks of all parts, in the order of the images.
 
     Args:
-        out: The output, beside which the parts are.
+        parts: The folder of each, as :func:`find_parts` finds them.
         files: The images of all parts.
-        recipe: How their features are made.
         feature_dim: The number of columns.
         report: Called with the number of images that are read.
 
     Raises:
-        DataError: A part is missing, unfinished, damaged, there twice, or of other images or
-            another recipe.
+        DataError: A block is damaged.
     """
-    parts = find_parts(out, files, recipe)
-    _check_finished(parts, len(files))
     done = 0
     report(done)
     for part, folder in sorted(parts.items()):
@@ -129,12 +135,50 @@ def joined_blocks(
             yield block
 
 
-def find_parts(out: Path, files: Sequence[Path], recipe: ImageRecipe) -> dict[Part, Path]:
+def find_parts(
+    out: Path,
+    files: Sequence[Path],
+    recipe: ImageRecipe,
+    report: Callable[[int, int], object] = lambda _done, _total: None,
+) -> dict[Part, Path]:
     """The folders of all parts.
 
+    Where the paths, sizes or modification times of the images differ from those of a part, the
+    contents of its images are compared by their digests.
+
+    Args:
+        out: The output, beside which the parts are.
+        files: The images of all parts.
+        recipe: How their features are made.
+        report: Called with the number of images that are compared and of those to compare, only
+            where contents are compared.
+
     Raises:
-        DataError: As :func:`joined_blocks` does, but for the blocks.
+        DataError: A part is missing, unfinished, there twice, or of other images or another recipe.
+        UnreachableError: The images' file system has gone.
     """
+    folders = _part_folders(out)
+    expected = Key.of(files, recipe)
+    parts: dict[Part, Path] = {}
+    to_compare: dict[Part, Path] = {}
+    for folder in folders:
+        part, key = _part_of(folder, expected, recipe)
+        if part in parts:
+            raise DataError(
+                f"{folder}: found part {part}, which {parts[part]} has too; expected each part "
+                "once. Remove one of the folders."
+            )
+        parts[part] = folder
+        if key.files != expected.files:
+            to_compare[part] = folder
+    _check_division(out, parts)
+    _check_finished(parts, len(files))
+    _check_contents(to_compare, files, report)
+    return parts
+
+
+def _part_folders(out: Path) -> list[Path]:
+    """The folders beside the output that are called like its parts."""
     start = f"{out.name}.part-"
     folders = sorted(
         path
@@ -147,16 +191,33 @@ def find_parts(out: Path, files: Sequence[Path], recipe: ImageRecipe) -> dict[Pa
             f"{out.parent.absolute()}. Extract them first: the same command with --part 1/8 in "
             "place of --join, and so on."
         )
-    expected = Key.of(files, recipe)
-    parts: dict[Part, Path] = {}
-    for folder in folders:
-        part = _part_of(folder, expected, recipe)
-        if part in parts:
-            raise DataError(
-                f"{folder}: found part {part}, which {parts[part]} has too; expected each part "
-                "once. Remove one of the folders."
-            )
-        parts[part] = folder
+    return folders
+
+
+def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> tuple[Part, Key]:
+    """The part that a folder holds, and its key; raises where it is of another recipe."""
+    key = read_key(folder)
+    part = None if key is None else _read(key.part)
+    try:
+        if key is None or part is None or key.format_version != expected.format_version:
+            raise ValueError("no key of a part")
+        found = ImageRecipe.model_validate(key.recipe)
+    except ValueError as error:
+        raise DataError(
+            f"{folder}: found no file key.json of a part of this version; expected features of a "
+            "part. Remove the folder, and extract the part again."
+        ) from error
+    if key.recipe != expected.recipe:
+        raise DataError(
+            f"{folder}: found features of another recipe than this command's: "
+            f"{'; '.join(recipe_differences(found, recipe, 'here'))}. Join with the options of the "
+            f"parts, or extract the part again: --part {part} in place of --join."
+        )
+    return part, key
+
+
+def _check_division(out: Path, parts: Mapping[Part, Path]) -> None:
+    """Raise where parts are of several divisions, or one is missing."""
     counts = {part.count: folder for part, folder in parts.items()}
     if len(counts) > 1:
         found = ", ".join(f"of {count} ({folder.name})" for count, folder in counts.items())
@@ -167,32 +228,53 @@ def find_parts(out: Path, files: Sequence[Path], recipe: ImageRecipe) -> dict[Pa
     missing = [part for n in range(1, count + 1) if (part := Part(n, count)) not in parts]
     if missing:
         raise DataError(f"{out}: found no {_named(missing)}. {_again(missing)}")
-    return parts
 
 
-def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> Part:
-    """The part that a folder holds; raises where it is of other images or another recipe."""
-    key = read_key(folder)
-    if key is None or key.part is None or key.format_version != expected.format_version:
-        raise DataError(
-            f"{folder}: found no file key.json of a part of this version; expected features of a "
-            "part. Remove the folder, and extract the part again."
+def _check_contents(
+    parts: Mapping[Part, Path], files: Sequence[Path], report: Callable[[int, int], object]
+) -> None:
+    """Raise where an image differs from the one that a part has features of."""
+    blocks = [
+        (part, folder, number)
+        for part, folder in sorted(parts.items())
+        for number in part.blocks(len(files))
+    ]
+    total, done = sum(len(block_of(files, number)) for _, _, number in blocks), 0
+    if total:
+        report(done, total)
+    for part, folder, number in blocks:
+        block = block_of(files, number)
+        difference = _difference(part, block_file(folder, number), block)
+        if difference is not None:
+            raise DataError(
+                f"{difference}. Join with the images that the parts were extracted of, or extract "
+                f"the part again: --part {part} in place of --join; only blocks of changed images "
+                "are computed again."
+            )
+        done += len(block)
+        report(done, total)
+
+
+def _difference(part: Part, file: Path, block: Sequence[Path]) -> str | None:
+    """Which image of a block differs from that of its file, as a sentence; None if none does."""
+    digests = read_digests(file)
+    if digests is None:
+        return (
+            f"{file}: found no digests of the images, and paths, sizes or times of change differ "
+            f"from those of part {part}; expected a whole file of this version"
         )
-    part = parse_part(key.part, {})
-    if key.recipe != expected.recipe:
-        other = ImageRecipe.model_validate(key.recipe)
-        raise DataError(
-            f"{folder}: found features of another recipe than this command's: "
-            f"{'; '.join(recipe_differences(other, recipe, 'here'))}. Join with the options of the "
-            f"parts, or extract the part again: --part {part} in place of --join."
+    if len(digests) != len(block):
+        return (
+            f"{file}: found features of {len(digests)} images; expected {len(block)}: images were "
+            "added or removed"
         )
-    if key.files != expected.files:
-        raise DataError(
-            f"{folder}: found features of other images: names, sizes or times of change differ "
-            "from those of this command. Join with the images that the parts were extracted of, or "
-            f"extract the part again: --part {part} in place of --join."
-        )
-    return part
+    changed = np.flatnonzero((digests != digest_files(block)).any(axis=1))
+    if not len(changed):
+        return None
+    return (
+        f"{block[changed[0]]}: found another image than the one that part {part} has features of "
+        f"({file.parent}): it was changed, or images were added or removed"
+    )
 
 
 def _check_finished(parts: Mapping[Part, Path], images: int) -> None:

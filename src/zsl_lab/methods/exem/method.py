@@ -69,6 +69,8 @@ class EXEM(ZeroShotMethod):
     """
 
     config_class: ClassVar[type[EXEMConfig]] = EXEMConfig
+    #: the only step
+    logs_every_step: ClassVar[bool] = True
     config: EXEMConfig
     shift: Tensor
     scale: Tensor
@@ -457,11 +459,6 @@ class EXEM(ZeroShotMethod):
         known = {name: value for name, value in reached.items() if value == value}
         logged = {name: error.new_tensor(value) for name, value in {**chosen, **known}.items()}
         return {"total": error, **logged}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Fit, and log the one step whatever ``trainer.log_every_n_steps`` says."""
-        self._take_step(batch)
-        self._log_losses()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """None: there is nothing to descend."""

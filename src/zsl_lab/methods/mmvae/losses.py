@@ -34,6 +34,8 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float | Tensor, pair
             the authors' code does, which does not mask pairs of the same class; ``classes``: one
             sample of each distinct class.
     """
+    if pairs == "classes" and isinstance(d, Tensor):
+        return _separation_of_classes(prior_mean, labels, d)
     if pairs == "classes":
         distinct, inverse = torch.unique(labels, return_inverse=True)
         order = torch.arange(len(labels), device=labels.device)
@@ -47,6 +49,18 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float | Tensor, pair
     else:
         total = _BlockwisePenalty.apply(prior_mean, labels, threshold, of_all)  # type: ignore[no-untyped-call]
     return total / len(prior_mean)
+
+
+def _separation_of_classes(prior_mean: Tensor, labels: Tensor, d: Tensor) -> Tensor:
+    """The penalty over one sample of each distinct class, by tensors whose shapes are the batch's.
+
+    Runs that are trained together differ in how many distinct classes their batches have.
+    """
+    distinct = ~(labels[:, None] == labels[None, :]).tril(-1).any(1)  # no sample before has it
+    pairs = (distinct[:, None] & distinct[None, :]).tril(-1)
+    distances = torch.cdist(prior_mean, prior_mean, p=1)
+    penalty = relu(d * prior_mean.shape[1] - distances).square()
+    return 2 * (penalty * pairs).sum() / distinct.sum()
 
 
 def _penalty(

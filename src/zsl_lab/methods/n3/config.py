@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from zsl_lab.methods.config import GradientMethodConfig, Takes, Width
 from zsl_lab.methods.n3.base_config import BaseConfig
-from zsl_lab.text import TextConfig
+from zsl_lab.text import TextConfig, check_encoder
 
 
 class N3Config(GradientMethodConfig):
@@ -49,6 +50,10 @@ class N3Config(GradientMethodConfig):
         from zsl_lab.methods.n3.adapted_network import build_base_network  # it needs torch
 
         build_base_network(self.base, channels=3)
+
+    def check_models(self, cache_dir: Path | None) -> None:
+        """Ask for the encoder of the descriptions."""
+        check_encoder(self.text, cache_dir)
 
     @model_validator(mode="after")
     def _needs_a_trained_base(self) -> N3Config:

@@ -131,6 +131,7 @@ def missing(cfg: DictConfig) -> str | None:
         return found
     try:
         config.method.check_files()
+        config.method.check_models(config.paths.cache_folder)
     except ZslLabError as error:
         return str(error)
     return None

@@ -1,0 +1,82 @@
+"""Several training steps for each turn of Lightning's loop, which costs as much as a small step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
+
+BatchT = TypeVar("BatchT", covariant=True)
+
+#: most batches of a group
+_MOST = 16
+#: seconds between two groups, below which they become larger and above which they become smaller:
+#: what watches the training, as the progress line, waits for the end of a group
+_SHORT, _LONG = 0.1, 0.4
+
+
+class Counted(Protocol[BatchT]):
+    """Batches up to the next check; ``step`` is how many were given so far."""
+
+    step: int
+
+    def __iter__(self) -> Iterator[BatchT]: ...
+
+
+class StepGroups(Generic[BatchT]):
+    """The batches of a stream up to the next check, in groups.
+
+    A batch is drawn when its step begins, so that the stream is never ahead of the training. How
+    the batches are grouped changes nothing else.
+
+    Args:
+        stream: Gives the batches.
+        check_steps: Increasing steps at which an epoch ends, as the stream has them.
+        pause_every: A group also ends at every multiple of so many steps; None for no such steps.
+        stopped: Whether training is to end now: the present group then has no further batch.
+        alone: Whether the process trains by itself. Of several, each would measure other times, and
+            they agree after each group on whether to stop; their groups have one batch.
+    """
+
+    def __init__(
+        self,
+        stream: Counted[BatchT],
+        check_steps: Sequence[int],
+        pause_every: int | None,
+        stopped: Callable[[], bool],
+        *,
+        alone: bool,
+    ) -> None:
+        self._stream = stream
+        self._check_steps = list(check_steps)
+        self._pause_every = pause_every
+        self._stopped = stopped
+        self._most = _MOST if alone else 1
+        self._size = 1
+
+    def __iter__(self) -> Iterator[Iterator[BatchT]]:
+        """Yield the groups up to the next check; none after the last."""
+        step = self._stream.step
+        end = next((check for check in self._check_steps if check > step), step)
+        batches = iter(self._stream)
+        while step < end:
+            # the last batch stands alone: of a group that was stopped Lightning then knows that the
+            # epoch has not ended with it
+            count = min(self._size, max(end - step - 1, 1))
+            if self._pause_every is not None:
+                count = min(count, self._pause_every - step % self._pause_every)
+            given = time.perf_counter()
+            yield self._group(batches, count)
+            step += count
+            taken = time.perf_counter() - given
+            if taken < _SHORT:
+                self._size = min(2 * self._size, self._most)
+            elif taken > _LONG:
+                self._size = max(self._size // 2, 1)
+
+    def _group(self, batches: Iterator[BatchT], count: int) -> Iterator[BatchT]:
+        for batch in islice(batches, count):
+            yield batch
+            if self._stopped():
+                return

@@ -193,7 +193,7 @@ def _last_line(path: Path, origin: str) -> str:
     with _reading(origin), path.open("rb") as file:
         left = file.seek(0, os.SEEK_END)
         while left:
-            step = min(left, _TAIL)
+            step = min(left, max(_TAIL, len(end)))  # doubled, for a file of one line
             left -= step
             file.seek(left)
             end = file.read(step) + end

@@ -26,6 +26,7 @@ STATE = RunState(
     splits_sha256="ab" * 32,
     features_sha256="cd" * 32,
     selected_check=80,
+    selected_spans=[(0, 40), (60, 80)],
     reported=True,
 )
 
@@ -53,9 +54,11 @@ def test_what_is_only_for_shared_pretraining_is_not_stored_in_other_checkpoints(
 
 def test_a_state_of_an_older_version_has_defaults_and_unknown_fields_are_ignored() -> None:
     plain = {**STATE.to_plain(), "newer": 1}
-    for name in ("calibration", "validation", "selected_check"):
+    for name in ("calibration", "validation", "selected_check", "selected_spans"):
         del plain[name]
-    expected = replace(STATE, calibration=0.0, validation=None, selected_check=None)
+    expected = replace(
+        STATE, calibration=0.0, validation=None, selected_check=None, selected_spans=[]
+    )
     assert RunState.from_plain(plain, "ckpt=x") == expected
 
 
@@ -107,6 +110,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "zsl_lab.phase": (),
     "zsl_lab.selected": (),
     "zsl_lab.selected_check": (),
+    "zsl_lab.selected_spans": (),
     "zsl_lab.calibration": (3, 4, 5),
     "zsl_lab.validation": (),
     "zsl_lab.spent": (),
@@ -162,7 +166,7 @@ def changed(whole: bytes, key: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("key", FIELDS)
 def test_no_absurd_value_of_a_field_is_accepted(whole: bytes, tmp_path: Path, key: str) -> None:
     path = tmp_path / "x.ckpt"
-    optional = ("selected_check", "calibration", "validation", "descriptions")
+    optional = ("selected_check", "selected_spans", "calibration", "validation", "descriptions")
     of_resuming = ("checks", "best", "random", "extra", "stream.step")
     for number, value in enumerate(ABSURD):
         left_out = value is object and key.endswith((*optional, *of_resuming))

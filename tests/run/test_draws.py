@@ -24,7 +24,7 @@ from zsl_lab.run.config import parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records.metrics_csv import read_rows
-from zsl_lab.run.validation import best_on_average, mean_check, validate
+from zsl_lab.run.validation import best_on_average, mean_check, retraced, validate
 
 Configure = Callable[..., DictConfig]
 DRAWS = ("method=mmvae", *SHORT, "selection.draws=3", "selection.report_oracle=false")
@@ -52,6 +52,37 @@ def test_ausuc_decides_between_equals_and_then_the_earliest() -> None:
     best = best_on_average([equal], "harmonic_mean")
     assert best is not None
     assert best.step == 20
+
+
+def test_steps_that_were_undone_are_not_retraced() -> None:
+    # 40 is the end of pre-training; 50 is undone; 60 is better than 40; 70 and 80 are undone; 90
+    checks = [
+        check(40, 10.0),
+        check(50, 9.0),
+        check(60, 20.0, undone=10),
+        check(70, 19.0, undone=10),
+        check(80, 18.0, undone=20),
+        check(90, 30.0, undone=30),
+        check(100, 31.0, undone=30),
+    ]
+    expected = {
+        40: ((0, 40),),
+        50: ((0, 50),),
+        60: ((0, 40), (50, 60)),
+        70: ((0, 40), (50, 70)),
+        90: ((0, 40), (50, 60), (80, 90)),
+        100: ((0, 40), (50, 60), (80, 100)),
+    }
+    for step, spans in expected.items():
+        found = retraced(checks, step, "harmonic_mean")
+        assert found == spans
+        effective = next(c.effective_step for c in checks if c.step == step)
+        assert sum(end - start for start, end in found) == effective
+
+
+def test_steps_of_a_method_that_undoes_none_are_all_retraced() -> None:
+    checks = [check(10, 5.0), check(20, 4.0), check(30, 6.0)]
+    assert retraced(checks, 30, "harmonic_mean") == ((0, 30),)
 
 
 def test_a_candidate_without_the_metric_in_a_draw_is_none() -> None:

@@ -135,8 +135,21 @@ def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
     monkeypatch.setattr(
         SGAL, "own_metrics", lambda self: {"harmonic_mean": found.get(self.step, 0.0)}
     )
-    overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5")
+    rates: dict[str, list[float]] = {"select": [], "refit": []}
+    take_step = SGAL.take_step
+
+    def noted(self: SGAL, batch: Any) -> None:
+        take_step(self, batch)
+        rates[self.phase].append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    monkeypatch.setattr(SGAL, "take_step", noted)
+    overrides = (
+        *("method=sgal", *SHORT_SGAL, "selection.check_every=5"),
+        "method.learning_rate_schedule=cosine",
+    )
     result = run(configure(*overrides, "selection.report_oracle=false"))
+    # each step of the refit has the learning rate that it had in the selection
+    assert rates["refit"] == [*rates["select"][:40], *rates["select"][45:50]]
     assert result.validation is not None
     assert (result.validation["step"], result.validation["harmonic_mean"]) == (45, 60.0)
     assert drawn == [{"select": 50, "refit": 45}]

@@ -24,6 +24,9 @@ from zsl_lab.hardware import distributed
 from zsl_lab.metrics import ExtraAccuracies, ZeroShotMetrics, predict
 from zsl_lab.nn.many_classes import FEW_CLASSES
 
+#: spans of training steps, first and last (exclusive)
+Spans = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True)
 class Check:
@@ -90,6 +93,8 @@ class MethodModule(pl.LightningModule, ABC):
         classifier: Scores the classes in evaluation and prediction; None for
             :meth:`class_scores`. Its tensors are not part of the weights.
         classifier_step: Training steps taken when it was fitted; None where it was not.
+        retraced: Spans of training steps, first and last (exclusive), whose learning rates the
+            steps of a refit have; none where no step of the selection was undone.
         phase: ``select`` (``select_2`` for a second draw of validation classes) or ``refit``, the
             prefix of every logged name.
         last_losses: The losses that were last read from the device.
@@ -124,6 +129,7 @@ class MethodModule(pl.LightningModule, ABC):
         self.classifier: FittedClassifier | None = None
         self.classifier_step: int | None = None
         self.phase = "refit"
+        self.retraced: Spans = ()
         self.last_losses: dict[str, float] = {}
         self._losses: dict[str, Tensor] = {}
         self._of_classes: tuple[list[tuple[Tensor, int]], Tensor] | None = None
@@ -149,6 +155,11 @@ class MethodModule(pl.LightningModule, ABC):
     @abstractmethod
     def first_candidate(self) -> int:
         """The first step whose weights may be selected."""
+
+    @property
+    @abstractmethod
+    def total_steps(self) -> int:
+        """Training steps."""
 
     @property
     @abstractmethod
@@ -234,7 +245,7 @@ class MethodModule(pl.LightningModule, ABC):
         The losses are read from the device only every ``trainer.log_every_n_steps`` steps, since
         reading waits for it.
         """
-        rate = self.learning_rate_at(self.step)
+        rate = self.learning_rate_at(self.schedule_step)
         if rate is not None:
             for optimizer in self.trainer.optimizers:
                 for group in optimizer.param_groups:
@@ -244,6 +255,21 @@ class MethodModule(pl.LightningModule, ABC):
         every = 1 if self.logs_every_step else self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.step % every == 0:
             self._log_losses()
+
+    @property
+    def schedule_step(self) -> int:
+        """The step whose learning rate the present step has.
+
+        A refit takes the steps that shaped the selected weights again, each with the learning rate
+        that it had; those undone in the selection are left out.
+        """
+        left = self.step
+        for start, end in self.retraced:
+            if left < end - start:
+                return start + left
+            left -= end - start
+        last = self.retraced[-1][1] if self.retraced else 0
+        return min(last + left, max(self.total_steps - 1, 0))
 
     def _read_losses(self) -> None:
         names = list(self._losses)

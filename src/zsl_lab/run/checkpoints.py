@@ -118,6 +118,9 @@ class RunState:
         selected_check: Training step of the check that was selected in the phase ``select``; larger
             than ``selected`` where steps were undone. None where no check selected, or where an
             older version wrote the checkpoint.
+        selected_spans: Training steps of the phase ``select`` that shaped the selected weights,
+            first and last (exclusive); none where no step was undone, or where an older version
+            wrote the checkpoint.
         reported: Whether these are the weights that the run reports.
         pretraining: In a shared pre-training: everything that it depends on.
         metrics: In a shared pre-training: the rows of ``metrics.csv`` logged in it.
@@ -132,6 +135,7 @@ class RunState:
     splits_sha256: SHA256
     features_sha256: SHA256
     selected_check: Steps | None = None
+    selected_spans: list[tuple[Steps, Steps]] = field(default_factory=list)
     draw: Steps = 0
     earlier: list[list[StoredCheck]] = field(default_factory=list)
     reported: Annotated[bool, Strict()] = False
@@ -144,6 +148,10 @@ class RunState:
         for name in ("pretraining", "metrics"):
             if plain[name] is None:
                 del plain[name]
+        if self.selected_spans:
+            plain["selected_spans"] = [list(span) for span in self.selected_spans]
+        else:
+            del plain["selected_spans"]
         if not self.earlier:
             del plain["draw"], plain["earlier"]
         else:
@@ -176,8 +184,10 @@ class RunState:
             raise _damaged(origin, "field 'reported' is missing")
         checked = _checked(RunState, {**_OPTIONAL, **plain}, origin)
         # validation converts whole numbers to floats, and copies; the file's own values stay
-        known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
-        return replace(checked, **{**known, "spent": checked.spent, "earlier": checked.earlier})
+        objects = ("spent", "earlier", "selected_spans")
+        names = (field.name for field in fields(cls) if field.name not in objects)
+        known = {name: plain[name] for name in names if name in plain}
+        return replace(checked, **known)
 
 
 def phase_label(phase: Phase, draw: int) -> str:
@@ -198,6 +208,7 @@ _EXPECTED = {
     "splits_sha256": "a hash",
     "features_sha256": "a hash",
     "selected_check": "a whole number or None",
+    "selected_spans": "a list of pairs of whole numbers",
     "draw": "a whole number from 0 on",
     "earlier": "lists of checks",
     "reported": "true or false",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -45,7 +45,7 @@ from zsl_lab.run.loggers import base as loggers
 from zsl_lab.run.phase import Phase, PhaseOutcome, Selected, train
 from zsl_lab.run.records import metrics_csv, predictions_csv, tradeoff_csv
 from zsl_lab.run.testing import TrainingRecord, test
-from zsl_lab.run.validation import best_on_average
+from zsl_lab.run.validation import best_on_average, retraced
 
 
 def run(cfg: DictConfig, benchmark: Benchmark | None = None) -> Result:
@@ -146,7 +146,14 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
     best = best_on_average(draws, selection.metric)
     if best is None:
         return Selected(spent.steps // len(draws)), spent
-    return Selected.of_check(best), spent
+    # of several draws, which may have undone different steps, the one that is nearest to their mean
+    nearest = min(draws, key=lambda checks: abs(_at(checks, best.step) - best.effective_step))
+    return Selected.of_check(best, retraced(nearest, best.step, selection.metric)), spent
+
+
+def _at(checks: Sequence[Check], step: int) -> int:
+    """The effective step of the check at a training step."""
+    return next(check.effective_step for check in checks if check.step == step)
 
 
 def _finished_draws(checkpoint: Checkpoint | None) -> tuple[tuple[tuple[Check, ...], ...], Spent]:

@@ -24,7 +24,7 @@ from zsl_lab.errors import (
 )
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.methods.module import Check
+from zsl_lab.methods.module import Check, Spans
 from zsl_lab.run import initial_weights, together
 from zsl_lab.run.callbacks.checks import ChecksAt
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
@@ -58,23 +58,38 @@ class Selected:
         calibration: Constant added to the scores of unseen classes; None while it is selected.
         validation: Metrics of the selected check on validation classes, and ``step``; None where
             validation classes did not select it.
+        spans: The training steps that shaped the selected weights, where others were undone.
     """
 
     step: int | None = None
     check: int | None = None
     calibration: float | None = 0.0
     validation: dict[str, Any] | None = None
+    spans: Spans = ()
 
     @classmethod
-    def of_check(cls, check: Check) -> Selected:
+    def of_check(cls, check: Check, spans: Spans) -> Selected:
         """The steps, the constant and the metrics of a check."""
         validation = {**check.metrics, "step": check.effective_step}
-        return cls(check.effective_step, check.step, check.calibration, validation)
+        undone = check.step != check.effective_step
+        return cls(
+            check.effective_step,
+            check.step,
+            check.calibration,
+            validation,
+            spans if undone else (),
+        )
 
     @classmethod
     def of_state(cls, state: RunState) -> Selected:
         """What a checkpoint's run had selected."""
-        return cls(state.selected, state.selected_check, state.calibration, state.validation)
+        return cls(
+            state.selected,
+            state.selected_check,
+            state.calibration,
+            state.validation,
+            tuple((start, end) for start, end in state.selected_spans),
+        )
 
 
 @dataclass(frozen=True)
@@ -217,6 +232,7 @@ def _build(context: RunContext, phase: Phase, data: PhaseDataModule) -> ZeroShot
         )
     set_classifier(method, config, data.classes)
     method.phase = phase.label
+    method.retraced = phase.selected.spans
     method.calibration = phase.selected.calibration
     method.selection_metric = config.selection.metric
     method.steered_by_checks = phase.name == "select" or config.selection.name == "oracle"
@@ -275,6 +291,7 @@ def _state(context: RunContext, phase: Phase) -> RunState:
         splits_sha256=provenance.splits_sha256,
         features_sha256=provenance.features_sha256,
         selected_check=selected.check,
+        selected_spans=list(selected.spans),
         draw=phase.draw,
         earlier=[[StoredCheck(**asdict(check)) for check in checks] for checks in phase.earlier],
     )

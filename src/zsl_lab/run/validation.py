@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 
 from zsl_lab.data.splits import validation_split
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.methods.module import Check, rank
+from zsl_lab.methods.module import Check, Spans, rank
 from zsl_lab.run.context import RunContext
 from zsl_lab.run.phase import Phase, Selected, train
 
@@ -93,6 +93,38 @@ def best_on_average(draws: Sequence[Sequence[Check]], metric: str) -> Check | No
         if rank(mean, metric) > highest:
             best, highest = mean, rank(mean, metric)
     return best
+
+
+def retraced(checks: Sequence[Check], step: int, metric: str) -> Spans:
+    """The steps that shaped the weights of a check, without those that were undone before it.
+
+    After a check that did not improve, a method may go back to the weights of the best one.
+
+    Args:
+        checks: The candidate checks of a phase.
+        step: The training step of one of them.
+        metric: The metric that decided which was the best.
+
+    Returns:
+        Spans of steps, first and last (exclusive), in their order.
+    """
+    place = next(number for number, check in enumerate(checks) if check.step == step)
+    backwards: list[tuple[int, int]] = []
+    while place > 0:
+        check, before = checks[place], checks[place - 1]
+        backwards.append((before.step, check.step))
+        if check.effective_step - (check.step - before.step) == before.effective_step:
+            place -= 1
+        else:
+            ranks = [rank(other, metric) for other in checks[:place]]
+            place = ranks.index(max(ranks))
+    spans = [(0, checks[0].step)]
+    for start, end in reversed(backwards):
+        if start == spans[-1][1]:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return tuple(spans)
 
 
 def mean_check(checks: Sequence[Check]) -> Check:

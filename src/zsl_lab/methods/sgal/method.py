@@ -120,8 +120,9 @@ class SGAL(MMVAE):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         optimizer.state = defaultdict(dict)
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.fine_tune_learning_rate
+        if self.config.learning_rate_schedule is None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.fine_tune_learning_rate
         self._silence_prior()
         if not self.config.restore_best:
             self._best_weights = None

@@ -59,7 +59,8 @@ def build(session: Session) -> Any:
             with gr.Column():
                 inputs = _inputs(gr, session, labels)
                 button = gr.Button("Classify", variant="primary")
-            scores = gr.HTML(label="Scores", show_label=True, container=True, padding=True)
+            with gr.Column():  # below the other one on a narrow screen
+                scores = gr.HTML(label="Scores", show_label=True, container=True, padding=True)
         table = _table(gr, session)
         asked = {
             "fn": partial(classify, session, features),
@@ -95,7 +96,7 @@ def _inputs(gr: Any, session: Session, labels: Sequence[str]) -> tuple[Any, Any,
             visible=bool(choices),
         ),
         gr.File(
-            label=f"Features [N, {dim}] (.npy, .h5, .mat, .csv)", height=120, visible=of_features
+            label=f"Features [N, {dim}] (.npy, .h5, .mat, .csv)", height=150, visible=of_features
         ),
         gr.Number(value=0, precision=0, minimum=0, label="Row of the file", visible=of_features),
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
+from omegaconf import OmegaConf
 
 from zsl_lab.files import fast_yaml
+from zsl_lab.files.fast_yaml import get_omega_conf_dumper, get_yaml_loader  # type: ignore[attr-defined]
+from zsl_lab.sweep import composition
 
 VALUES: dict[str, Any] = {
     "numbers": [1, -0.5, 1e-5, 1e30, float("inf"), 10**20],
@@ -52,3 +55,21 @@ def test_scalars_have_the_types_of_omegaconf(text: str) -> None:
 def test_a_key_twice_is_refused() -> None:
     with pytest.raises(yaml.YAMLError, match="duplicate key"):
         yaml.load("a: 1\na: 2", Loader=fast_yaml.loader())
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+def test_hydra_reads_its_files_with_libyaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Any] = []
+    load = yaml.load
+
+    def recorded(file: Any, Loader: Any) -> Any:
+        used.append(Loader)
+        return load(file, Loader)
+
+    monkeypatch.setattr(yaml, "load", recorded)
+    composition.install()
+    (tmp_path / "config.yaml").write_text("a: 1e-5")
+    assert OmegaConf.load(tmp_path / "config.yaml") == {"a": 1e-5}
+    assert used == [fast_yaml.loader()]

@@ -32,6 +32,7 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.extraction.extra_classes import with_extra_classes
 from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.hardware import distributed
+from zsl_lab.hardware.precision import SinglePrecision
 from zsl_lab.hardware.trainer import Hardware
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run import checkpoints
@@ -108,13 +109,14 @@ def make_trainer(
     """
     config, hardware = context.config, context.hardware
     timeout = config.trainer.seconds_to_answer
+    single = config.trainer.precision == "32-true"
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=distributed.GradientAveraging(timeout) if hardware.processes > 1 else "auto",
         use_distributed_sampler=False,  # the data modules give each process its share
-        precision=config.trainer.precision,
+        precision=None if single else config.trainer.precision,
         deterministic=config.deterministic,
         log_every_n_steps=config.trainer.log_every_n_steps,
         max_epochs=epochs,
@@ -126,6 +128,7 @@ def make_trainer(
         plugins=[
             checkpoint_io or checkpoints.AtomicCheckpointIO(),
             *_cluster_environment(config, hardware),
+            *([SinglePrecision()] if single else ()),
         ],
         enable_progress_bar=False,
         enable_model_summary=False,

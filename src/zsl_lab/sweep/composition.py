@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import omegaconf._utils
 import omegaconf.omegaconf
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import IConfigRepository
@@ -51,10 +52,12 @@ _sweeps: dict[Any, _Sweep] = {}
 
 
 def install() -> None:
-    """Let Hydra compose and record the jobs of sweeps in less time, in this process."""
+    """Let Hydra read, compose and record configurations in less time, in this process."""
     ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
     writer: Any = omegaconf.omegaconf
     writer.get_omega_conf_dumper = fast_yaml.dumper
+    reader: Any = omegaconf._utils  # where each reading function looks it up
+    reader.get_yaml_loader = fast_yaml.loader
 
 
 def install_in_sweeper() -> None:

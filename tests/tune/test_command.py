@@ -260,7 +260,7 @@ def test_a_trial_of_a_process_that_is_no_more_is_made_again(
     ended.wait()
     lost.set_user_attr(PROCESS, [socket.gethostname(), ended.pid])
     _, out, _ = command("trials=2")
-    assert "The study goes on: 1 trials there, 1 that were interrupted are made again." in out
+    assert "The study goes on: 1 trial there, 1 that was interrupted is made again." in out
     states = [t.state for t in study_of(studies / NAME).trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
 
@@ -387,7 +387,7 @@ def test_a_trial_on_a_machine_that_does_not_answer_is_made_again(
         os.utime(studies / NAME / workers.FOLDER / f"{host}_1", (time.time() - age,) * 2)
     # the budget is time: with trials=3 the command would wait for the one that answers
     _, out, _ = command("minutes=0.02")
-    assert "1 that were interrupted are made again" in out
+    assert "1 that was interrupted is made again" in out
     first = [t.state for t in study_of(studies / NAME).trials[:4]]
     assert first == [
         *(TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL),

@@ -116,8 +116,9 @@ def _begin(
         error=False,
     )
     if done or lost:
-        again = f", {lost} that were interrupted are made again" if lost else ""
-        say(f"The study goes on: {done} trials there{again}.", error=False)
+        were, are = ("were", "are") if lost > 1 else ("was", "is")
+        again = f", {lost} that {were} interrupted {are} made again" if lost else ""
+        say(f"The study goes on: {done} trial{'s' * (done != 1)} there{again}.", error=False)
 
 
 def _end(study: optuna.Study, job: Job, folder: Path, config: RunConfig) -> Path:

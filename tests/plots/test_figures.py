@@ -15,6 +15,8 @@ from zsl_lab.errors import OutputError
 from zsl_lab.plots import figures
 from zsl_lab.plots.style import new_figure, plain_text
 
+pytestmark = pytest.mark.slow
+
 LONG = "great_crested_flycatcher_{}"
 
 
@@ -74,7 +76,6 @@ def texts(axes: Axes) -> set[str]:
     return {text.get_text() for text in [*axes.texts, *(legend.get_texts() if legend else [])]}
 
 
-@pytest.mark.slow
 def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.training_curves(
         rows("select", 1000) + rows("refit", 600),
@@ -101,7 +102,6 @@ def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> N
     )
 
 
-@pytest.mark.slow
 def test_training_curves_of_one_phase_without_checks(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.training_curves(rows("refit", 300, sign=-1, checks=False), tmp_path / "f.png")
     check(tmp_path / "f.png")
@@ -110,7 +110,6 @@ def test_training_curves_of_one_phase_without_checks(tmp_path: Path, drawn: list
     assert texts(accuracies) == {"no checks in this phase"}
 
 
-@pytest.mark.slow
 def test_training_curves_of_a_single_row(tmp_path: Path) -> None:
     figures.training_curves(
         [{"phase": "refit", "step": 0, "check/seen": 50.0, "loss/total": float("nan")}],
@@ -121,12 +120,7 @@ def test_training_curves_of_a_single_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("unseen", "seen"),
-    [
-        (1, 0),
-        (3, 7),
-        pytest.param(20, 82, marks=pytest.mark.slow),
-        pytest.param(72, 645, marks=pytest.mark.slow),
-    ],
+    [(1, 0), (3, 7), (20, 82), (72, 645)],
 )
 def test_per_class_recall(tmp_path: Path, drawn: list[Figure], unseen: int, seen: int) -> None:
     recalls = {
@@ -169,7 +163,7 @@ def test_per_class_recall_is_capped(
 
 @pytest.mark.parametrize(
     "count",
-    [1, 3, *(pytest.param(count, marks=pytest.mark.slow) for count in (10, 20, 72))],
+    [1, 3, 10, 20, 72],
 )
 def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], count: int) -> None:
     matrix = np.full((count, count), 1) + 9 * np.eye(count, dtype=int)
@@ -182,7 +176,6 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], count: int) -> No
     assert len(axes.texts) == (count * (count - 1) if count <= figures.MAX_ANNOTATED else 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "samples", "dims"), [(3, 60, 16), (20, 100, 40), (2, 2, 1), (1, 1, 1)]
 )
@@ -239,7 +232,6 @@ def test_a_name_is_short_and_of_characters_that_a_font_has(name: str, shown: str
     assert plain_text(name) == shown
 
 
-@pytest.mark.slow
 def test_figures_of_hostile_names_are_small(tmp_path: Path) -> None:
     names = ["x" * 8000, "e" + "\u0301" * 8000, "\x1b[2J", "\\frac{$", "\U000ffffd", "\ud800"]
     recalls = {"unseen": dict.fromkeys(names, 50.0), "seen": {}}
@@ -250,7 +242,6 @@ def test_figures_of_hostile_names_are_small(tmp_path: Path) -> None:
         check(path)
 
 
-@pytest.mark.slow
 def test_a_confusion_matrix_of_1000_classes_has_a_bounded_size(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(1000)]
     figures.confusion_matrix(names, np.eye(1000, dtype=int), tmp_path / "a.png")

@@ -29,6 +29,8 @@ from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.files import benchmark_mat
 from zsl_lab.data.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"normalize": "standard", "normalize_semantics": "l2", "split": "proposed", "split_seed": 0}
 
 
@@ -94,7 +96,6 @@ def test_files_of_matlab_7_come_back_with_the_same_numbers(
         assert_same_fields(back / name, tmp_path / "five" / name)
 
 
-@pytest.mark.slow
 def test_genuine_flo_comes_back(genuine: Path, tmp_path: Path) -> None:
     published = scipy.io.loadmat(
         genuine / "FLO" / "efficientnet_lite2.mat", variable_names=["labels", "image_files"]
@@ -124,7 +125,6 @@ def cub(genuine: Path, tmp_path: Path) -> Path:
     )
 
 
-@pytest.mark.slow
 def test_genuine_cub_comes_back_with_its_sentences(cub: Path, tmp_path: Path) -> None:
     back = there_and_back(cub, tmp_path)
     for name in ("att_splits.mat", "sent_splits.mat", "res101.mat"):
@@ -519,7 +519,6 @@ def test_several_kinds_of_semantics_without_att_have_to_be_chosen_from(
     assert "b.h5: semantics: found a, b; expected att, or only one kind" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_converting_waits_for_no_torch() -> None:
     script = (
         "import sys, zsl_lab.cli.data.convert, zsl_lab.data.files.benchmark_mat; "

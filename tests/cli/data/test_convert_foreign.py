@@ -22,6 +22,8 @@ from zsl_lab.data.files.benchmark_file import BenchmarkFile
 from zsl_lab.data.files.tables import read_class_table
 from zsl_lab.data.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 datasets.disable_progress_bars()
 KNOWN = content()
 FIELDS: dict[str, Any] = {

@@ -27,6 +27,8 @@ from zsl_lab.data.public.sources import PUBLIC, Archive, Source
 from zsl_lab.data.public.transfer import Patience
 from zsl_lab.errors import DataError, OutputError
 
+pytestmark = pytest.mark.slow
+
 # a benchmark from an archive
 
 
@@ -193,7 +195,6 @@ def test_a_damaged_archive_of_the_users_is_left_alone(
     assert (data_dir / "AWA2" / "res101.mat").is_file()
 
 
-@pytest.mark.slow
 def test_every_mirror_that_fails_is_named_and_the_next_one_tried(
     server: Server, archive: bytes, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,7 +344,6 @@ def test_what_a_killed_download_left_is_removed(
     assert left(data_dir) == ["AWA2/att_splits.mat", "AWA2/res101.mat"]
 
 
-@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_there_and_names_the_command(
     server: Server, archive: bytes, data_dir: Path
 ) -> None:

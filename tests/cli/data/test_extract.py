@@ -24,6 +24,8 @@ from zsl_lab.extraction.features import extract_features
 from zsl_lab.extraction.kept import blocks
 from zsl_lab.extraction.texts import embed_texts
 
+pytestmark = pytest.mark.slow
+
 skip_without("torchvision", "images")
 
 
@@ -31,7 +33,6 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_an_interrupted_extraction_goes_on_and_gives_the_same_file(
     extract: Callable[..., int],
     own: Path,
@@ -297,7 +298,6 @@ def test_semantics_that_the_table_lacks_are_refused(
     )
 
 
-@pytest.mark.slow
 def test_what_encoders_say_is_in_the_words_of_the_command(
     extract: Callable[..., int], own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,7 +322,6 @@ def test_missing_weights_are_named(
     )
 
 
-@pytest.mark.slow
 def test_a_misspelt_option_does_not_wait_for_torch() -> None:
     code = (
         "import sys; from zsl_lab.cli.data.main import main; "

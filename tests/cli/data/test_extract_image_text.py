@@ -21,6 +21,8 @@ from zsl_lab.extraction.recipes import load_text_tower
 from zsl_lab.extraction.texts import embed_classes
 from zsl_lab.run.experiment import run as train
 
+pytestmark = pytest.mark.slow
+
 skip_without("transformers", "hf")
 
 Run = Callable[..., int]
@@ -45,7 +47,6 @@ def run(own: Path, clip: Path) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_names_are_compared_with_images_and_new_names_are_predicted(
     run: Run, own: Path, tmp_path: Path
 ) -> None:
@@ -86,7 +87,6 @@ def test_names_are_compared_with_images_and_new_names_are_predicted(
         np.testing.assert_array_equal(predictor.predict(features, tmp_path / name).scores, found)
 
 
-@pytest.mark.slow
 def test_descriptors_become_clauses_and_new_classes_have_several_texts(
     run: Run, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +133,6 @@ def test_descriptors_become_clauses_and_new_classes_have_several_texts(
     np.testing.assert_allclose(found, directions @ content.semantics["text"][:2].T, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_another_model_and_templates_can_be_chosen(run: Run, own: Path, tmp_path: Path) -> None:
     skip_without("open_clip", "open_clip")
     _, weights = open_clip_model(tmp_path, "tiny-texts")

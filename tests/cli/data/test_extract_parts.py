@@ -17,6 +17,8 @@ from tests.helpers.packages import skip_without
 from zsl_lab.extraction import features as extraction
 from zsl_lab.extraction.kept import blocks
 
+pytestmark = pytest.mark.slow
+
 skip_without("torchvision", "images")
 
 Extract = Callable[..., int]

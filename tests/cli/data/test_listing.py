@@ -16,6 +16,8 @@ from zsl_lab.cli.data.main import main
 from zsl_lab.data.public.sources import PUBLIC, choices, settings
 from zsl_lab.data.summary import ClassExample
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[3] / "conf" / "dataset"
 COUNTS = {
     "samples": 20,

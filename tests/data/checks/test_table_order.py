@@ -11,6 +11,8 @@ import pytest
 from zsl_lab.data.checks.table_order import Array, relate
 from zsl_lab.data.files.mat import read_mat
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 NAMES = [f"class {c}" for c in RNG.permutation(30)]
 KNOWN = RNG.uniform(0, 1, (30, 12))

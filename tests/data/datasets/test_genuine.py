@@ -23,6 +23,8 @@ from zsl_lab.data.files.mat import read_mat
 from zsl_lab.data.public.sources import IMAGES
 from zsl_lab.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[3] / "conf"
 PUBLISHED = ["awa1", "awa2", "cub", "sun", "apy", "flo"]
 VALIDATION_CLASSES = {"awa1": 13, "awa2": 13, "cub": 50, "sun": 65, "apy": 5, "flo": 20}
@@ -149,7 +151,6 @@ def test_missing_features_are_named(genuine: Path, published: str, tmp_path: Pat
     assert ("dataset.features=efficientnet_lite2" in str(error.value)) == (published == "flo")
 
 
-@pytest.mark.slow
 def test_the_real_flowers_load_from_files_and_from_the_cache(genuine: Path, tmp_path: Path) -> None:
     config = configured("flo", features="efficientnet_lite2")
     first = config.load(DataPaths(genuine, tmp_path))

@@ -193,3 +193,15 @@ def test_two_tables_that_contradict_each_other() -> None:
         check_agreement({"att": square.T, "original_att": square}, None, "a.mat")
     with pytest.raises(DataError, match="do not correlate"):
         check_agreement({"att": RNG.normal(size=(12, 12)), "original_att": square}, None, "a.mat")
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("mark", [".", ","])
+def test_a_table_with_another_separator_is_named_as_such(
+    tmp_path: Path, separator: str, called: str, mark: str
+) -> None:
+    lines = [["class", "a", "b"], ["ant", f"0{mark}5", "1"], ["bee", f"0{mark}7", "2"]]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(separator.join(line) for line in lines))
+    with pytest.raises(DataError, match=rf"a\.csv: found columns separated by {called}; "):
+        read_semantics_table(path)

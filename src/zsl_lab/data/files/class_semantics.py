@@ -22,7 +22,14 @@ from zsl_lab.data.benchmark import IntArray
 from zsl_lab.data.checks.class_names import listed, match, near_name
 from zsl_lab.data.checks.table_order import Relation, relate
 from zsl_lab.data.files.mat import matrix, read_mat, texts
-from zsl_lab.data.files.tables import class_table, number, read_class_table, table_lines, table_text
+from zsl_lab.data.files.tables import (
+    check_separator,
+    class_table,
+    number,
+    read_class_table,
+    table_lines,
+    table_text,
+)
 from zsl_lab.errors import DataError, DataWarning
 from zsl_lab.files.memory import out_of_memory
 from zsl_lab.files.npy import load_npy
@@ -361,6 +368,7 @@ def _of_csv(path: Path) -> SemanticsTable:
         return _without_header(path, lines, named=not numeric[0])
     header, body = first, lines[1:]
     if "class" not in header and not any(np.isfinite(number(row[0])) for _, row in body):
+        check_separator(path, header)
         # names in the first column, whatever its header is called
         header = ["class", *header[1:]]
     named = class_table(path, header, iter(body))

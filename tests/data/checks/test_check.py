@@ -11,7 +11,7 @@ import pytest
 
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.checks.check import check, check_features, check_rounding, check_semantics
-from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, twins
+from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, rounded_rows, twins
 from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
 from zsl_lab.data.checks.unknown import fill_unknown, unknown_marks
 from zsl_lab.errors import DataError
@@ -82,6 +82,40 @@ def test_copies_within_a_class_and_part_are_a_note() -> None:
 
 def test_equal_samples_of_test_seen_and_test_unseen_are_of_different_classes() -> None:
     assert codes(check(with_rows([(20, 4)]))) == {"equal_rows_classes"}
+
+
+@pytest.mark.parametrize(
+    "rounding",
+    [
+        lambda row: row * (1 + 1e-6),
+        lambda row: row.round(4),
+        lambda row: row.astype(np.float16),
+        lambda row: row + np.float32(1e-5),
+    ],
+)
+def test_rows_that_are_equal_but_for_rounding_are_found(rounding: Any) -> None:
+    features = sound().features.copy()
+    features[4], features[25] = rounding(features[0]), rounding(features[1])
+    found = check(sound(features=features))
+    seen = one(found, "equal_rows_trainval_test_seen")
+    assert seen.rows == (4,)
+    assert "row 4 is equal to row 0 but for rounding, 0-based" in seen.sentence
+    assert one(found, "equal_rows_classes").rows == (25,)
+
+
+def test_rows_equal_but_for_rounding_are_those_of_a_comparison_of_all_pairs() -> None:
+    rng = np.random.default_rng(4)
+    table = np.maximum(rng.normal(size=(3000, 200)), 0).astype(np.float32)
+    table[2000:2100] = table[:100].astype(np.float16)
+    table[2100:2200] *= rng.uniform(0.99, 1.01, (100, 1)).astype(np.float32)
+    expected = np.arange(3000)
+    expected[2000:2100] = np.arange(100)
+    assert rounded_rows(table, equal_rows(table)).tolist() == expected.tolist()
+
+
+def test_few_columns_are_near_by_chance() -> None:
+    table = RNG.uniform(size=(2000, 3)).astype(np.float32)
+    assert rounded_rows(table, equal_rows(table)).tolist() == list(range(2000))
 
 
 @pytest.mark.parametrize("width", [1, 3, 16, 47, 48, 49, 200, 1280])

@@ -29,7 +29,7 @@ from zsl_lab.data.benchmark import (
     VectorBenchmark,
 )
 from zsl_lab.data.checks.class_names import alike
-from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows
+from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, rounded_rows
 from zsl_lab.data.checks.findings import Finding, by_level
 from zsl_lab.data.checks.unknown import Mask, unknown_marks
 from zsl_lab.files.rows import release, row_blocks
@@ -105,6 +105,8 @@ def _check_samples(benchmark: Benchmark) -> Iterator[Finding]:
     else:
         return
     first = equal_rows(table)
+    if isinstance(benchmark, FeatureBenchmark):
+        first = rounded_rows(benchmark.features, first)
     copies = np.flatnonzero(first != np.arange(len(first)))
     if len(copies):
         yield from _check_copies(benchmark, first, copies)
@@ -204,7 +206,7 @@ def _check_copies(benchmark: Benchmark, first: IntArray, copies: IntArray) -> It
         if benchmark.labels[row] == benchmark.labels[first[row]] and part[row] == part[first[row]]
     ]
     if inside:
-        example = _equal_pair(inside[0], int(first[inside[0]]))
+        example = _equal_pair(benchmark, inside[0], int(first[inside[0]]))
         yield Finding(
             "note",
             "equal_rows",
@@ -226,7 +228,7 @@ def _leak(
         "warning",
         f"equal_rows_trainval_{part}",
         f"{where}: found {len(leaked):,} of the {total:,} samples of {part} equal to samples of "
-        f"trainval ({_equal_pair(int(leaked[0]), int(other))}; of "
+        f"trainval ({_equal_pair(benchmark, int(leaked[0]), int(other))}; of "
         f"{_quoted(names)}); expected no sample that is also trained on. The metrics on {part} "
         "are too high.",
         "Leave one of each pair out, or put all copies of a picture into the same part of the "
@@ -826,8 +828,11 @@ def _rows(rows: IntArray) -> str:
     return f"row {shown}{', ...' if len(rows) > _SHOWN else ''}, 0-based"
 
 
-def _equal_pair(one: int, other: int) -> str:
-    return f"row {one} is equal to row {other}, 0-based"
+def _equal_pair(benchmark: Benchmark, one: int, other: int) -> str:
+    rows = benchmark.images if isinstance(benchmark, ImageBenchmark) else None
+    rows = benchmark.features if isinstance(benchmark, FeatureBenchmark) else rows
+    rounded = rows is not None and not np.array_equal(rows[one], rows[other])
+    return f"row {one} is equal to row {other}{' but for rounding' * rounded}, 0-based"
 
 
 def _names(benchmark: Benchmark, ids: IntArray) -> list[str]:

@@ -829,9 +829,10 @@ def _rows(rows: IntArray) -> str:
 
 
 def _equal_pair(benchmark: Benchmark, one: int, other: int) -> str:
-    rows = benchmark.images if isinstance(benchmark, ImageBenchmark) else None
-    rows = benchmark.features if isinstance(benchmark, FeatureBenchmark) else rows
-    rounded = rows is not None and not np.array_equal(rows[one], rows[other])
+    # images are compared bit for bit
+    rounded = isinstance(benchmark, FeatureBenchmark) and not np.array_equal(
+        benchmark.features[one], benchmark.features[other]
+    )
     return f"row {one} is equal to row {other}{' but for rounding' * rounded}, 0-based"
 
 

@@ -91,7 +91,8 @@ def _directions(part: FloatArray) -> FloatArray:
     some = part[:: max(1, len(part) // (2 * part.shape[1]))].astype(np.float64)
     if np.isfinite(some).all():
         found[:, 0] = np.linalg.eigh(np.cov(some.T))[1][:, -1]
-    return (found / np.linalg.norm(found, axis=0)).astype(np.float32)
+    unit: FloatArray = (found / np.linalg.norm(found, axis=0)).astype(np.float32)
+    return unit
 
 
 def _is_rounded(one: Array, other: Array) -> bool:

@@ -343,7 +343,7 @@ def _check_rows(
 def _of_length_1(features: FloatArray) -> IntArray:
     """Rows that were scaled to length 1 where others were not, among a sample of the rows."""
     step = max(1, len(features) // (4 * _PROBED))
-    lengths = np.linalg.norm(features[::step], axis=1)
+    lengths = np.linalg.norm(features[::step].astype(np.float64), axis=1)
     unit = np.abs(lengths - 1) < 1e-4
     rest = lengths[~unit & (lengths > 0)]
     few = min(int(unit.sum()), len(rest)) < max(2, len(lengths) // 20)

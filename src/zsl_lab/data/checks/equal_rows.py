@@ -21,7 +21,9 @@ _ROUNDED = 1e-3
 #: with fewer columns other rows are as near by chance
 _COLUMNS = 16
 #: columns compared first, directions that they are projected onto, neighbours looked at
-_FIRST_COLUMNS, _DIRECTIONS, _NEIGHBOURS = 128, 8, 64
+_FIRST_COLUMNS, _DIRECTIONS, _NEIGHBOURS = 64, 4, 64
+#: numbers of these columns, of which large tables have fewer
+_FIRST_NUMBERS = 2**24
 
 
 def equal_rows(table: Array) -> IntArray:
@@ -64,8 +66,9 @@ def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
     width = table.shape[1]
     if width < _COLUMNS or len(rows) < 2:
         return first
-    start = max(0, (width - _FIRST_COLUMNS) // 2)
-    part = np.ascontiguousarray(table[:, start : start + _FIRST_COLUMNS])
+    columns = max(_COLUMNS, min(_FIRST_COLUMNS, _FIRST_NUMBERS // len(table)))
+    start = max(0, (width - columns) // 2)
+    part = np.concatenate([block[:, start : start + columns] for block in row_blocks(table)])
     lengths = np.sqrt(np.einsum("ij,ij->i", part, part))
     places = (part @ _directions(part)) / np.where(lengths > 0, lengths, 1)[:, None]
     rows = rows[lengths[rows] > 0]

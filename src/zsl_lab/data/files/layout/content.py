@@ -168,11 +168,7 @@ class BenchmarkContent:
             if len(bad):
                 row, column = bad[0]
                 found = f"{table[row, column]} in row {row}, column {column} (0-based)"
-                self._fail(
-                    f"semantics/{kind}",
-                    found,
-                    "finite numbers, in single precision",
-                )
+                self._fail(f"semantics/{kind}", found, "finite numbers, in single precision")
         self._check_names()
         self._check_contradictions()
         self._check_vectors(

@@ -240,6 +240,16 @@ def test_damaged_field(tmp_path: Path, where: str, value: Any, found: str, expec
     assert str(error.value) == f"{path}: field '{where}': found {found}; expected {expected}."
 
 
+@pytest.mark.parametrize("where", ["metrics.zsl_top1", "per_class.unseen.4", "oracle.seen"])
+@pytest.mark.parametrize(("value", "bound"), [(950.0, "at most 100"), (-1, "at least 0")])
+def test_what_is_no_percentage_is_refused(
+    tmp_path: Path, where: str, value: float, bound: str
+) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(changed(where, value)))
+    with pytest.raises(DataError, match=rf"'{where}': found {value}; expected .*, {bound}"):
+        Result.load(tmp_path)
+
+
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400])
 def test_a_number_that_no_float_can_hold_is_refused(tmp_path: Path, number: str) -> None:
     text = json.dumps(changed("metrics.seen", 123.5)).replace("123.5", number)

@@ -24,8 +24,8 @@ def _nan_if_null(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-#: in percent; the range only keeps absurd values out, whose mean would overflow
-_Percent = Annotated[float, Field(ge=-1e4, le=1e4)]
+#: in percent; a mean of recalls may exceed 100 by rounding
+_Percent = Annotated[float, Field(ge=0, le=100.01)]
 _Number = Annotated[float, Field(ge=-1e12, le=1e12)]
 _Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 #: a metric, ``null`` in the file where no sample measures it

@@ -208,3 +208,17 @@ def test_a_value_that_needs_quotes_is_shown_with_them(arguments: list[str], expe
 def test_a_misspelt_key_after_a_path_is_no_cut_value() -> None:
     found = message("dataset=own", "dataset.path=data/x.h5", "sede=1")
     assert found == "sede: there is no such key. Did you mean seed?"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["method=sgal -m seed=0,1", "method=sgal seed=0,1 -m", "-m method=sgal seed=0,1"],
+)
+def test_options_may_stand_between_overrides(typed: str) -> None:
+    assert prepare(typed.split())[:3] == ["-m", "method=sgal", "seed=0,1"]
+
+
+def test_an_option_between_overrides_keeps_its_value() -> None:
+    arguments = prepare(["seed=0", "--config-dir", "mine", "~logger", "-c", "job", "method=sgal"])
+    assert arguments[:4] == ["--config-dir", "mine", "-c", "job"]
+    assert [*arguments[4:7]] == ["seed=0", "~logger", "method=sgal"]

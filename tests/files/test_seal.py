@@ -77,3 +77,15 @@ def test_200_flipped_bits_of_a_runs_checkpoint_are_200_sentences(
         path.write_bytes(bytes(damaged))
         with pytest.raises(CheckpointError, match=rf"^ckpt=\S*{name}: this is not a readable"):
             checkpoints.read(path, "ckpt")
+
+
+def test_a_damaged_member_of_an_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(archive())
+    assert seal.damaged_member(path) is None
+    data = bytearray(archive())
+    data[data.index(torch.arange(64.0).numpy().tobytes()) + 9] ^= 4
+    path.write_bytes(data)
+    assert str(seal.damaged_member(path)).endswith("data/0")
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    assert seal.damaged_member(path) is None

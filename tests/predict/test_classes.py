@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 import zsl_lab
 from tests.helpers.predict import UNSEEN, Load, ShortRun, altered, described
+from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.errors import ConfigError, DataError
+from zsl_lab.predict.classes import choose_candidates
 
 
 @pytest.mark.filterwarnings("ignore:classes. found the same numbers")
@@ -160,3 +163,19 @@ def test_among_which_classes_must_be_one_of_three_words(
         ConfigError, match=r"^among=some: input should be 'all', 'unseen' or 'new'\.$"
     ):
         load("sgal").predict(digits.features[:2], among="some")
+
+
+@pytest.mark.parametrize("name", ["Ant", "ant ", "a_nt", "\N{CYRILLIC SMALL LETTER A}nt"])
+def test_a_new_class_that_is_spelled_nearly_as_a_known_one_is_warned_of(name: str) -> None:
+    def space(*names: str) -> ClassSpace:
+        count = len(names)
+        semantics = np.random.default_rng(count).random((count, 3)).astype(np.float32)
+        return ClassSpace(np.arange(count), semantics, np.zeros(count, dtype=bool), names)
+
+    known = space("ant", "bee")
+    with pytest.warns(UserWarning, match=r"found '.*' beside 'ant' of the checkpoint"):
+        choose_candidates(known, space(name, "cow", "dog"), "all")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose_candidates(known, space(name, "cow", "dog"), "new")
+        choose_candidates(known, space("ant 2", "cow", "dog"), "all")

@@ -104,6 +104,17 @@ def test_a_row_that_is_not_finite_is_named_in_a_later_batch_too(
         load("sgal").predict(x)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "row of features that is zero"), (7, "row of features that is the same")],
+)
+def test_a_row_without_content_is_named_among_few_too(load: Load, value: float, said: str) -> None:
+    rows = np.random.default_rng(0).uniform(0, 16, (3, 64))
+    rows[1] = value
+    with pytest.warns(UserWarning, match=rf"found 1 {said} .*\(row 1, 0-based"):
+        load("eszsl").predict(rows)
+
+
 def test_the_extractor_of_training_is_named_where_it_is_known(
     short_run: ShortRun, tmp_path: Path
 ) -> None:

@@ -116,6 +116,19 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
     assert "column 2, 0-based" in sentence
 
 
+def test_columns_that_lost_their_numbers_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    training = rng.uniform(0.5, 1, (100, 60))
+    for dead, warned in ((0, False), (3, True), (30, True)):
+        rows = training[:40].copy()
+        rows[:, :dead] = 0
+        check = FeatureCheck(ColumnStatistics.of(training), 10)
+        check.add(rows)
+        found = check.findings("x")
+        assert bool(found) == warned
+        assert dead != 3 or "found 3 columns with one number for all rows (column 0" in found[0]
+
+
 # ------------------------------------------------------------------------------------------------
 
 
@@ -172,3 +185,13 @@ def test_a_column_that_training_keeps_away_from_0_may_be_too_small() -> None:
     given = training[:2] * [1, 1, 0.02]
     (sentence,) = semantics_findings(training[2:], given, ("x", "y"), ())
     assert "column 3 lies between" in sentence
+
+
+@pytest.mark.parametrize("change", [lambda x: x + 1, lambda x: x * 0.9, lambda x: 1.5 * x])
+def test_other_numbers_than_the_two_codes_of_training_are_warned_of(
+    change: Callable[[Array], Array],
+) -> None:
+    table = np.random.default_rng(0).integers(0, 2, (12, 6)).astype(float)
+    assert semantics_findings(table[2:], table[:2], ("x", "y"), ()) == []
+    (sentence,) = semantics_findings(table[2:], change(table[:2]), ("x", "y"), ())
+    assert "all numbers of training are 0 or 1" in sentence

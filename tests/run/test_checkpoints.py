@@ -197,6 +197,24 @@ def test_what_is_wrong_is_said(
         checkpoints.read(tmp_path / "x.ckpt", "ckpt")
 
 
+def test_a_tensor_is_no_format(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_bytes(sealed(changed(whole, "zsl_lab.format", torch.ones(3))))
+    with pytest.raises(CheckpointError, match="field 'format' is "):
+        checkpoints.read(tmp_path / "x.ckpt", "ckpt")
+
+
+def test_a_calibrated_run_has_its_constant(whole: bytes, tmp_path: Path) -> None:
+    content = changed(whole, "zsl_lab.calibration", object)
+    (tmp_path / "x.ckpt").write_bytes(sealed(content))
+    assert (
+        checkpoints.read(tmp_path / "x.ckpt", "ckpt").state.calibration == 0.0
+    )  # an older version
+    content["zsl_lab"]["config"]["selection"]["calibrate"] = True
+    (tmp_path / "x.ckpt").write_bytes(sealed(content))
+    with pytest.raises(CheckpointError, match="field 'calibration' is missing"):
+        checkpoints.read(tmp_path / "x.ckpt", "ckpt")
+
+
 # --------------------------------------------------------------------------- the one before
 
 

@@ -104,6 +104,8 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     expanded = [expand_home(argument) for argument in arguments]
     if not any(map(is_override, expanded)):
         return expanded  # importing the grammar takes time that --help does not have
+    # Hydra takes no option, such as -m, between overrides
+    expanded.sort(key=is_override)
     check_tuned(parsed(expanded))
     return set_run_dir(allow_places(choose_own_dataset(expanded)))
 

@@ -198,7 +198,7 @@ class VectorBenchmark(Benchmark):
         if bad is not None:
             row, column = bad
             found = f"{array[bad]} in row {row}, column {column} (0-based)"
-            raise _failure(self, name, found, "finite numbers only")
+            raise _failure(self, name, found, "finite numbers, in single precision")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

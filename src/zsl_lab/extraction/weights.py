@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.extraction.names import IMAGENET
+from zsl_lab.files.seal import damaged_member
 
 #: batch norm's count of training batches, which nothing depends on here; old state dicts lack it
 _COUNTER = "num_batches_tracked"
@@ -120,6 +121,9 @@ def _tensors(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path, device="cpu")
+    member = damaged_member(path)
+    if member is not None:
+        raise ValueError(f"the checksum of {member!r:.60} is wrong")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

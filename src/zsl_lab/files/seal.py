@@ -10,6 +10,7 @@ import hashlib
 import io
 import struct
 import zipfile
+from pathlib import Path
 
 #: the record that ends a zip archive, in front of the comment, whose length is its last field
 _END = struct.Struct("<4s4H2LH")
@@ -53,6 +54,24 @@ def check(data: bytes) -> None:
         if hashlib.sha256(data[:-_DIGEST]).hexdigest().encode() != digest:
             raise ValueError("its bytes do not match the SHA-256 that they were sealed with")
     _check_archive(data, checksums=_ends_without_comment(data))
+
+
+def damaged_member(path: Path) -> str | None:
+    """The first member of a zip archive whose checksum is wrong, which PyTorch does not look at.
+
+    Args:
+        path: A file of :func:`torch.save`; one of PyTorch before 1.6 is no archive, and has none.
+
+    Returns:
+        The member's name; None where all are whole.
+
+    Raises:
+        OSError, zipfile.BadZipFile: The file cannot be read.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def _ends_without_comment(data: bytes) -> bool:

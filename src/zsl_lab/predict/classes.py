@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from zsl_lab.data.batches.base import ClassSpace
 from zsl_lab.data.benchmark import FloatArray
+from zsl_lab.data.checks.class_names import alike
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.predict.predictions import Kind
 from zsl_lab.run.configuration.schema import Among
@@ -89,6 +91,7 @@ def choose_candidates(
                 f"classes: '{twice[0]}' is the name of a class of the checkpoint. Give it another "
                 "name, or choose among=new, which chooses among the given classes only."
             )
+        _warn_of_alike(space.names, given.names)
         kinds += ["new"] * len(given.names)
         space = _joined(space, given)
     _expect_two(space.names, among)
@@ -114,6 +117,21 @@ def _joined(first: ClassSpace, second: ClassSpace) -> ClassSpace:
         first.names + second.names,
         first.descriptions + second.descriptions,
     )
+
+
+def _warn_of_alike(known: Sequence[str], new: Sequence[str]) -> None:
+    """Warn of new classes whose names differ from known ones in spelling only."""
+    spelled = {alike(name): name for name in known}
+    pairs = [(name, spelled[alike(name)]) for name in new if alike(name) in spelled]
+    if pairs:
+        warnings.warn(
+            f"classes: found '{pairs[0][0]}' beside '{pairs[0][1]}' of the checkpoint"
+            + (f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else "")
+            + "; expected names that differ in more than case, separators or characters that look "
+            "alike. They may be one class, whose samples are then shared between two candidates. "
+            "Rename it, leave it out, or choose among=new.",
+            stacklevel=3,
+        )
 
 
 def _expect_two(names: tuple[str, ...], among: Among) -> None:

@@ -54,7 +54,8 @@ _TEXT_TERMS = Terms(
 )
 #: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
 _CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
-_SAMPLE_FAULTS = ("features_all_equal", "features_zero")
+_FAULTS_OF_A_SAMPLE = ("features_zero", "features_constant")
+_SAMPLE_FAULTS = (*_FAULTS_OF_A_SAMPLE, "features_all_equal", "features_unit_sample")
 #: bytes of features that are compared with those of training at once
 _CHECKED = 2**22
 #: fewer samples than these may well be equal
@@ -490,7 +491,6 @@ def _warn_of_classes(
 
 
 def _warn_of_samples(block: FloatArray, start: int, origin: str) -> None:
-    if len(block) >= _SEVERAL:
-        where = f"{origin}, from row {start} on" if start else origin
-        found = check_features(block, where)
-        warn(finding for finding in found if finding.code in _SAMPLE_FAULTS)
+    where = f"{origin}, from row {start} on" if start else origin
+    codes = _SAMPLE_FAULTS if len(block) >= _SEVERAL else _FAULTS_OF_A_SAMPLE
+    warn(finding for finding in check_features(block, where) if finding.code in codes)

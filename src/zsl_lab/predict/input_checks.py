@@ -21,6 +21,8 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
+#: numbers of a table that are needed to tell that it has two codes only
+_NUMBERS_OF_CODE = 30
 #: common marks for unknown values
 _MARKS = (-9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0)
 
@@ -79,6 +81,7 @@ class FeatureCheck:
             _equal_rows,
             self._scale,
             self._signs,
+            self._dead,
             self._columns,
             self._profile,
             self._share,
@@ -143,6 +146,23 @@ class FeatureCheck:
             f"training have none (there it lies between {_number(self._training.low[column])} and "
             f"{_number(self._training.high[column])}). The likely cause: they were standardised or "
             "centred before, or taken from another layer."
+        )
+
+    def _dead(self, given: ColumnStatistics) -> str | None:
+        """Columns with one value for all rows that vary in training, and are rarely 0 there."""
+        training = self._training
+        if given.rows < _ROWS_OF_SPREAD:
+            return None
+        varies = (training.std > 0) & (np.abs(training.mean) > training.std)
+        dead = np.flatnonzero(varies & (given.low == given.high))
+        if not len(dead):
+            return None
+        column = int(dead[0])
+        return (
+            f"found {len(dead)} column{'s' if len(dead) > 1 else ''} with one number for all rows "
+            f"(column {column}, 0-based: {_number(given.low[column])}; in training between "
+            f"{_number(training.low[column])} and {_number(training.high[column])}). The likely "
+            "cause: features that were cut and filled up, or another layer."
         )
 
     def _columns(self, given: ColumnStatistics) -> str | None:
@@ -242,7 +262,11 @@ def semantics_findings(
     """
     found = [
         *_without_information(training, given, classes),
-        *(_whole_table(training, given, columns) or _units(training, given, classes, columns)),
+        *(
+            _whole_table(training, given, columns)
+            or _units(training, given, classes, columns)
+            or _codes(training, given, classes, columns)
+        ),
     ]
     return [f"{sentence} {_SEMANTICS}" for sentence in found]
 
@@ -330,6 +354,23 @@ def _units(
     ]
     more = f"; and {len(strange) - _SHOWN} more columns" if len(strange) > _SHOWN else ""
     return [f"found other units than in training: {'; '.join(parts)}{more}."]
+
+
+def _codes(
+    training: Float64Array, given: Float64Array, classes: Sequence[str], columns: Sequence[str]
+) -> list[str]:
+    """Numbers that a table of two codes (0 and 1, say) does not have."""
+    codes = np.unique(training)
+    other = ~np.isin(given, codes)
+    if len(codes) != 2 or training.size < _NUMBERS_OF_CODE or not other.any():
+        return []
+    row, column = np.argwhere(other)[0]
+    return [
+        f"found {_number(given[row, column])} for '{classes[row]}' in "
+        f"{_called(int(column), columns)}, and {int(other.sum())} such numbers in all; all numbers "
+        f"of training are {_number(codes[0])} or {_number(codes[1])}. The likely cause: another "
+        "code, or shares in place of yes and no."
+    ]
 
 
 def _column(

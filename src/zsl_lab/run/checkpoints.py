@@ -175,19 +175,28 @@ class RunState:
             CheckpointError: The section has another format, or a field is missing or has another
                 type than expected.
         """
-        if plain.get("format") != FORMAT:
+        # a tensor here compares element by element
+        if not isinstance(plain.get("format"), int) or plain["format"] != FORMAT:
             raise CheckpointError(
                 f"{origin}: field 'format' is {_shown(plain.get('format'))}; this version reads "
                 f"{FORMAT}. Use the version of zsl_lab that wrote it, or train anew."
             )
         if "reported" not in plain:
             raise _damaged(origin, "field 'reported' is missing")
+        if "calibration" not in plain and _calibrates(plain.get("config")):
+            raise _damaged(origin, "field 'calibration' is missing")
         checked = _checked(RunState, {**_OPTIONAL, **plain}, origin)
         # validation converts whole numbers to floats, and copies; the file's own values stay
         objects = ("spent", "earlier", "selected_spans")
         names = (field.name for field in fields(cls) if field.name not in objects)
         known = {name: plain[name] for name in names if name in plain}
         return replace(checked, **known)
+
+
+def _calibrates(config: Any) -> bool:
+    """Whether a stored configuration says that a constant is added to scores of unseen classes."""
+    selection = config.get("selection") if isinstance(config, Mapping) else None
+    return isinstance(selection, Mapping) and selection.get("calibrate") is True
 
 
 def phase_label(phase: Phase, draw: int) -> str:

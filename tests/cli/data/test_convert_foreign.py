@@ -472,3 +472,17 @@ def test_a_damaged_folder_that_was_written_here_is_a_sentence(
     place.write_text(place.read_text()[:-30])
     assert convert(tmp_path / "d", tmp_path / "b.h5") == 1
     assert "benchmark.json: found a damaged file" in capsys.readouterr().err
+
+
+def test_numbers_beyond_single_precision_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = FIELDS["features"].astype(np.float64)
+    features[1, 2] = 1e300
+    np.savez(tmp_path / "a.npz", **{**FIELDS, "features": features})
+    assert convert(tmp_path / "a.npz", tmp_path / "b.h5") == 1
+    found = capsys.readouterr()
+    assert not (tmp_path / "b.h5").exists()
+    assert "wrote" not in found.out
+    assert "found inf in row 1, column 2" in found.err
+    assert "single precision" in found.err

@@ -11,7 +11,7 @@ import pytest
 
 from zsl_lab.data.benchmark import FeatureBenchmark, ImageBenchmark
 from zsl_lab.data.checks.check import check, check_features, check_rounding, check_semantics
-from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, twins
+from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, rounded_rows, twins
 from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
 from zsl_lab.data.checks.unknown import fill_unknown, unknown_marks
 from zsl_lab.errors import DataError
@@ -82,6 +82,40 @@ def test_copies_within_a_class_and_part_are_a_note() -> None:
 
 def test_equal_samples_of_test_seen_and_test_unseen_are_of_different_classes() -> None:
     assert codes(check(with_rows([(20, 4)]))) == {"equal_rows_classes"}
+
+
+@pytest.mark.parametrize(
+    "rounding",
+    [
+        lambda row: row * (1 + 1e-6),
+        lambda row: row.round(4),
+        lambda row: row.astype(np.float16),
+        lambda row: row + np.float32(1e-5),
+    ],
+)
+def test_rows_that_are_equal_but_for_rounding_are_found(rounding: Any) -> None:
+    features = sound().features.copy()
+    features[4], features[25] = rounding(features[0]), rounding(features[1])
+    found = check(sound(features=features))
+    seen = one(found, "equal_rows_trainval_test_seen")
+    assert seen.rows == (4,)
+    assert "row 4 is equal to row 0 but for rounding, 0-based" in seen.sentence
+    assert one(found, "equal_rows_classes").rows == (25,)
+
+
+def test_rows_equal_but_for_rounding_are_those_of_a_comparison_of_all_pairs() -> None:
+    rng = np.random.default_rng(4)
+    table = np.maximum(rng.normal(size=(3000, 200)), 0).astype(np.float32)
+    table[2000:2100] = table[:100].astype(np.float16)
+    table[2100:2200] *= rng.uniform(0.99, 1.01, (100, 1)).astype(np.float32)
+    expected = np.arange(3000)
+    expected[2000:2100] = np.arange(100)
+    assert rounded_rows(table, equal_rows(table)).tolist() == expected.tolist()
+
+
+def test_few_columns_are_near_by_chance() -> None:
+    table = RNG.uniform(size=(2000, 3)).astype(np.float32)
+    assert rounded_rows(table, equal_rows(table)).tolist() == list(range(2000))
 
 
 @pytest.mark.parametrize("width", [1, 3, 16, 47, 48, 49, 200, 1280])
@@ -190,6 +224,34 @@ def test_small_differences_of_large_numbers_are_named() -> None:
     assert check_rounding(RNG.normal(size=(30, 3)), "f", "features") == []
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "code"),
+    [
+        ((17, 5), 1e12, "features_unit_sample"),
+        ((17, 5), -999, "features_unit_sample"),
+        (17, lambda row: row * 1e4, "features_unit_sample"),
+        (17, lambda row: row / 1e4, "features_unit_sample"),
+        (slice(0, 12), lambda rows: rows / np.linalg.norm(rows, axis=1)[:, None], "unit_sample"),
+        (slice(3, 5), -1, "features_constant"),
+        ((slice(None), 7), lambda column: column * 1e3, "features_unit_column"),
+        ((slice(None), 7), lambda column: np.arange(len(column)) * 1e3, "features_unit_column"),
+    ],
+)
+def test_rows_and_columns_of_another_scale_are_named(place: Any, value: Any, code: str) -> None:
+    features = sound().features.copy()
+    features[place] = value(features[place]) if callable(value) else value
+    assert any(found.endswith(code) for found in codes(check_features(features, "f")))
+
+
+def test_rows_of_another_scale_are_counted_with_the_first_one() -> None:
+    features = sound().features.copy()
+    features[[9, 17]] *= 1e4
+    finding = one(check_features(features, "f"), "features_unit_sample")
+    assert finding.rows == (9, 17)
+    assert "found 2 rows of features far off the others" in finding.sentence
+    assert "in row 9, 0-based" in finding.sentence
+
+
 # ------------------------------------------------------------------------------- semantics
 
 
@@ -222,11 +284,42 @@ def put(place: Any, value: Any) -> Any:
         (put((4, 2), 999), "semantics_unknown"),
         (put((4, 2), -999), "semantics_unknown"),
         (put((4, slice(0, 4)), 9999), "semantics_unknown"),
+        (put((4, 2), 65535), "semantics_unknown"),
+        (put((4, 2), 255), "semantics_unknown"),
+        (put((4, 2), -128), "semantics_unknown"),
+        (put((4, 2), -5), "semantics_exception"),
+        (put(2, lambda table: table[5] * 2), "semantics_proportional"),
+        (put((slice(None), 3), 7), "semantics_constant_columns"),
     ],
 )
 def test_each_fault_of_class_semantics_has_its_code(change: Any, code: str) -> None:
     assert semantics(lambda table: None) == set()
     assert code in semantics(change)
+
+
+def test_a_number_beside_a_code_of_two_values_is_named() -> None:
+    table = RNG.integers(0, 2, size=(20, 12)).astype(np.float32)
+    table[3, 4] = 9
+    finding = one(check_semantics(table, [f"k{i}" for i in range(20)], "s"), "semantics_exception")
+    assert "9 for 'k3' in column 5, where all others are 0 or 1" in finding.sentence
+    assert finding.classes == ("k3",)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        RNG.normal(size=(20, 30)),
+        RNG.integers(0, 2, size=(20, 30)),
+        RNG.integers(-2, 3, size=(20, 30)),
+        RNG.uniform(0, 100, size=(20, 30)).round(),
+        RNG.poisson(0.3, size=(20, 30)),
+        np.eye(12),
+    ],
+)
+def test_no_number_of_a_usual_table_is_an_exception(table: Any) -> None:
+    names = [str(i) for i in range(len(table))]
+    found = codes(check_semantics(table.astype(np.float32), names, "s"))
+    assert not found & {"semantics_exception", "semantics_proportional"}
 
 
 @pytest.mark.parametrize(
@@ -289,6 +382,24 @@ def test_classes_without_samples_are_a_note() -> None:
     table = np.concatenate([benchmark.semantics, benchmark.semantics[:1] + 1])
     (finding,) = check(replace(benchmark, semantics=table, class_names=tuple("abcdefg")))
     assert (finding.level, finding.classes) == ("note", ("g",))
+
+
+def test_samples_in_no_part_of_the_split_are_a_note() -> None:
+    benchmark = sound()
+    (finding,) = check(replace(benchmark, trainval=benchmark.trainval[2:]))
+    assert (finding.level, finding.code, finding.rows) == ("note", "samples_unused", (0, 1))
+
+
+@pytest.mark.parametrize(
+    "name", ["A ", "a_", "\N{CYRILLIC SMALL LETTER A}", "a\N{ZERO WIDTH SPACE}", "\uff41"]
+)
+def test_names_that_look_alike_are_named(name: str) -> None:
+    finding = one(check(sound(class_names=(*"abcde", name))), "class_names_alike")
+    assert finding.classes == ("a", name)
+
+
+def test_numbers_tell_names_apart() -> None:
+    assert check(sound(class_names=("1.a", "2.a", "a 3", "a4", "5a", "a"))) == []
 
 
 # ------------------------------------------------------------------------------- findings

@@ -193,3 +193,28 @@ def test_two_tables_that_contradict_each_other() -> None:
         check_agreement({"att": square.T, "original_att": square}, None, "a.mat")
     with pytest.raises(DataError, match="do not correlate"):
         check_agreement({"att": RNG.normal(size=(12, 12)), "original_att": square}, None, "a.mat")
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("mark", [".", ","])
+def test_a_table_with_another_separator_is_named_as_such(
+    tmp_path: Path, separator: str, called: str, mark: str
+) -> None:
+    lines = [["class", "a", "b"], ["ant", f"0{mark}5", "1"], ["bee", f"0{mark}7", "2"]]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(separator.join(line) for line in lines))
+    with pytest.raises(DataError, match=rf"a\.csv: found columns separated by {called}; "):
+        read_semantics_table(path)
+
+
+def test_classes_in_which_two_tables_contradict_each_other_are_named() -> None:
+    rng = np.random.default_rng(3)
+    original = rng.uniform(0, 100, (12, 6))
+    att = original / np.linalg.norm(original, axis=1, keepdims=True)
+    names = [f"k{i}" for i in range(12)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_agreement({"att": att, "original_att": original}, names, "f.mat")
+    original[4, 2] += 30
+    with pytest.warns(DataWarning, match=r"f\.mat: fields 'att' and .* numbers for 'k4', where"):
+        check_agreement({"att": att, "original_att": original}, names, "f.mat")

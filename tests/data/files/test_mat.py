@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 
 from tests.helpers.benchmark_files import Fields, WriteMat, cells
-from zsl_lab.data.files.mat import read_mat, texts
+from zsl_lab.data.files.mat import integers, read_mat, texts
 from zsl_lab.errors import DataError
 
 
@@ -184,3 +184,13 @@ def test_text_in_version_7_3(tmp_path: Path) -> None:
         read_mat(path, ["string"])
     with pytest.raises(DataError, match="'loop': found a cell array with other things"):
         read_mat(path, ["loop"])
+
+
+@pytest.mark.parametrize("value", [3, 3.0])
+def test_a_number_without_dimensions_is_a_list_of_one(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["loc"] = value  # as h5py writes it, and MATLAB never does
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    assert integers(read_mat(path, ["loc"])["loc"], path, "loc").tolist() == [3]

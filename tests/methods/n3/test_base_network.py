@@ -541,6 +541,16 @@ def test_a_folder_is_no_file_of_weights(models: Any, tmp_path: Path) -> None:
     )
 
 
+def test_a_flipped_bit_of_the_weights_is_noticed(tmp_path: Path, models: Any) -> None:
+    weight = torch.arange(64.0)
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": weight}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(weight.numpy().tobytes()) + 9] ^= 4
+    path.write_bytes(data)
+    assert "these are no readable weights" in message(CheckpointError, "resnet18", path)
+
+
 def test_half_a_file_is_not_readable(weights: Callable[[str], Path], tmp_path: Path) -> None:
     path = tmp_path / "half.pth"
     path.write_bytes(weights("squeezenet1_1").read_bytes()[:2_000_000])

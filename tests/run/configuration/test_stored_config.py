@@ -192,3 +192,9 @@ def test_a_configuration_that_holds_itself_is_refused() -> None:
     for config in (endless, {"a": wide}):
         with pytest.raises(ValueError, match="lies too deep, or there are more than"):
             stored_config.check_literal(config)
+
+
+def test_a_message_of_a_stored_value_holds_no_active_character() -> None:
+    error = stored_config.refused("ckpt=x", ConfigError("seed=\x1b[31m: wrong."))
+    assert "\x1b" not in str(error)
+    assert "seed=\\x1b[31m" in str(error)

@@ -63,10 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     form = _form(target, options.to)
     _check_places(source, target, form, options)
     content = _read(source, options)
+    findings = check_content(content)  # before anything is written that no run could read
     _remove_leftovers(target)
     written = _write(content, target, form, options)
     _tell(content, written)
-    warn_of_findings(check_content(content))
+    warn_of_findings(findings)
     return 0
 
 

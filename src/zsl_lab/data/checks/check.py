@@ -28,7 +28,8 @@ from zsl_lab.data.benchmark import (
     IntArray,
     VectorBenchmark,
 )
-from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows
+from zsl_lab.data.checks.class_names import alike
+from zsl_lab.data.checks.equal_rows import equal_classes, equal_rows, rounded_rows
 from zsl_lab.data.checks.findings import Finding, by_level
 from zsl_lab.data.checks.unknown import Mask, unknown_marks
 from zsl_lab.files.rows import release, row_blocks
@@ -55,6 +56,12 @@ _CELL_ABOVE = 12.0
 _ROW_ABOVE = 20.0
 #: share of the typical size below which a column is taken as empty, not as one of other units
 _NEGLIGIBLE = 1e-4
+#: how many times larger or smaller the largest number of a sample is than the typical one
+_SAMPLE_OFF = 50.0
+#: share of a table's numbers up to which they are exceptions to what the others are
+_EXCEPTIONS = 0.01
+#: numbers of a table from which on it has such exceptions
+_ENOUGH_NUMBERS = 50
 #: how many rows are looked at where a sample of them is enough
 _PROBED = 64
 
@@ -71,6 +78,7 @@ def check(benchmark: Benchmark, handed: Sequence[Finding] = ()) -> list[Finding]
         What was found, the gravest first.
     """
     found = [*handed, *_check_samples(benchmark), *_check_classes(benchmark)]
+    found += _check_names(benchmark)
     if isinstance(benchmark, VectorBenchmark):
         where = _place(benchmark, "semantics")
         found += check_semantics(
@@ -97,6 +105,8 @@ def _check_samples(benchmark: Benchmark) -> Iterator[Finding]:
     else:
         return
     first = equal_rows(table)
+    if isinstance(benchmark, FeatureBenchmark):
+        first = rounded_rows(benchmark.features, first)
     copies = np.flatnonzero(first != np.arange(len(first)))
     if len(copies):
         yield from _check_copies(benchmark, first, copies)
@@ -122,7 +132,10 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
                 "extract them again.",
             )
         ]
-    found = list(_check_scale(features, where, "features", "Divide them all by one number"))
+    low, high = _row_ranges(features)
+    largest = max(-float(low.min()), float(high.max())) if rows else 0.0
+    remedy = "Divide them all by one number"
+    found = list(_check_scale(features, largest, where, "features", remedy))
     if width == 1:
         found.append(
             Finding(
@@ -132,7 +145,7 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
                 "Check that the table is not transposed or cut, or give the whole features.",
             )
         )
-    zero = _zero_rows(features)
+    zero = np.flatnonzero((low == 0) & (high == 0))
     if len(zero):
         found.append(
             Finding(
@@ -146,6 +159,8 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
                 rows=_first(zero),
             )
         )
+    found += _check_rows(features, low, high, where)
+    found += _check_columns(features, where)
     constant = _constant_columns(features)
     if width > 1 and len(constant) >= _CONSTANT * width:
         found.append(
@@ -191,7 +206,7 @@ def _check_copies(benchmark: Benchmark, first: IntArray, copies: IntArray) -> It
         if benchmark.labels[row] == benchmark.labels[first[row]] and part[row] == part[first[row]]
     ]
     if inside:
-        example = _equal_pair(inside[0], int(first[inside[0]]))
+        example = _equal_pair(benchmark, inside[0], int(first[inside[0]]))
         yield Finding(
             "note",
             "equal_rows",
@@ -213,7 +228,7 @@ def _leak(
         "warning",
         f"equal_rows_trainval_{part}",
         f"{where}: found {len(leaked):,} of the {total:,} samples of {part} equal to samples of "
-        f"trainval ({_equal_pair(int(leaked[0]), int(other))}; of "
+        f"trainval ({_equal_pair(benchmark, int(leaked[0]), int(other))}; of "
         f"{_quoted(names)}); expected no sample that is also trained on. The metrics on {part} "
         "are too high.",
         "Leave one of each pair out, or put all copies of a picture into the same part of the "
@@ -278,15 +293,85 @@ def _constant_columns(features: FloatArray) -> IntArray:
     return constant
 
 
-def _zero_rows(features: FloatArray) -> IntArray:
-    found, start = [np.empty(0, dtype=np.int64)], 0
-    for block in row_blocks(features):
-        suspects = np.arange(len(block))
-        for column in range(min(8, block.shape[1])):  # few rows are left after some columns
-            suspects = suspects[block[suspects, column] == 0]
-        found.append(start + suspects[~block[suspects].any(axis=1)])
-        start += len(block)
-    return np.concatenate(found)
+def _row_ranges(features: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The smallest and the largest number of each row, in blocks that stay in the cache."""
+    low, high = np.empty(len(features), np.float32), np.empty(len(features), np.float32)
+    block = max(1, 2**16 // features.shape[1])
+    for start in range(0, len(features), block):
+        part = slice(start, start + block)
+        low[part], high[part] = features[part].min(axis=1), features[part].max(axis=1)
+        release(features)
+    return low, high
+
+
+def _check_rows(
+    features: FloatArray, low: FloatArray, high: FloatArray, where: str
+) -> Iterator[Finding]:
+    """Rows of one number, and rows of another scale than the others."""
+    flat = np.flatnonzero((low == high) & (high != 0))
+    if len(flat) and features.shape[1] > _SHOWN:
+        yield Finding(
+            "warning",
+            "features_constant",
+            f"{where}: found {_count(len(flat), 'row')} of features that "
+            f"{'are' if len(flat) > 1 else 'is'} the same number throughout ({_rows(flat)}: "
+            f"{high[flat[0]]:.6g}); expected numbers of a picture. It may mark features that are "
+            "missing.",
+            "Extract these pictures again, or leave these samples out.",
+            rows=_first(flat),
+        )
+    size = np.maximum(-low, high).astype(np.float64)
+    typical = float(np.median(size[size > 0])) if size.any() else 0.0
+    off = np.flatnonzero(
+        (size > _SAMPLE_OFF * typical) | ((size > 0) & (size * _SAMPLE_OFF < typical))
+    )
+    if not len(off):
+        off = _of_length_1(features)
+    if len(off):
+        yield Finding(
+            "warning",
+            "features_unit_sample",
+            f"{where}: found {_count(len(off), 'row')} of features far off the others: up to "
+            f"{size[off[0]]:.4g} in row {off[0]}, 0-based, where half of the rows stay below "
+            f"{typical:.4g}; expected all samples in the same scale.",
+            "Correct these rows (marks of missing numbers? features that were scaled before?), or "
+            "leave these samples out.",
+            rows=_first(off),
+        )
+
+
+def _of_length_1(features: FloatArray) -> IntArray:
+    """Rows that were scaled to length 1 where others were not, among a sample of the rows."""
+    step = max(1, len(features) // (4 * _PROBED))
+    lengths = np.linalg.norm(features[::step].astype(np.float64), axis=1)
+    unit = np.abs(lengths - 1) < 1e-4
+    rest = lengths[~unit & (lengths > 0)]
+    few = min(int(unit.sum()), len(rest)) < max(2, len(lengths) // 20)
+    if few or 0.5 < np.median(rest) < 2:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(unit) * step
+
+
+def _check_columns(features: FloatArray, where: str) -> Iterator[Finding]:
+    """Columns far above the others, as of another unit, judged by some of the rows."""
+    if len(features) < 4 or features.shape[1] < 4:
+        return
+    columns = np.abs(features[:: max(1, len(features) // _PROBED)]).max(axis=0).astype(np.float64)
+    middle = float(np.median(columns[columns > 0])) if columns.any() else 0.0
+    off = _off_columns(columns, middle)
+    off = off[columns[off] > middle]  # those that are rarely above 0 look small
+    if len(off) and len(off) <= max(1, len(columns) // 4):
+        worst = off[columns[off].argmax()]
+        yield Finding(
+            "warning",
+            "features_unit_column",
+            f"{where}: found {_columns(off, ())} of features far above the others: up to "
+            f"{columns[worst]:.4g} in {_columns(np.array([worst]), ())}, where half of the columns "
+            f"stay below {middle:.4g}; expected columns in similar units. A larger column "
+            "outweighs all others in the length of a sample's vector.",
+            "Write these columns in other units, leave them out if they are ids or labels, or "
+            "scale each column (dataset.normalize=standard or minmax).",
+        )
 
 
 # ------------------------------------------------------------------------------------------------
@@ -305,6 +390,19 @@ def _check_classes(benchmark: Benchmark) -> Iterator[Finding]:
             "Compare by unseen, seen and harmonic_mean, or leave more classes out of training.",
             classes=(benchmark.class_names[unseen[0]],),
         )
+    used = np.zeros(len(benchmark.labels), dtype=bool)
+    for name in PARTS:
+        used[getattr(benchmark, name)] = True
+    unused = np.flatnonzero(~used)
+    if len(unused):
+        yield Finding(
+            "note",
+            "samples_unused",
+            f"{benchmark.name}: found {_count(len(unused), 'sample')} of {len(used):,} in no part "
+            f"of the split ({_rows(unused)}). They are neither trained on nor tested.",
+            "Nothing need be done, unless they were left out by mistake.",
+            rows=_first(unused),
+        )
     sizes = np.bincount(benchmark.labels, minlength=benchmark.num_classes)
     empty = np.flatnonzero(sizes == 0)
     if len(empty):
@@ -316,6 +414,26 @@ def _check_classes(benchmark: Benchmark) -> Iterator[Finding]:
             f"({_quoted(names)}). They have no recall.",
             "Nothing need be done, unless their samples were left out by mistake.",
             classes=tuple(names[:_LISTED]),
+        )
+
+
+def _check_names(benchmark: Benchmark) -> Iterator[Finding]:
+    """Names that readers take for one another."""
+    groups: dict[str, list[str]] = {}
+    for name in benchmark.class_names:
+        groups.setdefault(alike(name), []).append(name)
+    pairs = [names for names in groups.values() if len(names) > 1]
+    if pairs:
+        shown = "; ".join(", ".join(f"'{name}'" for name in names) for names in pairs[:_SHOWN])
+        more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+        yield Finding(
+            "warning",
+            "class_names_alike",
+            f"{benchmark.name}: found names of classes that differ only in case, separators or "
+            f"characters that look alike: {shown}{more}; expected names that tell classes apart. "
+            "Such names may be one class twice, and tables are joined to them by exact names only.",
+            "Merge these classes, or rename them.",
+            classes=tuple(name for names in pairs for name in names)[:_LISTED],
         )
 
 
@@ -380,12 +498,98 @@ def check_semantics(
     equal = [names for names in groups.values() if len(names) > 1]
     if equal:
         found.append(_coinciding(where, equal, "semantics"))
+    found += _check_proportional(semantics, class_names, where)
+    found += _check_constant_attributes(semantics, where, attributes)
     marks = unknown_marks(semantics)
+    found += _check_exceptions(semantics, marks, class_names, where, attributes)
     if marks.any():
         found.append(_unknown(semantics, marks, class_names, where, attributes))
-    found += _check_scale(semantics, where, "semantics", "Write them in other units")
+    largest, remedy = float(size.max(initial=0)), "Write them in other units"
+    found += _check_scale(semantics, largest, where, "semantics", remedy)
     found += _check_units(np.where(marks, 0, semantics), class_names, where, attributes)
     return found
+
+
+def _check_proportional(
+    semantics: FloatArray, class_names: Sequence[str], where: str
+) -> Iterator[Finding]:
+    """Classes that coincide once each is scaled to length 1."""
+    lengths = np.linalg.norm(semantics.astype(np.float64), axis=1)
+    rows = np.flatnonzero(lengths > 0)
+    if semantics.shape[1] < _SHOWN or not np.isfinite(lengths).all():
+        return
+    equal = equal_classes(semantics)
+    groups: dict[int, list[int]] = {}
+    unit = (semantics[rows] / lengths[rows, None]).astype(np.float32)
+    for row, first in zip(rows.tolist(), equal_classes(unit), strict=True):
+        groups.setdefault(int(first), []).append(row)
+    pairs = [
+        [class_names[row] for row in group]
+        for group in groups.values()
+        if len({int(equal[row]) for row in group}) > 1
+    ]
+    if pairs:
+        shown = "; ".join(_quoted(names) for names in pairs[:_SHOWN])
+        more = f"; and {len(pairs) - _SHOWN} more groups" if len(pairs) > _SHOWN else ""
+        yield Finding(
+            "warning",
+            "semantics_proportional",
+            f"{where}: found semantics that are the same but for a factor: {shown}{more}; expected "
+            "other proportions for each class. Scaled to length 1 such classes cannot be told "
+            "apart.",
+            "Describe them differently, or scale columns instead of classes "
+            "(dataset.normalize_semantics=standard or minmax).",
+            classes=tuple(name for names in pairs for name in names)[:_LISTED],
+        )
+
+
+def _check_constant_attributes(
+    semantics: FloatArray, where: str, attributes: Sequence[str]
+) -> Iterator[Finding]:
+    constant = np.flatnonzero(np.ptp(semantics, axis=0) == 0)
+    if len(constant) and len(semantics) > _SHOWN:
+        yield Finding(
+            "note",
+            "semantics_constant_columns",
+            f"{where}: found the same number for all classes in {_columns(constant, attributes)} "
+            f"of {semantics.shape[1]:,}. They tell no class from another.",
+            "Nothing need be done, unless their numbers were lost.",
+        )
+
+
+def _check_exceptions(
+    semantics: FloatArray,
+    marks: Mask,
+    class_names: Sequence[str],
+    where: str,
+    attributes: Sequence[str],
+) -> Iterator[Finding]:
+    """Few numbers unlike all others: below 0 where none is, or beside a code of two values."""
+    if semantics.size < _ENOUGH_NUMBERS or min(semantics.shape) < 4:
+        return
+    few = max(1, int(_EXCEPTIONS * semantics.size))
+    odd, others = (semantics < 0) & ~marks, "none of the others is below 0"
+    if not 0 < odd.sum() <= few:
+        values, counts = np.unique(semantics[~marks], return_counts=True)
+        if len(values) < 3 or len(values) > 2 + few:
+            return
+        common = np.sort(values[np.argsort(counts)[-2:]])
+        odd = ~np.isin(semantics, common) & ~marks
+        others = f"all others are {common[0]:.4g} or {common[1]:.4g}"
+        if odd.sum() > few or counts.min() == counts.max():
+            return
+    row, column = np.argwhere(odd)[0]
+    names = [class_names[int(i)] for i in np.flatnonzero(odd.any(axis=1))]
+    yield Finding(
+        "warning",
+        "semantics_exception",
+        f"{where}: found {_count(int(odd.sum()), 'number')} unlike all others "
+        f"({semantics[row, column]:.4g} for '{class_names[int(row)]}' in "
+        f"{_columns(np.array([column]), attributes)}, where {others}); expected numbers of one "
+        "kind. It may mark an unknown value, and is taken as a number.",
+        "Write the true numbers into the table, or leave those columns out.",
+        classes=tuple(names[:_LISTED]),
+    )
 
 
 def _coinciding(where: str, groups: Sequence[Sequence[str]], what: str) -> Finding:
@@ -533,9 +737,10 @@ def _check_cells(
         )
 
 
-def _check_scale(table: FloatArray, where: str, what: str, remedy: str) -> Iterator[Finding]:
+def _check_scale(
+    table: FloatArray, largest: float, where: str, what: str, remedy: str
+) -> Iterator[Finding]:
     """Numbers that float32, in which training computes, loses."""
-    largest = _largest(table)
     if largest > _LARGE or 0 < largest < _SMALL:
         odd = "large" if largest > _LARGE else "small"
         yield Finding(
@@ -603,17 +808,6 @@ def check_rounding(
     ]
 
 
-def _largest(table: FloatArray) -> float:
-    """The largest absolute value, in blocks that stay in the processor's cache."""
-    block = max(1, 2**16 // table.shape[1])
-    largest = 0.0
-    for start in range(0, len(table), block):
-        part = table[start : start + block]
-        largest = max(largest, float(part.max()), -float(part.min()))
-        release(table)
-    return largest
-
-
 # ------------------------------------------------------------------------------------------------
 # words
 
@@ -634,8 +828,12 @@ def _rows(rows: IntArray) -> str:
     return f"row {shown}{', ...' if len(rows) > _SHOWN else ''}, 0-based"
 
 
-def _equal_pair(one: int, other: int) -> str:
-    return f"row {one} is equal to row {other}, 0-based"
+def _equal_pair(benchmark: Benchmark, one: int, other: int) -> str:
+    # images are compared bit for bit
+    rounded = isinstance(benchmark, FeatureBenchmark) and not np.array_equal(
+        benchmark.features[one], benchmark.features[other]
+    )
+    return f"row {one} is equal to row {other}{' but for rounding' * rounded}, 0-based"
 
 
 def _names(benchmark: Benchmark, ids: IntArray) -> list[str]:

@@ -17,6 +17,8 @@ from zsl_lab.errors import nearest
 _NUMBER = re.compile(r"(?:class)?[\W_]*0*(\d+)(?:\.0*)?")
 _NUMBERED = re.compile(r"\d+[\W_]+(?=.*[^\W\d_])")
 _SEPARATORS = re.compile(r"[\W_]+")
+#: small letters of Greek and Cyrillic that look like Latin ones
+_LOOK_ALIKES = str.maketrans("аеорсухіјѕһԁαο", "aeopcyxijshdao")
 #: how many names a message lists
 _SHOWN = 5
 
@@ -28,6 +30,16 @@ def normalized(name: str) -> str:
     if number:
         return number[1]
     return _SEPARATORS.sub("", _NUMBERED.sub("", plain, count=1)) or plain
+
+
+def alike(name: str) -> str:
+    """A name as the eye takes it: without case, separators and invisible characters.
+
+    Numbers stay: they tell ``001.crane`` from ``517.crane``.
+    """
+    plain = unicodedata.normalize("NFKC", name).casefold().translate(_LOOK_ALIKES)
+    visible = "".join(c for c in plain if unicodedata.category(c) != "Cf")
+    return _SEPARATORS.sub("", visible) or visible
 
 
 def by_normalized(names: Sequence[str]) -> dict[str, int]:

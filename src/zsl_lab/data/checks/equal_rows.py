@@ -16,6 +16,14 @@ Array = npt.NDArray[Any]
 _SAME = 1e-12
 #: bytes at each end and in the middle of a row that are compared first
 _SAMPLED = 64
+#: rows that were rounded, to half precision or a few decimals, differ by this share of their length
+_ROUNDED = 1e-3
+#: with fewer columns other rows are as near by chance
+_COLUMNS = 16
+#: columns compared first, directions that they are projected onto, neighbours looked at
+_FIRST_COLUMNS, _DIRECTIONS, _NEIGHBOURS = 64, 4, 64
+#: numbers of these columns, of which large tables have fewer
+_FIRST_NUMBERS = 2**24
 
 
 def equal_rows(table: Array) -> IntArray:
@@ -38,6 +46,62 @@ def equal_rows(table: Array) -> IntArray:
             values = values + values.dtype.type(0)  # -0 becomes 0
         first[row] = seen.setdefault(values.tobytes(), int(row))
     return first
+
+
+def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
+    """As :func:`equal_rows`, of rows that are equal up to rounding.
+
+    Rows are equal where their distance is at most a thousandth of their length: copies that went
+    through half precision, or through a text of a few decimals. They are sorted by a projection of
+    some columns, in which such rows are neighbours.
+
+    Args:
+        table: ``[N, D]``; tables of fewer than 16 columns are left as they are.
+        first: What :func:`equal_rows` found.
+
+    Returns:
+        int64 ``[N]``.
+    """
+    rows = np.flatnonzero(first == np.arange(len(first)))
+    width = table.shape[1]
+    if width < _COLUMNS or len(rows) < 2:
+        return first
+    columns = max(_COLUMNS, min(_FIRST_COLUMNS, _FIRST_NUMBERS // len(table)))
+    start = max(0, (width - columns) // 2)
+    part = np.concatenate([block[:, start : start + columns] for block in row_blocks(table)])
+    lengths = np.sqrt(np.einsum("ij,ij->i", part, part))
+    places = (part @ _directions(part)) / np.where(lengths > 0, lengths, 1)[:, None]
+    rows = rows[lengths[rows] > 0]
+    rows = rows[np.argsort(places[rows, 0])]
+    lines, found = np.ascontiguousarray(places[rows].T), first.copy()
+    # a difference is shared among the directions: four deviations of its part in one of them
+    reach = 4 * _ROUNDED / np.sqrt(part.shape[1])
+    for lag in range(1, min(_NEIGHBOURS, len(rows))):
+        near = np.flatnonzero(lines[0, lag:] - lines[0, :-lag] <= reach)
+        if not len(near):
+            break
+        for line in lines[1:]:
+            near = near[np.abs(line[near + lag] - line[near]) <= reach]
+        for one, other in zip(rows[near], rows[near + lag], strict=True):
+            if _is_rounded(table[one], table[other]):
+                _join(found, int(one), int(other))
+    return _roots(found)
+
+
+def _directions(part: FloatArray) -> FloatArray:
+    """Directions ``[columns, 8]`` of length 1; along the first one rows are far apart."""
+    found = np.random.default_rng(0).standard_normal((part.shape[1], _DIRECTIONS))
+    some = part[:: max(1, len(part) // (2 * part.shape[1]))].astype(np.float64)
+    if np.isfinite(some).all():
+        found[:, 0] = np.linalg.eigh(np.cov(some.T))[1][:, -1]
+    unit: FloatArray = (found / np.linalg.norm(found, axis=0)).astype(np.float32)
+    return unit
+
+
+def _is_rounded(one: Array, other: Array) -> bool:
+    exact, rounded = one.astype(np.float64), other.astype(np.float64)
+    distance = float(np.linalg.norm(exact - rounded))
+    return distance <= _ROUNDED * max(float(np.linalg.norm(exact)), float(np.linalg.norm(rounded)))
 
 
 def _sampled(table: Array) -> Array:

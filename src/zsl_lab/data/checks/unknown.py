@@ -19,9 +19,9 @@ Mask = npt.NDArray[np.bool_]
 V = TypeVar("V", bound=VectorBenchmark)
 
 #: numbers that mark unknown values where they are far from all others
-_FAR = (99.0, 999.0, 9999.0, 99999.0, 999999.0)
+_FAR = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 255.0, 32767.0, 65535.0, 2147483647.0)
 #: numbers that mark unknown values where no other is negative
-_NEGATIVE = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0)
+_NEGATIVE = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -128.0, -32768.0, -2147483648.0)
 #: how many times larger than all other numbers a mark of `_FAR` is
 _DISTANCE = 5
 #: largest share of marks in a table in which -1 might be a value like others
@@ -59,7 +59,9 @@ def _far(table: npt.NDArray[np.float64]) -> Mask:
     largest = others.max(axis=0)
     columns = (~hits).any(axis=0)
     largest[~columns] = others.max()  # nothing else in the column: compared with the table
-    found = hits & (size >= _DISTANCE * largest)
+    # 255, what 8 bits make of -1, is no percentage either
+    distance = np.where(size == 255, _DISTANCE / 2, _DISTANCE)
+    found = hits & (size >= distance * largest)
     # two digits may well be a value where other columns have such
     sure: Mask = (size > 100) | (size >= _DISTANCE * others.max())
     result: Mask = found & sure

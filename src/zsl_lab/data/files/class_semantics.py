@@ -22,7 +22,14 @@ from zsl_lab.data.benchmark import IntArray
 from zsl_lab.data.checks.class_names import listed, match, near_name
 from zsl_lab.data.checks.table_order import Relation, relate
 from zsl_lab.data.files.mat import matrix, read_mat, texts
-from zsl_lab.data.files.tables import class_table, number, read_class_table, table_lines, table_text
+from zsl_lab.data.files.tables import (
+    check_separator,
+    class_table,
+    number,
+    read_class_table,
+    table_lines,
+    table_text,
+)
 from zsl_lab.errors import DataError, DataWarning
 from zsl_lab.files.memory import out_of_memory
 from zsl_lab.files.npy import load_npy
@@ -34,6 +41,12 @@ SUFFIXES = (".mat", ".csv", ".txt", ".json", ".npy")
 #: fields of a ``.mat`` that hold names, the first one that is there
 NAME_FIELDS = ("allclasses_names", "class_names", "classes", "names")
 _ATT, _ORIGINAL = "att", "original_att"
+#: rows of two tables are the same but for a factor, and are not, by 1 minus their cosine
+_EQUAL, _OTHER = 1e-6, 1e-4
+#: the share of classes whose rows are the same from which on the others contradict them
+_NEARLY_ALL = 0.8
+#: with fewer classes nothing is said
+_FEW_CLASSES = 5
 _NUMBERED_NAME = re.compile(r"(\d+)[\s,;:]+(\S.*)")
 
 
@@ -185,6 +198,7 @@ def check_agreement(
     else:
         relation = relate(att, original, names, by_similarity=False)
     if relation.kind in ("same", "unknown"):
+        _warn_of_other_numbers(att, original, names, source)
         return
     ways = (
         f"Correct the wrong one, or take the field '{_ORIGINAL}' or '{_ATT}' out of the file if "
@@ -203,6 +217,33 @@ def check_agreement(
     raise DataError(
         f"{source}: fields '{_ATT}' and '{_ORIGINAL}' contradict each other: {found} Expected the "
         f"same classes in the same order, up to scaling. {ways}"
+    )
+
+
+def _warn_of_other_numbers(
+    att: Array, original: Array, names: Sequence[str] | None, source: Path | str
+) -> None:
+    """Warn of classes whose rows differ where those of nearly all others are proportional."""
+    if att.shape != original.shape or len(att) < _FEW_CLASSES:
+        return
+    rows = [table.astype(np.float64) for table in (att, original)]
+    lengths = [np.linalg.norm(table, axis=1) for table in rows]
+    product = lengths[0] * lengths[1]
+    known = product > 0
+    cosine = np.ones(len(att))
+    cosine[known] = np.einsum("ij,ij->i", *rows)[known] / product[known]
+    other = np.flatnonzero(cosine < 1 - _OTHER)
+    if not len(other) or (cosine > 1 - _EQUAL).mean() < _NEARLY_ALL:
+        return
+    called = [names[int(row)] if names is not None else f"class {row + 1}" for row in other]
+    warnings.warn(
+        DataWarning(
+            f"{source}: fields '{_ATT}' and '{_ORIGINAL}' contradict each other: found other "
+            f"numbers for {listed(called)}, where the rows of all other classes are the same but "
+            "for a factor. Correct the wrong one, or take it out of the file.",
+            "tables contradict each other",
+        ),
+        stacklevel=3,
     )
 
 
@@ -361,6 +402,7 @@ def _of_csv(path: Path) -> SemanticsTable:
         return _without_header(path, lines, named=not numeric[0])
     header, body = first, lines[1:]
     if "class" not in header and not any(np.isfinite(number(row[0])) for _, row in body):
+        check_separator(path, header)
         # names in the first column, whatever its header is called
         header = ["class", *header[1:]]
     named = class_table(path, header, iter(body))

@@ -113,7 +113,7 @@ def matrix(array: Array, path: Path, field: str) -> Array:
 def integers(array: Array, path: Path, field: str) -> npt.NDArray[np.int64]:
     """A column or row of whole numbers, of any type, as int64 ``[n]``; DataError otherwise."""
     flat = array.ravel(order="F")
-    if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape)):
+    if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape, default=1)):
         raise DataError(
             f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; "
             "expected a list of whole numbers."

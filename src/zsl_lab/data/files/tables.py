@@ -263,6 +263,16 @@ def table_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
+def check_separator(path: Path, first: Sequence[str]) -> None:
+    """Raise where the cells of the first line are separated by semicolons or tabs."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in ",".join(first):
+            raise DataError(
+                f"{path}: found columns separated by {name}; expected commas. Save the table "
+                "with commas and points as decimal marks, or give another."
+            )
+
+
 def _check_header(path: Path, header: list[str]) -> None:
     if not header:
         raise DataError(
@@ -281,12 +291,7 @@ def _check_header(path: Path, header: list[str]) -> None:
                 f"Write it so, or {other}."
             )
     if "class" not in header:
-        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-            if separator in ",".join(header):
-                raise DataError(
-                    f"{path}: found columns separated by {name}; expected commas. Save the table "
-                    "with commas and points as decimal marks, or give another."
-                )
+        check_separator(path, header)
         near = nearest("class", header)
         hint = f"Rename the column '{near[0]}'" if near else "Add it"
         raise DataError(

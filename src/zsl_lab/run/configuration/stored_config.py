@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.errors import CheckpointError, ConfigError
+from zsl_lab.files.escaping import printable
 from zsl_lab.run.configuration.old_names import current_target
 
 #: the groups whose sections name a class, and the base of such classes where this package has one
@@ -250,6 +251,6 @@ def _own_parts(config: Mapping[str, Any], group: str, origin: str) -> dict[str, 
 def refused(origin: str, error: ConfigError) -> CheckpointError:
     """The error for a stored configuration whose values are wrong."""
     return CheckpointError(
-        f"{origin}: its configuration cannot be used: {error} Give another checkpoint, or train "
-        "anew."
+        f"{origin}: its configuration cannot be used: {printable(str(error))} Give another "
+        "checkpoint, or train anew."
     )

@@ -160,3 +160,12 @@ def test_a_large_member_is_mapped_from_a_temporary_file(
     found = read_npz(npz_compressed(tmp_path)).values["features"]
     assert rows.is_mapped(found)
     np.testing.assert_array_equal(found, ARRAYS["features"])
+
+
+def test_a_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path) -> None:
+    path = pt(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.index(ARRAYS["features"].tobytes()) + 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.pt: .*the checksum of its member '.*data/0' is wrong"):
+        read_pt(path)

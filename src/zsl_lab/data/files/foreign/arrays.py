@@ -23,6 +23,7 @@ from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.memory import check_size, out_of_memory
 from zsl_lab.files.npy import load_npy, read_npy
 from zsl_lab.files.rows import LARGE, Advance, no_progress
+from zsl_lab.files.seal import damaged_member
 
 #: levels of containers within containers that are read
 _DEPTH = 8
@@ -129,6 +130,9 @@ def read_pt(path: Path, advance: Advance = no_progress) -> Fields:
     import torch
 
     try:
+        member = damaged_member(path)
+        if member is not None:
+            raise ValueError(f"the checksum of its member {member!r:.60} is wrong")
         is_zip = zipfile.is_zipfile(path)
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
     except pickle.UnpicklingError as error:

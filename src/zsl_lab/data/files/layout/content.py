@@ -143,7 +143,7 @@ class BenchmarkContent:
             if not np.isfinite(block).all():
                 row, column = (int(at) for at in np.argwhere(~np.isfinite(block))[0])
                 found = f"{block[row, column]} in row {start + row}, column {column} (0-based)"
-                self._fail("features", found, "finite numbers only")
+                self._fail("features", found, "finite numbers, in single precision")
             yield block
 
     def _check_vectors(self, fields: Mapping[str, Any]) -> None:
@@ -168,7 +168,7 @@ class BenchmarkContent:
             if len(bad):
                 row, column = bad[0]
                 found = f"{table[row, column]} in row {row}, column {column} (0-based)"
-                self._fail(f"semantics/{kind}", found, "finite numbers only")
+                self._fail(f"semantics/{kind}", found, "finite numbers, in single precision")
         self._check_names()
         self._check_contradictions()
         self._check_vectors(

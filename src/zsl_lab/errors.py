@@ -167,12 +167,15 @@ def output_error(error: OSError, key: str) -> OutputError | None:
             f"{where}: no space left ({error.strerror}). Free some, or set {key} to a folder on "
             "another disk."
         )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return OutputError(
+            f"{where}: there is a file where a folder is to be made ({error.strerror}). Set {key} "
+            "to another folder, or move the file away."
+        )
     if error.errno in (
         errno.EACCES,
         errno.EPERM,
         errno.EROFS,
-        errno.ENOTDIR,
-        errno.EEXIST,
         errno.ENOENT,
         errno.ENAMETOOLONG,
         errno.ELOOP,

@@ -222,3 +222,9 @@ def test_an_option_between_overrides_keeps_its_value() -> None:
     arguments = prepare(["seed=0", "--config-dir", "mine", "~logger", "-c", "job", "method=sgal"])
     assert arguments[:4] == ["--config-dir", "mine", "-c", "job"]
     assert [*arguments[4:7]] == ["seed=0", "~logger", "method=sgal"]
+
+
+@pytest.mark.parametrize("group", ["method", "dataset", "classifier", "selection", "hardware"])
+def test_a_group_that_every_run_needs_cannot_be_left_out(group: str) -> None:
+    with pytest.raises(ConfigError, match=f"~{group}: every run needs one. Choose another with"):
+        prepare(["seed=0", f"~{group}"])

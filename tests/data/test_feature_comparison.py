@@ -23,6 +23,14 @@ def test_agreement_is_the_cosine_of_each_image() -> None:
     assert agreement(a, 3 * a).scale == pytest.approx(3)
 
 
+def test_the_few_images_that_differ_are_found() -> None:
+    a = np.random.default_rng(0).normal(size=(9, 4))
+    b = 2 * a
+    b[[2, 6]] *= [1, -1, 1, -1]
+    assert agreement(a, b).others == (2, 6)
+    assert agreement(a, a + 0.05).others == ()  # all of them differ somewhat
+
+
 def test_accuracies_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     labels = np.array([4, 7, 9])[rng.integers(0, 3, 90)]
@@ -50,6 +58,11 @@ def test_accuracies_are_those_of_scikit_learn() -> None:
         (Agreement(0.6, 0.97, 0.1, 1.0), 79.0, "Similar features, .* can be learnt from both"),
         (Agreement(0.6, 0.97, 0.1, 1.0), 60.0, "Different features: another network"),
         (Agreement(0.1, 0.5, 0.0, 1.0), 80.0, "Different features: another network"),
+        (
+            Agreement(0.1, 1.0, 0.9, 1.0, (3, 8)),
+            80.0,
+            r"but for 2 images \(row 3, 8,",
+        ),
         (None, 80.0, "Different features: the dimensions differ"),
     ],
 )

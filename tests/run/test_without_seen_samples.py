@@ -48,6 +48,16 @@ def test_what_test_samples_do_not_measure_selects_and_calibrates_nothing(
         selection(name="validation", calibrate=True)
 
 
+def test_without_any_test_sample_nothing_is_said_of_what_test_shows(
+    benchmark: FeatureBenchmark, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = parse(composed(tmp_path))
+    chosen = config.selection.model_copy(update={"name": "validation", "calibrate": True})
+    config = config.model_copy(update={"selection": chosen})
+    config.for_benchmark(replace(benchmark, test_unseen=np.zeros(0, dtype=np.int64)))
+    assert not recwarn.list
+
+
 @pytest.mark.slow
 def test_images_of_an_archive_train_and_measure_unseen_classes_only(tmp_path: Path) -> None:
     make_nabirds(tmp_path / "data" / "nabirds")

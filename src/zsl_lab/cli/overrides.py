@@ -38,6 +38,9 @@ EXTRAS = {
     "hydra/launcher=submitit_slurm": "slurm",
 }
 
+#: groups that every run needs, and whose choice has no name for none
+_NEEDED = ("method", "dataset", "classifier", "selection", "hardware")
+
 # Hydra deep-copies this singleton for every group that it looks at; with plugins that is most of a
 # second of --help. What it takes out of the store it copies in any case.
 ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
@@ -106,6 +109,7 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         return expanded  # importing the grammar takes time that --help does not have
     # Hydra takes no option, such as -m, between overrides
     expanded.sort(key=is_override)
+    check_needed(parsed(expanded))
     check_tuned(parsed(expanded))
     return set_run_dir(allow_places(choose_own_dataset(expanded)))
 
@@ -114,6 +118,20 @@ def expand_home(argument: str) -> str:
     """Expand ``~/`` at the start of a value: the shell does not, and Hydra cannot parse it."""
     key, equals, typed = argument.partition("=")
     return f"{key}{equals}{re.sub('(^|,)~(?=/)', lambda found: found[1] + str(Path.home()), typed)}"
+
+
+def check_needed(given: Mapping[str, Override]) -> None:
+    """Refuse to leave out a group that every run needs, which Hydra does not know.
+
+    Raises:
+        ConfigError: Such a group is left out.
+    """
+    for key in _NEEDED:
+        if key in given and given[key].is_delete():
+            raise ConfigError(
+                f"{given[key].input_line}: every run needs one. Choose another with "
+                f"{key}=NAME (python -m zsl_lab --help lists them), or leave this out."
+            )
 
 
 def check_tuned(given: Mapping[str, Override]) -> None:

@@ -15,6 +15,10 @@ Array = npt.NDArray[np.floating]
 EQUAL_COSINE = 0.99
 #: share of images with equal vectors from which on two files are said to hold the same features
 _SAME_SHARE = 0.99
+#: cosine from which on two vectors have the same direction but for rounding
+_VERY_SAME = 1 - 1e-6
+#: how many rows a sentence names
+_SHOWN = 5
 #: median cosine from which on features are similar, if accuracies agree within so many points
 _SIMILAR_COSINE, _POINTS = 0.95, 2.0
 #: relative difference of norms from which on it is mentioned
@@ -33,12 +37,14 @@ class Agreement:
         median: The median cosine.
         equal: Share of images whose cosine is above :data:`EQUAL_COSINE`.
         scale: Median ratio of the norms, second over first.
+        others: Indices of the other images, where most have the very same direction; else none.
     """
 
     least: float
     median: float
     equal: float
     scale: float
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,13 @@ def agreement(a: Array, b: Array) -> Agreement:
     norms = [np.linalg.norm(part.astype(np.float64), axis=1) for part in (a, b)]
     products = np.einsum("nd,nd->n", a.astype(np.float64), b.astype(np.float64))
     cosines = products / (norms[0] * norms[1])
+    most = np.median(cosines) > _VERY_SAME
     return Agreement(
         float(cosines.min()),
         float(np.median(cosines)),
         float((cosines > EQUAL_COSINE).mean()),
         float(np.median(norms[1] / norms[0])),
+        tuple(np.flatnonzero(cosines <= EQUAL_COSINE).tolist()) if most else (),
     )
 
 
@@ -126,6 +134,15 @@ def verdict(found: Agreement | None, a: Accuracies | None, b: Accuracies | None)
         return (
             "Different features: the dimensions differ, so another network or layer made them. "
             "Metrics on one file say nothing about metrics on the other."
+        )
+    if found.others:
+        shown = ", ".join(map(str, found.others[:_SHOWN]))
+        more = ", ..." if len(found.others) > _SHOWN else ""
+        count = len(found.others)
+        rows = f"{count:,} image{'s' if count > 1 else ''} (row {shown}{more}, 0-based)"
+        return (
+            f"The same features but for {rows}. The likely cause: other pictures or labels there, "
+            "or rows in another order. Extract these again, or find out which file is right."
         )
     if found.equal >= _SAME_SHARE:
         scaled = abs(found.scale - 1) > _SCALED

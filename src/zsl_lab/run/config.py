@@ -130,7 +130,7 @@ class RunConfig(BaseModel):
 
 def _without_seen(selection: SelectionConfig, benchmark: Benchmark) -> SelectionConfig:
     """What selects on a benchmark without test samples of seen classes."""
-    if selection.name == "validation" and selection.calibrate:
+    if selection.name == "validation" and selection.calibrate and len(benchmark.test_unseen):
         warnings.warn(
             f"selection.calibrate: {benchmark.name} has no test_seen sample with this split, so "
             "nothing on test shows what the constant costs seen classes; it does not change "

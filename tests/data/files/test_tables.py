@@ -85,6 +85,38 @@ def test_json_of_descriptions_is_a_table_too(content: object, tmp_path: Path) ->
     assert found.attributes is None
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"ant": [1, 2.5], "owl": [0, -3]},
+        {"ant": {"a": 1, "b": 2.5}, "owl": {"b": -3, "a": 0}},
+        [{"class": "ant", "a": 1, "b": 2.5}, {"class": "owl", "a": 0, "b": -3}],
+        [{"att": [1, 2.5], "name": "ant"}, {"att": [0, -3], "name": "owl"}],
+        [{"class_id": 1, "name": "ant", "a": 1, "b": 2.5}, {"name": "owl", "a": 0, "b": -3}],
+        {"classes": ["ant", "owl"], "att": [[1, 2.5], [0, -3]]},
+        {"columns": ["a", "b"], "index": ["ant", "owl"], "data": [[1, 2.5], [0, -3]]},
+    ],
+)
+def test_attributes_in_json_are_read_in_every_usual_form(content: object, tmp_path: Path) -> None:
+    found = table(tmp_path, json.dumps(content), "classes.json")
+    assert found.names == ("ant", "owl")
+    assert found.attributes is not None
+    assert found.attributes.tolist() == [[1, 2.5], [0, -3]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"classes": ["ant"], "att": [[1, 2.5], [0, -3]]},
+        [{"class": "ant", "a": 1, "b": 2.5}, {"class": "owl", "a": 0}],
+        [{"class": "ant", "a": 1}, {"class": "owl", "a": "much"}],
+        {"columns": ["a"], "index": ["ant", "owl"], "data": [[1, 2.5], [0]]},
+    ],
+)
+def test_attributes_in_json_that_do_not_fit_are_refused(content: object, tmp_path: Path) -> None:
+    assert "expected" in message(tmp_path, json.dumps(content), "classes.json")
+
+
 def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
     said = message(
         tmp_path,

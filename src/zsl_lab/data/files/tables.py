@@ -25,6 +25,8 @@ from zsl_lab.errors import DataError, nearest
 #: what the column ``split`` may say of a class; nothing leaves the choice to the seed
 Part = Literal["seen", "validation", "unseen", ""]
 
+#: keys of JSON that hold the name of a class, and those of all
+_NAME_KEYS, _NAMES_KEYS = ("class", "name"), ("classes", "class_names", "names")
 #: the columns that are no attributes
 COLUMNS = ("class", "description", "split", "pretrained")
 _PARTS: tuple[Part, ...] = get_args(Part)
@@ -77,7 +79,7 @@ def read_class_table(path: Path, *, names_suffice: bool = False) -> ClassTable:
 
     Args:
         path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``,
-            or attributes: ``{name: [numbers]}`` or ``{name: {attribute: number}}``.
+            or attributes, as :func:`_by_name` takes them.
         names_suffice: Whether the classes need neither attributes nor texts; JSON may then be a
             list of names.
 
@@ -178,9 +180,8 @@ def json_attributes(path: Path) -> ClassTable | None:
         content = json.loads(path.read_bytes(), object_pairs_hook=_Pairs)
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(content, _Pairs) or not content:
-        return None
-    if not all(isinstance(value, list) for _, value in content):
+    content = _by_name(content)
+    if not content or not all(isinstance(value, list) for _, value in content):
         return None
     if all(isinstance(part, str) for _, value in content for part in value):
         return None  # several texts of each class
@@ -208,6 +209,60 @@ def json_attributes(path: Path) -> ClassTable | None:
                     "expected a number. Put one there, or take the class out."
                 )
     return ClassTable(path, names, np.array(rows, dtype=np.float32), labels or (), None)
+
+
+def _by_name(content: Any) -> list[tuple[str, Any]]:
+    """Pairs of a class and its attributes, of each form that programs write; else none.
+
+    ``{class: attributes}``, ``[{"class": class, ...}, ...]``, ``{"classes": [...], "att": [[...],
+    ...]}``, and ``{"columns": [...], "index": [...], "data": [[...], ...]}`` (pandas).
+    """
+    if isinstance(content, _Pairs):
+        fields = dict(content)
+        names, rows, columns = _names_and_rows(fields)
+        if names is None:
+            return content
+        return [
+            (name, row if columns is None else _Pairs(zip(columns, row, strict=True)))
+            for name, row in zip(names, rows, strict=True)
+        ]
+    if not isinstance(content, list) or not all(isinstance(entry, _Pairs) for entry in content):
+        return []
+    found = []
+    for entry in content:
+        key = next((key for key, _ in entry if key in _NAME_KEYS), None)
+        others = _Pairs(pair for pair in entry if pair[0] not in (key, "class_id"))
+        texts = any(key in dict(others) for key in ("description", "descriptions"))
+        if key is None or texts or not others:
+            return []
+        whole = len(others) == 1 and isinstance(others[0][1], list)
+        found.append((str(dict(entry)[key]), others[0][1] if whole else others))
+    return found
+
+
+def _names_and_rows(
+    fields: dict[str, Any],
+) -> tuple[list[str] | None, list[Any], list[str] | None]:
+    """Names, rows and columns of an object that lists them apart; no names where it is none."""
+    key = next((key for key in (*_NAMES_KEYS, "index") if key in fields), None)
+    tables = [
+        value
+        for value in fields.values()
+        if isinstance(value, list) and value and all(type(row) is list for row in value)
+    ]
+    columns = fields.get("columns")
+    known = {key, "columns"} if columns is not None else {key}
+    if key is None or len(tables) != 1 or len(fields) != len(known) + 1:
+        return None, [], None
+    names = fields[key]
+    width = None if columns is None else len(columns)
+    if (
+        not isinstance(names, list)
+        or len(names) != len(tables[0])
+        or any(len(row) != width for row in tables[0] if width is not None)
+    ):
+        return None, [], None
+    return [str(name) for name in names], tables[0], columns
 
 
 class _Pairs(list[Any]):

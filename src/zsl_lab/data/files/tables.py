@@ -79,7 +79,7 @@ def read_class_table(path: Path, *, names_suffice: bool = False) -> ClassTable:
 
     Args:
         path: CSV with a header, or JSON: ``{name: text}`` or a list of ``{"name", "description"}``,
-            or attributes, as :func:`_by_name` takes them.
+            or attributes, ``{name: [numbers]}`` or another form of docs/guides/formats.md.
         names_suffice: Whether the classes need neither attributes nor texts; JSON may then be a
             list of names.
 

@@ -109,8 +109,9 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         return expanded  # importing the grammar takes time that --help does not have
     # Hydra takes no option, such as -m, between overrides
     expanded.sort(key=is_override)
-    check_needed(parsed(expanded))
-    check_tuned(parsed(expanded))
+    given = parsed(expanded)
+    check_needed(given)
+    check_tuned(given)
     return set_run_dir(allow_places(choose_own_dataset(expanded)))
 
 

@@ -328,11 +328,12 @@ def _check_rows(
     if not len(off):
         off = _of_length_1(features)
     if len(off):
+        row = off[np.abs(np.log(size[off] / typical)).argmax()]
         yield Finding(
             "warning",
             "features_unit_sample",
             f"{where}: found {_count(len(off), 'row')} of features far off the others: up to "
-            f"{size[off[0]]:.4g} in row {off[0]}, 0-based, where half of the rows stay below "
+            f"{size[row]:.4g} in row {row}, 0-based, where half of the rows stay below "
             f"{typical:.4g}; expected all samples in the same scale.",
             "Correct these rows (marks of missing numbers? features that were scaled before?), or "
             "leave these samples out.",
@@ -424,14 +425,13 @@ def _check_names(benchmark: Benchmark) -> Iterator[Finding]:
         groups.setdefault(alike(name), []).append(name)
     pairs = [names for names in groups.values() if len(names) > 1]
     if pairs:
-        shown = "; ".join(", ".join(f"'{name}'" for name in names) for names in pairs[:_SHOWN])
-        more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
         yield Finding(
             "warning",
             "class_names_alike",
             f"{benchmark.name}: found names of classes that differ only in case, separators or "
-            f"characters that look alike: {shown}{more}; expected names that tell classes apart. "
-            "Such names may be one class twice, and tables are joined to them by exact names only.",
+            f"characters that look alike: {_groups(pairs)}; expected names that tell classes "
+            "apart. Such names may be one class twice, and tables join them by exact names "
+            "only.",
             "Merge these classes, or rename them.",
             classes=tuple(name for names in pairs for name in names)[:_LISTED],
         )
@@ -492,13 +492,13 @@ def check_semantics(
             )
         )
     groups: dict[int, list[str]] = {}
-    for row, first in enumerate(equal_classes(semantics)):
-        if size[row] > 0:
-            groups.setdefault(int(first), []).append(class_names[row])
+    first = equal_classes(semantics)
+    for row in np.flatnonzero(size > 0):
+        groups.setdefault(int(first[row]), []).append(class_names[int(row)])
     equal = [names for names in groups.values() if len(names) > 1]
     if equal:
         found.append(_coinciding(where, equal, "semantics"))
-    found += _check_proportional(semantics, class_names, where)
+    found += _check_proportional(semantics, first, class_names, where)
     found += _check_constant_attributes(semantics, where, attributes)
     marks = unknown_marks(semantics)
     found += _check_exceptions(semantics, marks, class_names, where, attributes)
@@ -511,32 +511,29 @@ def check_semantics(
 
 
 def _check_proportional(
-    semantics: FloatArray, class_names: Sequence[str], where: str
+    semantics: FloatArray, first: IntArray, class_names: Sequence[str], where: str
 ) -> Iterator[Finding]:
-    """Classes that coincide once each is scaled to length 1."""
+    """Classes that coincide once each is scaled to length 1, and not as they are (``first``)."""
     lengths = np.linalg.norm(semantics.astype(np.float64), axis=1)
     rows = np.flatnonzero(lengths > 0)
     if semantics.shape[1] < _SHOWN or not np.isfinite(lengths).all():
         return
-    equal = equal_classes(semantics)
     groups: dict[int, list[int]] = {}
     unit = (semantics[rows] / lengths[rows, None]).astype(np.float32)
-    for row, first in zip(rows.tolist(), equal_classes(unit), strict=True):
-        groups.setdefault(int(first), []).append(row)
+    for row, leader in zip(rows.tolist(), equal_classes(unit), strict=True):
+        groups.setdefault(int(leader), []).append(row)
     pairs = [
         [class_names[row] for row in group]
         for group in groups.values()
-        if len({int(equal[row]) for row in group}) > 1
+        if len({int(first[row]) for row in group}) > 1
     ]
     if pairs:
-        shown = "; ".join(_quoted(names) for names in pairs[:_SHOWN])
-        more = f"; and {len(pairs) - _SHOWN} more groups" if len(pairs) > _SHOWN else ""
         yield Finding(
             "warning",
             "semantics_proportional",
-            f"{where}: found semantics that are the same but for a factor: {shown}{more}; expected "
-            "other proportions for each class. Scaled to length 1 such classes cannot be told "
-            "apart.",
+            f"{where}: found semantics that are the same but for a factor: {_groups(pairs)}; "
+            "expected other proportions for each class. Scaled to length 1 such classes cannot be "
+            "told apart.",
             "Describe them differently, or scale columns instead of classes "
             "(dataset.normalize_semantics=standard or minmax).",
             classes=tuple(name for names in pairs for name in names)[:_LISTED],
@@ -570,6 +567,9 @@ def _check_exceptions(
     few = max(1, int(_EXCEPTIONS * semantics.size))
     odd, others = (semantics < 0) & ~marks, "none of the others is below 0"
     if not 0 < odd.sum() <= few:
+        probe = semantics[:: max(1, len(semantics) // _PROBED)]
+        if len(np.unique(probe)) > max(_ENOUGH_NUMBERS, probe.size // 2):
+            return  # no code: sorting all numbers of a large table takes long
         values, counts = np.unique(semantics[~marks], return_counts=True)
         if len(values) < 3 or len(values) > 2 + few:
             return
@@ -593,13 +593,11 @@ def _check_exceptions(
 
 
 def _coinciding(where: str, groups: Sequence[Sequence[str]], what: str) -> Finding:
-    shown = "; ".join(_quoted(names) for names in groups[:_SHOWN])
-    more = f"; and {len(groups) - _SHOWN} more groups" if len(groups) > _SHOWN else ""
     return Finding(
         "warning",
         "semantics_equal",
-        f"{where}: found the same {what} for different classes: {shown}{more}; expected {what} of "
-        "its own for each class. Such classes cannot be told apart.",
+        f"{where}: found the same {what} for different classes: {_groups(groups)}; expected "
+        f"{what} of its own for each class. Such classes cannot be told apart.",
         "Describe them differently, or merge them.",
         classes=tuple(name for names in groups for name in names)[:_LISTED],
     )
@@ -821,6 +819,13 @@ def _place(benchmark: Benchmark, name: str) -> str:
 
 def _first(rows: npt.NDArray[np.generic]) -> tuple[int, ...]:
     return tuple(int(row) for row in rows[:_LISTED])
+
+
+def _groups(groups: Sequence[Sequence[str]]) -> str:
+    """Groups of names of classes, a few of them."""
+    shown = "; ".join(_quoted(names) for names in groups[:_SHOWN])
+    more = f"; and {len(groups) - _SHOWN} more groups" if len(groups) > _SHOWN else ""
+    return shown + more
 
 
 def _rows(rows: IntArray) -> str:

@@ -68,7 +68,9 @@ def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
         return first
     columns = max(_COLUMNS, min(_FIRST_COLUMNS, _FIRST_NUMBERS // len(table)))
     start = max(0, (width - columns) // 2)
-    part = np.concatenate([block[:, start : start + columns] for block in row_blocks(table)])
+    # copies: a view would keep the pages of a mapped file
+    parts = [block[:, start : start + columns].copy() for block in row_blocks(table)]
+    part = np.concatenate(parts)
     lengths = np.sqrt(np.einsum("ij,ij->i", part, part))
     places = (part @ _directions(part)) / np.where(lengths > 0, lengths, 1)[:, None]
     rows = rows[lengths[rows] > 0]

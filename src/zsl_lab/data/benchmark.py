@@ -27,6 +27,9 @@ from zsl_lab.files.rows import release
 ImageArray = npt.NDArray[np.uint8]
 B = TypeVar("B", bound="Benchmark")
 
+#: the parts of a split, as the benchmark files of Xian et al. name them
+PARTS = ("trainval", "test_seen", "test_unseen")
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zsl_lab.data.benchmark import Benchmark, ImageBenchmark, IntArray, VectorBenchmark
+from zsl_lab.data.benchmark import PARTS, Benchmark, ImageBenchmark, IntArray, VectorBenchmark
 from zsl_lab.data.storage.source import ArraySource, FeatureSource
 from zsl_lab.files.rows import release
 
-PARTS = ("trainval", "test_seen", "test_unseen")
 _EXAMPLES = 5
 _HIGHEST = 4
 

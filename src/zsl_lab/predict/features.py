@@ -15,9 +15,10 @@ from torch import Tensor
 from zsl_lab import __version__
 from zsl_lab.data.batches.base import EVALUATION_BATCH, ClassSpace, evaluation_rows
 from zsl_lab.data.benchmark import FloatArray
-from zsl_lab.data.checks.check import check_features, check_semantics
 from zsl_lab.data.checks.equal_rows import twins
 from zsl_lab.data.checks.findings import warn
+from zsl_lab.data.checks.samples import check_features
+from zsl_lab.data.checks.semantics import check_semantics
 from zsl_lab.data.files.tables import ClassTable
 from zsl_lab.data.recipe import ImageRecipe, Recipe, recipe_differences
 from zsl_lab.errors import ConfigError, DataError

@@ -22,8 +22,9 @@ from zsl_lab.classifiers.base import Classifier
 from zsl_lab.console.messages import say
 from zsl_lab.data.batches.base import ClassSpace, PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, StoredBenchmark, VectorBenchmark
-from zsl_lab.data.checks.check import check, unknown_finding
+from zsl_lab.data.checks.check import check
 from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.semantics import unknown_finding
 from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import Split

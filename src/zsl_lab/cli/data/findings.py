@@ -18,8 +18,10 @@ def check_content(content: BenchmarkFile) -> list[Finding]:
     Raises:
         DataError: Any of it is inconsistent.
     """
-    from zsl_lab.data.checks.check import check, check_rounding, check_semantics
+    from zsl_lab.data.checks.check import check
     from zsl_lab.data.checks.findings import by_level
+    from zsl_lab.data.checks.numbers import check_rounding
+    from zsl_lab.data.checks.semantics import check_semantics
     from zsl_lab.data.storage.arrays import float32
 
     first, *others = content.semantics

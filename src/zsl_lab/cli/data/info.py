@@ -247,7 +247,7 @@ def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
 def _show_splits(
     config: XianDataset, splits: Splits, paths: DataPaths, published: Mapping[str, int]
 ) -> None:
-    from zsl_lab.data.checks.check import check_semantics
+    from zsl_lab.data.checks.semantics import check_semantics
     from zsl_lab.data.summary import summarize_splits
 
     names, semantics = config.read_classes(paths)

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from zsl_lab.data.benchmark import IntArray, Provenance
+from zsl_lab.data.benchmark import PARTS, IntArray, Provenance
 from zsl_lab.data.files.benchmark_file import BenchmarkFile
 from zsl_lab.data.files.class_semantics import (
     KnownClasses,
@@ -49,13 +49,10 @@ Fields = dict[str, Array]
 
 _SPLITS, _SENTENCES = Path(SPLITS).stem, Path(SENTENCES).stem
 _KINDS = ("att", "original_att")
-_REQUIRED = ("trainval", "test_seen", "test_unseen")
 _OPTIONAL = ("train", "val")
-_REQUIRED_LOC, _OPTIONAL_LOC = (
-    [f"{part}_loc" for part in parts] for parts in (_REQUIRED, _OPTIONAL)
-)
+_PARTS_LOC, _OPTIONAL_LOC = ([f"{part}_loc" for part in parts] for parts in (PARTS, _OPTIONAL))
 _NAMES = "allclasses_names"
-_SPLIT_FIELDS = ("att", "original_att", _NAMES, *_REQUIRED_LOC, *_OPTIONAL_LOC)
+_SPLIT_FIELDS = ("att", "original_att", _NAMES, *_PARTS_LOC, *_OPTIONAL_LOC)
 #: bytes that a variable of a MATLAB 5 file may have
 _LIMIT = 2**31
 
@@ -118,7 +115,7 @@ class Splits:
 
     def test_parts(self) -> dict[str, IntArray]:
         """``trainval``, ``test_seen`` and ``test_unseen``."""
-        return {part: self.parts[part] for part in _REQUIRED}
+        return {part: self.parts[part] for part in PARTS}
 
     def validation_classes(self, labels: IntArray, class_names: Sequence[str]) -> IntArray | None:
         """The published validation classes; None where ``train`` or ``val`` is not published.
@@ -155,7 +152,7 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     if "test_seen_loc" not in fields:
         _check_misspelt(path, "test_seen_loc")
     parts = {"test_seen": np.zeros(0, dtype=np.int64), **_indices(fields, path)}
-    sources = {part: (str(path), f"{part}_loc") for part in (*_REQUIRED, *_OPTIONAL)}
+    sources = {part: (str(path), f"{part}_loc") for part in (*PARTS, *_OPTIONAL)}
     sentences = path.with_name(SENTENCES)
     if not set(_OPTIONAL) & parts.keys() and sentences.is_file():
         found = _indices(read_mat(sentences, [], ["trainval_loc", *_OPTIONAL_LOC]), sentences)
@@ -325,7 +322,7 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
 
 def _read_sentences(path: Path, splits: Splits) -> tuple[Array, Fields]:
     """The table of ``sent_splits.mat``, and its fields that agree with ``att_splits.mat``."""
-    fields = _known(path, ["att"], [_NAMES, *_REQUIRED_LOC, *_OPTIONAL_LOC])
+    fields = _known(path, ["att"], [_NAMES, *_PARTS_LOC, *_OPTIONAL_LOC])
     table = read_semantics(path, splits)
     if _texts(fields, _NAMES, path) not in (None, splits.class_names):
         warnings.warn(f"{path}: its classes are put into the order of {SPLITS}.", stacklevel=3)
@@ -452,7 +449,7 @@ def _indices(fields: Mapping[str, Array], file: Path) -> dict[str, IntArray]:
     """0-based indices by part, of the parts that are there."""
     return {
         part: integers(fields[f"{part}_loc"], file, f"{part}_loc") - 1
-        for part in (*_REQUIRED, *_OPTIONAL)
+        for part in (*PARTS, *_OPTIONAL)
         if f"{part}_loc" in fields
     }
 
@@ -512,7 +509,7 @@ def _parts(content: BenchmarkFile) -> dict[str, IntArray]:
     """The index of each part; validation classes become ``train`` and ``val``."""
     parts = {
         part: index
-        for part in (*_REQUIRED, *_OPTIONAL)
+        for part in (*PARTS, *_OPTIONAL)
         if (index := getattr(content, part)) is not None
     }
     if content.validation_classes is not None and not set(_OPTIONAL) & set(parts):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsl_lab.data.benchmark import IntArray, Provenance
+from zsl_lab.data.benchmark import PARTS, IntArray, Provenance
 from zsl_lab.data.checks.class_names import listed, match, near_name
 from zsl_lab.data.files.benchmark_file import BenchmarkFile
 from zsl_lab.data.files.class_semantics import KnownClasses, SemanticsTable, is_transposed, join
@@ -32,7 +32,6 @@ from zsl_lab.files.hashing import sha256_arrays
 
 #: share of a seen class's samples that are held out for testing, as of ``extract``
 _TEST_SEEN_FRACTION = 0.2
-_PARTS = ("trainval", "test_seen", "test_unseen")
 #: values of a column that names the part of each sample
 _VALUES = {
     "trainval": "trainval",
@@ -423,7 +422,7 @@ class _Reader:
 
     def _by_indices(self, count: int) -> GivenSplit | None:
         found: dict[str, IntArray] = {}
-        for role in (*_PARTS, "train", "val"):
+        for role in (*PARTS, "train", "val"):
             array = self.get(role)
             if array is None:
                 continue
@@ -439,7 +438,7 @@ class _Reader:
                 "test_unseen too. Add them, or name the field: --map test_unseen=FIELD"
             )
         masks = {role for role in found if self.fields.values[self.roles[role]].dtype.kind == "b"}
-        listed_parts = [found[role] for role in _PARTS if role in found and role not in masks]
+        listed_parts = [found[role] for role in PARTS if role in found and role not in masks]
         base = 0
         if listed_parts:
             role = "trainval" if "trainval" in found else "test_unseen"

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from zsl_lab.data.benchmark import PARTS
 from zsl_lab.data.files.foreign.arrays import missing_package
 from zsl_lab.data.files.foreign.fields import Array, Fields, text_array
 from zsl_lab.errors import DataError
@@ -266,8 +267,7 @@ def _of_benchmark(path: Path, rows: Fields) -> Fields:
         order = np.argsort(index)
         values = {"features": _gathered(rows.values["features"], order)}
         values |= {"labels": rows.values["label"][order], "name": np.array(str(rest["name"]))}
-        parts = {"trainval", "test_seen", "test_unseen"}
-        values |= {part: index[split == part] for part in parts}
+        values |= {part: index[split == part] for part in PARTS}
         values |= {f"semantics/{kind}": classes[f"semantics/{kind}"] for kind in rest["kinds"]}
         values |= {name: np.array(ids, dtype=np.int64) for name, ids in rest["split"].items()}
         values["recipe"] = np.array(json.dumps(rest["recipe"]))

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from zsl_lab.data.benchmark import PARTS
 from zsl_lab.data.files.benchmark_file import BenchmarkFile, default_names
 from zsl_lab.data.files.foreign.arrays import missing_package
 from zsl_lab.data.files.foreign.fields import Array, text_array
@@ -29,7 +30,6 @@ from zsl_lab.errors import OutputError
 from zsl_lab.files.atomic import atomic_write, reason
 from zsl_lab.files.rows import Advance, no_progress, row_blocks
 
-PARTS = ("trainval", "test_seen", "test_unseen")
 #: the split of samples that are in no part
 UNUSED = "unused"
 _INDICES = (*PARTS, "train", "val", "validation_classes")

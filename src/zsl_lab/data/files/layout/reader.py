@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from zsl_lab.data.benchmark import (
+    PARTS,
     IntArray,
     Provenance,
 )
@@ -43,9 +44,8 @@ from zsl_lab.files.rows import LARGE
 
 #: kinds of semantics, and unknown fields that are listed
 _MAX_NAMES = 1000
-_PARTS = ("trainval", "test_seen", "test_unseen")
 #: fields of ``split`` that are sample indices
-INDICES = (*_PARTS, *PUBLISHED_PARTS)
+INDICES = (*PARTS, *PUBLISHED_PARTS)
 _KNOWN = {
     "features",
     "feature_files",

@@ -1,0 +1,36 @@
+"""How findings are shown and enforced."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from tests.helpers.sound_data import sound
+from zsl_lab.data.checks.check import check
+from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.errors import DataError
+
+
+def test_strict_refuses_errors_and_warnings_and_lists_all() -> None:
+    found = [Finding("note", "n", "A note.", ""), Finding("warning", "w", "Bad.", "Mend it.")]
+    with pytest.raises(DataError, match=r"check=strict: .*found 1 problem; .*\n- warning: Bad\. M"):
+        refuse(found, "toy")
+    refuse(found[:1], "toy")
+
+
+def test_notes_stay_silent_and_warnings_do_not() -> None:
+    with pytest.warns(UserWarning, match=r"^Bad\. Mend it\.$") as caught:
+        warn([Finding("note", "n", "A note.", ""), Finding("warning", "w", "Bad.", "Mend it.")])
+    assert len(caught) == 1
+
+
+def test_warnings_of_a_reader_become_findings() -> None:
+    def read() -> int:
+        warnings.warn("file.mat: left out x.", stacklevel=1)
+        return 3
+
+    value, found = with_reader_findings(read)
+    assert value == 3
+    assert [finding.sentence for finding in found] == ["file.mat: left out x."]
+    assert check(sound(), found) == list(found)

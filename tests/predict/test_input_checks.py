@@ -95,6 +95,26 @@ def test_changed_features_are_warned_of(
     assert sentence.endswith("or train on features like these.")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [1.5, 1 / 1.5])
+def test_many_rows_that_are_somewhat_longer_or_shorter_are_warned_of(
+    benchmark: VectorBenchmark, statistics: ColumnStatistics, factor: float
+) -> None:
+    rows = factor * benchmark.features[benchmark.test_seen].astype(np.float64)
+    (sentence,) = findings(benchmark, statistics, rows)
+    assert "The likely cause: they were scaled, by about " in sentence
+
+
+@pytest.mark.parametrize("change", [np.sqrt, np.log1p, lambda x: x**0.25])
+def test_roots_and_logarithms_are_warned_of(change: Callable[[Array], Array]) -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.gamma(1, 1, 200)
+    check = FeatureCheck(ColumnStatistics.of(rng.gamma(2, spread, (500, 200))), 50)
+    check.add(change(rng.gamma(2, spread, (40, 200))))
+    (sentence,) = check.findings("x")
+    assert "a root or a logarithm was taken" in sentence or "they were scaled, by" in sentence
+
+
 def test_columns_in_another_order_are_warned_of() -> None:
     rng = np.random.default_rng(0)
     spread = rng.gamma(1, 1, 200)
@@ -116,6 +136,17 @@ def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
     assert "column 2, 0-based" in sentence
 
 
+@pytest.mark.parametrize("change", [np.abs, lambda x: np.maximum(x, 0), lambda x: -np.abs(x)])
+def test_numbers_of_one_sign_where_training_has_both_are_warned_of(
+    change: Callable[[Array], Array],
+) -> None:
+    training = np.random.default_rng(0).normal(size=(200, 8))
+    check = FeatureCheck(ColumnStatistics.of(training), 10)
+    check.add(change(training[:40]))
+    (sentence,) = check.findings("x")
+    assert re.search("found no number (below|above) 0", sentence)
+
+
 def test_columns_that_lost_their_numbers_are_warned_of() -> None:
     rng = np.random.default_rng(0)
     training = rng.uniform(0.5, 1, (100, 60))
@@ -127,6 +158,17 @@ def test_columns_that_lost_their_numbers_are_warned_of() -> None:
         found = check.findings("x")
         assert bool(found) == warned
         assert dead != 3 or "found 3 columns with one number for all rows (column 0" in found[0]
+
+
+def test_few_rows_at_the_edge_of_a_column_are_none_that_lost_its_numbers() -> None:
+    rng = np.random.default_rng(0)
+    training = np.minimum(rng.uniform(0.5, 1.5, (400, 60)), 1)
+    for count, warned in ((20, False), (200, True)):
+        rows = training[:count].copy()
+        rows[:, 3] = 1
+        check = FeatureCheck(ColumnStatistics.of(training), 10)
+        check.add(rows)
+        assert bool(check.findings("x")) == warned
 
 
 # ------------------------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ def test_a_sweep_whose_jobs_all_fail_says_so(command: Command) -> None:
         (["trainer.devices=1,1000"], "job 1 (trainer.devices=1000): trainer.devices=1000: more"),
         (["dataset=digits,awa2"], "job 1 (dataset=awa2): "),
         (["method.init_from=null,nowhere.ckpt"], "job 1 (method.init_from=nowhere.ckpt): "),
-        (["method.steps=5,0", "seed=0,1"], "job 3 (method.steps=0 seed=1): method: "),
+        (["method.steps=5,0", "seed=0,1"], "job 2 (method.steps=0 seed=0) and 1 other: method: "),
     ],
 )
 def test_a_wrong_value_of_any_job_is_found_before_the_first_starts(

@@ -21,6 +21,15 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
+#: columns with numbers of both signs in training, of which no row has numbers of one sign only
+_SIGNED_COLUMNS = 5
+#: rows from which on one column with one number is enough to be warned of
+_ROWS_OF_DEAD = 100
+#: rows from which on their mean norm is compared with training's more closely
+_ROWS_OF_NORM = 50
+#: how unlike the columns' spreads are, over those of training (in logarithms), below which a root
+#: or a logarithm was taken
+_ROOT = 0.75
 #: numbers of a table that are needed to tell that it has two codes only
 _NUMBERS_OF_CODE = 30
 #: common marks for unknown values
@@ -84,6 +93,7 @@ class FeatureCheck:
             self._dead,
             self._columns,
             self._profile,
+            self._root,
             self._share,
         ):
             found = check(given)
@@ -99,7 +109,8 @@ class FeatureCheck:
         ratio = middle / mean if mean > 0 else np.inf if middle > 0 else 1.0
         shortest, longest = (0.4, 2.5) if few else (0.55, 1.8)
         other = middle < 0.6 * low or middle > 1.6 * high
-        strange = not shortest <= ratio <= longest and (other or middle < low or middle > high)
+        outside = other or middle < low or middle > high
+        strange = outside and not shortest <= ratio <= longest
         fixed = high - low <= 1e-3 * mean and abs(ratio - 1) > 0.01
         unit = (
             abs(small - 1) < 1e-4
@@ -113,7 +124,7 @@ class FeatureCheck:
             cause = "each column was standardised (mean 0, standard deviation 1) before"
         elif _minmaxed(given) and not _minmaxed(self._training):
             cause = "each column was scaled to [0, 1] before"
-        elif strange or fixed:
+        elif strange or fixed or self._differs(given, ratio):
             cause = (
                 f"they were scaled, by about {_number(ratio)}, or another recipe or extractor "
                 "made them"
@@ -126,6 +137,18 @@ class FeatureCheck:
             f"{cause}."
         )
 
+    def _differs(self, given: ColumnStatistics, ratio: float) -> bool:
+        """Whether many, varied rows are longer or shorter than those of a few classes may be."""
+        varies = self._training.std > 0
+        if given.rows < _ROWS_OF_NORM or not varies.any() or ratio <= 0:
+            return False
+        spread = self._training.std[varies]
+        if np.median(given.std[varies] / spread) < 0.85 * ratio:
+            return False
+        # of few classes the means lie off those of training, and so may the norms
+        shift = (given.mean[varies] / ratio - self._training.mean[varies]) / spread
+        return bool(abs(np.log(ratio)) > 0.2 + 0.7 * np.sqrt((shift**2).mean()))
+
     def _worst(self, given: ColumnStatistics) -> str:
         """The column whose range differs most, with both ranges."""
         scale = np.where(self._training.std > 0, self._training.std, np.inf)
@@ -137,7 +160,13 @@ class FeatureCheck:
         )
 
     def _signs(self, given: ColumnStatistics) -> str | None:
-        if not self._negative or (self._training.low < 0).any():
+        training = self._training
+        both = (training.low < 0) & (training.high > 0) & (np.abs(training.mean) < training.std)
+        if given.rows >= _ROWS_OF_SPREAD and both.sum() >= _SIGNED_COLUMNS:
+            for lacking, side in ((given.low >= 0, "below"), (given.high <= 0, "above")):
+                if lacking.all():
+                    return self._one_sign(given, int(np.argmax(both)), side)
+        if not self._negative or (training.low < 0).any():
             return None
         column = int(np.argmin(given.low))
         return (
@@ -148,6 +177,14 @@ class FeatureCheck:
             "centred before, or taken from another layer."
         )
 
+    def _one_sign(self, given: ColumnStatistics, column: int, side: str) -> str:
+        return (
+            f"found no number {side} 0 (column {column}, 0-based, lies between "
+            f"{_number(given.low[column])} and {_number(given.high[column])}, in training between "
+            f"{_number(self._training.low[column])} and {_number(self._training.high[column])}). "
+            "The likely cause: their absolute values were taken, or they were cut off at 0."
+        )
+
     def _dead(self, given: ColumnStatistics) -> str | None:
         """Columns with one value for all rows that vary in training, and are rarely 0 there."""
         training = self._training
@@ -155,7 +192,11 @@ class FeatureCheck:
             return None
         varies = (training.std > 0) & (np.abs(training.mean) > training.std)
         dead = np.flatnonzero(varies & (given.low == given.high))
-        if not len(dead):
+        value = given.low[dead]
+        beyond = (value < training.low[dead]) | (value > training.high[dead])
+        # few samples of one class may all have a column's smallest or largest number
+        enough = 1 if given.rows >= _ROWS_OF_DEAD or beyond.any() else 0.05 * varies.sum()
+        if not len(dead) or len(dead) < enough:
             return None
         column = int(dead[0])
         return (
@@ -201,6 +242,23 @@ class FeatureCheck:
             "means and standard deviations of the columns are unlike those of training "
             f"(correlation over the columns {max(found):.2f}).{self._worst(given)} The likely "
             "cause: another extractor, or columns in another order."
+        )
+
+    def _root(self, given: ColumnStatistics) -> str | None:
+        """Columns whose spreads follow those of training, and are more alike."""
+        varies = (self._training.std > 0) & (given.std > 0)
+        if given.rows < _ROWS_OF_SPREAD or varies.sum() < _COLUMNS_OF_PROFILE:
+            return None
+        ours, theirs = np.log(self._training.std[varies]), np.log(given.std[varies])
+        if ours.std() < 0.25 or _correlation(ours, theirs) < 0.7:
+            return None
+        if theirs.std() >= _ROOT * ours.std():
+            return None
+        return (
+            "the columns differ less in spread than in training (the logarithms of their standard "
+            f"deviations by {_number(theirs.std())}, in training by {_number(ours.std())})."
+            f"{self._worst(given)} The likely cause: a root or a logarithm was taken of them, or "
+            "each column was scaled."
         )
 
     def _share(self, given: ColumnStatistics) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice, product, starmap
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -171,20 +171,20 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
             _everything(composed[number])
 
     for examine in (lambda number: check_keys(composed[number]), without_data, everything):
-        problems = []
+        problems: dict[str, list[str]] = {}  # the jobs of each
         for number, job in enumerate(jobs):
             try:
                 examine(number)  # the second and third import packages that take seconds
             except ZslLabError as error:
                 name = f"job {number} " if plan.listed and plan.jobs == len(jobs) else "a job "
                 shown = " ".join(item for item in job if item.partition("=")[0] in plan.swept)
-                problems.append(f"{name}({shown}): {error}" if shown else str(error))
+                problems.setdefault(str(error), []).append(f"{name}({shown})" if shown else "")
         if problems:
-            more = len(problems) - _MOST_SHOWN
+            more = sum(len(wrong) for wrong in list(problems.values())[_MOST_SHOWN:])
             raise ConfigError(
                 "\n".join(
                     [
-                        *problems[:_MOST_SHOWN],
+                        *islice(starmap(_problem, problems.items()), _MOST_SHOWN),
                         *([f"{more} more jobs have wrong values."] if more > 0 else []),
                         "No job was started.",
                     ]
@@ -194,6 +194,13 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
     if len(left_out) == len(jobs):
         raise ConfigError("\n".join([*said, "Data of every job are missing: no job was started."]))
     return said
+
+
+def _problem(sentence: str, jobs: Sequence[str]) -> str:
+    """A sentence after the job that it is about, or after the first of several."""
+    others = len(jobs) - 1
+    more = f" and {others} other{'s' if others > 1 else ''}" if others else ""
+    return f"{jobs[0]}{more}: {sentence}" if jobs[0] else sentence
 
 
 def _counted(jobs: int) -> str:

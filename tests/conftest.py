@@ -70,7 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def power_cut(
     method_class: type[ZeroShotMethod], step: int, phase: str | None = None
 ) -> Iterator[None]:
-    """What is run inside must crash after ``step`` steps, of a phase or of any."""
+    """What is run inside must crash after ``step`` steps, of a phase or of any.
+
+    Every check before it writes a state to resume from.
+    """
+    from zsl_lab.run.callbacks import phase_checkpoint
+
     train_on = method_class.train_on
 
     def crash(self: ZeroShotMethod, batch: Any) -> Any:
@@ -80,6 +85,7 @@ def power_cut(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(method_class, "train_on", crash)
+        patch.setattr(phase_checkpoint, "SECONDS_BETWEEN", 0)
         with pytest.raises(RuntimeError, match="power cut"):
             yield
 

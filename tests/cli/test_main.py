@@ -371,6 +371,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_ends_the_run_in_its_own_folder(
         *SHORT,
         "method=mmvae",
         "method.steps=400",
+        "trainer.save_every_n_steps=20",
         "hydra.run.dir=run",
         f"paths.cache_dir={tmp_path / 'cache'}",
     ]

@@ -37,6 +37,12 @@ def test_what_is_written_is_read_again(loader: Any, dumper: Any) -> None:
     assert yaml.load(dumped(dumper), Loader=loader) == VALUES
 
 
+def test_plain_values_are_written_as_a_configuration_of_them() -> None:
+    once = [512]
+    values = {**VALUES, "encoder": once, "decoder": once}
+    assert fast_yaml.dump(values) == OmegaConf.to_yaml(OmegaConf.create(values))
+
+
 def test_short_lines_are_written_as_by_omegaconf() -> None:
     assert dumped(fast_yaml.dumper(), "long") == dumped(get_omega_conf_dumper(), "long")
 

@@ -25,6 +25,7 @@ from zsl_lab.files.cache import LRUCache, file_stamp
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.run import context as context_module
+from zsl_lab.run.callbacks import phase_checkpoint
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
 from zsl_lab.text import cache as text_cache
@@ -263,6 +264,7 @@ def test_a_loss_that_is_no_number_names_the_term_the_step_and_the_last_good_stat
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, 26, weights=False)
+    monkeypatch.setattr(phase_checkpoint, "SECONDS_BETWEEN", 0)
     with pytest.raises(TrainingError) as caught:
         run(configure("method=mmvae", *SHORT, "selection=last", "trainer.log_every_n_steps=1"))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
@@ -287,6 +289,7 @@ def test_a_state_that_is_not_finite_never_replaces_a_good_one(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str
 ) -> None:
     spoil(monkeypatch, 26, weights=False)
+    monkeypatch.setattr(phase_checkpoint, "SECONDS_BETWEEN", 0)
     # nobody looks at the losses before the state is saved
     overrides = (
         "method=mmvae",

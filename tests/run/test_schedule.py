@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from tests.conftest import SHORT, SHORT_SGAL, power_cut
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import schedule
+from zsl_lab.run.callbacks import phase_checkpoint
 from zsl_lab.run.checkpoints import AtomicCheckpointIO
 from zsl_lab.run.configuration.schema import SelectionConfig
 from zsl_lab.run.experiment import run
@@ -135,8 +136,15 @@ def test_checks_that_cannot_be_selected_change_no_result(
 
 
 @pytest.mark.slow
-def test_checkpoints_are_written_at_every_multiple_with_or_without_a_check(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("seconds", "multiples"), [(0, range(5, 81, 5)), (1000, range(80, 81))], ids=["due", "not due"]
+)
+def test_checkpoints_are_written_at_the_end_of_a_phase_and_at_multiples_that_are_due(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+    multiples: range,
 ) -> None:
     saved: list[tuple[str, int]] = []
     save = AtomicCheckpointIO.save_checkpoint
@@ -150,8 +158,9 @@ def test_checkpoints_are_written_at_every_multiple_with_or_without_a_check(
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", spy)
     monkeypatch.setattr(schedule, "CURVE_CHECKS", 2)
+    monkeypatch.setattr(phase_checkpoint, "SECONDS_BETWEEN", seconds)
     run(configure("method=sgal", *SHORT_SGAL, "selection.check_every=5"))
-    assert saved == [(phase, step) for phase in ("select", "refit") for step in range(5, 81, 5)]
+    assert saved == [(phase, step) for phase in ("select", "refit") for step in multiples]
     # fine-tuning begins after step 40
     assert checked(tmp_path / "run", "select") == [15, 35, *range(40, 81, 5)]
 

@@ -16,14 +16,22 @@ from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
 def dumper() -> Any:
     """The class to give to ``yaml.dump``."""
     usual = get_omega_conf_dumper()
-    if not yaml.__with_libyaml__:
-        return usual
+    base: Any = yaml.CDumper if yaml.__with_libyaml__ else usual
 
-    class Dumper(yaml.CDumper):  # type: ignore[misc]
-        pass
+    class Dumper(base):  # type: ignore[misc]
+        def ignore_aliases(self, data: Any) -> bool:  # a list that stands twice is written twice
+            return True
 
-    Dumper.yaml_representers = {**yaml.CDumper.yaml_representers, **usual.yaml_representers}
+    Dumper.yaml_representers = {**base.yaml_representers, **usual.yaml_representers}
     return Dumper
+
+
+def dump(plain: Any) -> str:
+    """Plain values as ``OmegaConf.to_yaml`` writes them."""
+    text: str = yaml.dump(
+        plain, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper()
+    )
+    return text
 
 
 @cache

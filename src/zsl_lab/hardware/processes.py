@@ -311,8 +311,8 @@ def how_to_go_on(folder: Path, happened: str) -> str:
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return (
-            f"{happened} before the first check: nothing was saved. selection.check_every and "
-            "trainer.save_every_n_steps set how often a state is."
+            f"{happened} before the first state was saved: nothing to go on from. "
+            "selection.check_every and trainer.save_every_n_steps set how often one is."
         )
     return f"{happened}. Go on with:\n  python -m zsl_lab {quoted('ckpt', str(last))}"
 

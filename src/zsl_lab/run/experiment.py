@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.checks.findings import Finding
@@ -23,6 +23,7 @@ from zsl_lab.errors import (
     is_out_of_memory,
     output_error,
 )
+from zsl_lab.files import fast_yaml
 from zsl_lab.files.atomic import atomic_write, remove_leftovers
 from zsl_lab.hardware import distributed, memory
 from zsl_lab.hardware.processes import REPORT
@@ -325,7 +326,7 @@ def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
 
 def _write_config(context: RunContext) -> None:
     config = context.config
-    text = config.marks.header() + OmegaConf.to_yaml(OmegaConf.create(config.plain))
+    text = config.marks.header() + fast_yaml.dump(config.plain)
     atomic_write(context.folder / "config.yaml", text.encode())
 
 

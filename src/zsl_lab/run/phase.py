@@ -185,6 +185,7 @@ def _train(
         context.folder,
         _state(context, phase),
         partial(_is_reported, phase=phase, selection=config.selection, schedule=schedule),
+        schedule.last,
         every=config.trainer.save_every_n_steps,
         resumed=phase.resumed is not None,
         writes=writes,

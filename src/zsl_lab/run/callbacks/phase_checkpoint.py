@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +23,23 @@ from zsl_lab.run.checkpoints import CLASSIFIER, LAST, SECTION, RunState, keep_pr
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
+#: seconds after which a check writes a state to resume from: an interruption loses no more
+SECONDS_BETWEEN = 5.0
+
 
 class PhaseCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` regularly, and ``best.ckpt`` when the weights are those to report.
 
     Each file is replaced atomically, and never by weights that are not finite. The ``last.ckpt``
-    before the present one is kept as ``last-previous.ckpt``.
+    before the present one is kept as ``last-previous.ckpt``. A check writes ``last.ckpt`` where
+    :data:`SECONDS_BETWEEN` have passed since it was written, at the end of the phase, and in any
+    case with ``every`` or several processes, whose clocks differ.
 
     Args:
         folder: The run's folder.
         state: Written into every checkpoint.
         is_best: Whether the weights right after a check are the best so far to report.
+        last_step: The step that the phase ends after.
         every: Steps between two checkpoints to resume from, besides those at checks; None for none.
         resumed: Whether the phase resumes from its own checkpoint, so that the weights it starts
             with are no candidate to report.
@@ -47,6 +54,7 @@ class PhaseCheckpoint(Checkpoint):
         folder: Path,
         state: RunState,
         is_best: Callable[[ZeroShotMethod], bool],
+        last_step: int,
         *,
         every: int | None = None,
         resumed: bool = False,
@@ -55,6 +63,7 @@ class PhaseCheckpoint(Checkpoint):
         self._folder = folder
         self._state = state
         self._is_best = is_best
+        self._last_step = last_step
         self._every = every
         self._resumed = resumed
         self._writes = writes
@@ -64,6 +73,7 @@ class PhaseCheckpoint(Checkpoint):
         self._repeat_check = False
         self._stop = StopRequest()
         self._written: FileStamp = ()
+        self._since = time.monotonic()
         self.started = False
 
     @property
@@ -151,13 +161,18 @@ class PhaseCheckpoint(Checkpoint):
         """After a check, which ends an epoch, write every checkpoint that is due."""
         assert isinstance(pl_module, ZeroShotMethod)
         self._save_best(trainer, pl_module)
-        self._save_last(trainer, pl_module)
+        stop = self._stop.agreed(pl_module.device, last=True)
+        if stop or self._is_due(pl_module):
+            self._save_last(trainer, pl_module)
+        else:
+            self._look(trainer, pl_module)
         if self._shared is not None and pl_module.step == self._shared.steps:
             self._sharing = True
             trainer.save_checkpoint(self._shared.path)
             self._sharing = False
             self._shared.release()
-        self.stop_if_asked(pl_module)
+        if stop:
+            raise TerminationError(self.how_to_go_on("Terminated"))
 
     def stop_if_asked(self, pl_module: pl.LightningModule) -> None:
         """Raise TerminationError where a process of the run was asked to end; all must call it."""
@@ -169,17 +184,32 @@ class PhaseCheckpoint(Checkpoint):
         self._save_best(trainer, pl_module)
         self._save_last(trainer, pl_module)
 
+    def _is_due(self, pl_module: ZeroShotMethod) -> bool:
+        """Whether a check writes ``last.ckpt``, the same in all processes."""
+        return (
+            pl_module.step == self._last_step
+            or self._every is not None
+            or distributed.world_size() > 1
+            or time.monotonic() - self._since >= SECONDS_BETWEEN
+        )
+
     def _save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, ZeroShotMethod)
-        pl_module.check_finite()
+        self._look(trainer, pl_module)
         if not self._writes:
             return
-        for logger in trainer.loggers:  # metrics are on disk before a checkpoint that follows them
-            logger.save()
         if distributed.is_main():
             keep_previous(self.last_path, self._written)
         trainer.save_checkpoint(self.last_path)
         self._written = file_stamp([self.last_path])
+        self._since = time.monotonic()
+
+    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise where weights are not finite; write metrics, before a checkpoint follows them."""
+        assert isinstance(pl_module, ZeroShotMethod)
+        pl_module.check_finite()
+        if self._writes:
+            for logger in trainer.loggers:
+                logger.save()
 
     def _save_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ZeroShotMethod)

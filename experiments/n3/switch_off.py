@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.experiment import run
 
 

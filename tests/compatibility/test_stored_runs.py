@@ -22,7 +22,7 @@ from zsl_lab.data.datasets.digits import DigitsDataset
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.configuration.old_names import current_target
 from zsl_lab.run.records import metrics_csv
 

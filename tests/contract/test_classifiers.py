@@ -24,7 +24,7 @@ from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.methods.module import MethodModule
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.config import parse
 from zsl_lab.run.experiment import run
 

@@ -12,7 +12,7 @@ import torch
 
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 
 
 def archive() -> bytes:

@@ -21,7 +21,8 @@ from zsl_lab.methods.catalogue import without_examples
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.predict.load import restore
-from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, RunState
+from zsl_lab.run.checkpoints.files import Checkpoint
+from zsl_lab.run.checkpoints.state import NOTHING_SPENT, RunState
 from zsl_lab.run.config import RunConfig, parse
 
 CLASSES, DIM = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu"), 12

@@ -15,7 +15,7 @@ from tests.helpers import children
 from tests.helpers.forked import run_command, run_ranks
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.splits import test_split as final_split
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.config import parse
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,8 @@ from zsl_lab.methods.mmvae.method import MMVAE
 from zsl_lab.methods.module import Check
 from zsl_lab.plots.figures import training_curves
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.state import RunState
 from zsl_lab.run.config import parse
 from zsl_lab.run.context import RunContext, load_benchmark
 from zsl_lab.run.experiment import run
@@ -152,7 +153,7 @@ def test_damaged_checks_of_earlier_draws_are_refused(configure: Configure, tmp_p
     assert (state.draw, [len(checks) for checks in state.earlier]) == (1, [2])
     plain = {**state.to_plain(), "reported": False, "earlier": [[{"step": "x"}]]}
     with pytest.raises(CheckpointError, match=r"field 'earlier\.0\.0.*the file is damaged"):
-        checkpoints.RunState.from_plain(plain, "ckpt=it")
+        RunState.from_plain(plain, "ckpt=it")
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from tests.conftest import SHORT_SGAL, Command, Finished, composed, power_cut
 from tests.helpers import children
 from tests.helpers.forked import Forked, run_command
 from zsl_lab.methods.sgal import SGAL
-from zsl_lab.run import checkpoints
 from zsl_lab.run import pretraining as pretrained
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.experiment import run
 from zsl_lab.run.pretraining import SharedPretraining
 

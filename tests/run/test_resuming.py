@@ -18,7 +18,8 @@ from tests.helpers.runs import WriteRun
 from zsl_lab.errors import CheckpointError, ZslLabError
 from zsl_lab.methods.mmvae import MMVAE
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints, resuming
+from zsl_lab.run import resuming
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.experiment import run
 
 OVERRIDES = ("method=mmvae", *SHORT, "selection=last", "trainer.save_every_n_steps=7")

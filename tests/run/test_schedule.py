@@ -13,7 +13,7 @@ from tests.conftest import SHORT, SHORT_SGAL, power_cut
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import schedule
 from zsl_lab.run.callbacks import phase_checkpoint
-from zsl_lab.run.checkpoints import AtomicCheckpointIO
+from zsl_lab.run.checkpoints.files import AtomicCheckpointIO
 from zsl_lab.run.configuration.schema import SelectionConfig
 from zsl_lab.run.experiment import run
 from zsl_lab.run.records import run_figures

@@ -17,7 +17,7 @@ from zsl_lab.data.benchmark import StoredBenchmark
 from zsl_lab.data.datasets.digits import DigitsDataset
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.methods.sgal import SGAL
-from zsl_lab.run.checkpoints import read
+from zsl_lab.run.checkpoints.files import read
 from zsl_lab.run.config import parse
 from zsl_lab.run.context import load_checked
 from zsl_lab.run.experiment import run

@@ -29,7 +29,7 @@ from zsl_lab.errors import CheckpointError, ConfigError, DataError, OutputError
 from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictor import Predictor
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 VECTOR = np.linspace(0, 1, 12)

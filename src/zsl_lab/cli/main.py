@@ -225,7 +225,7 @@ def _say_starting(cfg: DictConfig) -> None:
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """The configuration that a checkpoint was trained with, with what the command line sets."""
-    from zsl_lab.run import checkpoints
+    from zsl_lab.run.checkpoints import files as checkpoints
     from zsl_lab.run.configuration import stored_config
 
     trains = cfg.task not in ("test", "predict")

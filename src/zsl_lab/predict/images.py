@@ -24,7 +24,7 @@ from zsl_lab.files.rows import RowBuffer, no_progress
 from zsl_lab.predict.classes import Candidates, Classes
 from zsl_lab.predict.predictions import Predictions
 from zsl_lab.predict.predictor import CheckpointData, Predictor, unreadable_images
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.checkpoints.files import Checkpoint
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import Among
 

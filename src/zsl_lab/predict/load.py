@@ -20,8 +20,8 @@ from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.images import ImagePredictor
 from zsl_lab.predict.predictor import CheckpointData, Predictor
 from zsl_lab.result import Result
-from zsl_lab.run import checkpoints
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.files import Checkpoint
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.configuration import stored_config
 from zsl_lab.sharing import hub

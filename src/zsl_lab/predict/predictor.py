@@ -42,7 +42,9 @@ from zsl_lab.predict.classes import (
 )
 from zsl_lab.predict.predictions import Predictions, check_whole
 from zsl_lab.result import RESULT_FILE, Result
-from zsl_lab.run.checkpoints import CLASSIFIER, SECTION, Checkpoint, misfit
+from zsl_lab.run.checkpoints.content import CLASSIFIER
+from zsl_lab.run.checkpoints.files import Checkpoint, misfit
+from zsl_lab.run.checkpoints.state import SECTION
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import Among, RunKeys
 from zsl_lab.run.context import set_classifier

@@ -36,7 +36,7 @@ from zsl_lab.hardware import distributed
 from zsl_lab.hardware.precision import SinglePrecision
 from zsl_lab.hardware.trainer import Hardware
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run import checkpoints
+from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.config import RunConfig
 
 # each trainer would look through all installed packages for callbacks

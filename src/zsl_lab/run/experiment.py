@@ -36,8 +36,10 @@ from zsl_lab.hardware.trainer import (
 )
 from zsl_lab.methods.module import Check
 from zsl_lab.result import ORACLE_METRICS, RESULT_FILE, Result
-from zsl_lab.run import checkpoints, initial_weights
-from zsl_lab.run.checkpoints import NOTHING_SPENT, Checkpoint, Spent
+from zsl_lab.run import initial_weights
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.files import Checkpoint
+from zsl_lab.run.checkpoints.state import NOTHING_SPENT, Spent
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.configuration.checks import check_task, naming_methods
 from zsl_lab.run.context import RunContext, check_classifier, load_checked

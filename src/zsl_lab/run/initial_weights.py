@@ -7,8 +7,8 @@ from typing import Any
 
 from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.methods.base import ZeroShotMethod
-from zsl_lab.run import checkpoints
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.files import Checkpoint
 from zsl_lab.run.context import RunContext
 
 KEY = "method.init_from"

@@ -29,16 +29,9 @@ from zsl_lab.run import initial_weights, together
 from zsl_lab.run.callbacks.checks import ChecksAt
 from zsl_lab.run.callbacks.phase_checkpoint import PhaseCheckpoint
 from zsl_lab.run.callbacks.stopwatch import Stopwatch
-from zsl_lab.run.checkpoints import (
-    NOTHING_SPENT,
-    AtomicCheckpointIO,
-    Checkpoint,
-    RunState,
-    Spent,
-    StoredCheck,
-    phase_label,
-)
-from zsl_lab.run.checkpoints import Phase as PhaseName
+from zsl_lab.run.checkpoints.files import AtomicCheckpointIO, Checkpoint
+from zsl_lab.run.checkpoints.state import NOTHING_SPENT, RunState, Spent, StoredCheck, phase_label
+from zsl_lab.run.checkpoints.state import Phase as PhaseName
 from zsl_lab.run.configuration import limits
 from zsl_lab.run.configuration.schema import SelectionConfig
 from zsl_lab.run.context import RunContext, make_trainer, set_classifier

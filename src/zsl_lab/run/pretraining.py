@@ -26,8 +26,10 @@ from zsl_lab.files.hashing import sha256_arrays, sha256_file
 from zsl_lab.hardware.trainer import Hardware
 from zsl_lab.keys import AfterPretraining, Irrelevant, marked, without
 from zsl_lab.result import versions
-from zsl_lab.run import checkpoints, together
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run import together
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.files import Checkpoint
+from zsl_lab.run.checkpoints.state import FORMAT
 from zsl_lab.run.config import RunConfig
 from zsl_lab.run.configuration.schema import RunKeys
 from zsl_lab.run.records.metrics_csv import Row
@@ -183,7 +185,7 @@ def facts(
         },
         "versions": versions(),
         "source": _source(config.method_class, type(config.dataset)),
-        "format": checkpoints.FORMAT,
+        "format": FORMAT,
     }
 
 

@@ -49,7 +49,7 @@ _MOST_SHOWN = 3
 _ABSENT = object()
 #: of the folder of a run, as conf/config.yaml has it
 _FOLDER_NAME = "%Y-%m-%d_%H-%M-%S-%f"
-#: names of checkpoints to resume from, as in zsl_lab.run.checkpoints, which needs torch
+#: names of checkpoints to resume from, as in zsl_lab.run.checkpoints.files, which needs torch
 _STATES = ("last.ckpt", "last-previous.ckpt")
 #: of a hash so much is shown
 _HASH = 12
@@ -168,7 +168,7 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
 
 def _state_to_resume(path: Path) -> Mapping[str, Any] | None:
     """What an unfinished run's checkpoint says of the run; None where none is whole."""
-    from zsl_lab.run import checkpoints
+    from zsl_lab.run.checkpoints import files as checkpoints
 
     try:
         return vars(checkpoints.read_to_resume(path, "ckpt").state)

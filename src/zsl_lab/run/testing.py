@@ -18,8 +18,8 @@ from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.complexity import complexity
 from zsl_lab.plots.style import figure_style
 from zsl_lab.result import Result, git_commit, versions
-from zsl_lab.run import checkpoints
-from zsl_lab.run.checkpoints import Checkpoint
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.files import Checkpoint
 from zsl_lab.run.context import RunContext, make_trainer, set_classifier
 from zsl_lab.run.records import predictions_csv, run_figures, tradeoff_csv
 from zsl_lab.run.records.predictions_csv import Predicted

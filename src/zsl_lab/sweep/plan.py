@@ -226,7 +226,8 @@ def _everything(cfg: DictConfig) -> None:
         return
     from zsl_lab.data.datasets.base import DataPaths
     from zsl_lab.hardware.trainer import find_hardware
-    from zsl_lab.run import checkpoints, initial_weights
+    from zsl_lab.run import initial_weights
+    from zsl_lab.run.checkpoints import files as checkpoints
     from zsl_lab.run.context import load_benchmark
 
     find_hardware(config.trainer)

@@ -17,7 +17,7 @@ from tests.conftest import Command, composed
 from tests.helpers.hostile_checkpoints import CANARY, configurations, sealed
 from zsl_lab.errors import CheckpointError, ConfigError, ZslLabError
 from zsl_lab.report.command import main as report
-from zsl_lab.run.checkpoints import read
+from zsl_lab.run.checkpoints.files import read
 from zsl_lab.run.config import class_marks
 from zsl_lab.run.configuration import stored_config
 

@@ -13,8 +13,8 @@ from tests.helpers.hostile_checkpoints import sealed
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
 from zsl_lab.files.cache import file_stamp
-from zsl_lab.run import checkpoints
-from zsl_lab.run.checkpoints import RunState, Spent
+from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.state import RunState, Spent
 
 STATE = RunState(
     config={"method": {"name": "mmvae"}},

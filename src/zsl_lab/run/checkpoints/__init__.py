@@ -1,0 +1,1 @@
+"""Checkpoint files, the state of a run in them, and the checks of what was read."""

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import SHORT, Finished
 from tests.helpers.forked import Forked
 
+#: of mmvae, long enough to be lost in the middle
+LONG = (
+    *SHORT,
+    "selection.report_oracle=false",
+    "trainer.save_every_n_steps=20",
+    "method.steps=200",
+)
 #: seconds that each step may take on a busy machine
 PATIENCE = 400
 
@@ -24,6 +32,11 @@ def until(found: Callable[[], Any], process: Forked) -> Any:
     return value
 
 
+def has_begun(job: Path) -> bool:
+    """Whether a job has a checkpoint to go on from."""
+    return (job / "checkpoints" / "last.ckpt").exists()
+
+
 def worker_in_the_middle(job: Path, process: Forked) -> int:
     """The process that runs a job, once the job has a checkpoint to go on from."""
 
@@ -33,19 +46,22 @@ def worker_in_the_middle(job: Path, process: Forked) -> int:
         except (OSError, ValueError, KeyError):
             return 0
 
-    until((job / "checkpoints" / "last.ckpt").exists, process)
+    until(lambda: has_begun(job), process)
     found: int = until(worker, process)
     assert not (job / "result.json").exists()
     return found
 
 
-def metrics_of(sweep: Path) -> dict[str, Any]:
-    """Metrics of each finished job of a sweep."""
-    found = {}
-    for path in sweep.glob("*/result.json"):
-        result = json.loads(path.read_text())
-        found[path.parent.name] = (result["metrics"], result["validation"])
-    return found
+def assert_as_whole(finished: Finished, jobs: Mapping[Path, int]) -> None:
+    """Jobs, each with its steps, have the metrics of runs that were never interrupted."""
+    for job, steps in jobs.items():
+        whole = finished("method=mmvae", *LONG[:-1], f"method.steps={steps}")
+        assert _metrics(job) == _metrics(whole), job
+
+
+def _metrics(job: Path) -> tuple[Any, Any]:
+    result = json.loads((job / "result.json").read_text())
+    return result["metrics"], result["validation"]
 
 
 def went_on(job: Path) -> bool:

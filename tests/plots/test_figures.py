@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,25 @@ def made_by(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were made."""
     return made_by(figures, monkeypatch)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Of a figure of more than so many classes no PDF is drawn: it takes as long as the PNG.
+
+    Small figures are drawn by the same code, and so is the PDF of hostile names.
+    """
+    savefig = Figure.savefig
+
+    def png(self: Figure, file: Any, **options: Any) -> None:
+        if options["format"] == "png":
+            savefig(self, file, **options)
+
+    def large(classes: int) -> None:
+        if classes > 10:
+            monkeypatch.setattr(Figure, "savefig", png)
+
+    return large
 
 
 def check(path: Path, *, widest: int = 4500, highest: int = 4500) -> None:
@@ -122,7 +142,10 @@ def test_training_curves_of_a_single_row(tmp_path: Path) -> None:
     ("unseen", "seen"),
     [(1, 0), (3, 7), (20, 82), (72, 645)],
 )
-def test_per_class_recall(tmp_path: Path, drawn: list[Figure], unseen: int, seen: int) -> None:
+def test_per_class_recall(
+    tmp_path: Path, drawn: list[Figure], large: Callable[[int], None], unseen: int, seen: int
+) -> None:
+    large(unseen + seen)
     recalls = {
         "unseen": {LONG.format(i): 100 * i / unseen for i in range(unseen)},
         "seen": {LONG.format(i + unseen): 100.0 for i in range(seen)},
@@ -165,7 +188,10 @@ def test_per_class_recall_is_capped(
     "count",
     [1, 3, 10, 20, 72],
 )
-def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], count: int) -> None:
+def test_confusion_matrix(
+    tmp_path: Path, drawn: list[Figure], large: Callable[[int], None], count: int
+) -> None:
+    large(count)
     matrix = np.full((count, count), 1) + 9 * np.eye(count, dtype=int)
     matrix[-1] = 0
     figures.confusion_matrix([LONG.format(i) for i in range(count)], matrix, tmp_path / "f.png")
@@ -179,7 +205,10 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], count: int) -> No
 @pytest.mark.parametrize(
     ("count", "samples", "dims"), [(3, 60, 16), (20, 100, 40), (2, 2, 1), (1, 1, 1)]
 )
-def test_latent_projection(tmp_path: Path, count: int, samples: int, dims: int) -> None:
+def test_latent_projection(
+    tmp_path: Path, large: Callable[[int], None], count: int, samples: int, dims: int
+) -> None:
+    large(count)
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((samples, dims)).astype(np.float32)
     priors = rng.standard_normal((count, dims)).astype(np.float32)
@@ -242,7 +271,10 @@ def test_figures_of_hostile_names_are_small(tmp_path: Path) -> None:
         check(path)
 
 
-def test_a_confusion_matrix_of_1000_classes_has_a_bounded_size(tmp_path: Path) -> None:
+def test_a_confusion_matrix_of_1000_classes_has_a_bounded_size(
+    tmp_path: Path, large: Callable[[int], None]
+) -> None:
+    large(1000)
     names = [f"class {i}" for i in range(1000)]
     figures.confusion_matrix(names, np.eye(1000, dtype=int), tmp_path / "a.png")
     check(tmp_path / "a.png", widest=8000, highest=8000)

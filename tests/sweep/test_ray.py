@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SHORT
+from tests.conftest import Finished
 from tests.helpers.forked import Forked, command_line
 from tests.helpers.lost_workers import (
+    LONG,
     PATIENCE,
-    metrics_of,
+    assert_as_whole,
     until,
     went_on,
     worker_in_the_middle,
@@ -28,7 +29,7 @@ __all__ = ["command", "real_command"]
 ray = pytest.importorskip("ray")
 
 #: the first job is short, so that it has ended when a worker is lost
-JOBS = ["method=mmvae", *SHORT, "selection.report_oracle=false", "method.steps=40,600"]
+JOBS = ["method=mmvae", *LONG[:-1], "method.steps=40,200"]
 
 
 def add_node(cluster: Any, **arguments: Any) -> Any:
@@ -80,10 +81,8 @@ def worker_to_lose(process: Forked) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_whose_worker_is_killed_is_started_again_and_goes_on(
-    cluster: Any, real_command: Command
+    cluster: Any, real_command: Command, finished: Finished
 ) -> None:
-    assert real_command("-m", *JOBS, "hydra.sweep.dir=whole")[0] == 0
-    whole = metrics_of(Path("whole"))
     process = Forked(command_line, on_ray(cluster))
     try:
         worker, written = worker_to_lose(process)
@@ -94,17 +93,15 @@ def test_a_job_whose_worker_is_killed_is_started_again_and_goes_on(
     assert process.returncode == 0, err
     assert [row["outcome"] for row in rows_of(Path("made"))] == ["finished", "finished"]
     assert (SHORT_JOB / "result.json").stat().st_mtime_ns == written
-    assert metrics_of(Path("made")) == whole
+    assert_as_whole(finished, {SHORT_JOB: 40, LONG_JOB: 200})
     assert went_on(LONG_JOB)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_after_the_loss_of_a_machine_resuming_finishes_the_jobs_that_were_given_up(
-    cluster: Any, real_command: Command
+    cluster: Any, real_command: Command, finished: Finished
 ) -> None:
-    assert real_command("-m", *JOBS, "hydra.sweep.dir=whole")[0] == 0
-    whole = metrics_of(Path("whole"))
     process = Forked(command_line, on_ray(cluster, "hydra.launcher.ray.remote.max_retries=0"))
     try:
         worker, written = worker_to_lose(process)
@@ -117,12 +114,12 @@ def test_after_the_loss_of_a_machine_resuming_finishes_the_jobs_that_were_given_
     assert process.returncode == 1
     # job 0 where its worker, whose result is there, was lost before it said that it had ended
     assert re.search("job [01]: Ray has given it up", err), err
-    assert "1_mmvae_digits (method.steps=600): it stopped without a message" in err
+    assert "1_mmvae_digits (method.steps=200): it stopped without a message" in err
     code, out, err = real_command("-m", *JOBS, "hydra.sweep.dir=made", "sweep.resume=true")
     assert code == 0, err
     assert "Skipped, since they were finished: 0_mmvae_digits." in out
     assert (SHORT_JOB / "result.json").stat().st_mtime_ns == written
-    assert metrics_of(Path("made")) == whole
+    assert_as_whole(finished, {SHORT_JOB: 40, LONG_JOB: 200})
     assert went_on(LONG_JOB)
 
 

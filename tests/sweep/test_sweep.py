@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import shutil
@@ -22,8 +21,9 @@ from filelock import FileLock
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT
+from tests.conftest import SHORT, Finished
 from tests.helpers.forked import Forked, command_line
+from tests.helpers.lost_workers import LONG, assert_as_whole
 from tests.test_result import METRICS, RESULT
 from zsl_lab.cli import main as cli
 from zsl_lab.errors import InterruptionError, TrainingError
@@ -580,9 +580,9 @@ def test_jobs_in_other_processes_report_what_failed(tmp_path: Path, launcher: st
 
 @pytest.mark.slow
 def test_a_sweep_that_was_really_killed_finds_what_it_would_have_found_at_once(
-    real_command: Command,
+    real_command: Command, finished: Finished
 ) -> None:
-    arguments = ["-m", "method=mmvae", *SHORT, "method.steps=200", "selection.report_oracle=false"]
+    arguments = ["-m", "method=mmvae", *LONG]
     process = Forked(command_line, arguments)
     try:
         while not list(Path("outputs").glob("sweeps/*/*/checkpoints/last.ckpt")):
@@ -595,13 +595,7 @@ def test_a_sweep_that_was_really_killed_finds_what_it_would_have_found_at_once(
     code, out, err = real_command(*arguments, "sweep.resume=true")
     assert code == 0, err
     assert f"sweep.resume=true: goes on in {folder}\n" in out
-    assert real_command(*arguments, "hydra.sweep.dir=whole")[0] == 0
-    resumed, whole = (
-        json.loads((place / "0_mmvae_digits" / "result.json").read_text())
-        for place in (folder, Path("whole"))
-    )
-    assert resumed["metrics"] == whole["metrics"]
-    assert resumed["validation"] == whole["validation"]
+    assert_as_whole(finished, {folder / "0_mmvae_digits": 200})
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zsl_lab.cli import tune
+from zsl_lab.tune import figures
 
 #: trials of a second or two
 SHORT = (
@@ -22,6 +23,14 @@ dataset.normalize: [scale, standard]
 """
 #: a command line's arguments in; exit code, standard output and standard error out
 Tune = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies draw theirs, which takes longer than their trials, where a test asks for them."""
+    if "figures" not in request.fixturenames:
+        for name in ("history", "importance"):
+            monkeypatch.setattr(figures, name, lambda *args: None)
 
 
 @pytest.fixture

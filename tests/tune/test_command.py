@@ -88,6 +88,7 @@ def studies(tmp_path: Path) -> Path:
     return tmp_path / "outputs" / "studies"
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_study_leaves_a_table_figures_and_settings_that_runs_take(
     command: Tune,
     studies: Path,
@@ -101,7 +102,8 @@ def test_a_study_leaves_a_table_figures_and_settings_that_runs_take(
     study = study_of(folder)
     assert len(study.trials) == 6
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert {"trials.csv", "study.json", JOURNAL_FILE, "figures/history.png"} <= found
+    assert {"trials.csv", "study.json", JOURNAL_FILE} <= found
+    assert {"figures/history.png", "figures/importance.png"} <= found
     assert "Best trials (harmonic_mean on validation classes, %)" in out
     assert "mean of 2 draws of validation classes" in out
     rows = (folder / "trials.csv").read_text().splitlines()

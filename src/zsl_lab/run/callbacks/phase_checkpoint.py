@@ -25,7 +25,7 @@ from zsl_lab.run.checkpoints.state import SECTION, RunState
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
-#: seconds after which a check writes a state to resume from: an interruption loses no more
+#: seconds after which a check writes a state to resume from again: quick checks would cost more
 SECONDS_BETWEEN = 5.0
 
 

@@ -109,7 +109,7 @@ def _values(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
         return []
     found = [o for o in overrides if _VALUE.match(o) and o.split("=")[0] not in groups]
     try:
-        return [] if any(_parsed(override).is_sweep_override() for override in found) else found
+        return [override for override in found if not _parsed(override).is_sweep_override()]
     except HydraException:  # Hydra says what is wrong with it
         return []
 

@@ -163,12 +163,6 @@ class RunState:
         if "calibration" not in plain and _calibrates(plain.get("config")):
             raise damaged(origin, "field 'calibration' is missing")
         found = checked(RunState, {**_OPTIONAL, **plain}, origin)
-        if found.calibration and not _calibrates(found.config):
-            raise damaged(
-                origin,
-                f"field 'calibration' is {brief(found.calibration)}, and its configuration has no "
-                "selection.calibrate=true; expected 0",
-            )
         # validation converts whole numbers to floats, and copies; the file's own values stay
         objects = ("spent", "earlier", "selected_spans")
         names = (field.name for field in fields(cls) if field.name not in objects)

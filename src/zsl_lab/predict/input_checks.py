@@ -21,7 +21,7 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
-#: columns with numbers of both signs in training, of which no row has numbers of one sign only
+#: columns with both signs in training from which on it is no chance that rows lack one of them
 _SIGNED_COLUMNS = 5
 #: rows from which on one column with one number is enough to be warned of
 _ROWS_OF_DEAD = 100

@@ -14,11 +14,7 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 
-from zsl_lab.data.benchmark import (
-    PARTS,
-    IntArray,
-    Provenance,
-)
+from zsl_lab.data.benchmark import PARTS, IntArray, Provenance
 from zsl_lab.data.files.class_semantics import is_transposed
 from zsl_lab.data.files.layout.content import PUBLISHED_PARTS, failure
 from zsl_lab.data.files.layout.seal import FORMAT, FORMAT_VERSION, check_version

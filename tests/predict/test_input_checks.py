@@ -126,6 +126,29 @@ def test_columns_in_another_order_are_warned_of() -> None:
         assert bool(check.findings("x")) == warned
 
 
+def test_a_part_of_the_columns_that_holds_others_is_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.gamma(1, 1, 400)
+    training = ColumnStatistics.of(rng.gamma(2, spread, (500, 400)))
+    rows = rng.gamma(2, spread, (40, 400))
+    rows[:, 300:] = rows[:, :100]
+    check = FeatureCheck(training, 50)
+    check.add(rows)
+    (sentence,) = check.findings("x")
+    assert "columns 300 to 399 (0-based) are unlike those of training" in sentence
+
+
+def test_features_without_the_zeros_of_training_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    training = np.maximum(rng.normal(size=(500, 60)), 0)
+    for added, warned in ((0, False), (0.2, True)):
+        check = FeatureCheck(ColumnStatistics.of(training), 50)
+        check.add(training[:40] + added)
+        found = check.findings("x")
+        assert bool(found) == warned
+        assert not warned or "The likely cause: a constant was added." in found[0]
+
+
 def test_negative_numbers_where_training_has_none_are_warned_of() -> None:
     rng = np.random.default_rng(0)
     training = rng.uniform(0, 1, (100, 8))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from zsl_lab.data.checks.statistics import ColumnStatistics, Float64Array, RunningStatistics
 
@@ -21,6 +22,8 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
+#: so many parts of the columns are compared by themselves too: features may be right in others
+_PARTS_OF_PROFILE = 4
 #: columns with both signs in training from which on it is no chance that rows lack one of them
 _SIGNED_COLUMNS = 5
 #: rows from which on one column with one number is enough to be warned of
@@ -90,6 +93,7 @@ class FeatureCheck:
             _equal_rows,
             self._scale,
             self._signs,
+            self._floor,
             self._dead,
             self._columns,
             self._profile,
@@ -185,6 +189,22 @@ class FeatureCheck:
             "The likely cause: their absolute values were taken, or they were cut off at 0."
         )
 
+    def _floor(self, given: ColumnStatistics) -> str | None:
+        """No number near the one that most columns of training begin at."""
+        training = self._training
+        floor = float(np.median(training.low))
+        if given.rows < _ROWS_OF_SPREAD or len(given.low) < _COLUMNS_OF_PROFILE:
+            return None
+        if (training.low == floor).mean() < 0.9 or (given.low - floor <= 5e-3 * self._unit).any():
+            return None
+        column = int(np.argmin(given.low))
+        return (
+            f"found no number near {_number(floor)}, where "
+            f"{100 * (training.low == floor).mean():.0f} % of the columns begin in training; the "
+            f"smallest is {_number(given.low[column])} (column {column}, 0-based). The likely "
+            "cause: a constant was added."
+        )
+
     def _dead(self, given: ColumnStatistics) -> str | None:
         """Columns with one value for all rows that vary in training, and are rarely 0 there."""
         training = self._training
@@ -230,19 +250,30 @@ class FeatureCheck:
         """Columns whose spread and mean have nothing to do with those of training."""
         if given.rows < _ROWS_OF_SPREAD or len(given.low) < _COLUMNS_OF_PROFILE:
             return None
-        training = self._training
+        columns = np.arange(len(given.low))
+        parts = min(_PARTS_OF_PROFILE, len(columns) // _COLUMNS_OF_PROFILE)
+        for part in (columns, *np.array_split(columns, parts)):
+            found = self._likeness(given, part)
+            if found is not None and found < _SAME_PROFILE:
+                which = "the columns"
+                if len(part) < len(columns):
+                    which = f"columns {part[0]} to {part[-1]} (0-based)"
+                return (
+                    f"means and standard deviations of {which} are unlike those of training "
+                    f"(correlation over the columns {found:.2f}).{self._worst(given)} The likely "
+                    "cause: another extractor, or columns in another order."
+                )
+        return None
+
+    def _likeness(self, given: ColumnStatistics, part: npt.NDArray[np.int64]) -> float | None:
+        """The correlation of spreads or means of some columns; None where all are much the same."""
+        means, spreads = self._training.mean[part], self._training.std[part]
         found = []
-        if training.std.mean() > 0 and training.std.std() > 0.35 * training.std.mean():
-            found.append(_correlation(given.std, training.std))
-        if training.mean.std() > 0.35 * np.sqrt((training.std**2).mean()):
-            found.append(_correlation(given.mean, training.mean))
-        if not found or max(found) >= _SAME_PROFILE:
-            return None
-        return (
-            "means and standard deviations of the columns are unlike those of training "
-            f"(correlation over the columns {max(found):.2f}).{self._worst(given)} The likely "
-            "cause: another extractor, or columns in another order."
-        )
+        if spreads.mean() > 0 and spreads.std() > 0.35 * spreads.mean():
+            found.append(_correlation(given.std[part], spreads))
+        if means.std() > 0.35 * np.sqrt((spreads**2).mean()):
+            found.append(_correlation(given.mean[part], means))
+        return max(found, default=None)
 
     def _root(self, given: ColumnStatistics) -> str | None:
         """Columns whose spreads follow those of training, and are more alike."""

@@ -105,7 +105,7 @@ def test_training_curves_of_two_phases(tmp_path: Path, drawn: list[Figure]) -> N
     check(tmp_path / "f.png")
     select_loss, select_accuracy, refit_loss, refit_accuracy = drawn[0].axes
     assert texts(select_loss) == {"total", "kl", "selected: 700"}
-    assert texts(refit_loss) == {"total", "kl", "selected: 600"}
+    assert texts(refit_loss) == {"total", "kl", "selected: 600\n(100 undone)"}
     assert texts(select_accuracy) == {
         "zsl_top1",
         "seen",

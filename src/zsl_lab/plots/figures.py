@@ -83,8 +83,10 @@ def training_curves(
             ``loss/<term>``, ``check/zsl_top1``, ``check/seen``, ``check/unseen`` and
             ``check/harmonic_mean`` (percent). Missing values are skipped.
         path: The PNG; the PDF has the same name.
-        selected: Step of the selected check by phase, marked in the panels of the phase.
+        selected: Step of the selected check by phase, marked in the panels of the phase. Fewer in
+            ``refit`` than in ``select`` are steps that the method undid, and are said to be.
     """
+    selected = selected or {}
     phases = list(dict.fromkeys(str(row["phase"]) for row in rows))
     figure = new_figure(10.5, 3.2 * len(phases))
     panels = figure.subplots(len(phases), 2, squeeze=False)
@@ -100,8 +102,13 @@ def training_curves(
             title=f"{title}: accuracy on {data}", ylabel="per-class accuracy (%)", ylim=(0, 100)
         )
         last = max(1, *(int(row["step"]) for row in own))
+        step = selected.get(phase)
+        # of several draws the number of steps is a mean
+        drawn = "select_2" in phases
+        undone = selected.get("select", 0) - (step or 0) if phase == "refit" and not drawn else 0
+        label = f"selected: {step}" + (f"\n({undone} undone)" if undone > 0 else "")
         for axes in (losses, accuracies):
-            _finish_step_axis(axes, last, (selected or {}).get(phase))
+            _finish_step_axis(axes, last, step, label)
     save_png(figure, path)
 
 
@@ -132,12 +139,11 @@ def _plot_accuracies(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
 
 
-def _finish_step_axis(axes: Axes, last: int, selected: int | None) -> None:
+def _finish_step_axis(axes: Axes, last: int, selected: int | None, label: str) -> None:
     axes.set(xlabel="step", xlim=(0, last))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid()
     if selected is not None:
-        label = f"selected: {selected}"
         axes.axvline(selected, color=MUTED, linestyle="--", linewidth=1, label=label)
     if axes.get_legend_handles_labels()[0]:
         # next to the curves, so that it covers none

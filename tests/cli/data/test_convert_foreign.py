@@ -199,7 +199,9 @@ def test_tables_are_equal(write: Callable[[Path], Path], tmp_path: Path) -> None
     assert found.recipe.attributes == ["size", "wings", "legs"]
 
 
-def test_features_and_classes_of_awa2_are_one_command(tmp_path: Path) -> None:
+def test_features_and_classes_of_awa2_are_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = awa(tmp_path / "awa2")
     rows = [f"{i} {i + 0.5}" for i in range(40)]
     names = ["ant", "bee", "cat", "dog"]
@@ -210,6 +212,7 @@ def test_features_and_classes_of_awa2_are_one_command(tmp_path: Path) -> None:
     lines(folder / "Features" / "R" / "AwA2-features.txt", *rows)
     lines(folder / "Features" / "R" / "AwA2-labels.txt", *(str(i % 4 + 1) for i in range(40)))
     assert convert(folder, tmp_path / "b.h5") == 0
+    assert f"split: given in {folder.name}, seed=0" in capsys.readouterr().out
     found = hdf5.read(tmp_path / "b.h5")
     assert found.class_names == tuple(names)
     assert (len(found.trainval), len(found.test_seen), len(found.test_unseen)) == (24, 6, 10)

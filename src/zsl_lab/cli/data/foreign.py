@@ -163,7 +163,7 @@ def _split(samples: Samples, options: argparse.Namespace) -> GivenSplit:
     parts = samples.parts if options.unseen is None else None
     if options.split is not None:
         return _listed_split(samples, options.split, names, seed)
-    table = ClassTable(samples.path, names, None, (), None, parts)
+    table = ClassTable(samples.parts_path or samples.path, names, None, (), None, parts)
     chosen = choose_parts(table, parse_unseen(options.unseen), seed, samples.labels)
     return split_by_class(samples, chosen.unseen, chosen.validation, chosen.version, seed)
 

@@ -77,7 +77,8 @@ class Samples:
         class_names: C names, or None.
         semantics: ``[C, Q]`` by kind.
         split: The split, where the source has one.
-        parts: What the source says of each class, where it has no split of samples.
+        parts: What is said of each class, where the source has no split of samples.
+        parts_path: Where it is said.
         files: N names of images, or None.
         descriptions: C texts, or None.
         recipe: How all this was made.
@@ -92,6 +93,7 @@ class Samples:
     semantics: Mapping[str, Array]
     split: GivenSplit | None = None
     parts: tuple[Part, ...] | None = None
+    parts_path: Path | None = None
     files: tuple[str, ...] | None = None
     descriptions: tuple[str, ...] | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -149,7 +151,9 @@ def read_samples(
     samples = _with_classes(samples, known)
     split = reader.split(samples, ids_base)
     parts = reader.class_parts(samples, ids_base) if split is None else None
-    return replace(samples, split=split, parts=parts or samples.parts)
+    if parts is not None:
+        return replace(samples, parts=parts, parts_path=fields.path)
+    return replace(samples, split=split)
 
 
 def _warn_of_unused(fields: Fields, roles: Mapping[str, str]) -> None:
@@ -571,6 +575,7 @@ def _with_classes(samples: Samples, known: ClassTable | None) -> Samples:
             if known.parts is None
             else tuple(known.parts[row[i]] if i in row else "" for i in range(len(names)))
         ),
+        parts_path=None if known.parts is None else known.path,
         recipe=samples.recipe.model_copy(update={"attributes": attributes})
         if given and len(samples.semantics) == 1
         else samples.recipe,

@@ -81,7 +81,7 @@ def test_accuracies_are_those_of_scikit_learn() -> None:
         (
             Agreement(1.0, 1.0, 1.0, 0.1, scales=(0.05, 0.2)),
             80.0,
-            r"each image has a length of its own \(factors 0.05 to 0.2\).*dataset.normalize=l2 only",
+            r"a length of its own \(factors 0.05 to 0.2\).*dataset.normalize=l2 only",
         ),
         (Agreement(0.1, 0.5, 0.0, 1.0, permuted=True), 20.0, "in another order of rows"),
         (None, 80.0, "Different features: the dimensions differ"),

@@ -330,12 +330,15 @@ def test_the_names_of_classes_are_those_of_the_column_that_is_mapped(tmp_path: P
         }
     )
     columns = {"kind": [0] * 20, "species": LABELS.tolist(), "features": KNOWN.features.tolist()}
-    datasets.Dataset.from_dict(columns, features=types).to_parquet(str(tmp_path / "a.parquet"))
     table = class_table(tmp_path)
-    assert convert(tmp_path / "a.parquet", tmp_path / "b.h5", "--semantics", table) == 0
-    found = hdf5.read(tmp_path / "b.h5")
-    assert found.class_names == tuple(NAMES)
-    np.testing.assert_array_equal(found.labels, LABELS)
+    for first in (0, 4):  # from row 4 on the first class has no sample
+        rows = {name: column[first:] for name, column in columns.items()}
+        datasets.Dataset.from_dict(rows, features=types).to_parquet(str(tmp_path / "a.parquet"))
+        options = ("--semantics", table, "--overwrite")
+        assert convert(tmp_path / "a.parquet", tmp_path / "b.h5", *options) == 0
+        found = hdf5.read(tmp_path / "b.h5")
+        assert found.class_names == tuple(NAMES)
+        np.testing.assert_array_equal(found.labels, LABELS[first:])
 
 
 def test_without_a_split_classes_are_drawn_by_the_seed(

@@ -357,7 +357,9 @@ class _Reader:
             assert names is not None
             return self.ids_of_names("labels", found, names), 0
         ids = integers(found, self.fields.path, self.roles["labels"])
-        return self.counted("labels", ids, count, "classes")
+        # a ClassLabel counts from 0
+        reader = replace(self, base=0) if self.roles["labels"] in self.fields.names_of else self
+        return reader.counted("labels", ids, count, "classes")
 
     def counted(self, role: str, ids: IntArray, count: int, what: str) -> tuple[IntArray, int]:
         """Ids that count from 0, and what they counted from."""

@@ -31,6 +31,21 @@ def test_the_few_images_that_differ_are_found() -> None:
     assert agreement(a, a + 0.05).others == ()  # all of them differ somewhat
 
 
+def test_rows_in_another_order_are_found() -> None:
+    rng = np.random.default_rng(0)
+    a, other = rng.normal(size=(2, 2000, 8)).astype(np.float32)
+    assert agreement(a, 3 * np.roll(a, 1, axis=0)).permuted
+    assert not agreement(a, a).permuted
+    assert not agreement(a, other).permuted
+
+
+def test_a_length_for_each_image_is_no_common_scale() -> None:
+    a = np.random.default_rng(0).normal(size=(9, 4))
+    lengths = np.linspace(0.5, 2, 9)
+    assert agreement(a, a * lengths[:, None]).scales == pytest.approx((0.5, 2))
+    assert agreement(a, 2 * a).scales is None
+
+
 def test_accuracies_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     labels = np.array([4, 7, 9])[rng.integers(0, 3, 90)]
@@ -63,6 +78,12 @@ def test_accuracies_are_those_of_scikit_learn() -> None:
             80.0,
             r"but for 2 images \(row 3, 8,",
         ),
+        (
+            Agreement(1.0, 1.0, 1.0, 0.1, scales=(0.05, 0.2)),
+            80.0,
+            r"a length of its own \(factors 0.05 to 0.2\).*dataset.normalize=l2 only",
+        ),
+        (Agreement(0.1, 0.5, 0.0, 1.0, permuted=True), 20.0, "in another order of rows"),
         (None, 80.0, "Different features: the dimensions differ"),
     ],
 )

@@ -51,6 +51,13 @@ def test_new_classes_are_given_with_the_samples(trained: ZeroShotClassifier, bir
     assert trained.predict_scores(birds.X[:3], classes=new, among="all").shape == (3, 12)
 
 
+def test_numbers_stay_numbers_beside_names(trained: ZeroShotClassifier, birds: Birds) -> None:
+    found = trained.predict(birds.X_unseen, classes={7: birds.semantics["kite"]}, among="unseen")
+    assert found.dtype == object
+    assert set(found) <= {7, "wren", "kite"}
+    assert not {"7"} & set(found)
+
+
 @pytest.mark.slow
 def test_a_folder_keeps_the_run(
     birds: Birds,
@@ -215,6 +222,10 @@ def test_an_unknown_method_or_choice_is_answered_with_the_nearest(birds: Birds) 
         ZeroShotClassifier("sgall").fit(birds.X, birds.y, birds.semantics)
     with pytest.raises(ConfigError, match="Choices of classifier: means, own"):
         ZeroShotClassifier(classifier="svm").fit(birds.X, birds.y, birds.semantics)
+    with pytest.raises(ConfigError, match=r"among=unsean: expected .* mean unseen\?"):
+        ZeroShotClassifier(among="unsean").fit(  # type: ignore[arg-type]
+            birds.X, birds.y, birds.semantics
+        )
 
 
 def test_samples_of_other_dimensions_are_refused(trained: ZeroShotClassifier) -> None:

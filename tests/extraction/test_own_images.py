@@ -16,6 +16,11 @@ from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, wit
 skip_without("torchvision", "images")
 
 
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
 def without(folder: Path, name: str) -> None:
     shutil.rmtree(folder / "images" / name)
 
@@ -102,6 +107,35 @@ def test_a_class_without_images_may_be_known_to_the_backbone(tmp_path: Path) -> 
         assert choose_parts(classes, None, 0, np.array([1, 2, 3])).unseen.tolist() == [0]
     with pytest.raises(DataError, match="found unseen in column 'split' and yes in column"):
         choose_parts(classes, None, 0, np.arange(4))
+
+
+def test_folders_may_spell_names_in_other_case_and_separators(tmp_path: Path) -> None:
+    for folder in ("001.Black_Ant", "red bee"):
+        picture(tmp_path / "images" / folder / "a.png")
+    classes = table(tmp_path, "class,size\nred bee,1\nblack ant,2\n")
+    with pytest.warns(UserWarning, match=r"1 folder spelled otherwise .*'001.Black_Ant for black"):
+        found = find_class_pictures(tmp_path / "images", classes, None)
+    assert dict(zip(found.names, found.labels.tolist(), strict=True)) == {
+        "001.Black_Ant/a.png": 1,
+        "red bee/a.png": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("train",), r"found the folder train, and no test; expected a folder for each class, or"),
+        (("train", "valid"), r"the folders train and valid, and no test; .* --images .*/train: "),
+        (("val", "test"), r"found the folders test and val, and no train; expected"),
+    ],
+)
+def test_a_division_without_train_or_test_is_named(
+    folders: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    for folder in folders:
+        picture(tmp_path / "images" / folder / "ant" / "a.png")
+    with pytest.raises(DataError, match=message):
+        find_class_pictures(tmp_path / "images", table(tmp_path, "class,size\nant,1\n"), None)
 
 
 def test_a_folder_without_a_class_is_named_with_the_near_one(own: Path) -> None:

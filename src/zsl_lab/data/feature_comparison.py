@@ -26,6 +26,9 @@ _SCALED = 0.01
 #: ridge of the linear probe, where features have variance 1
 _RIDGE = 0.1
 _BLOCK = 1024
+#: images without an equal vector that are looked for in other rows, and the share that is found
+#: where rows are in another order
+_LOOKED_FOR, _FOUND_SHARE = 256, 0.9
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Agreement:
         equal: Share of images whose cosine is above :data:`EQUAL_COSINE`.
         scale: Median ratio of the norms, second over first.
         others: Indices of the other images, where most have the very same direction; else none.
+        scales: The smallest and largest ratio of the norms, where it varies; else None.
+        permuted: Whether the vectors of the second file are those of the first in another order.
     """
 
     least: float
@@ -45,6 +50,8 @@ class Agreement:
     equal: float
     scale: float
     others: tuple[int, ...] = ()
+    scales: tuple[float, float] | None = None
+    permuted: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,31 @@ def agreement(a: Array, b: Array) -> Agreement:
     products = np.einsum("nd,nd->n", a.astype(np.float64), b.astype(np.float64))
     cosines = products / (norms[0] * norms[1])
     most = np.median(cosines) > _VERY_SAME
+    others = np.flatnonzero(cosines <= EQUAL_COSINE)
+    ratios = norms[1] / norms[0]
+    low, high, scale = float(ratios.min()), float(ratios.max()), float(np.median(ratios))
     return Agreement(
         float(cosines.min()),
         float(np.median(cosines)),
         float((cosines > EQUAL_COSINE).mean()),
-        float(np.median(norms[1] / norms[0])),
-        tuple(np.flatnonzero(cosines <= EQUAL_COSINE).tolist()) if most else (),
+        scale,
+        tuple(others.tolist()) if most else (),
+        (low, high) if high - low > _SCALED * scale else None,
+        not most and len(others) > 1 and _elsewhere(a[others], b) >= _FOUND_SHARE,
     )
+
+
+def _elsewhere(wanted: Array, rows: Array) -> float:
+    """The share of vectors, of a sample of them, that some row has the direction of."""
+    step = -(-len(wanted) // _LOOKED_FOR)
+    x = wanted[::step].astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    best = np.zeros(len(x))
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK].astype(np.float64)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+        best = np.maximum(best, (x @ block.T).max(1))
+    return float((best > _VERY_SAME).mean())
 
 
 def accuracies(features: Array, labels: IntArray, train: IntArray, test: IntArray) -> Accuracies:
@@ -143,6 +168,18 @@ def verdict(found: Agreement | None, a: Accuracies | None, b: Accuracies | None)
         return (
             f"The same features but for {rows}. The likely cause: other pictures or labels there, "
             "or rows in another order. Extract these again, or find out which file is right."
+        )
+    if found.permuted:
+        return (
+            "The same vectors in another order of rows. Labels of one file are wrong for the "
+            "other: put the rows in one order, or give files that name their images."
+        )
+    if found.equal >= _SAME_SHARE and found.scales is not None and found.median > _VERY_SAME:
+        low, high = found.scales
+        return (
+            f"The same directions, but each image has a length of its own (factors {low:.4g} to "
+            f"{high:.4g}), as where vectors were scaled to length 1: metrics on one file hold for "
+            "the other with dataset.normalize=l2 only."
         )
     if found.equal >= _SAME_SHARE:
         scaled = abs(found.scale - 1) > _SCALED

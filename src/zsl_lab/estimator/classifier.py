@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -154,6 +154,12 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputDataError: Samples, labels or semantics cannot be used; a ValueError.
             ConfigError: The method or a setting is unknown.
         """
+        if self.among not in (None, *get_args(Among)):
+            near = nearest(str(self.among), get_args(Among))
+            raise ConfigError(
+                f"among={self.among}: expected one of {', '.join(get_args(Among))}, or None."
+                f"{f' Did you mean {near[0]}?' if near else ''}"
+            )
         rows = validate_data(self, as_array(X), ensure_all_finite=False)
         features = as_features(rows)
         labels = as_labels(y, len(features))
@@ -251,7 +257,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             among: The classes to choose among, in place of the estimator's own ``among``.
 
         Returns:
-            An array ``[N]`` of the type of ``y``; of a DataFrame a Series with its index.
+            An array ``[N]`` of the type of ``y`` (of objects, where numbers and strings are
+            candidates); of a DataFrame a Series with its index.
 
         Raises:
             InputDataError: Samples or classes do not fit; a ValueError.
@@ -263,7 +270,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             import pandas as pd
 
             return pd.Series(predicted, index=X.index)
-        return np.array(predicted)
+        # an array of numbers and strings would turn the numbers into strings
+        mixed = len({isinstance(name, str) for name in names}) > 1
+        return np.array(predicted, dtype=np.object_ if mixed else None)
 
     def predict_scores(self, X: Any, classes: Any = None, among: Among | None = None) -> Any:
         """Score the candidate classes of each sample; higher is likelier.

@@ -335,6 +335,7 @@ def _check_counts(seen: int, classes: int) -> None:
         raise InputDataError(
             f"semantics: found the {classes} classes of y and no other; expected at least one "
             "class without samples, to be recognised by its semantics alone. Add it to semantics, "
-            "or leave the samples of a class out of X and y. With samples of every class, an "
-            "ordinary classifier is the better choice."
+            "or leave the samples of a class out of X and y (a search over samples of all classes: "
+            "refit=False). With samples of every class, an ordinary classifier is the better "
+            "choice."
         )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.checks.class_names import near_name
+from zsl_lab.data.checks.class_names import listed, match, near_name
 from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.files.images import FoundPictures, entry_kind, scan_pictures
 from zsl_lab.data.files.labels import check_files, read_labels
@@ -119,10 +119,25 @@ def _check_names(folder: Path, names: Sequence[str]) -> None:
 
 
 def _is_divided(folder: Path, table: ClassTable) -> bool:
-    """Whether the folder holds ``train`` and ``test`` in place of classes."""
+    """Whether the folder holds ``train`` and ``test`` in place of classes.
+
+    Raises:
+        DataError: It holds one of them, or ``val``, alone.
+    """
     found = {path.name.casefold() for path in _inside(folder) if path.is_dir()}
-    known = found <= _DIVISIONS.keys() and {"train", "test"} <= found
-    return known and not found & {name.casefold() for name in table.names}
+    names = {name.casefold() for name in table.names}
+    if not found or not found <= _DIVISIONS.keys() or found & names:
+        return False
+    lacking = {"train", "test"} - found
+    if lacking:
+        there = sorted(found)
+        raise DataError(
+            f"{folder}: found the folder{'s' if len(there) > 1 else ''} {' and '.join(there)}, and "
+            f"no {' nor '.join(sorted(lacking))}; expected a folder for each class, or train and "
+            "test with these in each, where classes that are only in test are unseen. Add it, or "
+            f"give one of them, such as --images {folder / there[0]}: unseen classes are drawn."
+        )
+    return True
 
 
 def _divided(folder: Path, table: ClassTable) -> Pictures:
@@ -295,25 +310,30 @@ def _draw(
 
 
 def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
-    # file systems may store names in another Unicode normal form
-    class_of_name = {
-        unicodedata.normalize("NFC", name): class_id for class_id, name in enumerate(table.names)
-    }
-    found: list[tuple[int, str]] = []
-    strangers: list[str] = []
+    places: list[Path] = []
     ignored: list[tuple[Path, str]] = []
     for place in _inside(folder):
         kind = entry_kind(place)
-        if kind != "folder":
+        if kind == "folder":
+            places.append(place)
+        else:
             ignored.append((Path(place.name), "beside the folders" if kind == "image" else kind))
-            continue
+    class_of_place, spelled = _matched([place.name for place in places], table)
+    found: list[tuple[int, str]] = []
+    strangers: list[str] = []
+    for place, class_id in zip(places, class_of_place, strict=True):
         inside = scan_pictures(place)
-        class_id = class_of_name.get(unicodedata.normalize("NFC", place.name))
         if class_id is not None:
             found += [(class_id, path.relative_to(folder).as_posix()) for path in inside.pictures]
             ignored += [(Path(place.name) / path, what) for path, what in inside.left_out]
         elif inside.pictures:
             strangers.append(place.name)
+    if spelled:
+        warnings.warn(
+            f"{folder}: {_counted(len(spelled), 'folder')} spelled otherwise than in {table.path}: "
+            f"{listed(spelled)}. They were taken for these classes.",
+            stacklevel=4,
+        )
     if not found and not strangers:
         raise DataError(
             f"{folder}: found no folder with images; expected one for each class of {table.path}, "
@@ -327,12 +347,24 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
             f"{folder}: found {_named('folder', strangers)} with images, of which {table.path} has "
             f"no class.{hint} Add a line for each class, or move the folders away."
         )
-    sentence = FoundPictures((), tuple(ignored)).sentence(folder)
+    sentence = FoundPictures((), tuple(sorted(ignored))).sentence(folder)
     if sentence is not None:
         warnings.warn(sentence, stacklevel=4)
     found.sort()
     return [name for _, name in found], np.array(
         [class_id for class_id, _ in found], dtype=np.int64
+    )
+
+
+def _matched(folders: Sequence[str], table: ClassTable) -> tuple[list[int | None], list[str]]:
+    """The class of each folder; and the names that differ in case or separators, in words."""
+    # file systems may store names in another Unicode normal form
+    own = [unicodedata.normalize("NFC", name) for name in folders]
+    found = match(own, [unicodedata.normalize("NFC", name) for name in table.names])
+    class_of_row = {row: class_id for class_id, row in found.row.items()}
+    return (
+        [class_of_row.get(row) for row in range(len(own))],
+        [f"{folder} for {name}" for name, folder in found.spelled],
     )
 
 

@@ -199,7 +199,9 @@ def test_tables_are_equal(write: Callable[[Path], Path], tmp_path: Path) -> None
     assert found.recipe.attributes == ["size", "wings", "legs"]
 
 
-def test_features_and_classes_of_awa2_are_one_command(tmp_path: Path) -> None:
+def test_features_and_classes_of_awa2_are_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = awa(tmp_path / "awa2")
     rows = [f"{i} {i + 0.5}" for i in range(40)]
     names = ["ant", "bee", "cat", "dog"]
@@ -210,6 +212,7 @@ def test_features_and_classes_of_awa2_are_one_command(tmp_path: Path) -> None:
     lines(folder / "Features" / "R" / "AwA2-features.txt", *rows)
     lines(folder / "Features" / "R" / "AwA2-labels.txt", *(str(i % 4 + 1) for i in range(40)))
     assert convert(folder, tmp_path / "b.h5") == 0
+    assert f"split: given in {folder.name}, seed=0" in capsys.readouterr().out
     found = hdf5.read(tmp_path / "b.h5")
     assert found.class_names == tuple(names)
     assert (len(found.trainval), len(found.test_seen), len(found.test_unseen)) == (24, 6, 10)
@@ -276,10 +279,75 @@ def test_ids_and_indices_of_any_kind(changes: dict[str, Any], tmp_path: Path) ->
     assert_equal(hdf5.read(tmp_path / "b.h5"), KNOWN)
 
 
-def test_without_a_split_classes_are_drawn_by_the_seed(tmp_path: Path) -> None:
+TRAINS = np.isin(np.arange(20), INDEX["trainval"])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"train_mask": TRAINS, "test_mask": ~TRAINS},
+        {"train_mask": TRAINS.astype("u1"), "test_mask": (~TRAINS).astype("u1")},
+        {"train_idx": np.flatnonzero(TRAINS), "test_idx": np.flatnonzero(~TRAINS)},
+        {"train": np.flatnonzero(TRAINS) + 1, "test": np.flatnonzero(~TRAINS) + 1},
+    ],
+    ids=["masks", "masks of numbers", "indices", "indices from 1"],
+)
+def test_test_samples_are_divided_by_whether_their_class_trains(
+    parts: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest = {name: array for name, array in FIELDS.items() if name not in INDEX}
+    assert convert(save(tmp_path, **rest, **parts), tmp_path / "b.h5") == 0
+    found = hdf5.read(tmp_path / "b.h5")
+    for name, index in INDEX.items():
+        np.testing.assert_array_equal(getattr(found, name), index, err_msg=name)
+    assert "split: given in a.npz" in capsys.readouterr().out
+
+
+def test_fields_within_a_dictionary_need_no_map(tmp_path: Path) -> None:
+    arrays = {name: torch.from_numpy(array) for name, array in NUMBERS.items()}
+    index = {name: arrays.pop(name) for name in INDEX}
+    torch.save({"data": arrays, "splits": index, "classes": list(NAMES)}, tmp_path / "a.pt")
+    assert convert(tmp_path / "a.pt", tmp_path / "b.h5") == 0
+    assert_equal(hdf5.read(tmp_path / "b.h5"), KNOWN)
+
+
+def test_ids_that_only_a_table_names_are_said_to_be_its_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest = {name: FIELDS[name] for name in ("features", "labels", *INDEX)}
+    table = class_table(tmp_path)
+    assert convert(save(tmp_path, **rest), tmp_path / "b.h5", "--semantics", table) == 0
+    said = f"the ids of 'labels' are rows of {table}: the first one is '"
+    assert said in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_the_names_of_classes_are_those_of_the_column_that_is_mapped(tmp_path: Path) -> None:
+    types = datasets.Features(
+        {
+            "kind": datasets.ClassLabel(names=["animal"]),
+            "species": datasets.ClassLabel(names=list(NAMES)),
+            "features": datasets.Sequence(datasets.Value("float32")),
+        }
+    )
+    columns = {"kind": [0] * 20, "species": LABELS.tolist(), "features": KNOWN.features.tolist()}
+    table = class_table(tmp_path)
+    for first in (0, 4):  # from row 4 on the first class has no sample
+        rows = {name: column[first:] for name, column in columns.items()}
+        datasets.Dataset.from_dict(rows, features=types).to_parquet(str(tmp_path / "a.parquet"))
+        options = ("--semantics", table, "--overwrite")
+        assert convert(tmp_path / "a.parquet", tmp_path / "b.h5", *options) == 0
+        found = hdf5.read(tmp_path / "b.h5")
+        assert found.class_names == tuple(NAMES)
+        np.testing.assert_array_equal(found.labels, LABELS[first:])
+
+
+def test_without_a_split_classes_are_drawn_by_the_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = save(tmp_path, **{n: a for n, a in FIELDS.items() if n not in INDEX})
     for seed, name in ((0, "a.h5"), (0, "b.h5"), (1, "c.h5")):
         assert convert(source, tmp_path / name, "--unseen", "2", "--seed", str(seed)) == 0
+        assert f"split: drawn, seed={seed}" in capsys.readouterr().out
     a, b, c = (hdf5.read(tmp_path / name) for name in ("a.h5", "b.h5", "c.h5"))
     assert_equal(a, b)
     assert len(set(a.labels[a.test_unseen])) == 2
@@ -364,9 +432,25 @@ NAN[3, 2] = np.nan
             {"features": None},
             1,
             "expected the features, a field called features, feature, feats, feat or similar. Say "
-            "which it is: --map features=FIELD",
+            "which: --map features=FIELD",
         ),
         ({"labels": None}, 1, "expected the labels"),
+        (
+            {"features": None, "labels": None, "a": KNOWN.features, "b": LABELS},
+            1,
+            "or similar, and the labels, a field called labels, label, y, targets or similar. Say "
+            "which: --map features=FIELD,labels=FIELD",
+        ),
+        (
+            {"class_names": None, "att": KNOWN.semantics["att"].T},
+            1,
+            "as there are 3 classes, the rows of field 'att' of shape [3, 5].",
+        ),
+        (
+            {"trainval": np.ones(7, dtype=bool)},
+            1,
+            "'trainval': found 7 values; expected 20, one for each sample, or the numbers",
+        ),
         ({"att": None}, 1, "found no class semantics"),
         ({"features": NAN}, 1, "found nan in row 3, column 2 (0-based); expected finite numbers"),
         ({"att": KNOWN.semantics["att"] * np.inf}, 1, "field 'att': found inf in row 0, column 0"),
@@ -416,10 +500,35 @@ def test_wrong_fields_are_sentences_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("--split all.txt", "a.npz: found every class that has samples among the unseen ones"),
+        ("--semantics b.parquet", "b.parquet: found the ending '.parquet'; expected a table of"),
+    ],
+)
+def test_wrong_files_of_classes_are_sentences(
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(Path(), **FIELDS)
+    lines(Path("all.txt"), *NAMES)
+    Path("b.parquet").touch()
+    assert convert("a.npz", "b.h5", *arguments.split()) == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (
             "a.npz b.h5 --map features=layer",
             "--map features=layer: a.npz has no such field; found features (float32 [20, 6]), lab",
         ),
+        ("a.npz b.h5 --map x=features", "The role comes first: --map features=x"),
+        ("a.npz a.npz --overwrite", "a.npz: found SOURCE as TARGET; expected another name."),
+        ("parts b.h5", "parts: found a folder of .parquet files; expected one of them"),
         ("a.npz b.h5 --map feature=x", "there is no role 'feature'. Did you mean features?"),
         ("a.npz b.h5 --map features", "--map features: expected ROLE=FIELD"),
         ("a.npz b.h5 --split c.txt --unseen 1", "Give either."),
@@ -445,6 +554,7 @@ def test_wrong_commands_are_sentences(
     hdf5.write(KNOWN, Path("a.h5"))
     for name in ("a.pkl", "a.tar", "c.txt"):
         Path(name).touch()
+    lines(Path("parts/train-0.parquet"))
     lines(Path("images/train/ant/1.jpg"))
     assert convert(*arguments.split()) == 2
     assert message in " ".join(capsys.readouterr().err.split())

@@ -139,6 +139,16 @@ def test_names_that_are_repeated_or_too_few_are_refused(tmp_path: Path, file: st
             read(write(tmp_path / file, list(NAMES), TABLE.T))
 
 
+def test_a_header_that_numbers_the_columns_is_no_class(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    rows = [f"{n},{','.join(map(str, row))}" for n, row in zip(NAMES, TABLE.tolist(), strict=True)]
+    header = ",".join(["name", *(str(i) for i in range(TABLE.shape[1]))])
+    path.write_text("\n".join([header, *rows]))
+    table, notes = read(path)
+    np.testing.assert_allclose(table, TABLE)
+    assert notes == []
+
+
 def test_rows_without_names_are_taken_in_order_and_said(tmp_path: Path) -> None:
     table, (note,) = read(npy(tmp_path / "own.npy", TABLE))
     np.testing.assert_array_equal(table, TABLE)

@@ -117,6 +117,14 @@ def test_attributes_in_json_that_do_not_fit_are_refused(content: object, tmp_pat
     assert "expected" in message(tmp_path, json.dumps(content), "classes.json")
 
 
+def test_a_list_of_names_is_a_table_where_names_suffice(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text('["ant", "bee"]')
+    assert read_class_table(path, names_suffice=True).names == ("ant", "bee")
+    with pytest.raises(DataError, match="found a list of names; expected a text or attributes"):
+        read_class_table(path)
+
+
 def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
     said = message(
         tmp_path,

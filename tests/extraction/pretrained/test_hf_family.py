@@ -181,6 +181,11 @@ def test_missing_weights_are_named(clip: tuple[Any, Path], tmp_path: Path) -> No
         build_backbone(f"hf:{tmp_path}", "imagenet", 36, 32, TERMS)
 
 
+def test_a_prefix_alone_names_no_model() -> None:
+    with pytest.raises(ConfigError, match="hf: names no model; expected hf:OWNER/MODEL, or"):
+        default_sizes("hf:", None, None, TERMS)
+
+
 def test_code_of_a_repository_is_never_run(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")

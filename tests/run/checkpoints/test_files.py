@@ -287,3 +287,13 @@ def test_the_reported_checkpoint_has_no_optimisers_and_training_does_not_go_on_f
     with pytest.raises(CheckpointError, match=r"best\.ckpt: .*no states of optimisers.*last\.ckpt"):
         best.check_resumable()
     assert not (folder / checkpoints.PREVIOUS).exists()  # the run is finished
+
+
+def test_a_model_that_is_saved_into_its_run_does_not_stand_for_the_run(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / name).touch()
+    assert checkpoints.reported(tmp_path) == tmp_path / "model.safetensors"
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    best.parent.mkdir()
+    best.touch()
+    assert checkpoints.reported(tmp_path) == best

@@ -110,9 +110,12 @@ def _read(source: Path, options: argparse.Namespace) -> BenchmarkFile:
 
     if find_reader(source) is not None:
         return foreign.read_foreign(source, options)
+    bare = source.is_dir() and not next(source.glob("*.mat"), None)
+    if bare:
+        foreign.refuse_tables(source)
     foreign.refuse_options(options, source)
     if source.is_dir():
-        if not next(source.glob("*.mat"), None):
+        if bare:
             foreign.refuse_images(source)
         return benchmark_mat.read(source, options.features)
     return hdf5.read(source, edited=options.edited)
@@ -168,9 +171,9 @@ def _check_source(source: Path) -> None:
 
     if not source.exists():
         raise DataError(
-            f"{source}: no such file or folder; expected a folder with att_splits.mat, or an HDF5 "
-            "file. Name another, or get one: `python -m zsl_lab.data list` says which there are "
-            "and how."
+            f"{source}: no such file or folder; expected a folder with att_splits.mat, an HDF5 "
+            "file or one of another program. Name another, or get one: `python -m zsl_lab.data "
+            "list` says which there are and how."
         )
     suffix = source.suffix.lower()
     if source.is_dir() or is_hdf5(source) or suffix in READERS:
@@ -235,6 +238,11 @@ def _check_places(source: Path, target: Path, form: str, options: argparse.Names
     from zsl_lab.data.files import benchmark_mat
     from zsl_lab.data.files.foreign.sources import find_reader
 
+    if target.exists() and target.samefile(source):
+        raise ConfigError(
+            f"{target}: found SOURCE as TARGET; expected another name. What is not converted would "
+            "be lost."
+        )
     mat_source = source.is_dir() and find_reader(source) is None
     if form == "mat" and (mat_source or target.is_file()):
         found = "a file" if target.is_file() else "a folder, as SOURCE is"

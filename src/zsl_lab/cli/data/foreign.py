@@ -99,7 +99,12 @@ def read_foreign(source: Path, options: argparse.Namespace) -> BenchmarkFile:
         ConfigError: A field, the class semantics or the way of counting has to be named.
         DataError: A file is damaged, or its fields do not fit together.
     """
-    from zsl_lab.data.files.foreign.assembly import assemble, describe_roles, read_samples
+    from zsl_lab.data.files.foreign.assembly import (
+        assemble,
+        describe_roles,
+        is_by_position,
+        read_samples,
+    )
     from zsl_lab.data.files.foreign.class_sources import is_class_source, read_classes
     from zsl_lab.data.files.foreign.fields import parse_map
     from zsl_lab.data.files.foreign.sources import find_reader
@@ -127,7 +132,15 @@ def read_foreign(source: Path, options: argparse.Namespace) -> BenchmarkFile:
     taken = describe_roles(samples)
     if taken:
         console().print(f"{source}: {taken}", soft_wrap=True)
+    if is_by_position(samples, fields):
+        assert samples.class_names is not None
+        console().print(
+            f"{source}: the ids of '{samples.roles['labels']}' are rows of {place}: the first one "
+            f"is '{samples.class_names[0]}'",
+            soft_wrap=True,
+        )
     split = _split(samples, options)
+    console().print(f"split: {split.version}", soft_wrap=True)
     return assemble(samples, split, sha256_file(source) if source.is_file() else "")
 
 
@@ -150,7 +163,7 @@ def _split(samples: Samples, options: argparse.Namespace) -> GivenSplit:
     parts = samples.parts if options.unseen is None else None
     if options.split is not None:
         return _listed_split(samples, options.split, names, seed)
-    table = ClassTable(samples.path, names, None, (), None, parts)
+    table = ClassTable(samples.parts_path or samples.path, names, None, (), None, parts)
     chosen = choose_parts(table, parse_unseen(options.unseen), seed, samples.labels)
     return split_by_class(samples, chosen.unseen, chosen.validation, chosen.version, seed)
 
@@ -166,6 +179,17 @@ def _listed_split(samples: Samples, place: Path, names: tuple[str, ...], seed: i
     validation = lists.validation[0] if lists.validation else None
     version = f"unseen classes of {place.name}, seed={seed}"
     return split_by_class(samples, lists.unseen, validation, version, seed)
+
+
+def refuse_tables(source: Path) -> None:
+    """Raise where a folder holds parts of a table, as the hub of datasets has them."""
+    first = next((path for path in sorted(source.rglob("*.parquet")) if path.is_file()), None)
+    if first is not None:
+        raise ConfigError(
+            f"{source}: found a folder of .parquet files; expected one of them, such as {first}, "
+            "or a folder of save_to_disk. Write one: datasets.load_dataset('parquet', "
+            f"data_files='{source}/**/*.parquet').save_to_disk(FOLDER)"
+        )
 
 
 def refuse_images(source: Path) -> None:

@@ -124,8 +124,13 @@ def read_semantics_table(path: Path) -> SemanticsTable:
                 "texts first, or give a table of attributes."
             )
         table = SemanticsTable(path, "semantics", named.attributes, named.names, path)
-    else:
+    elif suffix in SUFFIXES:
         table = SemanticsTable(path, "semantics", _numbers(path, suffix), None, path)
+    else:
+        raise DataError(
+            f"{path}: found the ending '{suffix}'; expected a table of classes that ends in "
+            f"{', '.join(SUFFIXES)}. Save it as CSV, with a column class."
+        )
     beside = names_file(path)
     if table.names is None and beside is not None:
         table = replace(table, names=read_names(beside), names_file=beside)
@@ -398,7 +403,9 @@ def _of_csv(path: Path) -> SemanticsTable:
         )
     first = lines[0][1]
     numeric = [np.isfinite(number(cell)) for cell in first]
-    if all(numeric) or (len(first) > 1 and not numeric[0] and all(numeric[1:])):
+    # pandas numbers columns that have no names
+    counted = len(first) > 2 and first[1:] == [str(i) for i in range(len(first) - 1)]
+    if all(numeric) or (len(first) > 1 and not numeric[0] and all(numeric[1:]) and not counted):
         return _without_header(path, lines, named=not numeric[0])
     header, body = first, lines[1:]
     if "class" not in header and not any(np.isfinite(number(row[0])) for _, row in body):

@@ -92,7 +92,13 @@ def read_class_table(path: Path, *, names_suffice: bool = False) -> ClassTable:
         attributes = json_attributes(path)
         if attributes is not None:
             return attributes
-        names = _listed_names(path) if names_suffice else None
+        names = _listed_names(path)
+        if names is not None and not names_suffice:
+            raise DataError(
+                f"{path}: found a list of names; expected a text or attributes for each class: "
+                "names suffice only where the prompts of an image-text model have {name} and "
+                "nothing else. Add texts, {name: text}, or give another table."
+            )
         if names is not None:
             return ClassTable(path, names, None, (), None)
         try:

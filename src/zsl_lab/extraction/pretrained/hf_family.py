@@ -239,8 +239,17 @@ def has_text_tower(name: str, weights: str | None, terms: Terms) -> bool:
 
 
 def _source(name: str, weights: str | None) -> str:
-    """The folder or repository that is read."""
+    """The folder or repository that is read.
+
+    Raises:
+        ConfigError: There is neither.
+    """
     own = name.removeprefix(HF_PREFIX)
+    if not own:  # the working folder, as a path
+        raise ConfigError(
+            f"{name} names no model; expected {HF_PREFIX}OWNER/MODEL, or the "
+            f"folder of one: {HF_PREFIX}FOLDER."
+        )
     source = own if weights in (None, RANDOM) else str(weights)
     folder = Path(source).expanduser()
     return str(folder.absolute()) if folder.is_dir() else source

@@ -215,9 +215,10 @@ def reported(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    if saved_model.is_saved(path):
-        return path / saved_model.MODEL_FILE
     best = path / "checkpoints" / "best.ckpt"
+    # a run whose model was saved into its own folder stays one that can be tested
+    if saved_model.is_saved(path) and not best.is_file():
+        return path / saved_model.MODEL_FILE
     if not best.is_file():
         raise CheckpointError(
             f"ckpt={path}: this folder has no checkpoints/best.ckpt. Give the folder of a finished "

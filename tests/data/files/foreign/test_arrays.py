@@ -124,6 +124,34 @@ def test_a_tuple_of_tensors_has_numbered_fields(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "names", [{"bee": 1, "ant": 0}, {1: "bee", 0: "ant"}, {"1": "bee", "0": "ant"}]
+)
+def test_names_of_classes_by_their_ids_are_in_the_order_of_the_ids(
+    names: dict[Any, Any], tmp_path: Path
+) -> None:
+    torch.save({"class_to_idx": names}, tmp_path / "a.pt")
+    found = read_pt(tmp_path / "a.pt").values
+    assert found["class_to_idx"].tolist() == ["ant", "bee"]
+    save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", {"id2label": json.dumps(names)})
+    assert read_safetensors(tmp_path / "a.safetensors").values["id2label"].tolist() == [
+        *("ant", "bee")
+    ]
+
+
+def test_ids_with_gaps_are_no_list_of_names(tmp_path: Path) -> None:
+    torch.save({"class_to_idx": {"ant": 0, "bee": 2}}, tmp_path / "a.pt")
+    assert sorted(read_pt(tmp_path / "a.pt").values) == ["class_to_idx/ant", "class_to_idx/bee"]
+
+
+def test_tensors_of_eight_bits_become_float32(tmp_path: Path) -> None:
+    tensor = torch.tensor([0.5, -2.0]).to(torch.float8_e4m3fn)
+    save_file({"x": tensor}, tmp_path / "a.safetensors")
+    found = read_safetensors(tmp_path / "a.safetensors").values["x"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [0.5, -2.0]
+
+
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     objects = np.array([{"a": 1}], dtype=object)
     np.savez(tmp_path / "a.npz", names=objects)

@@ -71,10 +71,11 @@ def test_cub(below: str, tmp_path: Path) -> None:
     lines(
         tmp_path / "archive" / "attributes.txt", "1 bill::curved", "2 bill::hooked", "3 size::small"
     )
-    found = read_class_source(folder)
-    assert found.names == ("001.Black_footed_Albatross", "002.Laysan_Albatross")
-    assert found.attribute_names == ("bill::curved", "bill::hooked", "size::small")
-    np.testing.assert_array_equal(found.attributes, ROWS)
+    for place in (folder, tmp_path / "archive"):
+        found = read_class_source(place)
+        assert found.names == ("001.Black_footed_Albatross", "002.Laysan_Albatross")
+        assert found.attribute_names == ("bill::curved", "bill::hooked", "size::small")
+        np.testing.assert_array_equal(found.attributes, ROWS)
     assert found.parts is None
 
 
@@ -137,6 +138,21 @@ def test_other_folders_are_no_source_of_classes(tmp_path: Path) -> None:
     assert not is_class_source(tmp_path)
     lines(tmp_path / "image.jpg")
     assert not is_class_source(tmp_path)
+
+
+def test_a_folder_without_class_semantics_says_what_they_are(tmp_path: Path) -> None:
+    lines(tmp_path / "predicate-matrix-binary.txt", "0 1")
+    lines(tmp_path / "image.jpg")
+    with pytest.raises(DataError, match=r"expected predicate-matrix-continuous.txt \(AwA2\), attr"):
+        read_classes(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*which marks missing values")
+def test_the_main_file_stands_for_its_folder(tmp_path: Path) -> None:
+    _, table = read_classes(awa(tmp_path) / "predicate-matrix-continuous.txt")
+    assert table is not None
+    assert table.parts == ("seen", "unseen")
+    assert table.attribute_names == ("black", "white", "blue")
 
 
 def test_a_table_of_classes_gives_semantics_and_what_else_it_says(tmp_path: Path) -> None:

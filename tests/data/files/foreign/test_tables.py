@@ -8,8 +8,11 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from zsl_lab.data.files.foreign.fields import feature_columns
 from zsl_lab.data.files.foreign.tables import (
     numbered_groups,
     read_csv,
@@ -73,29 +76,52 @@ def dataset(rows: slice, **changes: Any) -> Any:
     return datasets.Dataset.from_dict(columns, features=datasets.Features(types))
 
 
+def test_the_index_of_a_frame_is_no_feature(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": ["ant", "bee"], "length": [1.0, 2.0], "width": [3.0, 4.0]})
+    frame.to_parquet(tmp_path / "t.parquet", index=True)
+    found = read_parquet(tmp_path / "t.parquet")
+    assert "__index_level_0__" in found.values
+    assert feature_columns(found, {"labels": "label"}) == ["length", "width"]
+
+
+def test_texts_may_be_views(tmp_path: Path) -> None:
+    table = pa.table({"label": pa.array(["ant", "bee"], pa.string_view())})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    assert read_parquet(tmp_path / "t.parquet").values["label"].tolist() == ["ant", "bee"]
+
+
 def test_splits_of_datasets_are_joined_and_name_the_part(tmp_path: Path) -> None:
     parts = {"train": dataset(slice(0, 4)), "test": dataset(slice(4, 6))}
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "d"))
-    found = read_datasets(tmp_path / "d").values
+    fields = read_datasets(tmp_path / "d")
+    found = fields.values
     np.testing.assert_array_equal(found["emb"], FEATURES)
     assert found["label"].tolist() == [0, 1, 0, 2, 2, 1]
-    assert found["class_names"].tolist() == ["ant", "bee", "cat"]
+    assert fields.names_of == {"label": ["ant", "bee", "cat"]}
     assert found["split"].tolist() == ["train"] * 4 + ["test"] * 2
+
+
+def test_splits_that_number_their_classes_otherwise_are_refused(tmp_path: Path) -> None:
+    other = datasets.ClassLabel(names=["bee", "ant", "cat"])
+    test = dataset(slice(4, 6)).cast_column("label", other)
+    parts = {"train": dataset(slice(0, 4)), "test": test}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "d"))
+    with pytest.raises(DataError, match=r"'test'.*'label': found other names of classes than"):
+        read_datasets(tmp_path / "d")
 
 
 def test_a_single_dataset_and_a_column_that_is_not_read(tmp_path: Path) -> None:
     texts = [["a", "b"]] * 6
     dataset(slice(0, 6), captions=texts).save_to_disk(str(tmp_path / "d"))
     found = read_datasets(tmp_path / "d")
-    assert sorted(found.values) == ["class_names", "emb", "label"]
+    assert sorted(found.values) == ["emb", "label"]
     assert list(found.left_out) == ["captions"]
 
 
 def test_a_parquet_file_of_datasets_has_the_names_of_classes(tmp_path: Path) -> None:
     dataset(slice(0, 6)).to_parquet(str(tmp_path / "t.parquet"))
-    assert read_parquet(tmp_path / "t.parquet").values["class_names"].tolist() == [
-        *("ant", "bee", "cat")
-    ]
+    names_of = read_parquet(tmp_path / "t.parquet").names_of
+    assert names_of == {"label": ["ant", "bee", "cat"]}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +129,7 @@ def test_a_parquet_file_of_datasets_has_the_names_of_classes(tmp_path: Path) -> 
     [
         ("", r"line 1: found 0 columns"),
         ("label,f0,f0\n", r"line 1: found the column 'f0' twice"),
+        ("0.5,1,ant\n1.5,2,bee\n", r"line 1: found the number 0.5; expected names of columns"),
         ("label,f0,f1\n", r"found no row below the first line"),
         ("label,f0,f1\nant,1,2\nbee,1\n", r"line 3: found 2 cells; expected 3.*cut off"),
         ("label,f0,f1\nant,1,2\nbee,1,x\n", r"line 3, column 'f1': found 'x'; expected a number"),

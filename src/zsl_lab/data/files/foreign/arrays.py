@@ -164,6 +164,10 @@ def _flat(value: Any, where: str, prefix: str = "", depth: int = 0) -> Iterator[
             f"{where}: field '{prefix}': found containers within containers, more than {_DEPTH} "
             "deep; expected a dictionary of tensors. Save it so."
         )
+    names = _names_by_id(value) if meaning(prefix) in ALIASES["class_names"] else None
+    if names is not None:
+        yield prefix, names
+        return
     if isinstance(value, Mapping):
         items = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list | tuple) and not _is_plain_list(value):
@@ -173,6 +177,19 @@ def _flat(value: Any, where: str, prefix: str = "", depth: int = 0) -> Iterator[
         return
     for name, inner in items:
         yield from _flat(inner, where, f"{prefix}/{name}" if prefix else name, depth + 1)
+
+
+def _names_by_id(value: Any) -> list[str] | None:
+    """Names in the order of their ids, of ``{name: id}`` or ``{id: name}``; else None."""
+    if not isinstance(value, Mapping):
+        return None
+    ids = {name: i for name, i in value.items() if isinstance(name, str) and type(i) is int}
+    if not ids:
+        pairs = ((str(i), name) for i, name in value.items() if isinstance(name, str))
+        ids = {name: int(i) for i, name in pairs if i.isdecimal() and len(i) < 10}
+    if len(ids) < len(value) or sorted(ids.values()) != list(range(len(ids))):
+        return None
+    return sorted(ids, key=lambda name: ids[name])
 
 
 def _is_plain_list(value: list[Any] | tuple[Any, ...]) -> bool:
@@ -190,8 +207,10 @@ def _of_torch(value: Any) -> Array | None:
         if value.layout != torch.strided or value.is_complex() or value.is_quantized:
             return None
         tensor = value.detach()
-        # NumPy has no such type; float32 holds each of its numbers
-        return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+        known = (torch.float16, torch.float32, torch.float64)
+        if tensor.is_floating_point() and tensor.dtype not in known:
+            tensor = tensor.float()  # NumPy has no such type; float32 holds each of its numbers
+        return np.asarray(tensor.numpy())
     if isinstance(value, str):
         return np.array(value)
     if isinstance(value, list | tuple | int | float):
@@ -226,9 +245,10 @@ def _texts_of(text: str) -> Array:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return text_array(value)
-    return np.array(text)
+    names = _names_by_id(value)
+    if names is None and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        names = value
+    return np.array(text) if names is None else text_array(names)
 
 
 def missing_package(path: Path, package: str) -> ConfigError:

@@ -77,7 +77,8 @@ class Samples:
         class_names: C names, or None.
         semantics: ``[C, Q]`` by kind.
         split: The split, where the source has one.
-        parts: What the source says of each class, where it has no split of samples.
+        parts: What is said of each class, where the source has no split of samples.
+        parts_path: Where it is said.
         files: N names of images, or None.
         descriptions: C texts, or None.
         recipe: How all this was made.
@@ -92,6 +93,7 @@ class Samples:
     semantics: Mapping[str, Array]
     split: GivenSplit | None = None
     parts: tuple[Part, ...] | None = None
+    parts_path: Path | None = None
     files: tuple[str, ...] | None = None
     descriptions: tuple[str, ...] | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -149,7 +151,9 @@ def read_samples(
     samples = _with_classes(samples, known)
     split = reader.split(samples, ids_base)
     parts = reader.class_parts(samples, ids_base) if split is None else None
-    return replace(samples, split=split, parts=parts or samples.parts)
+    if parts is not None:
+        return replace(samples, parts=parts, parts_path=fields.path)
+    return replace(samples, split=split)
 
 
 def _warn_of_unused(fields: Fields, roles: Mapping[str, str]) -> None:
@@ -174,8 +178,16 @@ def split_by_class(
         validation: Ids of the seen classes held out for tuning, or None.
         version: How the unseen classes were chosen.
         seed: Draws the test samples of seen classes.
+
+    Raises:
+        DataError: No class with samples is left to train on.
     """
     is_unseen = np.isin(samples.labels, unseen)
+    if is_unseen.all():
+        raise DataError(
+            f"{samples.path}: found every class that has samples among the unseen ones; expected "
+            "seen classes too, to train on. Take some out of the list of unseen classes."
+        )
     trainval, test_seen = hold_out(
         np.flatnonzero(~is_unseen), samples.labels, _TEST_SEEN_FRACTION, np.random.default_rng(seed)
     )
@@ -287,6 +299,8 @@ class _Reader:
     ) -> tuple[str, ...] | None:
         """Names in the order of ids: of a field, of the other file's rows, or the labels."""
         names = self.names("class_names")
+        if names is None and self.roles["labels"] in self.fields.names_of:
+            names = tuple(self.fields.names_of[self.roles["labels"]])
         if names is None and not semantics:
             names = table.names if table is not None else known.names if known is not None else None
         return names or self.names_of_labels(semantics)
@@ -343,7 +357,9 @@ class _Reader:
             assert names is not None
             return self.ids_of_names("labels", found, names), 0
         ids = integers(found, self.fields.path, self.roles["labels"])
-        return self.counted("labels", ids, count, "classes")
+        # a ClassLabel counts from 0
+        reader = replace(self, base=0) if self.roles["labels"] in self.fields.names_of else self
+        return reader.counted("labels", ids, count, "classes")
 
     def counted(self, role: str, ids: IntArray, count: int, what: str) -> tuple[IntArray, int]:
         """Ids that count from 0, and what they counted from."""
@@ -351,8 +367,8 @@ class _Reader:
         if low < 0 or high > count or (low == 0 and high == count):
             raise DataError(
                 f"{self.where(role)}: found numbers from {low} to {high}; expected 0 to "
-                f"{count - 1} or 1 to {count}, as there are {count} {what}. Correct them, or name "
-                f"another field: --map {role}=FIELD"
+                f"{count - 1} or 1 to {count}, as there are {count} {what}"
+                f"{self.counted_by(role)}. Correct them, or name another field: --map {role}=FIELD"
             )
         base = number_base(ids, count)
         base = self.base if base is None else base
@@ -362,6 +378,14 @@ class _Reader:
                 "may count from 0 or from 1. Say which: --ids-from 0 or --ids-from 1."
             )
         return ids - base, base
+
+    def counted_by(self, role: str) -> str:
+        """Which field says how many classes there are, where it is not their names."""
+        table = next((role for role in self.roles if role.startswith("semantics/")), None)
+        if role != "labels" or table is None or "class_names" in self.roles:
+            return ""
+        shape = list(self.fields.values[self.roles[table]].shape)
+        return f", the rows of field '{self.roles[table]}' of shape {shape}"
 
     def ids_of_names(self, role: str, found: Array, names: Sequence[str]) -> IntArray:
         """The ids of classes that are given by their names."""
@@ -402,7 +426,7 @@ class _Reader:
     def split(self, samples: Samples, base: int) -> GivenSplit | None:
         """The split of samples that the source has."""
         validation = self.classes("validation_classes", samples, base)
-        found = self._by_indices(len(samples.labels)) or self._by_column(samples.labels)
+        found = self._by_indices(samples.labels) or self._by_column(samples.labels)
         if found is None or validation is None:
             return found
         return replace(found, validation_classes=validation)
@@ -420,35 +444,53 @@ class _Reader:
             parts[class_id] = "unseen"
         return tuple(parts)
 
-    def _by_indices(self, count: int) -> GivenSplit | None:
-        found: dict[str, IntArray] = {}
-        for role in (*PARTS, "train", "val"):
-            array = self.get(role)
-            if array is None:
-                continue
-            if array.dtype.kind == "b":
-                found[role] = np.flatnonzero(array.ravel())
-            else:
-                found[role] = integers(array, self.fields.path, self.roles[role])
-        if not found.keys() & {"trainval", "train"}:
+    def _by_indices(self, labels: IntArray) -> GivenSplit | None:
+        count = len(labels)
+        roles = (*PARTS, "train", "val", "test")
+        given = {role: array for role in roles if (array := self.get(role)) is not None}
+        if not given.keys() & {"trainval", "train"}:
             return None
-        if "test_unseen" not in found:
+        if not given.keys() & {"test_unseen", "test"}:
             raise DataError(
-                f"{self.fields.path}: found the samples of {', '.join(found)}; expected those of "
+                f"{self.fields.path}: found the samples of {', '.join(given)}; expected those of "
                 "test_unseen too. Add them, or name the field: --map test_unseen=FIELD"
             )
-        masks = {role for role in found if self.fields.values[self.roles[role]].dtype.kind == "b"}
-        listed_parts = [found[role] for role in PARTS if role in found and role not in masks]
-        base = 0
+        masks = {role: self.mask(role, given[role], count) for role in given}
+        index = {role: np.flatnonzero(mask) for role, mask in masks.items() if mask is not None}
+        listed_parts = {
+            role: integers(array, self.fields.path, self.roles[role])
+            for role, array in given.items()
+            if role not in index
+        }
         if listed_parts:
-            role = "trainval" if "trainval" in found else "test_unseen"
-            base = self.counted(role, np.concatenate(listed_parts), count, "samples")[1]
-        index = {role: ids if role in masks else ids - base for role, ids in found.items()}
+            role = next(iter(listed_parts))
+            _, base = self.counted(
+                role, np.concatenate(list(listed_parts.values())), count, "samples"
+            )
+            index |= {role: ids - base for role, ids in listed_parts.items()}
         if "trainval" not in index:
             joined = [index[role] for role in ("train", "val") if role in index]
             index["trainval"] = np.unique(np.concatenate(joined))
+        if "test" in index:
+            test = index.pop("test")
+            trained = np.isin(labels[test], labels[index["trainval"]])
+            index.setdefault("test_seen", test[trained])
+            index.setdefault("test_unseen", test[~trained])
         index.setdefault("test_seen", np.zeros(0, dtype=np.int64))
         return GivenSplit(**index, version=f"given in {self.fields.path.name}")
+
+    def mask(self, role: str, array: Array, count: int) -> Array | None:
+        """Which samples a part has, where the field says it of each sample; else None."""
+        # as indices, zeros and ones would be the same two samples again and again
+        numbers = array.dtype.kind in "iu" and array.size == count > 2 and array.max() <= 1
+        if array.dtype.kind != "b" and not (numbers and array.min() >= 0):
+            return None
+        if array.size != count:
+            raise DataError(
+                f"{self.where(role)}: found {array.size} values; expected {count}, one for each "
+                "sample, or the numbers of samples."
+            )
+        return array.ravel().astype(np.bool_)
 
     def _by_column(self, labels: IntArray) -> GivenSplit | None:
         found = self.get("split")
@@ -535,6 +577,7 @@ def _with_classes(samples: Samples, known: ClassTable | None) -> Samples:
             if known.parts is None
             else tuple(known.parts[row[i]] if i in row else "" for i in range(len(names)))
         ),
+        parts_path=None if known.parts is None else known.path,
         recipe=samples.recipe.model_copy(update={"attributes": attributes})
         if given and len(samples.semantics) == 1
         else samples.recipe,
@@ -558,7 +601,8 @@ def _misaligned(reader: _Reader, features: Array, labels: int) -> DataError:
 
 def _without_semantics(fields: Fields, known: ClassTable | None) -> DataError:
     only = (
-        f" {known.path} has descriptions only, which have to be encoded first."
+        f" {known.path} has descriptions only; convert encodes no texts. In Python, "
+        "zsl_lab.ZeroShotClassifier.fit(X, y, semantics=texts) does."
         if known is not None and known.attributes is None
         else ""
     )
@@ -578,3 +622,14 @@ def describe_roles(samples: Samples) -> str:
         if name.removeprefix("split/") != role
     ]
     return ", ".join(taken)
+
+
+def is_by_position(samples: Samples, fields: Fields) -> bool:
+    """Whether nothing but their order says which class of another file an id is."""
+    labels = samples.roles["labels"]
+    return (
+        samples.class_names is not None
+        and "class_names" not in samples.roles
+        and labels not in fields.names_of
+        and not is_text(fields.values[labels])
+    )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,6 +53,12 @@ def read_class_source(path: Path) -> ClassTable:
         DataError: A file is missing or damaged, or names and rows are not as many.
     """
     found = _published(path)
+    if found is None and not _text_files(path):
+        raise DataError(
+            f"{path}: found no class semantics; expected {_AWA} (AwA2), attributes/{_CUB} (CUB), "
+            f"{_SUN} (SUN), {_APY} (aPY), or a .txt file for each class. Copy it there, or give a "
+            "table."
+        )
     if found is None:
         return _read_texts(path)
     folder, name = found
@@ -63,7 +70,7 @@ def read_classes(path: Path) -> tuple[SemanticsTable | None, ClassTable | None]:
     """Class semantics of a file or folder, and what else it says of the classes.
 
     Args:
-        path: A folder in one of the forms above, or a file that
+        path: A folder in one of the forms above, its main file, or another one that
             :func:`zsl_lab.data.files.tables.read_class_table` or
             :func:`zsl_lab.data.files.class_semantics.read_semantics_table` reads.
 
@@ -71,6 +78,8 @@ def read_classes(path: Path) -> tuple[SemanticsTable | None, ClassTable | None]:
         The table of semantics, None where there are only texts; and the table of classes, None
         where the file is a plain table of numbers.
     """
+    if path.name in (_AWA, _CUB, _SUN, _APY):
+        path = path.parent
     if path.is_dir() or path.suffix.lower() == ".json" or _has_class_column(path):
         table = read_class_source(path) if path.is_dir() else read_class_table(path)
         if table.attributes is None:
@@ -88,8 +97,9 @@ def _has_class_column(path: Path) -> bool:
 
 def _published(path: Path) -> tuple[Path, str] | None:
     """The folder that has the attributes, and the name of their file."""
-    for name, below in ((_AWA, ""), (_CUB, "attributes"), (_SUN, ""), (_APY, "attribute_data")):
-        for folder in dict.fromkeys((path, path / below)):
+    below = {_AWA: (), _CUB: ("attributes", "CUB_200_2011/attributes"), _SUN: ()}
+    for name, inner in {**below, _APY: ("attribute_data",)}.items():
+        for folder in (path, *(path / place for place in inner)):
             if (folder / name).is_file() and (name != _APY or _apy_files(folder)):
                 return folder, name
     return None
@@ -107,7 +117,9 @@ def _read_awa(folder: Path) -> ClassTable:
             "they are.",
             stacklevel=2,
         )
-    return _table(folder / _AWA, names, rows, attributes, parts=_awa_parts(folder, names))
+    table = _table(folder / _AWA, names, rows, attributes, parts=_awa_parts(folder, names))
+    # the parts are those of other files
+    return replace(table, path=folder)
 
 
 def _awa_parts(folder: Path, names: Sequence[str]) -> tuple[Part, ...] | None:

@@ -25,17 +25,19 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("labels", "label", "y", "targets", "target", "class_id", "class_ids", "class"),
         *("class_label", "class_labels", "category", "species"),
     ),
-    "class_names": ("class_names", "classes", "classnames", "allclasses_names", "names"),
+    "class_names": (
+        *("class_names", "classes", "classnames", "allclasses_names", "names"),
+        *("class_to_idx", "idx_to_class", "label2id", "id2label"),
+    ),
     "files": (
         *("files", "file", "image_files", "image_file", "filenames", "filename", "paths", "path"),
         *("file_name", "image_path", "image_paths", "img_path"),
     ),
     "descriptions": ("descriptions", "description"),
-    "trainval": ("trainval", "trainval_loc", "trainval_idx"),
-    "test_seen": ("test_seen", "test_seen_loc", "test_seen_idx"),
-    "test_unseen": ("test_unseen", "test_unseen_loc", "test_unseen_idx"),
-    "train": ("train", "train_loc", "train_idx"),
-    "val": ("val", "val_loc", "val_idx"),
+    **{
+        part: (part, *(f"{part}_{kind}" for kind in ("loc", "idx", "mask")))
+        for part in ("trainval", "test_seen", "test_unseen", "test", "train", "val")
+    },
     "validation_classes": ("validation_classes", "val_classes"),
     "unseen_classes": ("unseen_classes", "test_classes", "testclasses", "novel_classes"),
     "split": ("split", "splits", "part", "partition", "subset"),
@@ -52,7 +54,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 #: columns of a table that only number its rows
-_ROW_NUMBERS = ("", "index", "id", "idx", "unnamed:_0", "__index_level_0__", "position")
+_ROW_NUMBERS = ("", "index", "id", "idx", "unnamed:_0", "__index_level_0", "position")
+#: roles that a field within a dictionary (``meta/name``) does not get by its name
+_NEVER_WITHIN = ("files", "descriptions", "name", "recipe")
 #: roles as a message lists them
 _ROLES = "features, labels, class_names, semantics (or semantics/KIND), trainval, test_seen, ..."
 
@@ -66,12 +70,14 @@ class Fields:
         values: Numbers or texts (``U``) of any shape; nothing else is read.
         left_out: Fields that are neither, with what they are.
         is_table: Whether fields of one dimension are columns of a table of samples.
+        names_of: Names of classes by the field of their ids, where the file has them so.
     """
 
     path: Path
     values: Mapping[str, Array]
     left_out: Mapping[str, str] = field(default_factory=dict)
     is_table: bool = False
+    names_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def where(self, name: str) -> str:
         """File and field, for messages."""
@@ -95,6 +101,8 @@ def parse_map(texts: Sequence[str]) -> dict[str, str]:
         if role not in ALIASES and not role.startswith("semantics/"):
             near = nearest(role, ALIASES)
             hint = f"Did you mean {near[0]}?" if near else f"Roles: {', '.join(ALIASES)}."
+            if name.strip() in (*ALIASES, "semantics"):
+                hint = f"The role comes first: --map {name.strip()}={role}"
             raise ConfigError(f"--map {part}: there is no role '{role}'. {hint}")
         if role in found:
             raise ConfigError(f"--map: found {role} twice; expected one field for it.")
@@ -125,11 +133,10 @@ def find_roles(fields: Fields, mapping: Mapping[str, str]) -> dict[str, str]:
     for role, aliases in ALIASES.items():
         if role in roles:
             continue
-        found = [
-            name
-            for name in fields.values
-            if name not in roles.values() and meaning(name) in aliases
-        ]
+        left = [name for name in fields.values if name not in roles.values()]
+        found = [name for name in left if meaning(name) in aliases]
+        if not found and role not in _NEVER_WITHIN:
+            found = [name for name in left if meaning(name.rpartition("/")[2]) in aliases]
         if len(found) > 1:
             raise _ambiguous(fields, role, found)
         if found:
@@ -140,9 +147,13 @@ def find_roles(fields: Fields, mapping: Mapping[str, str]) -> dict[str, str]:
             roles[f"semantics/{kind}"] = name
     if "features" not in roles:
         roles |= _only_matrix(fields, roles)
-    for role in ("features", "labels"):
-        if role not in roles and not (role == "features" and feature_columns(fields, roles)):
-            raise _missing(fields, role)
+    missing = [
+        role
+        for role in ("features", "labels")
+        if role not in roles and not (role == "features" and feature_columns(fields, roles))
+    ]
+    if missing:
+        raise _missing(fields, missing)
     return roles
 
 
@@ -214,17 +225,21 @@ def _ambiguous(fields: Fields, role: str, found: Sequence[str]) -> ConfigError:
     )
 
 
-def _missing(fields: Fields, role: str) -> DataError:
+def _missing(fields: Fields, roles: Sequence[str]) -> DataError:
     images = [name for name, what in fields.left_out.items() if "struct" in what or "bin" in what]
     hint = (
-        f" '{images[0]}' may hold images: write these to a folder for each class, and "
+        f". '{images[0]}' may hold images: write these to a folder for each class, and "
         "`python -m zsl_lab.data extract` makes features of them."
-        if images and role == "features"
+        if images and "features" in roles
         else ""
     )
+    expected = ", and ".join(
+        f"the {role}, a field called {', '.join(ALIASES[role][:4])} or similar" for role in roles
+    )
+    mapping = ",".join(f"{role}=FIELD" for role in roles)
     return DataError(
-        f"{fields.path}: found {listed_fields(fields)}; expected the {role}, a field called "
-        f"{', '.join(ALIASES[role][:4])} or similar. Say which it is: --map {role}=FIELD{hint}"
+        f"{fields.path}: found {listed_fields(fields)}; expected {expected}. Say which: --map "
+        f"{mapping}{hint}"
     )
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.rows import Advance, RowBuffer, no_progress
 
 _NUMBERED = re.compile(r"(.*?)_?(\d{1,9})", re.DOTALL)
+_DECIMAL = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 #: rows that are converted at once
 _ROWS = 1024
 #: what a folder of datasets holds: several splits, or one
@@ -84,6 +86,12 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise DataError(
             f"{path}: line 1: found {found}; expected names of columns, each once, separated by "
             "commas: the label, and the features, a column of numbers for each dimension."
+        )
+    number = next((name for name in header if _DECIMAL.fullmatch(name)), None)
+    if number is not None:
+        raise DataError(
+            f"{path}: line 1: found the number {number}; expected names of columns, such as f0, "
+            "f1, ... and label. Write them above the first sample."
         )
 
 
@@ -229,9 +237,15 @@ def _read_folder(path: Path, advance: Advance = no_progress) -> Fields:
         if not parts:
             raise DataError(f"{path}: found no row; expected one for each sample.")
         first = next(iter(parts.values()))
-        names = next(
-            (f.names for f in first.features.values() if isinstance(f, datasets.ClassLabel)), None
-        )
+        names = _label_names(first)
+        other = next((part for part in parts if _label_names(parts[part]) != names), None)
+        if other is not None:
+            label = next(n for n in names if _label_names(parts[other]).get(n) != names[n])
+            raise DataError(
+                f"{path}: split '{other}', column '{label}': found other names of classes than in "
+                f"split '{next(iter(parts))}'; expected the same in the same order. Give all "
+                "splits one ClassLabel (cast_column), and save them again."
+            )
         batches = (
             batch
             for part in parts.values()
@@ -251,8 +265,19 @@ def _read_folder(path: Path, advance: Advance = no_progress) -> Fields:
         raise _damaged(path, error, "a folder of datasets.Dataset.save_to_disk") from error
     if isinstance(found, datasets.DatasetDict) and "split" not in fields.values:
         split = np.repeat(list(parts), [part.num_rows for part in parts.values()])
-        return Fields(path, {**fields.values, "split": split}, fields.left_out, is_table=True)
+        return replace(fields, values={**fields.values, "split": split})
     return fields
+
+
+def _label_names(part: Any) -> dict[str, list[str]]:
+    """The names of the classes of each ``ClassLabel``."""
+    import datasets
+
+    return {
+        name: feature.names
+        for name, feature in part.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
 
 
 def _of_benchmark(path: Path, rows: Fields) -> Fields:
@@ -299,7 +324,7 @@ def _arrow_fields(
     path: Path,
     schema: Any,
     batches: Iterator[Any],
-    class_names: Sequence[str] | None,
+    names_of: Mapping[str, Sequence[str]],
     advance: Advance = no_progress,
 ) -> Fields:
     kinds = {name: _kind(schema.field(name).type) for name in schema.names}
@@ -334,10 +359,8 @@ def _arrow_fields(
         raise DataError(f"{path}: found no row; expected one for each sample.")
     values = {name: buffer.array() for name, buffer in buffers.items()}
     values |= {name: text_array(found) for name, found in texts.items()}
-    if class_names is not None and "class_names" not in values:
-        values["class_names"] = text_array(class_names)
     left_out = {name: str(schema.field(name).type) for name, kind in kinds.items() if not kind}
-    return Fields(path, values, left_out, is_table=True)
+    return Fields(path, values, left_out, is_table=True, names_of=names_of)
 
 
 def _kind(kind: Any) -> str:
@@ -348,7 +371,7 @@ def _kind(kind: Any) -> str:
         kind = kind.value_type
     if types.is_integer(kind) or types.is_floating(kind):
         return "number"
-    if types.is_string(kind) or types.is_large_string(kind):
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return "text"
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return "numbers" if _kind(kind.value_type) == "number" else ""
@@ -379,15 +402,19 @@ def _numbers(path: Path, name: str, column: Any, row: int) -> Array:
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(lengths), -1)
 
 
-def _class_names(schema: Any) -> list[str] | None:
-    """The names of a label, where ``datasets`` wrote the file."""
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """The names of each label's classes, where ``datasets`` wrote the file."""
     try:
         stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features: Mapping[str, Any] = stored.get("info", {}).get("features", {})
-        names = [f["names"] for f in features.values() if f.get("_type") == "ClassLabel"]
+        found = {n: f["names"] for n, f in features.items() if f.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError, RecursionError):
-        return None
-    return names[0] if names and all(isinstance(name, str) for name in names[0]) else None
+        return {}
+    return {
+        column: names
+        for column, names in found.items()
+        if isinstance(names, list) and all(isinstance(name, str) for name in names)
+    }
 
 
 def _damaged(path: Path, error: Exception, expected: str) -> DataError:

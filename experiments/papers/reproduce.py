@@ -25,6 +25,7 @@ from zsl_lab.methods.catalogue import entries
 from zsl_lab.report.paper_rows import paper_names
 from zsl_lab.sweep.experiment import PAPER
 from zsl_lab.sweep.job import SWEEP_FILE, Job, read_jobs
+from zsl_lab.sweep.plan import NO_DATA
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "experiment"
 #: fewer jobs than the whole experiment has
@@ -37,7 +38,7 @@ FEWER = {
 #: exit codes of an interrupted command, which ends this one
 INTERRUPTED = (130, 143)
 #: what cannot be run without its own data
-WITHOUT_STAND_IN = {"vzsl_imagenet": "data of every job are missing"}
+WITHOUT_STAND_IN = {"vzsl_imagenet": NO_DATA}
 #: figures of each job
 JOB_FIGURES = {
     "sgal_fig3": ["latent_projection"],

@@ -566,6 +566,17 @@ def test_the_table_has_what_a_selection_on_test_adds_and_what_training_cost(
     assert (second["seconds"], second["peak_memory"]) == ("", "")
 
 
+def test_a_table_says_why_metrics_of_seen_classes_are_not_measured(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    write_run("a", 60)
+    sentence = "-: no test sample is of a seen class (conventional zero-shot learning)"
+    assert sentence not in result_sheet(groups_in(tmp_path)).note
+    undefined = dict.fromkeys(("unseen", "seen", "harmonic_mean", "ausuc"), math.nan)
+    write_run("b", method="mmvae", metrics={"zsl_top1": 60.0, **undefined})
+    assert result_sheet(groups_in(tmp_path)).note.count(sentence) == 1
+
+
 def test_recall_per_class_stands_side_by_side(
     write_run: WriteRun, tmp_path: Path, reported: Reported
 ) -> None:

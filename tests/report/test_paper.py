@@ -290,6 +290,19 @@ def test_runs_belong_to_the_part_with_their_split(ran: Ran, tmp_path: Path) -> N
     assert all(len(sheet.sections) == 1 for sheet in sheets)
 
 
+def test_a_proposed_split_of_ones_own_stands_apart_in_the_part_of_the_proposed_split(
+    ran: Ran, tmp_path: Path
+) -> None:
+    given = n3()
+    given["config"] |= {"dataset.split": "proposed"}
+    ran("a", 9.0, **given | {"facts": {"unseen": 50, "splits_version": "unknown"}})
+    sheets = [s for s in paper_tables("n3_table2", groups_in(tmp_path)) if ": cub" in s.title]
+    standard, proposed = sheets
+    assert len(standard.sections) == 1
+    assert rows(proposed, 1)["N3"]["validation zsl_top1"] == "9.0"
+    assert headings(proposed)[0].startswith("[split proposed (not a published file)")
+
+
 def test_the_number_of_unseen_classes_counts(ran: Ran, tmp_path: Path) -> None:
     config = {"dataset.features": "vgg19", "dataset.split": "standard"}
     for unseen in (10, 72):

@@ -75,6 +75,14 @@ def test_some_metrics_as_the_papers_have_them() -> None:
     assert (vzsl.metrics["zsl_top1"], vzsl.sd, vzsl.features) == (57.42, 0.63, "VGG-19, 4,096-d")
 
 
+def test_zlap_has_rows_of_its_own_with_attributes_and_with_sentences() -> None:
+    table = "generalized ZSL, ZLAP with WGAN"
+    assert find("awa2", "WGAN + ZLAP", table).metrics["harmonic_mean"] == 72.8
+    assert find("cub", "WGAN + ZLAP", table).metrics["harmonic_mean"] == 55.0
+    assert find("cub", "WGAN + ZLAP, sentences", table).metrics["harmonic_mean"] == 68.7
+    assert find("cub", "GenZSL", "generalized ZSL").features == "CLIP ViT-B/16"
+
+
 def test_pictures_of_the_same_flowers_have_the_same_rows_and_other_data_none() -> None:
     assert published("flowers") == published("flo")
     assert published("digits") == []

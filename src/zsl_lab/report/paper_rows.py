@@ -160,7 +160,7 @@ def left_out(name: str, groups: Sequence[Group]) -> list[str]:
 def _line(parts: Sequence[Table], group: Group) -> Line | None:
     """Where a group belongs: the row that it differs least from, of those the most specific."""
     dataset = published_file().canonical(_without_synthetic(group.first.dataset))
-    found: list[tuple[int, int, Line]] = []
+    found: list[tuple[float, int, Line]] = []
     for table in parts:
         for row in table.rows:
             name = next((name for name in (dataset, ANY_DATASET) if name in row.values), None)
@@ -174,8 +174,12 @@ def _line(parts: Sequence[Table], group: Group) -> Line | None:
     return min(found, key=lambda one: one[:2])[2] if found else None
 
 
-def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[int, str]:
-    """How many keys of ``data`` a group differs in, and its values of all of them in words."""
+def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[float, str]:
+    """How many keys of ``data`` a group differs in, and its values of all of them in words.
+
+    A split of the paper's kind that is not a published file counts half: it belongs to that part
+    of the table rather than to one of another split.
+    """
     wanted: dict[str, Value] = {}
     for key, value in {**table.data, **row.data}.items():
         if not isinstance(value, dict):
@@ -185,7 +189,7 @@ def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[int,
     texts = ["synthetic data"] if is_synthetic(group) else []
     if _value(group, "sweep.size") == "smoke":
         texts.append("short runs (sweep.size=smoke)")
-    differing = len(texts)
+    differing: float = len(texts)
     for key, value in wanted.items():
         found = _value(group, key)
         name = _KEYS.get(key, key.rpartition(".")[2])
@@ -194,7 +198,7 @@ def _data(table: Table, row: TableRow, dataset: str, group: Group) -> tuple[int,
             # the file's own split, which need not be the published one
             published = is_synthetic(group) or _published_split(group)
             shown = "proposed" if published else "proposed (not a published file)"
-            differing += not published
+            differing += 0 if published else 0.5
         else:
             differing += not _has(group, key, value)
         texts.append(f"{name} {shown}")

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zsl_lab.console.messages import console as make_console
-from zsl_lab.console.result_table import COLUMNS, settings_text
+from zsl_lab.console.result_table import COLUMNS, settings_text, undefined
 from zsl_lab.files.escaping import csv_row, markdown, one_line
 from zsl_lab.report.groups import Group, Summary
 from zsl_lab.run.configuration.settings import shown_value
@@ -145,7 +145,7 @@ def result_sheet(groups: Sequence[Group]) -> Sheet:
         text_heads=("dataset", "method")[one_dataset:],
         metric_heads=("seeds", *COLUMNS, *ORACLE_HEADS, *gaps, *costs, *sizes),
         sections=tuple(sections),
-        note=_note([_spread(groups), _STEP, *notes], sections),
+        note=_note([_spread(groups), _STEP, *notes, *_undefined(groups)], sections),
         spare=(*ORACLE_HEADS[:1], *gaps, *costs),
     )
 
@@ -190,6 +190,7 @@ def sweep_sheet(
             f"selection={', '.join(dict.fromkeys(unvalidated))} has no metric on validation "
             f"classes: sorted by {metric} on test, which is no way to choose settings."
         )
+    notes += _undefined(groups)
     names = dict.fromkeys(
         f"{one_line(group.first.method)} on {one_line(group.first.dataset)}" for group in groups
     )
@@ -323,6 +324,11 @@ def _size(group: Group, name: str) -> Cell | None:
 
 def _spread(groups: Iterable[Group]) -> str:
     return _SPREAD if any(len(group.runs) > 1 for group in groups) else ""
+
+
+def _undefined(groups: Iterable[Group]) -> list[str]:
+    """A sentence for each reason why metrics of a group are undefined."""
+    return list(dict.fromkeys(reason for group in groups for reason in undefined(group.first)))
 
 
 def _note(sentences: Iterable[str], sections: Iterable[Iterable[Row]]) -> str:

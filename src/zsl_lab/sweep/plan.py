@@ -29,6 +29,8 @@ MAX_CHECKED = 32
 _SPLIT = BasicSweeper.split_arguments
 #: jobs with wrong values that a message names
 _MOST_SHOWN = 5
+#: how a sweep ends whose jobs were all left out
+NO_DATA = "Data of every job are missing"
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
             )
     said = [f"{_counted(count)}{note}" for note, count in notes.items()]
     if len(left_out) == len(jobs):
-        raise ConfigError("\n".join([*said, "Data of every job are missing: no job was started."]))
+        raise ConfigError("\n".join([*said, f"{NO_DATA}: no job was started."]))
     return said
 
 

@@ -239,6 +239,19 @@ def test_missing_files_and_differing_counts_are_named(cub: Path, paths: DataPath
         load_cub(paths)
 
 
+def test_a_missing_file_is_named_with_where_it_can_be_had(cub: Path, paths: DataPaths) -> None:
+    with pytest.raises(
+        DataError, match=r"data/CUB/att_splits\.mat: .* `python -m zsl_lab\.data download cub "
+    ):
+        configured("cub_images").load_images(paths)
+    (cub / "descriptions.json").unlink()
+    with pytest.raises(DataError, match=r"descriptions\.json: no such .* No archive has it: write"):
+        load_cub(paths)
+    (cub / "images").rename(cub / "pictures")
+    with pytest.raises(DataError, match=r"The images are at https://www\.vision\.caltech\.edu/"):
+        load_cub(paths)
+
+
 def test_a_label_without_a_parent_and_a_folder_without_a_class_are_named(
     nabirds: Path, paths: DataPaths
 ) -> None:

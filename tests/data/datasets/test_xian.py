@@ -324,6 +324,16 @@ def test_a_missing_file_says_where_it_comes_from_and_which_keys_matter(
         assert part in str(error.value)
 
 
+def test_features_that_no_archive_has_are_made_or_exchanged(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
+) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"No archive known here has vgg19\.mat: make it .* extract.*dataset\.features=res101",
+    ):
+        make(splits, recorded, features="vgg19").load(paths)
+
+
 @pytest.mark.parametrize("wrong", ["", "xlsa17", "xlsa17/data/TOY"])
 def test_a_data_folder_one_level_off_is_noticed(
     tmp_path: Path,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.data.batches.test_stored import modules
-from tests.methods.exem.test_method import AtMost, config_of
+from tests.helpers.tensors import AtMost
+from tests.methods.exem.test_method import config_of
 from zsl_lab.methods.exem import EXEM
 from zsl_lab.methods.exem import method as exem
 from zsl_lab.methods.exem.config import Whitening

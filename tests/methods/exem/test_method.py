@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +10,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import SHORT_FIT, power_cut
+from tests.helpers.tensors import AtMost
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.errors import ConfigError
@@ -27,20 +26,6 @@ Configure = Callable[..., DictConfig]
 
 SEEN = np.array([True, False, True, True, True, False, True])
 PLACES = [0, 2, 3, 4, 6]
-
-
-class AtMost(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuse tensors of more than so many numbers."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.most = most
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for part in found if isinstance(found, list | tuple) else (found,):
-            assert not isinstance(part, Tensor) or part.numel() <= self.most, f"{func}"
-        return found
 
 
 def config_of(**changed: object) -> EXEMConfig:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.tensors import AtMost
 from tests.methods.wgan.conftest import (
     Configure,
     Small,
@@ -97,6 +98,12 @@ def test_generated_features_are_not_negative_and_scores_are_cosines(small: Small
     scores = method.class_scores(x)
     centre = method.synthesize(torch.zeros(3), method.semantics[1])
     torch.testing.assert_close(scores[:, 1], x @ centre / x.norm(dim=1) / centre.norm())
+
+
+def test_scores_need_no_array_of_samples_times_classes_times_features(small: Small) -> None:
+    method = small("f_clswgan").float()
+    with torch.no_grad(), AtMost(100 * 8):
+        assert method.class_scores(torch.rand(100, 6)).shape == (100, 5)
 
 
 @pytest.mark.parametrize(

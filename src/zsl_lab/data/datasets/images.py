@@ -27,7 +27,7 @@ from zsl_lab.data.files.class_lists import has_lists
 from zsl_lab.data.files.descriptions import format_fields
 from zsl_lab.data.files.images import cached_images, find_pictures, hash_files
 from zsl_lab.data.files.mat import read_mat
-from zsl_lab.data.public.sources import split_version
+from zsl_lab.data.public.sources import FEATURES, IMAGES, SPLITS, origin, split_version
 from zsl_lab.data.splits import Split, hold_out
 from zsl_lab.errors import ConfigError, DataError, nearest
 from zsl_lab.files.hashing import sha256_arrays, sha256_file
@@ -418,6 +418,7 @@ class ImageDataset(ClassSplitConfig):
         inside = (
             "" if key in ("split_file", "image_order") else f", dataset.folder (now '{folder}')"
         )
+        text += self._where(key, path)
         if key in ("split_file", "image_order") and "proposed" in self.class_splits:
             lists = self.class_splits["proposed"]
             text.append(f"A list of the unseen classes in {lists} would do instead.")
@@ -426,6 +427,24 @@ class ImageDataset(ClassSplitConfig):
             f"{data_dir}){inside} or dataset.{key} (now '{getattr(self, key)}')."
         )
         return DataError(" ".join(text))
+
+    def _where(self, key: str, path: Path) -> list[str]:
+        """A sentence about where a missing file can be had, if that is known."""
+        if key == "descriptions":
+            return [
+                "No archive has it: write it, as JSON, a list of {class_id, name, description} or "
+                "{name: description}."
+            ]
+        if key in ("split_file", "image_order"):
+            known = path.name in (FEATURES, SPLITS)
+            return [f"It is in {origin(path.parent.name, path.parents[1])}."] if known else []
+        source = IMAGES.get(self.name)
+        if source is None:
+            return []
+        return [
+            f"The images are at {source.page}; conf/dataset/{self.name}.yaml says what belongs "
+            "beside them."
+        ]
 
 
 def _in_published_order(

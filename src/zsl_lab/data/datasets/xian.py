@@ -277,6 +277,12 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         if role == "semantics" and self.semantics not in ("att", "original_att"):
             text.append(self._where_semantics())
             return DataError(" ".join(text))
+        if role == "features" and path.name != FEATURES:
+            text.append(
+                f"No archive known here has {path.name}: make it of the images (`python -m "
+                "zsl_lab.data extract`), or take the archive's features with dataset.features="
+                f"{FEATURES.removesuffix('.mat')}."
+            )
         text.append(
             f"{FEATURES} and {SPLITS} are in {origin(self.name, data_dir)}. Either put the file "
             f"there, or set paths.data_dir (environment variable ZSL_LAB_DATA; now {data_dir}) to "

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import normalize
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.errors import ConfigError
@@ -164,7 +164,7 @@ class ConditionalWGAN(ZeroShotMethod):
         """
         noise = self.semantics.new_zeros(len(self.semantics), self.generator.noise_dim)
         centres = self.synthesize(noise, self.semantics)
-        return cosine_similarity(features[:, None], centres, dim=-1)
+        return normalize(features, dim=-1) @ normalize(centres, dim=-1).T
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int) -> Tensor:

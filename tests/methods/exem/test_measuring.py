@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from tests.methods.exem.test_method import config_of
 from zsl_lab.methods.exem import EXEM
 from zsl_lab.methods.exem import method as exem
 from zsl_lab.methods.exem.config import Whitening
-from zsl_lab.methods.exem.measuring import Groups, largest_axes, measure
+from zsl_lab.methods.exem.measuring import Groups, largest_axes, measure, median_skewness
 from zsl_lab.methods.exem.whitening import Scatter, class_means
 
 LABELS = torch.arange(60) % 4
@@ -64,6 +65,15 @@ def test_variances_of_blocks_take_no_table_of_dimensions_by_dimensions(kind: Whi
     assert found.scatter.matrix.shape == (20_000,)
 
 
+def test_skewness_is_that_of_scipy_whatever_the_shift_and_scale() -> None:
+    rows = torch.from_numpy(np.random.default_rng(0).gamma(1, 1, (60, 5)))
+    expected = np.median(scipy.stats.skew(rows.numpy()))
+    rows = torch.cat([rows, torch.full((60, 9), 0.1)], dim=1)  # constant columns do not count
+    for given in (rows, 5 * rows - 7):
+        np.testing.assert_allclose(median_skewness(given), expected, rtol=1e-6)
+    assert median_skewness(rows[:, 5:]) == 0
+
+
 def test_principal_axes_are_those_of_the_covariance() -> None:
     features = drawn()
     _, axes = torch.linalg.eigh(torch.cov(features.T))
@@ -81,6 +91,7 @@ def test_principal_axes_are_those_of_the_covariance() -> None:
         {"pca": 3},
         {"whitening": "diagonal"},
         {"normalize": "standard"},
+        {"normalize": "auto"},
     ],
 )
 def test_samples_on_disk_give_the_method_that_samples_in_memory_give(

@@ -88,7 +88,7 @@ def written_out(method: EXEM, batch: Batch, mixture: float, rows: Tensor) -> Ten
         if c in PLACES:
             predicted = mixture * means[PLACES.index(c)] + (1 - mixture) * predicted
         exemplars.append(predicted)
-    scaled = Scaler(method.config.normalize, method.shift, method.scale).apply(rows).double()
+    scaled = Scaler("minmax_sqrt", method.shift, method.scale).apply(rows).double()
     return torch.tensor(
         [
             [
@@ -231,6 +231,25 @@ def test_principal_components_that_few_samples_do_not_have_count_nothing() -> No
     assert method.projection.shape == (30, 25)
     assert not method.projection[:, :5].any()
     assert method.class_scores(new).isfinite().all()
+
+
+@pytest.mark.parametrize(("power", "kind"), [(1, "none"), (4, "minmax_sqrt")])
+def test_auto_takes_square_roots_of_features_with_long_tails(power: int, kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    semantics = torch.randn(7, 4, generator=generator)
+    labels = torch.tensor(PLACES * 12)
+    centres = semantics @ torch.randn(4, 6, generator=generator)
+    features = (centres[labels] + torch.randn(60, 6, generator=generator) - centres.min()) ** power
+    batch = Batch(features, labels, torch.arange(60))
+    scores = []
+    for normalize in ("auto", kind):
+        method = EXEM(config_of(normalize=normalize), 6, space(semantics))
+        method.train_on(batch)
+        loaded = EXEM(config_of(normalize=normalize), 6, space(semantics))
+        loaded.load_state_dict(method.state_dict())
+        scores += [method.class_scores(features), loaded.class_scores(features)]
+    for other in scores[1:]:
+        assert torch.equal(scores[0], other)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])

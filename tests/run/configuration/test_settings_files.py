@@ -45,7 +45,7 @@ def choices(*overrides: str) -> tuple[str, str]:
     [
         ((), "sgal_digits", "none"),
         (("method=mmvae", "dataset=awa2"), "mmvae", "none"),
-        (("method=exem", "dataset=awa2"), "none", "none"),
+        (("method=cosine", "dataset=awa2"), "none", "none"),
         (("settings=general",), "sgal", "none"),
         (("settings=none",), "none", "none"),
         (("settings=published", "dataset=sun"), "none", "sgal_sun"),

@@ -174,7 +174,11 @@ class StoredSamples(Batch):
         Raises:
             DataError: They do not fit into the free memory.
         """
-        return self._data.samples(self._index, self._device).inputs
+        return self.every(1)
+
+    def every(self, stride: int) -> Tensor:
+        """Features of the first sample and of each ``stride``-th one after it."""
+        return self._data.samples(self._index[::stride], self._device).inputs
 
     def blocks(self, rows: int) -> Iterator[Batch]:
         """The samples in blocks of at most ``rows``."""

@@ -60,7 +60,7 @@ class Settings:
 class EXEMConfig(MethodConfig):
     """The keys of EXEM; conf/method/exem.yaml says what each does and its source."""
 
-    normalize: Normalization
+    normalize: Normalization | Literal["auto"]
     normalize_semantics: Normalization
     pca: int | None = Field(ge=1)
     whitening: Whitening

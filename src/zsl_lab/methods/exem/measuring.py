@@ -46,6 +46,21 @@ class Measured:
     held: HeldOut | None
 
 
+def median_skewness(rows: Tensor) -> float:
+    """Median of the skewness of the columns that vary; 0 where none does.
+
+    It is that of any shifted or scaled rows, and above 0 where columns have a long upper tail.
+
+    Args:
+        rows: ``[N, D]``, at least one.
+    """
+    rows = rows[:, rows.amin(0) < rows.amax(0)].double()
+    if not rows.shape[1]:
+        return 0.0
+    centred = rows - rows.mean(0)
+    return float((centred.pow(3).mean(0) / centred.square().mean(0).pow(1.5)).median())
+
+
 def measure(
     samples: Pass, labels: Tensor, classes: int, kind: Whitening, groups: Groups | None
 ) -> Measured:

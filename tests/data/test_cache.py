@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import pytest
 from tests.helpers.benchmark_files import BASE
 from zsl_lab.data import cache as store
 from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.checks.findings import with_reader_findings
 from zsl_lab.data.datasets.base import DataPaths
 from zsl_lab.data.datasets.synthetic import SyntheticDataset
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.files.layout import seal
 from zsl_lab.data.recipe import Recipe
-from zsl_lab.errors import DataError, OutputError
+from zsl_lab.errors import CacheWarning, DataError, DataWarning, OutputError
 
 AWA2_BYTES = 37_322 * 2048 * 4
 SIZES = {
@@ -125,6 +128,25 @@ def test_a_damaged_file_is_built_again(benchmark: FeatureBenchmark, tmp_path: Pa
         again = store.cached("toy", {}, lambda: benchmark, tmp_path / "cache")
     assert again is benchmark
     assert store.load(file).name == "toy"
+
+
+def test_what_was_warned_of_when_it_was_built_is_warned_of_again(
+    benchmark: FeatureBenchmark, tmp_path: Path
+) -> None:
+    def build() -> FeatureBenchmark:
+        warnings.warn("file.mat: left out x.", stacklevel=1)
+        warnings.warn(DataWarning("Tables differ.", "tables contradict"), stacklevel=1)
+        warnings.warn("Another cache is rebuilt.", CacheWarning, stacklevel=1)
+        return benchmark
+
+    found = []
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CacheWarning)
+            read = partial(store.cached, "toy", {}, build, tmp_path)
+            found.append(with_reader_findings(read)[1])
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
 
 
 def test_the_key_chooses_the_file(benchmark: FeatureBenchmark, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from zsl_lab.data.benchmark import FeatureBenchmark, VectorBenchmark
 from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.storage.choice import Storage, reads_from_disk
-from zsl_lab.errors import DataError, DataWarning
+from zsl_lab.errors import CacheWarning, DataError, DataWarning
 
 _KIND = "chosen"
 
@@ -94,13 +94,18 @@ def cached(
         try:
             return load(path, storage)
         except DataError as error:
-            warnings.warn(f"The cache is rebuilt from its sources: {error}", stacklevel=2)
+            said = f"The cache is rebuilt from its sources: {error}"
+            warnings.warn(said, CacheWarning, stacklevel=2)
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         benchmark = build()
     for warning in raised:
         warnings.warn(warning.message, stacklevel=2)
-    notes = tuple(w.message for w in raised if isinstance(w.message, DataWarning))
+    notes = tuple(
+        w.message if isinstance(w.message, DataWarning) else DataWarning(str(w.message))
+        for w in raised
+        if w.category in (UserWarning, DataWarning)
+    )
     save(benchmark, path, notes)
     if not reads_from_disk(storage, *benchmark.features.shape):
         return benchmark

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from zsl_lab.errors import DataError
+from zsl_lab.errors import DataError, DataWarning
 
 T = TypeVar("T")
 Level = Literal["error", "warning", "note"]
@@ -75,22 +75,33 @@ def with_reader_findings(read: Callable[[], T]) -> tuple[T, tuple[Finding, ...]]
     """Call a function that reads data; the warnings it emits become findings.
 
     Args:
-        read: Emits a :class:`UserWarning` for what it left out, replaced or found contradictory.
+        read: Emits a :class:`UserWarning` or a :class:`DataWarning` for what it left out, replaced
+            or found contradictory.
 
     Returns:
-        What it returned, and a finding of level ``warning`` for each of its warnings. Warnings of
-        other categories are emitted.
+        What it returned, and a finding for each of these warnings. Warnings of other categories are
+        emitted, and so are those of level ``note``, which :func:`warn` does not show.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         value = read()
     found = []
     for entry in caught:
-        if entry.category is UserWarning:
-            found.append(Finding("warning", "reader", str(entry.message), ""))
-        else:
+        finding = _finding_of(entry.message)
+        if finding is not None:
+            found.append(finding)
+        if finding is None or finding.level == "note":
             warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
     return value, tuple(dict.fromkeys(found))
+
+
+def _finding_of(said: Warning | str) -> Finding | None:
+    """What a warning says of the data; None where it is about something else."""
+    if isinstance(said, DataWarning):
+        level: Level = "note" if said.level == "note" else "warning"
+        return Finding(level, said.code.replace(" ", "_") or "reader", str(said), "")
+    # other categories have a meaning of their own, as that of a cache has
+    return Finding("warning", "reader", str(said), "") if type(said) is UserWarning else None
 
 
 def refuse(findings: Sequence[Finding], name: str) -> None:

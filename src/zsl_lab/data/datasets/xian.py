@@ -40,7 +40,7 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
 
 # part of the cache's key: raise it when the same files would be read into something else
-_READER_VERSION = "2"
+_READER_VERSION = "3"
 
 Array = npt.NDArray[Any]
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from zsl_lab.data.benchmark import ImageArray
-from zsl_lab.errors import ConfigError, DataError, OutputError, UnreachableError
+from zsl_lab.errors import CacheWarning, ConfigError, DataError, OutputError, UnreachableError
 from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.hashing import sha256_file
 
@@ -119,10 +119,12 @@ def cached_images(
         found = _mapped(path, shape)
         if found is not None:
             return found
-        warnings.warn(f"{path}: the cache is damaged; the images are decoded again.", stacklevel=2)
+        said = f"{path}: the cache is damaged; the images are decoded again."
+        warnings.warn(said, CacheWarning, stacklevel=2)
     if len(files) >= _MANY:
         warnings.warn(
             f"{len(files):,} images are decoded once and kept in {path}; this takes a while.",
+            CacheWarning,
             stacklevel=2,
         )
     try:

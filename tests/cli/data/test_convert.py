@@ -437,8 +437,8 @@ def test_of_several_feature_files_one_is_named(
         (
             ("nowhere", "b.h5"),
             1,
-            "nowhere: no such file or folder; expected a folder with att_splits.mat, or an HDF5 "
-            "file.",
+            "nowhere: no such file or folder; expected a folder with att_splits.mat, an HDF5 file "
+            "or one of another program.",
         ),
         (
             ("empty", "b.h5"),

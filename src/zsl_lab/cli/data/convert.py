@@ -238,7 +238,8 @@ def _check_places(source: Path, target: Path, form: str, options: argparse.Names
     from zsl_lab.data.files import benchmark_mat
     from zsl_lab.data.files.foreign.sources import find_reader
 
-    if target.exists() and target.samefile(source):
+    # a file of our own layout is sealed in place
+    if form != "h5" and target.exists() and target.samefile(source):
         raise ConfigError(
             f"{target}: found SOURCE as TARGET; expected another name. What is not converted would "
             "be lost."

@@ -38,8 +38,8 @@ from zsl_lab.nn.moments import gram
 #: numbers and rows of a block of samples that are read from disk
 _BLOCK, _FEWEST_ROWS = 2**22, 1024
 #: with normalize=auto, the median skewness of the columns from which on square roots are taken, and
-#: the most samples that it is measured on
-_LONG_TAILED, _MEASURED = 0.3, 4096
+#: the most numbers, but the fewest samples, that it is measured on
+_LONG_TAILED, _MEASURED, _FEWEST_MEASURED = 0.3, 2**22, 256
 
 
 class EXEM(ZeroShotMethod):
@@ -314,7 +314,8 @@ class EXEM(ZeroShotMethod):
         """Rotation of the features, the chosen constants, class means and scatter."""
         labels = self._mean_of_class[batch.labels]
         inputs = batch.inputs
-        self._choose_scaling(inputs[torch.argsort(batch.rows)[:: _stride(len(inputs))]])
+        if self.config.normalize == "auto":
+            self._choose_scaling(inputs[torch.argsort(batch.rows)[:: _stride(*inputs.shape)]])
         self._fit_scalers(Scaler.fit(self._scaling, inputs.cpu().numpy()))
         features = self._scaler().apply(inputs)
         rotation = self._rotation(features)
@@ -331,7 +332,8 @@ class EXEM(ZeroShotMethod):
         """The same of samples on disk, in three or four passes over them."""
         config = self.config
         rows = max(_FEWEST_ROWS, _BLOCK // len(self.shift))
-        self._choose_scaling(batch.every(_stride(len(batch.labels))))
+        if config.normalize == "auto":
+            self._choose_scaling(batch.every(_stride(len(batch.labels), len(self.shift))))
         self._fit_scalers(
             Scaler.fit_blocks(
                 self._scaling,
@@ -418,10 +420,9 @@ class EXEM(ZeroShotMethod):
         self.weights.copy_(regression.weights(whitened, constants.ridge))
 
     def _choose_scaling(self, rows: Tensor) -> None:
-        """With ``normalize=auto``, take square roots where columns of ``rows`` have long tails."""
-        if self.config.normalize == "auto":
-            self._takes_roots = median_skewness(rows) > _LONG_TAILED
-            self.rooted.fill_(self._takes_roots)
+        """Take square roots where columns of ``rows`` have long tails."""
+        self._takes_roots = median_skewness(rows) > _LONG_TAILED
+        self.rooted.fill_(self._takes_roots)
 
     @property
     def _scaling(self) -> Normalization:
@@ -491,6 +492,6 @@ class EXEM(ZeroShotMethod):
         return []
 
 
-def _stride(samples: int) -> int:
+def _stride(samples: int, dimensions: int) -> int:
     """From one measured sample to the next, in the order of the file."""
-    return max(1, -(-samples // _MEASURED))
+    return -(-samples // max(_FEWEST_MEASURED, _MEASURED // dimensions))

@@ -1,8 +1,9 @@
 """Steps per second of each method relative to a raw PyTorch loop in the same process.
 
 Every method whose yaml has a ``bench`` block, with the overrides of that block on
-``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, so that a machine whose
-speed drifts affects both alike; medians are compared.
+``experiment=bench`` (the shape of AwA2). Runs and raw loops alternate, and each run is compared
+with the mean of the loops before and after it, so that a machine whose speed drifts affects both
+alike; the ratio is the median of the rounds.
 
     python experiments/bench/steps.py [METHOD ...] [KEY=VALUE ...]
 """
@@ -10,6 +11,7 @@ speed drifts affects both alike; medians are compared.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import statistics
 import sys
 import tempfile
@@ -36,7 +38,7 @@ METHODS = {
     for entry in catalogue.entries()
     if entry.overrides("bench")
 }
-ROUNDS = 3
+ROUNDS = 5
 
 
 class _Raw(ZeroShotMethod):
@@ -87,20 +89,31 @@ def measure(name: str, overrides: list[str], folder: Path) -> str:
     """One row of the table."""
     with initialize_config_module("zsl_lab.conf", version_base="1.3"):
         cfg = compose(
-            "config", ["experiment=bench", f"method={name}", *METHODS.get(name, ()), *overrides]
+            "config",
+            [
+                "experiment=bench",
+                f"method={name}",
+                "figures=false",
+                *METHODS.get(name, ()),
+                *overrides,
+            ],
         )
     cfg.paths.run_dir = str(folder)
     config = parse(cfg)
     benchmark = config.dataset.load(DataPaths(folder, folder))
     data = config.dataset.data_module(benchmark, full_split(benchmark))
     device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
-    raw, command = [], []
+    raw, command = [raw_loop(config, data, device)], []
     for i in range(ROUNDS):
-        raw.append(raw_loop(config, data, device))
         command.append(through_command(cfg, folder / str(i)))
-    a, b = statistics.median(raw), statistics.median(command)
-    spread = f"{min(raw):.1f}-{max(raw):.1f}, {min(command):.1f}-{max(command):.1f}"
-    return f"{name:<16}{a:10.1f}{b:12.1f}{b / a:8.3f}   {spread}"
+        raw.append(raw_loop(config, data, device))
+    ratios = [
+        done / statistics.fmean(loops)
+        for done, loops in zip(command, itertools.pairwise(raw), strict=True)
+    ]
+    a, b, ratio = (statistics.median(numbers) for numbers in (raw, command, ratios))
+    spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
+    return f"{name:<22}{a:10.1f}{b:12.1f}{ratio:8.3f}   {spread}"
 
 
 def main() -> None:
@@ -108,7 +121,7 @@ def main() -> None:
     overrides = [argument for argument in sys.argv[1:] if "=" in argument]
     names = [argument for argument in sys.argv[1:] if "=" not in argument] or list(METHODS)
     print(f"steps per second, median of {ROUNDS} rounds, {torch.get_num_threads()} threads")
-    print(f"{'method':<16}{'raw loop':>10}{'zsl_lab':>12}{'ratio':>8}   range of either")
+    print(f"{'method':<22}{'raw loop':>10}{'zsl_lab':>12}{'ratio':>8}   range of the ratio")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             # the runs' own lines go to standard error

@@ -342,7 +342,7 @@ def test_table(write_run: WriteRun, reported: Reported) -> None:
     for seed, h in enumerate((50.0, 60.0)):
         write_run(f"{seed}", h, seed=seed)
     write_run("m", 40.0, method="mmvae", oracle=None)
-    code, out, err = reported("runs")
+    code, out, err = reported("runs", columns=160)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert "digits (per class, %; 1 seen + 2 unseen classes)" in out
@@ -354,11 +354,11 @@ def test_table(write_run: WriteRun, reported: Reported) -> None:
         "seen",
         "harmonic_mean",
         "ausuc",
-        *("test)", "test)", "gap", "seconds"),
+        *("test)", "test)", "gap", "seconds", "steps/s"),
     ] in lines
-    sgal = ["sgal", "2", *["55.0", "±", "7.1"] * 5, "-", "56.0", "±", "7.1", "1.0", "12"]
+    sgal = ["sgal", "2", *["55.0", "±", "7.1"] * 5, "-", "56.0", "±", "7.1", "1.0", "12", "240"]
     assert sgal in lines
-    assert ["mmvae", "1", *["40.0"] * 5, "-", "-", "-", "12"] in lines
+    assert ["mmvae", "1", *["40.0"] * 5, "-", "-", "-", "12", "240"] in lines
     assert "selected on" in out
     assert "biased estimate" in out
 
@@ -381,7 +381,9 @@ def test_fits_into_the_terminal(write_run: WriteRun, reported: Reported, columns
     for text in ("54.5", "± 62.9", "12.34", "123.45", "_dropout", "20000"):
         assert text in out
     # the least needed columns make room for the others
-    left_out = "A wider terminal also shows: oracle zsl_top1 (selected on test), gap, seconds."
+    left_out = (
+        "A wider terminal also shows: oracle zsl_top1 (selected on test), gap, seconds, steps/s."
+    )
     assert (left_out in " ".join(out.split())) == (columns == 80)
     assert "\x1b" not in out
 
@@ -423,11 +425,14 @@ def test_markdown(write_run: WriteRun, reported: Reported) -> None:
     assert lines[0] == "digits, flo (per class, %)"
     assert lines[2:7] == [
         "| dataset | method | seeds | zsl_top1 | unseen | seen | harmonic_mean | ausuc | "
-        "oracle zsl_top1 (selected on test) | oracle H (selected on test) | gap | seconds |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| digits | sgal | 2 |" + " **55.0 ± 7.1** |" * 5 + " - | **56.0 ± 7.1** | 1.0 | 12 |",
-        "| digits | mmvae | 1 |" + " 40.0 |" * 5 + " - | 41.0 | 1.0 | 12 |",
-        "| flo | sgal | 1 |" + " 30.0 |" * 5 + " - | 31.0 | 1.0 | 12 |",
+        "oracle zsl_top1 (selected on test) | oracle H (selected on test) | gap | seconds | "
+        "steps/s |",
+        "| --- | --- |" + " ---: |" * 11,
+        "| digits | sgal | 2 |"
+        + " **55.0 ± 7.1** |" * 5
+        + " - | **56.0 ± 7.1** | 1.0 | 12 | 240 |",
+        "| digits | mmvae | 1 |" + " 40.0 |" * 5 + " - | 41.0 | 1.0 | 12 | 240 |",
+        "| flo | sgal | 1 |" + " 30.0 |" * 5 + " - | 31.0 | 1.0 | 12 | 240 |",
     ]
     assert lines[-1].startswith("Mean ± sample standard deviation over seeds. ")
 
@@ -550,14 +555,31 @@ def test_the_table_has_what_a_selection_on_test_adds_and_what_training_cost(
         return {**RESULT.training, **values}
 
     gain = {**dict.fromkeys(METRICS, 0.0), "harmonic_mean": 62.5, "step": 1}
-    write_run("a", 60, oracle=gain, training=training(seconds=20.4, peak_memory=700_000_000))
-    write_run("b", 60, seed=1, oracle=gain, training=training(seconds=21.0, peak_memory=None))
-    write_run("c", 50, method="mmvae", oracle=None, training=training(seconds=None))
+    write_run(
+        "a",
+        60,
+        oracle=gain,
+        training=training(seconds=20.4, peak_memory=700_000_000, steps_per_second=0.25),
+    )
+    write_run(
+        "b",
+        60,
+        seed=1,
+        oracle=gain,
+        training=training(seconds=21.0, peak_memory=None, steps_per_second=0.45),
+    )
+    write_run(
+        "c",
+        50,
+        method="mmvae",
+        oracle=None,
+        training=training(seconds=None, steps_per_second=120.4),
+    )
     sheet = result_sheet(groups_in(tmp_path))
-    assert sheet.metric_heads[-3:] == ("gap", "seconds", "memory (MB)")
-    assert [[cell.text for cell in row.cells[-3:]] for row in sheet.sections[0]] == [
-        ["2.5", "21", "700"],
-        ["-", "-", "-"],
+    assert sheet.metric_heads[-4:] == ("gap", "seconds", "steps/s", "memory (MB)")
+    assert [[cell.text for cell in row.cells[-4:]] for row in sheet.sections[0]] == [
+        ["2.5", "21", "0.3", "700"],
+        ["-", "-", "120", "-"],
     ]
     assert "memory (MB)" not in sheet.without_spare().metric_heads
     first, second = rows_of(result_csv(groups_in(tmp_path)))

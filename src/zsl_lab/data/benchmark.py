@@ -43,6 +43,8 @@ class Provenance:
             hashes.
         sources: The file and the field in it that an attribute of the benchmark was read from, for
             error messages; what is not listed is called by its own name, in ``origin``.
+        file_sha256: SHA-256 of the file of this project's layout that the benchmark was read from,
+            where the file states it and it was verified.
     """
 
     origin: str
@@ -50,6 +52,7 @@ class Provenance:
     features_sha256: str = ""
     splits_version: str = "unknown"
     sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    file_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -99,7 +99,11 @@ class Sheet:
 
 ORACLE_HEADS = ("oracle zsl_top1 (selected on test)", "oracle H (selected on test)")
 #: columns of costs: the field of ``training``, and the unit; of sizes: the field of ``model``
-_COST_UNITS = {"seconds": ("seconds", 1), "memory (MB)": ("peak_memory", 10**6)}
+_COST_UNITS = {
+    "seconds": ("seconds", 1),
+    "steps/s": ("steps_per_second", 1),
+    "memory (MB)": ("peak_memory", 10**6),
+}
 _SIZE_UNITS = {"params (M)": "parameters", "MFLOPs": "flops"}
 _STEP = (
     "The step is selected on validation classes unless the row says otherwise; oracle zsl_top1 and "
@@ -107,7 +111,10 @@ _STEP = (
 )
 _SPREAD = "Mean ± sample standard deviation over seeds."
 _GAP = "gap: oracle H minus H, what a selection on test adds."
-_COSTS = "seconds: training of both phases; memory: the peak, data included."
+_COSTS = (
+    "seconds: training of both phases; steps/s: training steps a second, checks not counted; "
+    "memory: the peak, data included."
+)
 _MFLOPS = "MFLOPs: to classify one sample, a multiplication and an addition counted as two."
 _BOLD = "Bold: best of those with the same dataset, splits, features and selection."
 
@@ -302,10 +309,13 @@ def _gap(group: Group, name: str) -> Cell | None:
 
 
 def _cost(group: Group, name: str) -> Cell | None:
-    """Seconds or peak memory, the mean over the seeds that know it."""
+    """Seconds, steps per second or peak memory, the mean over the seeds that know it."""
     key, unit = _COST_UNITS[name]
     mean = _mean_of(group, key)
-    return None if mean is None else Cell(f"{mean / unit:.0f}")
+    if mean is None:
+        return None
+    decimals = 1 if name == "steps/s" and mean < 10 else 0
+    return Cell(f"{mean / unit:.{decimals}f}")
 
 
 def _mean_of(group: Group, key: str) -> float | None:

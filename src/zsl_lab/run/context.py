@@ -23,7 +23,8 @@ from zsl_lab.console.messages import say
 from zsl_lab.data.batches.base import ClassSpace, PhaseDataModule
 from zsl_lab.data.benchmark import Benchmark, StoredBenchmark, VectorBenchmark
 from zsl_lab.data.checks.check import check
-from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.findings import Finding, by_level, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.kept import checked_once
 from zsl_lab.data.checks.semantics import unknown_finding
 from zsl_lab.data.checks.unknown import fill_unknown
 from zsl_lab.data.datasets.base import DataPaths
@@ -252,7 +253,8 @@ def load_checked(
         benchmark = with_extra_classes(benchmark, extra, config.paths.cache_folder)
     if not checked:
         return benchmark, loaded.findings
-    findings = tuple(check(benchmark, loaded.findings))
+    found = check(benchmark) if given is not None else checked_once(benchmark, paths.cache_dir)
+    findings = tuple(by_level([*loaded.findings, *found]))
     if config.data.check == "strict":
         refuse(findings, benchmark.name)
     if distributed.is_main():

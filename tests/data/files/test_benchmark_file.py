@@ -18,6 +18,7 @@ from zsl_lab.data.files import benchmark_file as hdf5
 from zsl_lab.data.files.benchmark_file import BenchmarkFile
 from zsl_lab.data.recipe import Recipe, TextRecipe
 from zsl_lab.errors import DataError, OutputError
+from zsl_lab.files.hashing import sha256_file
 
 NAMES = ("ant", "bee", "čáp 🐦", "dog", "eel")
 LABELS = np.repeat(np.arange(5), 4)
@@ -112,7 +113,8 @@ def test_everything_written_comes_back_with_its_type(path: Path) -> None:
         assert c.semantics[kind].dtype == table.dtype
     for name in ("name", "class_names", "files", "descriptions", "recipe", "mat"):
         assert getattr(c, name) == getattr(b, name)
-    assert replace(c.provenance, sources={}) == b.provenance
+    assert replace(c.provenance, sources={}, file_sha256="") == b.provenance
+    assert c.provenance.file_sha256 == sha256_file(path, 512)
     assert [file.name for file in path.parent.iterdir()] == ["b.h5"]
 
 
@@ -513,7 +515,9 @@ def test_a_file_changed_on_purpose_is_read_where_that_is_said(path: Path) -> Non
         raw.write(bytes(512))
     for content_ in (found, hdf5.read(path)):
         assert content_.name == "mine"
-        assert content_.provenance.splits_version == "unknown"  # nothing vouches for it any more
+        # nothing vouches for it any more
+        assert content_.provenance.splits_version == "unknown"
+        assert content_.provenance.file_sha256 == ""
 
 
 @pytest.mark.parametrize(

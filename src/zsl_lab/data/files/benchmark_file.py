@@ -248,12 +248,14 @@ def _remedied(path: Path, remedy: str) -> Iterator[None]:
 def _content(path: Path, *, lean: bool, edited: bool) -> Iterator[tuple[Reader, dict[str, Any]]]:
     """An open, verified file and its fields but for the features."""
     sealed = verify(path, edited=edited)
-    with opened(path, trusted=sealed) as file:
+    with opened(path, trusted=bool(sealed)) as file:
         reader = Reader(path, file)
         fields = read_fields(reader, lean=lean)
+        provenance = replace(fields["provenance"], file_sha256=sealed)
         if not sealed:
             # without a hash the name of the splits cannot be verified
-            fields["provenance"] = replace(fields["provenance"], splits_version="unknown")
+            provenance = replace(provenance, splits_version="unknown")
+        fields["provenance"] = provenance
         yield reader, fields
 
 

@@ -123,15 +123,14 @@ def _provenance(path: Path, content: hdf5.BenchmarkContent) -> Provenance:
     parts = {name: index for name in names if (index := getattr(content, name)) is not None}
     # as runs take them: the same numbers in another type are the same benchmark
     tables = {kind: float32(table) for kind, table in content.semantics.items()}
-    return Provenance(
+    return replace(
+        content.provenance,
         origin=str(path),
         splits_sha256=_sha256(list(parts), sha256_arrays(*parts.values())),
         # labels too: the same features of samples of other classes are other data
         features_sha256=_sha256(
             [content.class_names, list(tables)], _samples_sha256(content, list(tables.values()))
         ),
-        splits_version=content.provenance.splits_version,
-        sources=content.provenance.sources,
     )
 
 

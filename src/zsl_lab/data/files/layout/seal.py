@@ -16,7 +16,7 @@ FORMAT_VERSION = 2
 #: bytes before the HDF5 content
 USER_BLOCK = 512
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_SEAL = re.compile(rb"zsl_lab benchmark, format (\d{1,9}), sha256 [0-9a-f]{64}\n\0*")
+_SEAL = re.compile(rb"zsl_lab benchmark, format (\d{1,9}), sha256 ([0-9a-f]{64})\n\0*")
 
 
 class ChangedError(DataError):
@@ -29,8 +29,8 @@ def seal(path: Path, version: int) -> bytes:
     return line.encode().ljust(USER_BLOCK, b"\0")
 
 
-def verify(path: Path, *, edited: bool) -> bool:
-    """Check a file against the hash in its user block; False where it has none.
+def verify(path: Path, *, edited: bool) -> str:
+    """Check a file against the SHA-256 in its user block; ``""`` where it was not verified.
 
     Args:
         path: The file.
@@ -51,7 +51,7 @@ def verify(path: Path, *, edited: bool) -> bool:
             f"{path}: cannot be read ({error.strerror}); expected a benchmark in an HDF5 file."
         ) from error
     if head.startswith(_SIGNATURE) or head == bytes(USER_BLOCK):
-        return False
+        return ""
     sealed = _SEAL.fullmatch(head)
     if sealed is None:
         raise DataError(
@@ -66,7 +66,7 @@ def verify(path: Path, *, edited: bool) -> bool:
             f"first {USER_BLOCK} bytes state the SHA-256; expected the content that was sealed."
         )
     check_version(path, version)
-    return not edited
+    return "" if edited else sealed[2].decode()
 
 
 def check_version(path: Path, version: int) -> None:

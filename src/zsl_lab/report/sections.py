@@ -219,7 +219,7 @@ class _Benchmark:
         return ", ".join(shown_value(value) for value in values if value is not None)
 
     def findings(self) -> str:
-        """Errors and warnings of the data check, each once; empty if there are none."""
+        """Errors and warnings of the data check, a line each; empty if there are none."""
         found = dict.fromkeys(
             f"⚠ {finding['level']}: {finding['sentence']}"
             for group in self.groups
@@ -229,7 +229,7 @@ class _Benchmark:
         )
         shown = list(found)[:_MAX_FINDINGS]
         more = len(found) - len(shown)
-        return " ".join(shown) + (f" And {more} more." if more else "")
+        return "\n".join([*shown, *([f"And {more} more."] if more else [])])
 
     def facts(self) -> list[Fact]:
         facts = self.groups[0].first.benchmark

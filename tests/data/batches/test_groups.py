@@ -44,13 +44,13 @@ def epochs(
 
 
 def test_groups_give_every_batch_once_and_end_at_checks(clock: list[float]) -> None:
-    found = epochs([5, 7, 60], None)
+    found = epochs([5, 7, 300], None)
     assert [[len(group) for group in epoch] for epoch in found] == [
         [1, 2, 1, 1],
         [1, 1],
-        [16, 16, 16, 4, 1],
+        [64, 64, 64, 64, 36, 1],
     ]
-    assert [step for epoch in found for group in epoch for step in group] == list(range(1, 61))
+    assert [step for epoch in found for group in epoch for step in group] == list(range(1, 301))
 
 
 def test_a_group_ends_at_every_multiple_of_the_steps_between_checkpoints(

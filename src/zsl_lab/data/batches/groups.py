@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 BatchT = TypeVar("BatchT", covariant=True)
 
 #: most batches of a group
-_MOST = 16
+_MOST = 64
 #: seconds between two groups, below which they become larger and above which they become smaller:
 #: what watches the training, as the progress line, waits for the end of a group
 _SHORT, _LONG = 0.1, 0.4

@@ -363,6 +363,32 @@ def test_a_sweep_with_a_wrong_value_starts_no_job(
     assert list(tmp_path.glob("outputs/sweeps/*")) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such signals there")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, (143,)), (signal.SIGINT, ())])
+def test_a_signal_that_comes_while_an_object_is_removed_is_not_lost(
+    number: int, code: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Removed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+            for _ in range(1000):  # the handler runs here, and Python ignores what it raises
+                pass
+
+    def wait() -> None:
+        removed = Removed()
+        del removed
+        time.sleep(30)
+
+    monkeypatch.setattr(sys, "unraisablehook", cli._interrupt_again)
+    before = signal.signal(signal.SIGTERM, cli._on_sigterm)
+    try:
+        with pytest.raises(KeyboardInterrupt) as found:
+            wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert found.value.args == code
+
+
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_going_on_ends_the_run_in_its_own_folder(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -229,6 +229,11 @@ def test_what_every_checkpoint_brings_is_locked_before_the_checkpoint_is_read(
     assert found == f"{override}: {LOCKED.format(key=key)} without ckpt.\n"
 
 
+def test_a_missing_checkpoint_is_what_is_wrong_where_a_folder_is_given(refused: Refused) -> None:
+    found = refused("task=predict", "ckpt=nowhere", "features=x.npy", "hydra.run.dir=here")
+    assert found.startswith("ckpt=nowhere: there is no such file.")
+
+
 @pytest.mark.parametrize("override", ["method.gamma=1", "+method.new=1", "dataset.unseen=[1]"])
 def test_keys_of_its_method_and_dataset_are_locked(
     refused: Refused, short_run: Callable[[str], Path], override: str

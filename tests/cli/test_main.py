@@ -229,6 +229,11 @@ def test_what_every_checkpoint_brings_is_locked_before_the_checkpoint_is_read(
     assert found == f"{override}: {LOCKED.format(key=key)} without ckpt.\n"
 
 
+def test_a_missing_checkpoint_is_what_is_wrong_where_a_folder_is_given(refused: Refused) -> None:
+    found = refused("task=predict", "ckpt=nowhere", "features=x.npy", "hydra.run.dir=here")
+    assert found.startswith("ckpt=nowhere: there is no such file.")
+
+
 @pytest.mark.parametrize("override", ["method.gamma=1", "+method.new=1", "dataset.unseen=[1]"])
 def test_keys_of_its_method_and_dataset_are_locked(
     refused: Refused, short_run: Callable[[str], Path], override: str
@@ -361,6 +366,32 @@ def test_a_sweep_with_a_wrong_value_starts_no_job(
     said = capsys.readouterr().err
     assert "job 1 (method.gamma=-1): method.gamma=-1: input should be greater" in said
     assert list(tmp_path.glob("outputs/sweeps/*")) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals there")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, (143,)), (signal.SIGINT, ())])
+def test_a_signal_that_comes_while_an_object_is_removed_is_not_lost(
+    number: int, code: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Removed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+            for _ in range(1000):  # the handler runs here, and Python ignores what it raises
+                pass
+
+    def wait() -> None:
+        removed = Removed()
+        del removed
+        time.sleep(30)
+
+    monkeypatch.setattr(sys, "unraisablehook", cli._interrupt_again)
+    before = signal.signal(signal.SIGTERM, cli._on_sigterm)
+    try:
+        with pytest.raises(KeyboardInterrupt) as found:
+            wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert found.value.args == code
 
 
 @pytest.mark.slow

@@ -76,6 +76,9 @@ EPOCH = ("loops", "fit_loop", "epoch_progress", "current")
         _set("optimizer_states", value=[{}]),
         _set("optimizer_states", 0, "state", 0, "exp_avg", value=torch.zeros(3)),
         _set("optimizer_states", 0, "param_groups", value=[]),
+        _set("optimizer_states", 0, "param_groups", 0, "eps", value=[1, "x"]),
+        _set("optimizer_states", 0, "param_groups", 0, "betas", value=(0.9,)),
+        _set("optimizer_states", 0, "param_groups", 0, "lr", value=None),
         lambda content: content.pop("optimizer_states"),
         lambda content: content.pop("lr_schedulers"),
         _set("loops", value={}),
@@ -137,13 +140,17 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_to_the_same_end(
     shutil.copytree(cut, folder)
     last = folder / "checkpoints" / "last.ckpt"
     last.write_bytes(damage)
-    (last.parent / f".last.ckpt.{'a' * 32}.tmp").write_bytes(b"torn")
+    (folder / "figures").mkdir(exist_ok=True)
+    left = folder / "figures" / f".recall.png.{'b' * 32}.tmp"
+    for path in (last.parent / f".last.ckpt.{'a' * 32}.tmp", left):
+        path.write_bytes(b"torn")
     checkpoints._warn_once.cache_clear()
     with pytest.warns(UserWarning, match=r"goes on from \S*last-previous\.ckpt"):
         found = run(resumed(folder, last))
     whole = run(composed(tmp_path / "whole", *OVERRIDES))
     assert (found.metrics, found.per_class) == (whole.metrics, whole.per_class)
     assert sorted(os.listdir(last.parent)) == ["best.ckpt", "last.ckpt"]
+    assert not left.exists()
 
 
 def test_where_no_checkpoint_is_whole_a_run_begins_anew(

@@ -30,6 +30,7 @@ from zsl_lab.predict.features import FeaturePredictor
 from zsl_lab.predict.predictor import Predictor
 from zsl_lab.result import Result
 from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.sharing import saved_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 VECTOR = np.linspace(0, 1, 12)
@@ -82,11 +83,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def edited(saved: Path, folder: Path, **fields: Any) -> Path:
-    """A copy of a saved model with other fields in its ``config.json``."""
+    """A copy of a saved model with other fields in its ``config.json``, sealed anew."""
     folder.mkdir()
     config = json.loads((saved / "config.json").read_bytes()) | fields
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
+    model = (saved / "model.safetensors").read_bytes()
+    (folder / "config.json").write_bytes(saved_model.sealed(config, model))
+    (folder / "model.safetensors").write_bytes(model)
     return folder
 
 
@@ -234,7 +236,7 @@ def test_a_readme_of_something_else_is_not_replaced(saved: Path, tmp_path: Path)
     ("fields", "words"),
     [
         ({"library_name": "timm"}, "names the library 'timm'; expected 'zsl_lab'"),
-        ({"format": 2}, "'format' of config.json is 2; this version reads 1"),
+        ({"format": 3}, "'format' of config.json is 3; this version reads 2"),
         ({"classes": [{"name": "ant"}]}, "config.json is damaged"),
         ({"classes": 3}, "config.json is damaged"),
         (
@@ -265,8 +267,44 @@ def test_a_config_cannot_name_code(saved: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off_is_refused(name: str, saved: Path, tmp_path: Path) -> None:
     folder = edited(saved, tmp_path / "model")
     (folder / name).write_bytes((folder / name).read_bytes()[:-20])
-    with pytest.raises(CheckpointError, match=r"not (a )?readable"):
+    with pytest.raises(CheckpointError, match=r"not readable|do not match the SHA-256"):
         zsl_lab.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_no_wrong_bit_is_accepted(name: str, saved: Path, tmp_path: Path) -> None:
+    path = edited(saved, tmp_path / "model") / name
+    whole, draws = path.read_bytes(), np.random.default_rng(0)
+    for bit in draws.integers(len(whole) * 8, size=30).tolist():
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"config\.json|SHA-256"):
+            zsl_lab.load(path.parent)
+
+
+def test_the_files_of_two_models_are_not_mixed(saved: Path, tmp_path: Path) -> None:
+    folder = edited(saved, tmp_path / "model")
+    predictor("eszsl", "none").save_pretrained(tmp_path / "other")
+    (folder / "model.safetensors").write_bytes(
+        (tmp_path / "other" / "model.safetensors").read_bytes()
+    )
+    with pytest.raises(CheckpointError, match="the two do not belong together"):
+        zsl_lab.load(folder)
+
+
+def test_other_ends_of_lines_are_the_same_model(saved: Path, tmp_path: Path) -> None:
+    path = edited(saved, tmp_path / "model") / "config.json"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert_equal(zsl_lab.load(saved), zsl_lab.load(path.parent), samples(5))
+
+
+def test_a_model_without_a_seal_is_read(saved: Path, tmp_path: Path) -> None:
+    path = edited(saved, tmp_path / "model", format=1) / "config.json"
+    config = json.loads(path.read_bytes())
+    del config["sha256"]
+    path.write_text(json.dumps(config))
+    assert_equal(zsl_lab.load(saved), zsl_lab.load(path.parent), samples(5))
 
 
 def test_numbers_that_are_not_finite_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -274,7 +312,10 @@ def test_numbers_that_are_not_finite_are_refused(saved: Path, tmp_path: Path) ->
     tensors = safetensors.torch.load_file(folder / "model.safetensors")
     name = next(name for name in tensors if name.startswith("method."))
     tensors[name] = torch.full_like(tensors[name], torch.nan)
-    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    model = safetensors.torch.save(tensors)
+    (folder / "model.safetensors").write_bytes(model)
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(saved_model.sealed(config, model))
     with pytest.raises(CheckpointError, match="holds numbers that are not finite"):
         zsl_lab.load(folder)
 

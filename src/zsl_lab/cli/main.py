@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -344,6 +345,7 @@ def main() -> None:
     # that of a notebook, which its shells inherit, cannot always be imported
     os.environ["MPLBACKEND"] = "Agg"
     warnings.formatwarning = format_warning
+    sys.unraisablehook = _interrupt_again
     if "zsl_lab.sweep.sweep" in sys.modules:  # an earlier command of this process
         _sweep().forget()
     try:
@@ -405,3 +407,16 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
     """End what this process has started, as Ctrl-C does; Lightning replaces it while it trains."""
     if signal.getsignal(signal.SIGTERM) is _on_sigterm:
         raise KeyboardInterrupt(TerminationError.exit_code)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that came while Python cleaned up, where its exception is only printed.
+
+    That is so in callbacks of weak references and in ``__del__``.
+    """
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    terminated = lost.exc_value.args == (TerminationError.exit_code,)
+    number = signal.SIGTERM if terminated else signal.SIGINT
+    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()

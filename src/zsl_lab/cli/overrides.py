@@ -326,6 +326,8 @@ def _is_fixed(name: str) -> bool:
 
     if name in RunKeys.model_fields:
         return name in marked(RunKeys, FixedByCheckpoint)
+    if name == "hydra":  # its own section, of which conf/hydra has choices
+        return False
     # other groups, such as tuned, set keys of several sections
     return name not in sections_of_groups() and (files(CONFIG_MODULE) / name).is_dir()
 

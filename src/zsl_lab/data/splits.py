@@ -262,6 +262,23 @@ def published_validation_classes(
     return None
 
 
+def warn_of_one_part(fields: Sequence[tuple[str, str]], present: Sequence[bool]) -> None:
+    """Warn where only one of the published ``train`` and ``val`` is there.
+
+    Args:
+        fields: The file and field of each.
+        present: Whether each is there.
+    """
+    if all(present) or not any(present):
+        return
+    there, missing = sorted(fields, key=lambda field: not present[fields.index(field)])
+    warnings.warn(
+        f"{there[0]}: field '{there[1]}' is ignored: found no field '{missing[1]}'; expected both "
+        "or none. Validation classes are drawn by the seed instead.",
+        stacklevel=3,
+    )
+
+
 def _round(value: float) -> int:
     # half up: Python rounds half to even
     return int(value + 0.5)

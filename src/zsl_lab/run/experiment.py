@@ -313,7 +313,7 @@ def _prepare_folder(context: RunContext, checkpoint: Checkpoint | None) -> None:
     folder = context.folder
     if not distributed.is_main():
         return
-    for place in (folder, folder / "checkpoints"):
+    for place in (folder, folder / "checkpoints", folder / "figures"):
         remove_leftovers(place)
     if checkpoint is not None:
         metrics_csv.rewind(folder, checkpoint.state.label, checkpoint.step)

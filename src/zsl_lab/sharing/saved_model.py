@@ -2,7 +2,8 @@
 
 ``model.safetensors`` holds every tensor: ``method.*`` (weights), ``classifier.*`` (its fitted
 tensors), ``classes.semantics``, ``scaling.features.*`` and ``scaling.semantics.*``, and
-``statistics.*`` of the training samples. ``config.json`` holds the rest, see :func:`contents`.
+``statistics.*`` of the training samples. ``config.json`` holds the rest, see :func:`facts`, and a
+seal: the SHA-256 of both files.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from zsl_lab.sharing.packages import required
 MODEL_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SUFFIX = ".safetensors"
 LIBRARY = "zsl_lab"
-#: version of the layout
-FORMAT = 1
+#: version of the layout; files of the first one have no seal
+FORMAT = 2
+_UNSEALED = 1
+#: the field of config.json with the SHA-256 of model.safetensors and of config.json as it is with
+#: zeros in this field
+_SEAL, _ZEROS = "sha256", "0" * 64
 #: a file of 100,000 classes has 10 MB
 _MAX_BYTES = 2**27
 #: fields of a checkpoint that only resuming needs
@@ -142,12 +147,30 @@ def contents(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[s
         ConfigError: The package safetensors is not installed.
     """
     library = required("safetensors.torch", "hub", "save_pretrained")
-    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
-    return {
-        MODEL_FILE: library.save(dict(weights), metadata={"format": "pt"}),
-        # a name may hold bytes that are not UTF-8: lone surrogates, which JSON escapes like this
-        CONFIG_FILE: f"{text}\n".encode(errors="backslashreplace"),
-    }
+    model = library.save(dict(weights), metadata={"format": "pt"})
+    return {MODEL_FILE: model, CONFIG_FILE: sealed(config, model)}
+
+
+def sealed(config: Mapping[str, Any], model: bytes) -> bytes:
+    """The bytes of ``config.json`` with a seal.
+
+    Args:
+        config: What :func:`facts` returned.
+        model: The bytes of ``model.safetensors``.
+    """
+    # the first field, so that the first zeros are its own
+    fields = {_SEAL: _ZEROS} | dict(config) | {_SEAL: _ZEROS}
+    text = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
+    # a name may hold bytes that are not UTF-8: lone surrogates, which JSON escapes like this
+    empty = f"{text}\n".encode(errors="backslashreplace")
+    return empty.replace(_ZEROS.encode(), _digest(empty, model).encode(), 1)
+
+
+def _digest(config: bytes, model: bytes) -> str:
+    # programs that check files out may change the ends of lines
+    digest = hashlib.sha256(config.replace(b"\r\n", b"\n"))
+    digest.update(model)
+    return digest.hexdigest()
 
 
 def _without_places(config: Mapping[str, Any], places: set[str]) -> dict[str, Any]:
@@ -201,26 +224,41 @@ def read_config(folder: Path, origin: str) -> dict[str, Any]:
     Raises:
         CheckpointError: It cannot be read, or is of another program or version.
     """
-    path = folder / CONFIG_FILE
+    return _parsed(_config_bytes(folder, origin), origin)
+
+
+def _config_bytes(folder: Path, origin: str) -> bytes:
     try:
-        found = json.loads(read_bounded(path, _MAX_BYTES), parse_constant=refuse_constant)
+        return read_bounded(folder / CONFIG_FILE, _MAX_BYTES)
     except OSError as error:
         raise CheckpointError(
             f"{origin}: {CONFIG_FILE} beside {MODEL_FILE} cannot be read "
             f"({error.strerror or error}). Both files are needed: copy the folder again."
         ) from error
-    except (ValueError, RecursionError, DataError) as error:
-        raise CheckpointError(
-            f"{origin}: {CONFIG_FILE} is not readable ({error}). Copy the folder again, or save "
-            "the model anew."
-        ) from error
+    except DataError as error:
+        raise _unreadable(error, origin) from error
+
+
+def _unreadable(error: Exception, origin: str) -> CheckpointError:
+    return CheckpointError(
+        f"{origin}: {CONFIG_FILE} is not readable ({error}). Copy the folder again, or save the "
+        "model anew."
+    )
+
+
+def _parsed(data: bytes, origin: str) -> dict[str, Any]:
+    """The content of ``config.json``; see :func:`read_config`."""
+    try:
+        found = json.loads(data, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(error, origin) from error
     if not isinstance(found, dict) or found.get("library_name") != LIBRARY:
         name = found.get("library_name") if isinstance(found, dict) else None
         raise CheckpointError(
             f"{origin}: {CONFIG_FILE} names the library {name!r:.80}; expected {LIBRARY!r}. Give a "
             "folder that save_pretrained of zsl_lab wrote, or a run's folder."
         )
-    if found.get("format") != FORMAT:
+    if type(found.get("format")) is not int or found["format"] not in (_UNSEALED, FORMAT):
         raise CheckpointError(
             f"{origin}: field 'format' of {CONFIG_FILE} is {found.get('format')!r:.80}; this "
             f"version reads {FORMAT}. Use the version of zsl_lab that wrote it "
@@ -255,13 +293,16 @@ def read(path: Path, origin: str) -> tuple[dict[str, Any], int, str]:
         ConfigError: The package safetensors is not installed.
     """
     library = required("safetensors.torch", "hub", f"{origin}: reading {MODEL_FILE}")
-    config = read_config(path.parent, origin)
+    raw = _config_bytes(path.parent, origin)
+    config = _parsed(raw, origin)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
             f"{origin}: it cannot be read ({error.strerror or error}). Copy the folder again."
         ) from error
+    if config["format"] == FORMAT:
+        _check_seal(config.get(_SEAL), raw, data, origin)
     try:
         weights = library.load(data)
     except Exception as error:  # the library raises its own type and several of Python's
@@ -279,6 +320,21 @@ def read(path: Path, origin: str) -> tuple[dict[str, Any], int, str]:
     digest = hashlib.sha256(data)
     digest.update(json.dumps(config, sort_keys=True).encode())
     return content, len(data), digest.hexdigest()
+
+
+def _check_seal(seal: object, config: bytes, model: bytes, origin: str) -> None:
+    """Raise CheckpointError where the files are not those that were saved together."""
+    if (
+        isinstance(seal, str)
+        and _digest(config.replace(seal.encode(), _ZEROS.encode(), 1), model) == seal
+    ):
+        return
+    raise CheckpointError(
+        f"{origin}: found other bytes in {MODEL_FILE} or {CONFIG_FILE} than save_pretrained wrote: "
+        f"they do not match the SHA-256 in field '{_SEAL}' of {CONFIG_FILE}. A file is damaged or "
+        "was edited, or the two do not belong together. Copy the folder again, or save the model "
+        "anew."
+    )
 
 
 def _content(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -365,6 +365,29 @@ def test_validation_classes_come_from_training_samples_and_leak_no_test_image(
     assert not np.isin(used, np.concatenate([b.test_seen, b.test_unseen])).any()
 
 
+@pytest.mark.parametrize(("missing", "there"), [("val", "train"), ("train", "val")])
+def test_one_published_part_without_the_other_is_named(
+    make: MakeDataset,
+    splits: Fields,
+    recorded: Fields,
+    paths: DataPaths,
+    missing: str,
+    there: str,
+) -> None:
+    del splits[f"{missing}_loc"]
+    said = f"'{there}_loc' is ignored: found no field '{missing}_loc'"
+    with pytest.warns(UserWarning, match=said):
+        assert make(splits, recorded).load(paths).validation_classes is None
+
+
+def test_names_of_files_must_be_as_many_as_samples(
+    make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
+) -> None:
+    recorded["image_files"] = cells([f"/a/{i}.jpg" for i in range(19)])
+    with pytest.raises(DataError, match="'image_files': found 19 texts; expected 20, one for each"):
+        make(splits, recorded).load(paths)
+
+
 def test_validation_classes_that_also_train_are_ignored_with_a_warning(
     make: MakeDataset, splits: Fields, recorded: Fields, paths: DataPaths
 ) -> None:

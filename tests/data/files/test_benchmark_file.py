@@ -188,6 +188,29 @@ def test_a_missing_test_part_of_seen_classes_is_empty_unless_it_is_misspelt(made
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "misspelt"),
+    [("class_names", "classnames"), ("split/val", "split/vals"), ("files", "file")],
+)
+@pytest.mark.parametrize("lean", [True, False])
+def test_a_field_with_nearly_the_name_of_an_absent_one_is_refused(
+    made: Path, field: str, misspelt: str, lean: bool
+) -> None:
+    with h5py.File(made, "r+") as file:
+        if field in file:
+            del file[field]
+        file[misspelt] = [0]
+    said = f"'{misspelt}': found a field that is not read; expected '{field}'; rename it"
+    with pytest.raises(DataError, match=said):
+        hdf5.read(made, lean=lean)
+
+
+def test_a_field_of_ones_own_beside_a_present_one_is_left_alone(made: Path) -> None:
+    with h5py.File(made, "r+") as file:
+        file["features2"] = file["features"][()]
+    assert hdf5.read(made, lean=True).class_names == hdf5.read(made).class_names
+
+
 @pytest.mark.parametrize("empty", [np.zeros(0), np.zeros((0, 1), dtype=int), h5py.Empty("f8")])
 def test_a_part_of_the_test_may_be_empty_in_every_form(made: Path, empty: Any) -> None:
     with h5py.File(made, "r+") as file:

@@ -39,7 +39,7 @@ from zsl_lab.data.files.class_semantics import (
 )
 from zsl_lab.data.files.mat import field_names, integers, matrix, read_mat, texts
 from zsl_lab.data.public.sources import FEATURES, SENTENCES, SPLITS, split_version
-from zsl_lab.data.splits import published_validation_classes
+from zsl_lab.data.splits import published_validation_classes, warn_of_one_part
 from zsl_lab.errors import ConfigError, DataError, OutputError, nearest
 from zsl_lab.files.atomic import atomic_write_all
 from zsl_lab.files.hashing import sha256_file
@@ -125,6 +125,10 @@ class Splits:
             class_names: C names.
         """
         if not set(_OPTIONAL) <= self.parts.keys():
+            warn_of_one_part(
+                [self.sources[part] for part in _OPTIONAL],
+                [part in self.parts for part in _OPTIONAL],
+            )
             return None
         trainval, train, val = (self.parts[part] for part in ("trainval", *_OPTIONAL))
         fields = (self.sources[part] for part in _OPTIONAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.checkpoints.content import CLASSIFIER
 from zsl_lab.run.checkpoints.files import LAST, keep_previous
-from zsl_lab.run.checkpoints.state import SECTION, RunState
+from zsl_lab.run.checkpoints.state import SECTION, RunState, brief
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
@@ -127,11 +128,16 @@ class PhaseCheckpoint(Checkpoint):
         """Check once that the optimisers' states fit the weights, before the first step.
 
         Raises:
-            ValueError: A state has another shape than its parameter.
+            ValueError: A state has another shape than its parameter, or a setting another type
+                than its default.
         """
         if self.started:
             return
         for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                for name, default in optimizer.defaults.items():
+                    if name in group and not _is_like(group[name], default):
+                        raise ValueError(f"the optimiser's {name} is {brief(group[name])}")
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
                     if torch.is_tensor(value) and value.ndim and value.shape != parameter.shape:
@@ -235,3 +241,19 @@ class PhaseCheckpoint(Checkpoint):
             own = [row for row in rows if row["phase"] == state.label]
             state = replace(state, pretraining=self._shared.facts, metrics=own)
         checkpoint[SECTION] = state.to_plain()
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether an optimiser's setting is of a type that its default may have."""
+    if isinstance(default, tuple | list):
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == len(default)
+            and all(map(_is_like, value, default))
+        )
+    if default is None or isinstance(default, bool):
+        return value is None or isinstance(value, bool)
+    if not isinstance(default, int | float) or torch.is_tensor(value):
+        return True
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)

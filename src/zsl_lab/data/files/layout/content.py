@@ -19,7 +19,7 @@ from zsl_lab.data.benchmark import (
 from zsl_lab.data.checks.file_classes import check_file_classes
 from zsl_lab.data.files.class_semantics import check_agreement
 from zsl_lab.data.recipe import Recipe
-from zsl_lab.data.splits import published_validation_classes
+from zsl_lab.data.splits import published_validation_classes, warn_of_one_part
 from zsl_lab.data.storage.arrays import Array, FloatArray, float32
 from zsl_lab.data.storage.source import (
     ArraySource,
@@ -197,6 +197,9 @@ class BenchmarkContent:
                     f"sample index {worst + 1} (1-based)",
                     f"1 to {len(self.labels)}, the samples of the features",
                 )
+
+    def _check_contradictions(self) -> None:
+        """Compare tables with each other, and numbers of texts and folders of files with labels."""
         for texts, count, each in (
             ("files", len(self.labels), "sample"),
             ("descriptions", self.num_classes, "class"),
@@ -204,9 +207,6 @@ class BenchmarkContent:
             value = getattr(self, texts)
             if value is not None and len(value) != count:
                 self._fail(texts, f"{len(value)} texts", f"{count}, one for each {each}")
-
-    def _check_contradictions(self) -> None:
-        """Compare tables with each other, and the folders of files with labels."""
         source = self.provenance.sources.get("semantics/att", (self.name,))[0]
         check_agreement(self.semantics, self.class_names, source)
         if self.files is not None and self.class_names is not None:
@@ -220,6 +220,11 @@ class BenchmarkContent:
         self, names: tuple[str, ...], provenance: Provenance
     ) -> IntArray | None:
         if self.train is None or self.val is None:
+            if self.validation_classes is None:
+                fields = [
+                    provenance.sources.get(p, (provenance.origin, p)) for p in PUBLISHED_PARTS
+                ]
+                warn_of_one_part(fields, [self.train is not None, self.val is not None])
             return self.validation_classes
         for index, end in ((self.trainval, len(self.labels)), (self.labels, self.num_classes)):
             if index.size and not (index.min() >= 0 and index.max() < end):

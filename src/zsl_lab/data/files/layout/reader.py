@@ -79,6 +79,7 @@ def opened(path: Path, *, trusted: bool) -> Iterator[Any]:
 def read_fields(reader: Reader, *, lean: bool) -> dict[str, Any]:
     """All fields but the features."""
     reader.check_format()
+    reader.refuse_misspelt()
     if not lean:
         reader.warn_of_strangers()
     reader.shape()  # features are read last, and checked first
@@ -175,6 +176,23 @@ class Reader:
                 f"an attribute {FORMAT_VERSION}, a number",
             )
         check_version(self.path, int(version))
+
+    def refuse_misspelt(self) -> None:
+        """Refuse a field that is not read and has nearly the name of one that is absent."""
+        split = self.group("split")
+        for group, known, prefix in ((self.file, _KNOWN, ""), (split, _KNOWN_IN_SPLIT, "split/")):
+            there = list(islice(group, _MAX_NAMES))
+            strangers = [name for name in there if name not in known]
+            absent = known.difference(there)
+            if "features" in there:
+                absent -= {"feature_files", "feature_files_sha256"}
+            for name in sorted(absent) if strangers else ():
+                for near in nearest(name, strangers):
+                    self.fail(
+                        f"{prefix}{near}",
+                        "a field that is not read",
+                        f"'{prefix}{name}'; rename it, or remove it if it is something else",
+                    )
 
     def warn_of_strangers(self) -> None:
         """Warn of fields that the layout does not know."""
@@ -417,9 +435,6 @@ class Reader:
         if found is None:
             if name != "test_seen":
                 self.missing(f"split/{name}", self.group("split"))
-            others = [other for other in self.group("split") if other not in _KNOWN_IN_SPLIT]
-            for near in nearest(name, others):
-                self.fail(f"split/{near}", "a field that is not read", f"'split/{name}'")
             return np.zeros(0, dtype=np.int64)
         # h5py stores an empty list as floating point, or without a shape
         if found.shape is None or 0 in found.shape:

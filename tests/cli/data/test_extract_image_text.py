@@ -74,7 +74,8 @@ def test_names_are_compared_with_images_and_new_names_are_predicted(
     predictor = zsl_lab.load(tmp_path / "run")
     files = sorted((own / "images" / "ant").iterdir())
     features = predictor.extract(files)  # type: ignore[attr-defined]
-    np.testing.assert_array_equal(features, content.features[:4])
+    # batches of other sizes are rounded otherwise
+    np.testing.assert_allclose(features, content.features[:4], atol=1e-5)
     directions = features / np.linalg.norm(features, axis=1, keepdims=True)
     new = embed_classes(["small_dog", "eel"], None, recipe.templates, tower)
     found = predictor.predict(features, ["small_dog", "eel"]).scores

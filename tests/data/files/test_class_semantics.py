@@ -217,6 +217,20 @@ def test_a_table_with_another_separator_is_named_as_such(
         read_semantics_table(path)
 
 
+def test_a_further_table_in_another_order_is_warned_of() -> None:
+    table = RNG.normal(size=(8, 12))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # other numbers of the same classes, and other attributes
+        check_agreement({"att": table, "own": 2 * table + 1}, NAMES, "b.h5")
+        check_agreement({"att": table, "own": RNG.normal(size=(8, 12))}, NAMES, "b.h5")
+        check_agreement({"att": table, "own": RNG.normal(size=(8, 9))}, NAMES, "b.h5")
+    rolled = np.roll(table, 1, axis=0)
+    for kinds in (("att", "own"), ("one", "two")):
+        with pytest.warns(DataWarning, match=rf"^b\.h5: fields '{kinds[1]}' and '{kinds[0]}'"):
+            check_agreement(dict(zip(kinds, (rolled, 2 * table + 1), strict=True)), NAMES, "b.h5")
+
+
 def test_classes_in_which_two_tables_contradict_each_other_are_named() -> None:
     rng = np.random.default_rng(3)
     original = rng.uniform(0, 100, (12, 6))

@@ -180,6 +180,9 @@ def check_agreement(
 ) -> None:
     """Raise where ``att`` and ``original_att`` contradict each other.
 
+    Another table of as many columns whose rows are those of other classes is warned of: it may be
+    of other attributes.
+
     Args:
         tables: Semantics ``[C, Q]`` by kind.
         names: C names, or None.
@@ -188,16 +191,33 @@ def check_agreement(
     Raises:
         DataError: The rows of one are those of other classes in the other one, or it is transposed.
     """
-    if not {_ATT, _ORIGINAL} <= tables.keys():
-        return
-    att, original = tables[_ATT], tables[_ORIGINAL]
-    usable = all(
-        table.ndim == 2 and table.dtype.kind in "biuf" and np.isfinite(table).all()
-        for table in (att, original)
-    )
-    if not usable:
-        # refused with a message of its own
-        return
+    usable = {
+        kind: table
+        for kind, table in tables.items()
+        # others are refused with a message of their own
+        if table.ndim == 2 and table.dtype.kind in "biuf" and np.isfinite(table).all()
+    }
+    if {_ATT, _ORIGINAL} <= usable.keys():
+        _check_original(usable[_ATT], usable[_ORIGINAL], names, source)
+    known = _ATT if _ATT in usable else next(iter(usable), "")
+    for kind in sorted(usable.keys() - {known, _ORIGINAL}):
+        relation = relate(usable[kind], usable[known], names, by_similarity=False)
+        if relation.kind == "permuted":
+            found = _moved(relation, names, f" of '{kind}'", known, source)
+            warnings.warn(
+                DataWarning(
+                    f"{source}: fields '{kind}' and '{known}' contradict each other: {found} "
+                    "Expected the same classes in the same order. Correct the wrong one, or take "
+                    "it out of the file.",
+                    "tables contradict each other",
+                ),
+                stacklevel=3,
+            )
+
+
+def _check_original(
+    att: Array, original: Array, names: Sequence[str] | None, source: Path | str
+) -> None:
     if att.shape != original.shape and att.shape == original.shape[::-1]:
         relation = Relation("transposed")
     else:

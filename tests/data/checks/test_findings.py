@@ -6,9 +6,7 @@ import warnings
 
 import pytest
 
-from tests.helpers.sound_data import sound
-from zsl_lab.data.checks.check import check
-from zsl_lab.data.checks.findings import Finding, refuse, warn, with_reader_findings
+from zsl_lab.data.checks.findings import Finding, by_level, refuse, warn, with_reader_findings
 from zsl_lab.errors import CacheWarning, DataError, DataWarning
 
 
@@ -50,4 +48,5 @@ def test_warnings_of_a_reader_become_findings() -> None:
     value, found = with_reader_findings(read)
     assert value == 3
     assert [finding.sentence for finding in found] == ["file.mat: left out x."]
-    assert check(sound(), found) == list(found)
+    note = Finding("note", "n", "A note.", "")
+    assert by_level([note, *found, *found]) == [*found, note]

@@ -49,6 +49,13 @@ def test_the_second_time_the_same_findings_are_read(tmp_path: Path, checks: list
     assert len(checks) == 1
 
 
+def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
+    names = tuple(f"{name}\udcff" for name in odd().class_names)
+    first = checked_once(replace(odd(), class_names=names), tmp_path)
+    assert checked_once(replace(odd(), class_names=names), tmp_path) == first
+    assert names[0] in first[0].classes
+
+
 def test_that_nothing_was_found_is_kept_too(tmp_path: Path, checks: list[str]) -> None:
     assert checked_once(from_file(sound()), tmp_path) == []
     assert checked_once(from_file(sound()), tmp_path) == []

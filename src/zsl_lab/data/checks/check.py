@@ -13,7 +13,7 @@ warnings (``data.check=strict`` makes them errors) and keeps them in ``result.js
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -34,18 +34,16 @@ from zsl_lab.data.checks.words import (
 )
 
 
-def check(benchmark: Benchmark, handed: Sequence[Finding] = ()) -> list[Finding]:
+def check(benchmark: Benchmark) -> list[Finding]:
     """Check a benchmark.
 
     Args:
         benchmark: Features and semantics, or images and texts.
-        handed: Findings of those who read the files: tables that contradict each other, what was
-            left out.
 
     Returns:
         What was found, the gravest first.
     """
-    found = [*handed, *check_samples(benchmark), *_check_classes(benchmark)]
+    found = [*check_samples(benchmark), *_check_classes(benchmark)]
     found += _check_names(benchmark)
     if isinstance(benchmark, VectorBenchmark):
         where = place(benchmark, "semantics")

@@ -44,7 +44,8 @@ def checked_once(benchmark: Benchmark, folder: Path) -> list[Finding]:
     kept = _read(path, key)
     if kept is None:
         kept = check(benchmark)
-        content = json.dumps([finding.plain() for finding in kept], ensure_ascii=False).encode()
+        # ASCII: names may hold bytes that are not UTF-8
+        content = json.dumps([finding.plain() for finding in kept]).encode()
         with contextlib.suppress(OutputError):
             atomic_write(path, _digest(key, content).encode() + b"\n" + content)
     return kept

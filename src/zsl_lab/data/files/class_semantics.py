@@ -47,6 +47,8 @@ _EQUAL, _OTHER = 1e-6, 1e-4
 _NEARLY_ALL = 0.8
 #: with fewer classes nothing is said
 _FEW_CLASSES = 5
+#: with more classes further tables are not compared
+_MOST_CLASSES = 2048
 _NUMBERED_NAME = re.compile(r"(\d+)[\s,;:]+(\S.*)")
 
 
@@ -180,8 +182,8 @@ def check_agreement(
 ) -> None:
     """Raise where ``att`` and ``original_att`` contradict each other.
 
-    Another table of as many columns whose rows are those of other classes is warned of: it may be
-    of other attributes.
+    Another table of as many columns whose rows are those of other classes is warned of, of up to
+    2,048 classes: it may be of other attributes.
 
     Args:
         tables: Semantics ``[C, Q]`` by kind.
@@ -200,7 +202,8 @@ def check_agreement(
     if {_ATT, _ORIGINAL} <= usable.keys():
         _check_original(usable[_ATT], usable[_ORIGINAL], names, source)
     known = _ATT if _ATT in usable else next(iter(usable), "")
-    for kind in sorted(usable.keys() - {known, _ORIGINAL}):
+    few = len(usable.get(known, ())) <= _MOST_CLASSES  # every row is compared with every other
+    for kind in sorted(usable.keys() - {known, _ORIGINAL}) if few else ():
         relation = relate(usable[kind], usable[known], names, by_similarity=False)
         if relation.kind == "permuted":
             found = _moved(relation, names, f" of '{kind}'", known, source)

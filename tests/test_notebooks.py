@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.helpers.notebooks import run_notebook
 
 NOTEBOOKS = REPOSITORY / "docs" / "notebooks"
 CLASSES = 8
 
-pytestmark = pytest.mark.slow
-
-
-def run_notebook(name: str, folder: Path) -> list[str]:
-    """What the code cells of a notebook print."""
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    resources = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
-    return [_printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def _printed(cell: Any) -> str:
-    text = "".join(output.text for output in cell.outputs if output.output_type == "stream")
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.usefixtures("figures")
-def test_the_digits_are_recognised_as_the_notebook_says(tmp_path: Path) -> None:
-    printed = run_notebook("digits", tmp_path)
+def test_the_digits_are_recognised_as_the_notebook_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    printed = run_notebook(NOTEBOOKS / "digits.ipynb", tmp_path, capfd)
     assert "zsl_top1: 0.57" in printed[2]
     assert "harmonic mean 0.53" in printed[4]
     [row] = [line for line in printed[6].splitlines() if "validation-selected" in line]
@@ -44,7 +31,10 @@ def test_the_digits_are_recognised_as_the_notebook_says(tmp_path: Path) -> None:
 
 
 def test_photographs_become_a_benchmark_two_runs_and_predictions(
-    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     flowers = shared / "data" / "flowers"
     weights = shared / "weights" / "squeezenet1_1_imagenet.pth"
@@ -54,7 +44,7 @@ def test_photographs_become_a_benchmark_two_runs_and_predictions(
     _copy(flowers, photographs)
     monkeypatch.setenv("ZSL_LAB_PHOTOGRAPHS", str(photographs))
     monkeypatch.setenv("ZSL_LAB_WEIGHTS", str(weights))
-    printed = run_notebook("photographs", tmp_path)
+    printed = run_notebook(NOTEBOOKS / "photographs.ipynb", tmp_path, capfd)
     assert f"{CLASSES} classes" in printed[1]
     assert "exem" in printed[4]
     assert "eszsl" in printed[4]

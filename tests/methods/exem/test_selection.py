@@ -89,11 +89,14 @@ def test_the_choice_has_the_largest_area_of_scores_computed_anew_for_every_fold(
 def test_the_offset_is_the_constant_with_the_best_mean_h_over_the_folds() -> None:
     given = problem()
     found = choose(*given, CANDIDATES[:1], settings())
+    folds = [
+        (left_out, *whitened_cosine(*given, left_out, CANDIDATES[0]))
+        for left_out in class_folds(CLASSES, 4, 1)
+    ]
 
     def mean_h(offset: float) -> float:
         values = []
-        for left_out in class_folds(CLASSES, 4, 1):
-            scores, target = whitened_cosine(*given, left_out, CANDIDATES[0])
+        for left_out, scores, target in folds:
             metrics = ZeroShotMetrics(~left_out)
             metrics.update(scores + offset * left_out, target)
             values.append(float(metrics.compute()["harmonic_mean"]))

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -20,7 +21,8 @@ from hydra.core.global_hydra import GlobalHydra
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
 
-HistoryManager.enabled = False
+_history: Any = HistoryManager
+_history.enabled = False  # it would be kept in a database
 
 
 class _Shell(InteractiveShell):
@@ -28,7 +30,8 @@ class _Shell(InteractiveShell):
 
     def system(self, line: str) -> None:
         """Run a module with its arguments; what it writes goes where this process writes."""
-        python, option, module, *arguments = shlex.split(self.var_expand(line, depth=1))
+        expanded: str = self.var_expand(line, depth=1)  # type: ignore[no-untyped-call]
+        python, option, module, *arguments = shlex.split(expanded)
         assert (python, option) == (sys.executable, "-m")
         _run_module(module, arguments)
 
@@ -44,11 +47,13 @@ def run_notebook(notebook: Path, folder: Path, capture: pytest.CaptureFixture[st
         folder: The working folder of its cells.
         capture: pytest's ``capfd``.
     """
-    shell = _Shell()
     printed = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for cell in nbformat.read(notebook, as_version=4).cells:
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        shell: Any = _Shell()  # type: ignore[no-untyped-call]
+        cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
+        for cell in cells:
             if cell.cell_type == "code":
                 shell.run_cell(cell.source).raise_error()
                 said = capture.readouterr()

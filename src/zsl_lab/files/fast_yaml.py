@@ -6,17 +6,10 @@ What they read and write is the same; where a long line is broken may differ.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
-
-
-def load(path: Path) -> Any:
-    """The plain values of a file; what looks like ``${key}`` stays as it is written."""
-    with path.open(encoding="utf-8") as file:
-        return yaml.load(file, Loader=loader())
 
 
 @cache

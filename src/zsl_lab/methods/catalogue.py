@@ -5,9 +5,8 @@ Reading the yamls imports no method; the class of a method is imported when it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
@@ -19,7 +18,6 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
-from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.methods.config import MethodConfig, Takes
 
 KeysClass = TypeVar("KeysClass", bound=BaseModel)
@@ -90,11 +88,12 @@ class MethodEntry:
 
 def entries() -> Iterator[MethodEntry]:
     """Every method found: in the package, then in the folders that Hydra's search path adds."""
-    folders = tuple(_folders())
-    paths = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
-    stamp = file_stamp(paths)
-    for name in dict.fromkeys(path.stem for path in paths):
-        yield _entry(name, folders, stamp)
+    seen: set[str] = set()
+    for folder in _folders():
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem not in seen:
+                seen.add(path.stem)
+                yield _entry(path.stem)
 
 
 def names(
@@ -157,24 +156,22 @@ def without_examples(method: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in method.items() if key not in EXAMPLE_BLOCKS}
 
 
-@lru_cache(maxsize=1024)
-def _entry(name: str, folders: tuple[Path, ...], _: FileStamp) -> MethodEntry:
-    """Read anew when a yaml of the folders changes."""
-    merged, parents = _merged(name, folders)
+def _entry(name: str) -> MethodEntry:
+    merged, parents = _merged(name)
     settings = OmegaConf.to_container(OmegaConf.create({"method": merged}), resolve=True)
     assert isinstance(settings, dict)
-    inherited = any(_merged(p, folders)[0]["_target_"] == merged["_target_"] for p in parents)
+    inherited = any(_merged(parent)[0]["_target_"] == merged["_target_"] for parent in parents)
     return MethodEntry(name, settings["method"], inherited)
 
 
-def _merged(name: str, folders: Sequence[Path]) -> tuple[DictConfig, list[str]]:
+def _merged(name: str) -> tuple[DictConfig, list[str]]:
     """A yaml over those that its ``defaults`` name, as Hydra merges them; and their names."""
-    path = next(path for folder in folders if (path := folder / f"{name}.yaml").is_file())
+    path = next(path for folder in _folders() if (path := folder / f"{name}.yaml").is_file())
     own = OmegaConf.load(path)
     assert isinstance(own, DictConfig)
     # the others are choices of other groups, such as the classifier
     parents = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]
-    merged = OmegaConf.merge(*(_merged(parent, folders)[0] for parent in parents), own)
+    merged = OmegaConf.merge(*(_merged(parent)[0] for parent in parents), own)
     assert isinstance(merged, DictConfig)
     return merged, parents
 

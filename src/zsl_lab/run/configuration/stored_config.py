@@ -13,17 +13,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.errors import CheckpointError, ConfigError
-from zsl_lab.files import fast_yaml
-from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.files.escaping import printable
 from zsl_lab.run.configuration.old_names import current_target
 
@@ -141,21 +139,13 @@ def _choices(group: str) -> dict[str, set[str]]:
     for folder in config_folders(group):
         for path in sorted(folder.rglob("*.yaml")):
             with suppress(Exception):  # Hydra reports a yaml that is chosen and cannot be read
-                for target, keys in _sections_of(path, file_stamp([path])):
-                    found.setdefault(target, set()).update(keys)
+                node = OmegaConf.to_container(OmegaConf.load(path))
+                assert isinstance(node, dict)
+                for section in [node, *node.values()]:
+                    if isinstance(section, dict) and isinstance(section.get("_target_"), str):
+                        target = current_target(section["_target_"])
+                        found.setdefault(target, set()).update(map(str, section))
     return found
-
-
-@lru_cache(maxsize=1024)
-def _sections_of(path: Path, _: FileStamp) -> tuple[tuple[str, frozenset[str]], ...]:
-    """The classes that a yaml names, and the keys beside each name; read anew when it changes."""
-    node = fast_yaml.load(path)
-    sections = [section for section in (node, *node.values()) if isinstance(section, dict)]
-    return tuple(
-        (current_target(section["_target_"]), frozenset(map(str, section)))
-        for section in sections
-        if isinstance(section.get("_target_"), str)
-    )
 
 
 def config_folders(group: str) -> list[Path]:

@@ -213,17 +213,33 @@ def test_without_fine_tuning_nothing_is_left_to_train(
     ],
 )
 def test_what_shapes_pre_training_makes_it_another(
-    configure: Configure,
-    maker: Callable[..., Path],
-    tmp_path: Path,
-    steps: list[tuple[str, int]],
-    override: str,
+    configure: Configure, maker: Callable[..., Path], tmp_path: Path, override: str
+) -> None:
+    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
+    shared = maker(*overrides)
+    asked: list[Path] = []
+    find = SharedPretraining.find_or_claim
+
+    def spy(self: SharedPretraining, *, wait: bool) -> Any:
+        asked.append(self.path)
+        return find(self, wait=wait)
+
+    with pytest.MonkeyPatch.context() as patch, power_cut(SGAL, 0):  # it begins with the first step
+        patch.setattr(SharedPretraining, "find_or_claim", spy)
+        run(sharing(configure, tmp_path, *overrides, override, run_dir="user"))
+    assert [path.parent for path in asked] == [shared]
+    assert not asked[0].exists()
+
+
+@pytest.mark.slow
+def test_another_pre_training_is_shared_beside_the_first(
+    configure: Configure, maker: Callable[..., Path], tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
     overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
     maker(*overrides)
     steps.clear()
-    run(sharing(configure, tmp_path, *overrides, override, run_dir="user"))
-    assert len(steps) == (60 if override == "method.steps=60" else 40)
+    run(sharing(configure, tmp_path, *overrides, "method.steps=60", run_dir="user"))
+    assert len(steps) == 60
     assert len(list((tmp_path / "shared").glob("*.ckpt"))) == 2
 
 
@@ -414,14 +430,14 @@ def test_a_run_waits_for_one_that_is_at_it_and_takes_over_when_that_dies(
 
 @pytest.mark.slow
 def test_jobs_at_once_pre_train_once(configure: Configure, tmp_path: Path) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "method.steps=100", "selection=last")
+    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
     processes = []
     for name, g in (("a", "0.9"), ("b", "0.5")):
         cfg = sharing(configure, tmp_path, *overrides, f"method.g={g}", run_dir=name)
         OmegaConf.save(cfg, tmp_path / f"{name}.yaml")
         processes.append(Forked(children.run_and_count, tmp_path / f"{name}.yaml"))
     said = [process.communicate()[0].splitlines()[-1] for process in processes]
-    assert sorted(said) == ["0", "100"]
+    assert sorted(said) == ["0", "40"]
 
 
 @pytest.mark.slow
@@ -443,9 +459,8 @@ def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
     overrides = (
         "method=sgal",
         *SHORT_SGAL,
-        "hardware=cpu_ddp",
-        "selection=last",
-        "trainer.save_every_n_steps=7",
+        *("method.steps=20", "method.fine_tune_steps=10", "selection.check_every=10"),
+        *("hardware=cpu_ddp", "selection=last", "trainer.save_every_n_steps=7"),
     )
     for command in (
         ("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep"),

@@ -46,6 +46,8 @@ SHORT_SGAL = (*SHORT_FIT["sgal"], *SHORT[-2:], "method.fine_tune_steps=40")
 #: the latter with twenty steps of each, and a check after every ten
 SHORTER_SGAL = (*SHORT_SGAL, "method.steps=20", "method.fine_tune_steps=20")
 SHORTER_SGAL += ("selection.check_every=10",)
+#: a run of one phase, without checks; ``selection=last`` would be composed anew
+REFIT_ALONE = ("selection.name=last", "selection.report_oracle=false")
 OF_IMAGES = [name for name in METHODS if ENTRIES[name].takes == "images"]
 OF_FEATURES = [name for name in METHODS if ENTRIES[name].takes == "features"]
 

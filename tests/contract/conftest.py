@@ -19,8 +19,6 @@ OWN = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 EVERY_METHOD = [*METHODS, *OWN]
 #: for what a method's class decides: variants, which have the class of another method, left out
 EVERY_CLASS = [*(name for name in METHODS if not ENTRIES[name].variant), *OWN]
-#: a run of one phase, without checks
-REFIT_ALONE = ("selection=last", "selection.report_oracle=false")
 
 
 def of_dataset(method: str) -> list[str]:

@@ -16,8 +16,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import zsl_lab
-from tests.conftest import ENTRIES, OF_FEATURES, Command, Finished, composed
-from tests.contract.conftest import REFIT_ALONE, Overrides, of_dataset
+from tests.conftest import ENTRIES, OF_FEATURES, REFIT_ALONE, Command, Finished, composed
+from tests.contract.conftest import Overrides, of_dataset
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.data.datasets.base import DataPaths

@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import zsl_lab
-from tests.conftest import OF_IMAGES, composed
+from tests.conftest import OF_IMAGES, REFIT_ALONE, composed
 from tests.contract.conftest import (
     EVERY_CLASS,
     EVERY_METHOD,
-    REFIT_ALONE,
     Overrides,
     ShortRun,
     of_dataset,

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 import zsl_lab
-from tests.conftest import ENTRIES, METHODS, SHORT_FIT, composed
+from tests.conftest import ENTRIES, METHODS, REFIT_ALONE, SHORT_FIT, composed
 from tests.helpers import children
 from tests.helpers.forked import run_command, run_ranks
 from zsl_lab.data.datasets.base import DataPaths
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.slow
 
 #: two processes on the CPU
 OF_TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
-REFIT_ALONE = ("selection=last", "selection.report_oracle=false")
 #: short runs of every class of methods; that of SGAL selects a step too
 TRAINED = {
     name: SHORT_FIT[name] if name == "sgal" else (*SHORT_FIT[name], *REFIT_ALONE)

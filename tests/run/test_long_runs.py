@@ -14,7 +14,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT, SHORT_FIT, SHORTER_SGAL, Finished, power_cut
+from tests.conftest import REFIT_ALONE, SHORT, SHORT_FIT, SHORTER_SGAL, Finished, power_cut
 from tests.helpers import children
 from tests.helpers.forked import Forked, command_line
 from zsl_lab.data.datasets.base import DataPaths
@@ -345,8 +345,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.slow
 def test_runs_of_one_process_read_a_benchmark_once(configure: Configure, reads: list[str]) -> None:
-    alone = ("selection=last", "selection.report_oracle=false")
-    short = ("method=mmvae", *SHORT_FIT["mmvae"], *alone)
+    short = ("method=mmvae", *SHORT_FIT["mmvae"], *REFIT_ALONE)
     for seed in (0, 1):
         run(configure(*short, f"seed={seed}", run_dir=f"a{seed}"))
     assert reads == ["digits load"]
@@ -354,7 +353,7 @@ def test_runs_of_one_process_read_a_benchmark_once(configure: Configure, reads: 
     run(configure(*short, "dataset.normalize=l2", "dataset.split=random", run_dir="b"))
     assert reads == ["digits load"]
     run(configure(*short, "dataset.unseen=[1,2]", run_dir="c"))
-    run(configure("method=n3", *SHORT_FIT["n3"], *alone, run_dir="d"))
+    run(configure("method=n3", *SHORT_FIT["n3"], *REFIT_ALONE, run_dir="d"))
     assert reads == ["digits load", "digits load", "digits load_images"]
 
 

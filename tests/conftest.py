@@ -44,6 +44,11 @@ SHORT_FIT = {name: ("callbacks=none", *ENTRIES[name].overrides("short")) for nam
 #: the same of two methods with forty steps, eighty of SGAL, and a check after every twenty
 SHORT = (*SHORT_FIT["mmvae"], "method.steps=40", "selection.check_every=20")
 SHORT_SGAL = (*SHORT_FIT["sgal"], *SHORT[-2:], "method.fine_tune_steps=40")
+#: the latter with twenty steps of each, and a check after every ten
+SHORTER_SGAL = (*SHORT_SGAL, "method.steps=20", "method.fine_tune_steps=20")
+SHORTER_SGAL += ("selection.check_every=10",)
+#: a run of one phase, without checks; ``selection=last`` would be composed anew
+REFIT_ALONE = ("selection.name=last", "selection.report_oracle=false")
 OF_IMAGES = [name for name in METHODS if ENTRIES[name].takes == "images"]
 OF_FEATURES = [name for name in METHODS if ENTRIES[name].takes == "features"]
 

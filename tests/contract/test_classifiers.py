@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import zsl_lab
-from tests.conftest import ENTRIES, OF_FEATURES, Command, Finished, composed
+from tests.conftest import ENTRIES, OF_FEATURES, REFIT_ALONE, Command, Finished, composed
 from tests.contract.conftest import Overrides, of_dataset
 from tests.helpers.equal_runs import assert_resumed_equals_whole, assert_same_weights
 from zsl_lab.classifiers.config import OWN
@@ -47,6 +47,8 @@ PAIRS = [
     ("zlap", "mmvae"),
     *((classifier, "prototypes") for classifier in CLASSIFIERS),
 ]
+#: the methods whose short runs select a step and calibrate; those of the others have one phase
+CALIBRATED = ("mmvae", "prototypes")
 every_pair = pytest.mark.parametrize(("classifier", "method"), PAIRS)
 
 Fitted = Callable[[str, str], Path]
@@ -55,9 +57,16 @@ Fitted = Callable[[str, str], Path]
 @pytest.fixture(scope="module")
 def fitted(finished: Finished, overrides: Overrides) -> Fitted:
     """The folder of a finished short run of a pair; shared, so do not change it."""
-    return lambda classifier, method: finished(
-        *overrides(method), *CLASSIFIERS[classifier], "selection.calibrate=true"
-    )
+
+    def fitted(classifier: str, method: str) -> Path:
+        return finished(*overrides(method), *CLASSIFIERS[classifier], *selection(method))
+
+    return fitted
+
+
+def selection(method: str) -> tuple[str, ...]:
+    """How the short run of a method selects a step."""
+    return ("selection.calibrate=true",) if method in CALIBRATED else REFIT_ALONE
 
 
 def digits(method: str = "") -> tuple[Any, Any]:
@@ -83,16 +92,14 @@ def test_a_checkpoint_predicts_what_its_run_predicted(
     assert found == [rows[i]["zsl"] for i in unseen]
 
 
-@pytest.mark.parametrize("method", ["mmvae", "prototypes"])
+@pytest.mark.parametrize("method", CALIBRATED)
 @pytest.mark.parametrize("classifier", sorted(CLASSIFIERS))
 def test_testing_a_checkpoint_gives_the_stored_metrics(
     configure: Configure, overrides: Overrides, fitted: Fitted, classifier: str, method: str
 ) -> None:
     trained = Result.load(fitted(classifier, method))
-    again = configure(
-        *(*overrides(method), *CLASSIFIERS[classifier], "selection.calibrate=true", "task=test"),
-        run_dir="again",
-    )
+    keys = (*overrides(method), *CLASSIFIERS[classifier], *selection(method))
+    again = configure(*keys, "task=test", run_dir="again")
     again.ckpt = str(fitted(classifier, method) / "checkpoints" / "best.ckpt")
     assert run(again).metrics == pytest.approx(trained.metrics, abs=1e-6)
 
@@ -144,7 +151,7 @@ def test_training_is_the_same_with_every_classifier(
 ) -> None:
     keys: dict[str, tuple[str, ...]] = {"own": (), **CLASSIFIERS}
     for name, chosen in keys.items():
-        run(configure(*overrides("vzsl"), "selection=last", *chosen, run_dir=name))
+        run(configure(*overrides("vzsl"), *REFIT_ALONE, *chosen, run_dir=name))
     best = "checkpoints/best.ckpt"
     for name in CLASSIFIERS:
         assert_same_weights(tmp_path / "own" / best, tmp_path / name / best)
@@ -153,7 +160,7 @@ def test_training_is_the_same_with_every_classifier(
 def test_in_mixed_precision_the_classifier_is_fitted_in_single_precision(
     configure: Configure, overrides: Overrides, tmp_path: Path
 ) -> None:
-    mixed = ("trainer.precision=bf16-mixed", "selection=last")
+    mixed = ("trainer.precision=bf16-mixed", *REFIT_ALONE)
     run(configure(*overrides("mmvae"), *CLASSIFIERS["means"], *mixed))
     stored = checkpoints.read(tmp_path / "run" / "checkpoints" / "best.ckpt", "ckpt").classifier
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
@@ -315,7 +322,7 @@ def test_class_means_cost_little_of_the_training(
         spent.append(time.process_time() - began)
 
     monkeypatch.setattr(MethodModule, "fit_classifier", timed)
-    short = ("method.steps=250", "selection.check_every=50", "callbacks=none", "tuned=none")
+    short = ("method.steps=100", "selection.check_every=20", "callbacks=none", "tuned=none")
     run(configure("method=mmvae", "classifier=means", *short))
     seconds = Result.load(tmp_path / "run").training["seconds"]
     assert sum(spent) < 0.2 * seconds  # 10 % are meant; this machine may be busy

@@ -17,8 +17,14 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import zsl_lab
-from tests.conftest import OF_IMAGES, composed
-from tests.contract.conftest import EVERY_CLASS, EVERY_METHOD, Overrides, ShortRun, of_dataset
+from tests.conftest import OF_IMAGES, REFIT_ALONE, composed
+from tests.contract.conftest import (
+    EVERY_CLASS,
+    EVERY_METHOD,
+    Overrides,
+    ShortRun,
+    of_dataset,
+)
 from tests.helpers.equal_runs import assert_resumed_equals_whole, weights
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.datasets.base import DataPaths
@@ -140,13 +146,18 @@ def test_testing_a_checkpoint_gives_the_stored_metrics_and_draws_the_figures(
 
 @every_class
 def test_another_seed_gives_other_weights(
-    configure: Configure, overrides: Overrides, fitted: ShortRun, tmp_path: Path, method: str
+    configure: Configure,
+    overrides: Overrides,
+    fitted: ShortRun,
+    predictor: Callable[[str], Any],
+    tmp_path: Path,
+    method: str,
 ) -> None:
-    run(configure(*overrides(method), "seed=1"))
-    network = zsl_lab.load(fitted(method)).network
+    run(configure(*overrides(method), *REFIT_ALONE, "seed=1"))
+    network = predictor(method).network
     draws = any(p.requires_grad for p in network.parameters())  # a closed form draws nothing
-    best = "checkpoints/best.ckpt"
-    a, b = weights(fitted(method) / best), weights(tmp_path / "run" / best)
+    last = "checkpoints/last.ckpt"  # of the whole refit, which selects nothing
+    a, b = weights(fitted(method) / last), weights(tmp_path / "run" / last)
     assert draws != all(torch.equal(value, b[name]) for name, value in a.items())
 
 
@@ -154,8 +165,7 @@ def test_another_seed_gives_other_weights(
 def test_training_in_mixed_precision(
     configure: Configure, overrides: Overrides, method: str
 ) -> None:
-    mixed = ("trainer.precision=bf16-mixed", "selection=last", "selection.report_oracle=false")
-    result = run(configure(*overrides(method), *mixed))
+    result = run(configure(*overrides(method), *REFIT_ALONE, "trainer.precision=bf16-mixed"))
     assert result.training["precision"] == "bf16-mixed"
     assert 0 <= result.metrics["seen"] <= 100
 

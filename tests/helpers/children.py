@@ -91,7 +91,7 @@ def print_wandb_mode() -> None:
     print(_mode()[0])
 
 
-def train(folder: Path, methods: Mapping[str, tuple[str, ...]], crash_at: int | None) -> None:
+def train(folder: Path, configs: Mapping[str, Any], crash_at: int | None) -> None:
     """Train methods as one of several processes, to the end or to a step of the refit.
 
     Each stores the samples and random numbers of the refit's first step, and its weights.
@@ -114,9 +114,9 @@ def train(folder: Path, methods: Mapping[str, tuple[str, ...]], crash_at: int | 
 
     base: Any = ZeroShotMethod
     base.take_step, base.on_train_end = note_first, note_last
-    for method, overrides in methods.items():
+    for method, cfg in configs.items():
         try:
-            run(_composed(folder / method, f"method={method}", *overrides, "hardware=cpu_ddp"))
+            run(cfg)
         except RuntimeError as error:
             if str(error) != "power cut":
                 raise
@@ -160,13 +160,3 @@ def share_gradients(folder: Path) -> None:
 
 def _loaded(config: Path) -> Any:
     return OmegaConf.load(config)
-
-
-def _composed(folder: Path, *overrides: str) -> Any:
-    from hydra import compose, initialize_config_module
-
-    with initialize_config_module("zsl_lab.conf", version_base="1.3"):
-        cfg = compose("config", list(overrides))
-    cfg.paths.run_dir = str(folder)
-    cfg.paths.cache_dir = str(folder.parent / "cache")
-    return cfg

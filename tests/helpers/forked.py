@@ -24,6 +24,7 @@ from typing import Any, Literal
 from hydra.core.global_hydra import GlobalHydra
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from tests.helpers import quick
 from zsl_lab.hardware import processes
 
 _context = multiprocessing.get_context("forkserver")
@@ -33,6 +34,7 @@ _context.set_forkserver_preload(
         *("zsl_lab.sweep.sweep", "zsl_lab.classifiers.means", "zsl_lab.data.datasets.digits"),
         *("zsl_lab.methods.sgal", "zsl_lab.methods.mmvae", "zsl_lab.cli.main"),
         *("torch._dynamo", "sklearn.datasets"),  # imported where they are first used
+        "tests.helpers.quick",
     ]
 )
 
@@ -133,12 +135,17 @@ def run_command(
 
 def command_line(arguments: Sequence[str]) -> None:
     """``python -m zsl_lab``; the processes that a run starts are forked too."""
-    from zsl_lab.__main__ import main
-
     launcher: Any = processes
     launcher.subprocess = SimpleNamespace(
         Popen=_Rank, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
+    with quick.compositions_kept():  # the forked processes find what this one composed
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str]) -> None:
+    from zsl_lab.__main__ import main
+
     sys.argv = ["zsl_lab", *arguments]
     # a shell's job in the background ignores it, and so do the processes that it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -159,7 +166,8 @@ def _child(
         with path.open("wb") as file:
             os.dup2(file.fileno(), stream)
     try:
-        function(*arguments)
+        with quick.disk_not_waited_for():
+            function(*arguments)
     finally:
         atexit._run_exitfuncs()
 
@@ -200,7 +208,7 @@ class _Rank:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             atexit._clear()
             GlobalHydra.instance().clear()
-            command_line(arguments)
+            _main(arguments)
             code = 0
         except SystemExit as error:
             code = error.code or 0

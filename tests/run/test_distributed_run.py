@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 
 import zsl_lab
-from tests.conftest import ENTRIES, METHODS, SHORT_FIT, SHORT_SGAL, composed
+from tests.conftest import ENTRIES, METHODS, REFIT_ALONE, SHORT_FIT, composed
 from tests.helpers import children
 from tests.helpers.forked import run_command, run_ranks
 from zsl_lab.data.datasets.base import DataPaths
@@ -20,9 +21,11 @@ from zsl_lab.run.config import parse
 
 pytestmark = pytest.mark.slow
 
+#: two processes on the CPU
+OF_TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
 #: short runs of every class of methods; that of SGAL selects a step too
 TRAINED = {
-    name: SHORT_FIT[name] if name == "sgal" else (*SHORT_FIT[name], "selection=last")
+    name: SHORT_FIT[name] if name == "sgal" else (*SHORT_FIT[name], *REFIT_ALONE)
     for name in METHODS
     if not ENTRIES[name].variant
 }
@@ -51,8 +54,15 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Methods trained by two processes; each has left what it saw and what it ended with."""
     folder = tmp_path_factory.mktemp("trained")
-    run_ranks(children.train, folder, TRAINED, None)
+    run_ranks(children.train, folder, configs(folder, *TRAINED), None)
     return folder
+
+
+def configs(folder: Path, *methods: str) -> dict[str, DictConfig]:
+    """Configurations of runs of two processes, by method."""
+    return {
+        name: composed(folder / name, f"method={name}", *TRAINED[name], *OF_TWO) for name in methods
+    }
 
 
 @pytest.mark.parametrize("method", TRAINED)
@@ -112,9 +122,7 @@ def run_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``trainer.devices=2``, nothing else said about hardware."""
     folder = tmp_path_factory.mktemp("run") / "it's [a] run, of=2"
     place = str(folder).replace("'", "\\'")
-    done = run_command(
-        *SHORT_SGAL, "trainer.accelerator=cpu", "trainer.devices=2", f"hydra.run.dir='{place}'"
-    )
+    done = run_command(*SHORT_FIT["sgal"], *OF_TWO, f"hydra.run.dir='{place}'")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation-selected") == 1
     return folder
@@ -144,10 +152,9 @@ def test_one_checkpoint_has_the_same_figures_on_one_two_and_three_processes(
 
 
 def test_class_means_of_two_processes_are_those_of_all_training_samples(tmp_path: Path) -> None:
-    short = (*SHORT_FIT["vzsl"], "selection=last", "trainer.accelerator=cpu")
+    short = (*SHORT_FIT["vzsl"], *REFIT_ALONE)
     done = run_command(
-        *("method=vzsl", *short, "classifier=means", "classifier.space=method"),
-        "trainer.devices=2",
+        *("method=vzsl", *short, *OF_TWO, "classifier=means", "classifier.space=method"),
         f"hydra.run.dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
@@ -183,20 +190,18 @@ def test_a_run_of_two_processes_that_was_cut_short_ends_in_the_same_weights_afte
     trained: Path, tmp_path: Path
 ) -> None:
     # the first stops in fine-tuning, where every process draws from its own random state
-    run_ranks(children.train, tmp_path, {"sgal": TRAINED["sgal"]}, 70)
-    done = run_command("ckpt=" + str(tmp_path / "sgal" / "checkpoints" / "last.ckpt"))
+    run_ranks(children.train, tmp_path, configs(tmp_path, "sgal"), 20)
+    last = tmp_path / "sgal" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["method_state"]["step"] == 18
+    done = run_command(f"ckpt={last}")
     assert done.returncode == 0, done.stderr
-    assert same(
-        weights(tmp_path / "sgal" / "checkpoints" / "last.ckpt"),
-        weights(trained / "sgal" / "checkpoints" / "last.ckpt"),
-    )
+    assert same(weights(last), weights(trained / "sgal" / "checkpoints" / "last.ckpt"))
 
 
 def test_each_job_of_a_sweep_over_seeds_is_one_run_of_two_processes(tmp_path: Path) -> None:
     # started in the ordinary way, the second process would run the whole sweep again
-    done = run_command(
-        "-m", *SHORT_SGAL, "hardware=cpu_ddp", "seed=1,2", f"hydra.sweep.dir={tmp_path}"
-    )
+    short = ("method=mmvae", *SHORT_FIT["mmvae"], *REFIT_ALONE, "hardware=cpu_ddp")
+    done = run_command("-m", *short, "seed=1,2", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     jobs = sorted(tmp_path.glob("*/result.json"))
     assert [

@@ -14,7 +14,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT, SHORT_FIT, SHORT_SGAL, Finished, power_cut
+from tests.conftest import REFIT_ALONE, SHORT, SHORT_FIT, SHORTER_SGAL, Finished, power_cut
 from tests.helpers import children
 from tests.helpers.forked import Forked, command_line
 from zsl_lab.data.datasets.base import DataPaths
@@ -81,9 +81,9 @@ def resume(configure: Configure, *overrides: str, run_dir: str) -> None:
 
 
 STEPS = {
-    "sgal": ("method.steps=40", "method.fine_tune_steps=40"),
-    "n3": ("method.base_steps=20", "method.steps=20"),
-    "aspn": ("method.steps=40",),
+    "sgal": ("method.steps=20", "method.fine_tune_steps=20"),
+    "n3": ("method.base_steps=10", "method.steps=10"),
+    "aspn": ("method.steps=20",),
 }
 
 
@@ -91,9 +91,9 @@ STEPS = {
 @pytest.mark.parametrize(
     ("method", "cuts"),
     [
-        ("sgal", {19: 14, 55: 49}),  # in pre-training and in fine-tuning
-        ("n3", {12: 7, 38: 35}),  # the base network and the generator
-        ("aspn", {27: 21}),  # several optimisers
+        ("sgal", {9: 7, 34: 28}),  # in pre-training and in fine-tuning
+        ("n3", {9: 7, 18: 14}),  # the base network and the generator
+        ("aspn", {17: 14}),  # several optimisers
     ],
 )
 def test_a_run_that_dies_between_checks_goes_on_from_the_last_multiple(
@@ -125,7 +125,7 @@ def test_a_pass_over_the_samples_that_ends_with_the_state_goes_on_with_the_next(
         *RARE,
         "dataset.unseen=[2,4,5,6,7,8,9]",
         "selection=last",
-        "method.batch_size=96",
+        *("method.batch_size=96", "method.steps=12"),
     )
     overrides += ("trainer.save_every_n_steps=1",)
     run(configure(*overrides, run_dir="whole"))
@@ -167,11 +167,11 @@ def signalled(
 def test_a_killed_process_goes_on_from_the_last_multiple(
     configure: Configure, finished: Finished, tmp_path: Path
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, *RARE)
+    overrides = ("method=sgal", *SHORTER_SGAL, *RARE)
     cfg = configure(*overrides, run_dir="killed")
-    code, *_ = signalled(tmp_path, cfg, signal.SIGKILL, "refit", 61)
+    code, *_ = signalled(tmp_path, cfg, signal.SIGKILL, "refit", 31)
     assert code == -signal.SIGKILL
-    assert state(tmp_path / "killed" / "checkpoints" / "last.ckpt")["method_state"]["step"] == 56
+    assert state(tmp_path / "killed" / "checkpoints" / "last.ckpt")["method_state"]["step"] == 28
     resume(configure, *overrides, run_dir="killed")
     assert_same_end(finished(*overrides), tmp_path / "killed")
 
@@ -183,10 +183,10 @@ def test_a_killed_process_goes_on_from_the_last_multiple(
 def test_sigterm_leaves_the_state_of_that_very_step_and_says_how_to_go_on(
     configure: Configure, finished: Finished, tmp_path: Path
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "trainer.log_every_n_steps=5")
+    overrides = ("method=sgal", *SHORTER_SGAL, "trainer.log_every_n_steps=5")
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     cfg = configure(*overrides, run_dir="stopped")
-    for step in (17, 19, 52):  # the 20th step ends with a check
+    for step in (7, 9, 32):  # the 10th step ends with a check
         code, out, err = signalled(tmp_path, cfg, signal.SIGTERM, "select", step)
         assert code == 143, err
         assert out == f"Terminated. Go on with:\n  python -m zsl_lab ckpt={last}\n"
@@ -345,23 +345,15 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.slow
 def test_runs_of_one_process_read_a_benchmark_once(configure: Configure, reads: list[str]) -> None:
+    short = ("method=mmvae", *SHORT_FIT["mmvae"], *REFIT_ALONE)
     for seed in (0, 1):
-        run(configure("method=mmvae", *SHORT, "selection=last", f"seed={seed}", run_dir=f"a{seed}"))
+        run(configure(*short, f"seed={seed}", run_dir=f"a{seed}"))
     assert reads == ["digits load"]
     # what is done with it later does not count, what it holds does
-    run(
-        configure(
-            "method=mmvae",
-            *SHORT,
-            "selection=last",
-            "dataset.normalize=l2",
-            "dataset.split=random",
-            run_dir="b",
-        )
-    )
+    run(configure(*short, "dataset.normalize=l2", "dataset.split=random", run_dir="b"))
     assert reads == ["digits load"]
-    run(configure("method=mmvae", *SHORT, "selection=last", "dataset.unseen=[1,2]", run_dir="c"))
-    run(configure("method=n3", *SHORT_FIT["n3"], "selection=last", run_dir="d"))
+    run(configure(*short, "dataset.unseen=[1,2]", run_dir="c"))
+    run(configure("method=n3", *SHORT_FIT["n3"], *REFIT_ALONE, run_dir="d"))
     assert reads == ["digits load", "digits load", "digits load_images"]
 
 

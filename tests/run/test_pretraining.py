@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import SHORT_SGAL, Command, Finished, composed, power_cut
+from tests.conftest import SHORTER_SGAL, Command, Finished, composed, power_cut
 from tests.helpers import children
 from tests.helpers.forked import Forked, run_command
 from zsl_lab.methods.sgal import SGAL
@@ -34,7 +34,7 @@ OTHER = (
     ),
     *(
         "method.fine_tune_learning_rate=0.001",
-        "method.fine_tune_steps=30",
+        "method.fine_tune_steps=15",
         "method.restore_best=false",
     ),
 )
@@ -133,7 +133,7 @@ def test_who_uses_a_pre_training_ends_as_who_has_pre_trained_by_itself(
     user: tuple[str, ...],
 ) -> None:
     made_with = ("method.restore_best=false",) if user == ("method.restore_best=true",) else ()
-    overrides = (f"method={method}", *SHORT_SGAL, *common)
+    overrides = (f"method={method}", *SHORTER_SGAL, *common)
     alone = finished(*overrides, *user)
     maker(*overrides, *made_with)
     steps.clear()
@@ -160,7 +160,7 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
         "dataset.semantics=segments",
         "selection.metric=seen",
     )
-    overrides = ("method=sgal", *SHORT_SGAL, *ruin, f"selection.report_oracle={report_oracle}")
+    overrides = ("method=sgal", *SHORTER_SGAL, *ruin, f"selection.report_oracle={report_oracle}")
     alone = finished(*overrides)
     maker(*overrides, "method.delta=0")
     steps.clear()
@@ -170,7 +170,7 @@ def test_where_the_end_of_pre_training_is_selected_it_is_reported(
         torch.load(tmp_path / "user" / "checkpoints" / "best.ckpt", weights_only=True)[
             "method_state"
         ]["step"]
-        == 40
+        == 20
     )
     assert_same_run(alone, tmp_path / "user")
 
@@ -183,7 +183,7 @@ def test_without_fine_tuning_nothing_is_left_to_train(
     maker: Callable[..., Path],
     finished: Finished,
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL)
+    overrides = ("method=sgal", *SHORTER_SGAL)
     alone = finished(*overrides, "method.fine_tune_steps=0")
     maker(*overrides)
     steps.clear()
@@ -199,13 +199,13 @@ def test_without_fine_tuning_nothing_is_left_to_train(
         *(
             "method.d=3",
             "method.learning_rate=0.002",
-            "method.steps=60",
+            "method.steps=30",
             "dataset.normalize=standard",
             "dataset.unseen=[1,2,3]",
         ),
         *(
             "seed=1",
-            "selection.check_every=10",
+            "selection.check_every=5",
             "trainer.precision=bf16-mixed",
             "deterministic=true",
             "trainer.log_every_n_steps=5",
@@ -213,17 +213,33 @@ def test_without_fine_tuning_nothing_is_left_to_train(
     ],
 )
 def test_what_shapes_pre_training_makes_it_another(
-    configure: Configure,
-    maker: Callable[..., Path],
-    tmp_path: Path,
-    steps: list[tuple[str, int]],
-    override: str,
+    configure: Configure, maker: Callable[..., Path], tmp_path: Path, override: str
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
+    shared = maker(*overrides)
+    asked: list[Path] = []
+    find = SharedPretraining.find_or_claim
+
+    def spy(self: SharedPretraining, *, wait: bool) -> Any:
+        asked.append(self.path)
+        return find(self, wait=wait)
+
+    with pytest.MonkeyPatch.context() as patch, power_cut(SGAL, 0):  # it begins with the first step
+        patch.setattr(SharedPretraining, "find_or_claim", spy)
+        run(sharing(configure, tmp_path, *overrides, override, run_dir="user"))
+    assert [path.parent for path in asked] == [shared]
+    assert not asked[0].exists()
+
+
+@pytest.mark.slow
+def test_another_pre_training_is_shared_beside_the_first(
+    configure: Configure, maker: Callable[..., Path], tmp_path: Path, steps: list[tuple[str, int]]
+) -> None:
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
     maker(*overrides)
     steps.clear()
-    run(sharing(configure, tmp_path, *overrides, override, run_dir="user"))
-    assert len(steps) == (60 if override == "method.steps=60" else 40)
+    run(sharing(configure, tmp_path, *overrides, "method.steps=30", run_dir="user"))
+    assert len(steps) == 30
     assert len(list((tmp_path / "shared").glob("*.ckpt"))) == 2
 
 
@@ -234,13 +250,13 @@ def test_other_code_makes_it_another(
     steps: list[tuple[str, int]],
     maker: Callable[..., Path],
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
     maker(*overrides)
     steps.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "_sha256_files", lambda files: "of an edited file")
         run(sharing(configure, tmp_path, *overrides, run_dir="user"))
-    assert len(steps) == 40
+    assert len(steps) == 20
 
 
 def test_the_code_that_counts_is_this_package_and_the_modules_of_the_classes(
@@ -270,7 +286,7 @@ def test_constants_that_calibrate_the_checks_are_not_mixed_up(
     maker: Callable[..., Path],
     finished: Finished,
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "selection.calibrate=true")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection.calibrate=true")
     user = ("method.g=0.5", "method.p=0.1")
     alone = finished(*overrides, *user)
     maker(*overrides)
@@ -285,14 +301,14 @@ def test_a_damaged_file_is_a_warning_and_is_made_again(
     steps: list[tuple[str, int]],
     maker: Callable[..., Path],
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
     maker(*overrides)
     (file,) = (tmp_path / "shared").glob("*.ckpt")
     file.write_bytes(file.read_bytes()[:1000])
     steps.clear()
     with pytest.warns(UserWarning, match="The pre-training is repeated"):
         run(sharing(configure, tmp_path, *overrides, run_dir="user"))
-    assert len(steps) == 40
+    assert len(steps) == 20
     assert checkpoints.read(file, "ckpt").state.phase == "refit"
 
 
@@ -304,18 +320,18 @@ def test_where_nothing_can_be_left_each_run_does_its_own(
     with pytest.warns(UserWarning, match="each run does its own"):
         run(
             sharing(
-                configure, tmp_path, "method=sgal", *SHORT_SGAL, "selection=last", run_dir="run"
+                configure, tmp_path, "method=sgal", *SHORTER_SGAL, "selection=last", run_dir="run"
             )
         )
-    assert len(steps) == 40
+    assert len(steps) == 20
 
 
 @pytest.mark.slow
 def test_a_run_that_fails_while_pre_training_leaves_the_place_to_others(
     configure: Configure, tmp_path: Path
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
-    with power_cut(SGAL, 30):
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
+    with power_cut(SGAL, 15):
         run(sharing(configure, tmp_path, *overrides, run_dir="crashed"))
     run(sharing(configure, tmp_path, *overrides, run_dir="next"))
     # who crashed goes on from its own state
@@ -329,8 +345,8 @@ def test_a_run_that_fails_while_pre_training_leaves_the_place_to_others(
 def test_what_was_resumed_is_not_shared_since_it_may_have_begun_in_another_way(
     configure: Configure, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "selection=last")
-    with power_cut(SGAL, 30):
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
+    with power_cut(SGAL, 15):
         run(sharing(configure, tmp_path, *overrides, run_dir="begun"))
     resumed = sharing(
         configure, tmp_path, *overrides, "trainer.precision=bf16-mixed", run_dir="begun"
@@ -343,12 +359,12 @@ def test_what_was_resumed_is_not_shared_since_it_may_have_begun_in_another_way(
             configure, tmp_path, *overrides, *OTHER, "trainer.precision=bf16-mixed", run_dir="next"
         )
     )
-    assert len(steps) == 40
+    assert len(steps) == 20
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> SharedPretraining:
-    return SharedPretraining(tmp_path, 40, {"seed": 0})
+    return SharedPretraining(tmp_path, 20, {"seed": 0})
 
 
 @pytest.mark.slow
@@ -361,7 +377,7 @@ def test_runs_with_other_classifiers_share_and_make_the_check_at_its_end_again(
     maker: Callable[..., Path],
     finished: Finished,
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, f"selection={phase}")
+    overrides = ("method=sgal", *SHORTER_SGAL, f"selection={phase}")
     maker(*overrides)
     alone = finished(*overrides, "classifier=means")
     steps.clear()
@@ -414,14 +430,14 @@ def test_a_run_waits_for_one_that_is_at_it_and_takes_over_when_that_dies(
 
 @pytest.mark.slow
 def test_jobs_at_once_pre_train_once(configure: Configure, tmp_path: Path) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, "method.steps=100", "selection=last")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
     processes = []
     for name, g in (("a", "0.9"), ("b", "0.5")):
         cfg = sharing(configure, tmp_path, *overrides, f"method.g={g}", run_dir=name)
         OmegaConf.save(cfg, tmp_path / f"{name}.yaml")
         processes.append(Forked(children.run_and_count, tmp_path / f"{name}.yaml"))
     said = [process.communicate()[0].splitlines()[-1] for process in processes]
-    assert sorted(said) == ["0", "100"]
+    assert sorted(said) == ["0", "20"]
 
 
 @pytest.mark.slow
@@ -429,7 +445,7 @@ def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("zsl_lab.sweep.figures.draw", lambda *args, **kwargs: None)
-    sgal = ("method=sgal", *SHORT_SGAL)
+    sgal = ("method=sgal", *SHORTER_SGAL)
     assert command("-m", *sgal, "method.g=0.5,0.9", "hydra.sweep.dir=sweep") == 0
     files = list((tmp_path / "sweep" / "pretrained").glob("*.ckpt"))
     assert len(files) == 2  # one for each phase
@@ -442,10 +458,8 @@ def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(
 def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
     overrides = (
         "method=sgal",
-        *SHORT_SGAL,
-        "hardware=cpu_ddp",
-        "selection=last",
-        "trainer.save_every_n_steps=7",
+        *SHORTER_SGAL,
+        *("hardware=cpu_ddp", "selection=last", "trainer.save_every_n_steps=7"),
     )
     for command in (
         ("-m", *overrides, "method.g=0.5,0.9", "hydra.sweep.dir=sweep"),

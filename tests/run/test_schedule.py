@@ -9,24 +9,17 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from tests.conftest import SHORT, SHORT_SGAL, power_cut
+from tests.conftest import SHORT, SHORT_SGAL, SHORTER_SGAL, power_cut
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import schedule
 from zsl_lab.run.callbacks import phase_checkpoint
 from zsl_lab.run.checkpoints.files import AtomicCheckpointIO
 from zsl_lab.run.configuration.schema import SelectionConfig
 from zsl_lab.run.experiment import run
-from zsl_lab.run.records import run_figures
 from zsl_lab.run.records.metrics_csv import read_rows
 from zsl_lab.run.schedule import evenly_spaced, plan
 
 Configure = Callable[..., DictConfig]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    # drawing takes longer than the training of these tests
-    monkeypatch.setattr(run_figures, "draw_figures", lambda *args, **kwargs: None)
 
 
 class Method:
@@ -123,7 +116,7 @@ def weights(folder: Path) -> Any:
 def test_checks_that_cannot_be_selected_change_no_result(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, selection: str
 ) -> None:
-    overrides = ("method=sgal", *SHORT_SGAL, f"selection={selection}", "selection.check_every=3")
+    overrides = ("method=sgal", *SHORTER_SGAL, f"selection={selection}", "selection.check_every=1")
     few = run(configure(*overrides, run_dir="few"))
     monkeypatch.setattr(schedule, "CURVE_CHECKS", 1000)
     all_ = run(configure(*overrides, run_dir="all"))
@@ -170,11 +163,11 @@ def test_a_run_cut_between_checks_makes_those_that_are_left(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "CURVE_CHECKS", 2)
-    overrides = ("method=sgal", *SHORT_SGAL, "selection.check_every=5")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection.check_every=5")
     overrides += ("trainer.save_every_n_steps=3",)
     whole = run(configure(*overrides, run_dir="whole"))
     cfg = configure(*overrides, run_dir="cut")
-    for step in (12, 33, 38, 57):
+    for step in (7, 14, 19, 28):
         with power_cut(SGAL, step, "select"):
             run(cfg)
         cfg = configure(*overrides, run_dir="cut")

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
+from zsl_lab.files import fast_yaml
+from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.methods.config import MethodConfig, Takes
 
 KeysClass = TypeVar("KeysClass", bound=BaseModel)
@@ -88,12 +92,14 @@ class MethodEntry:
 
 def entries() -> Iterator[MethodEntry]:
     """Every method found: in the package, then in the folders that Hydra's search path adds."""
-    seen: set[str] = set()
-    for folder in _folders():
-        for path in sorted(folder.glob("*.yaml")):
-            if path.stem not in seen:
-                seen.add(path.stem)
-                yield _entry(path.stem)
+    folders = _folders()
+    found = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    yield from _entries(tuple(folders), file_stamp(found))
+
+
+@lru_cache(maxsize=8)  # each job of a sweep over methods asks for them
+def _entries(folders: tuple[Path, ...], files: FileStamp) -> list[MethodEntry]:
+    return [_entry(name, folders) for name in dict.fromkeys(Path(path).stem for path, *_ in files)]
 
 
 def names(
@@ -156,22 +162,23 @@ def without_examples(method: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in method.items() if key not in EXAMPLE_BLOCKS}
 
 
-def _entry(name: str) -> MethodEntry:
-    merged, parents = _merged(name)
+def _entry(name: str, folders: tuple[Path, ...]) -> MethodEntry:
+    merged, parents = _merged(name, folders)
     settings = OmegaConf.to_container(OmegaConf.create({"method": merged}), resolve=True)
     assert isinstance(settings, dict)
-    inherited = any(_merged(parent)[0]["_target_"] == merged["_target_"] for parent in parents)
+    inherited = any(parent["_target_"] == merged["_target_"] for parent in parents)
     return MethodEntry(name, settings["method"], inherited)
 
 
-def _merged(name: str) -> tuple[DictConfig, list[str]]:
-    """A yaml over those that its ``defaults`` name, as Hydra merges them; and their names."""
-    path = next(path for folder in _folders() if (path := folder / f"{name}.yaml").is_file())
-    own = OmegaConf.load(path)
+def _merged(name: str, folders: tuple[Path, ...]) -> tuple[DictConfig, list[DictConfig]]:
+    """A yaml over those that its ``defaults`` name, as Hydra merges them; and the latter."""
+    path = next(path for folder in folders if (path := folder / f"{name}.yaml").is_file())
+    own = OmegaConf.create(yaml.load(path.read_text(encoding="utf-8"), fast_yaml.loader()))
     assert isinstance(own, DictConfig)
     # the others are choices of other groups, such as the classifier
-    parents = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]
-    merged = OmegaConf.merge(*(_merged(parent)[0] for parent in parents), own)
+    names = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]
+    parents = [_merged(parent, folders)[0] for parent in names]
+    merged = OmegaConf.merge(*parents, own) if parents else own
     assert isinstance(merged, DictConfig)
     return merged, parents
 

@@ -308,13 +308,13 @@ class MethodModule(pl.LightningModule, ABC):
             *self.state_dict().values(),
             *(value for state in states for value in state.values()),
         ]
-        # extremes are not finite if any number is not, and need no memory
-        found = [
-            torch.stack(torch.aminmax(tensor)).isfinite().all().to(self.device)
-            for tensor in tensors
-            if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel()
-        ]
-        if not found or bool(torch.stack(found).all()):
+        extremes: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for tensor in tensors:
+            if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel():
+                # they are not finite if any number is not, and need no memory
+                lowest, highest = torch.aminmax(tensor)
+                extremes.setdefault((tensor.device, tensor.dtype), []).extend((lowest, highest))
+        if all(bool(torch.stack(found).isfinite().all()) for found in extremes.values()):
             return
         if self._losses:
             self._read_losses()

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 from rich.console import Console
 
-from tests.conftest import SHORT_FIT, SHORT_SGAL
+from tests.conftest import SHORT_FIT, SHORTER_SGAL
 from zsl_lab.console import progress
 from zsl_lab.run.callbacks import progress as training_progress
 from zsl_lab.run.callbacks.progress import ProgressLine, note, steps_left
@@ -46,21 +46,21 @@ def test_a_terminal_shows_losses_the_last_check_and_the_time_left(
     shown: Callable[..., list[str]], width: int
 ) -> None:
     lines = shown(
-        "method=sgal", *SHORT_SGAL, "method.gamma=0.1", "trainer.log_every_n_steps=10", width=width
+        "method=sgal", *SHORTER_SGAL, "method.gamma=0.1", "trainer.log_every_n_steps=5", width=width
     )
     assert max(map(len, lines)) <= width
     titles = [line for line in lines if line.startswith("sgal: ")]
     assert titles == [
-        "sgal: select, 80 steps (checks on validation classes)",
-        "sgal: refit, 80 steps (checks on test are shown only)",
+        "sgal: select, 40 steps (checks on validation classes)",
+        "sgal: refit, 40 steps (checks on test are shown only)",
     ]
-    drawn = [line for line in lines if " 75/80 " in line]
+    drawn = [line for line in lines if " 35/40 " in line]
     assert drawn
     for line in drawn:
-        assert re.search(r" 75/80 \d[\d.e+]* steps/s, \d+ (s|min) left +total \d", line)
+        assert re.search(r" 35/40 \d[\d.e+]* steps/s, \d+ (s|min) left +total \d", line)
         assert re.search(r"  u \d+\.\d s \d+\.\d H \d+\.\d$", line)
     # the finished bar is full
-    assert sum(" 80/80 " in line for line in lines) >= 2
+    assert sum(" 40/40 " in line for line in lines) >= 2
     # terms as far as they fit
     assert ("separation" in drawn[0]) == (width == 140)
 
@@ -86,11 +86,11 @@ def test_the_loss_of_every_method_is_shown(shown: Callable[..., list[str]]) -> N
 def test_without_a_terminal_a_phase_is_its_title_and_its_last_check(
     shown: Callable[..., list[str]],
 ) -> None:
-    lines = shown("method=sgal", *SHORT_SGAL, "trainer.log_every_n_steps=10", width=None)
+    lines = shown("method=sgal", *SHORTER_SGAL, "trainer.log_every_n_steps=10", width=None)
     assert len(lines) == 4
-    assert lines[0] == "sgal: select, 80 steps (checks on validation classes)"
+    assert lines[0] == "sgal: select, 40 steps (checks on validation classes)"
     assert re.fullmatch(
-        r"  step 80: total \S+ reconstruction \S+ kl \S+( separation \S+)?  u \S+ s \S+ H \S+"
+        r"  step 40: total \S+ reconstruction \S+ kl \S+( separation \S+)?  u \S+ s \S+ H \S+"
         r"  \(\S+ steps/s, \d+ (s|min) left\)",
         lines[1],
     )
@@ -101,10 +101,10 @@ def test_without_a_terminal_a_line_is_printed_when_enough_time_has_passed(
     shown: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_INTERVAL", -1.0)
-    lines = shown("method=sgal", *SHORT_SGAL, "selection=last", width=None)
+    lines = shown("method=sgal", *SHORTER_SGAL, "selection=last", width=None)
     steps = [int(line.split(":")[0].removeprefix("  step ")) for line in lines[1:]]
     # a step that ends with a check has a line before it and one after it
-    assert steps == sorted([*range(1, 81), 20, 40, 60, 80])
+    assert steps == sorted([*range(1, 41), 10, 20, 30, 40])
 
 
 @pytest.mark.slow
@@ -114,14 +114,13 @@ def test_a_resumed_phase_says_where_it_goes_on(
     shown: Callable[..., list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cfg = configure("method=sgal", *SHORT_SGAL, "selection=last", "callbacks=none", run_dir="first")
+    overrides = ("method=sgal", *SHORTER_SGAL, "selection=last")
+    cfg = configure(*overrides, "callbacks=none", run_dir="first")
     cfg.paths.pretrained_dir = str(tmp_path / "shared")
     run(cfg)
     override = f"paths.pretrained_dir={tmp_path / 'shared'}"
-    lines = shown(
-        "method=sgal", *SHORT_SGAL, "selection=last", override, "method.g=0.5", width=None
-    )
-    assert lines[0] == "sgal: refit, 80 steps, from step 40 on (checks on test are shown only)"
+    lines = shown(*overrides, override, "method.g=0.5", width=None)
+    assert lines[0] == "sgal: refit, 40 steps, from step 20 on (checks on test are shown only)"
 
 
 def test_the_line_is_drawn_on_standard_error() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,22 +146,27 @@ FIELDS: dict[str, tuple[int, ...]] = {
 @pytest.fixture(scope="module")
 def whole(short_run: Callable[..., Path]) -> bytes:
     """The last checkpoint of a short run."""
-    return (short_run("mmvae") / "checkpoints" / "last.ckpt").read_bytes()
+    return (short_run("eszsl") / "checkpoints" / "last.ckpt").read_bytes()
+
+
+@cache
+def loaded(whole: bytes) -> dict[str, Any]:
+    """The content of a checkpoint, read once; do not change it."""
+    content: dict[str, Any] = torch.load(io.BytesIO(whole), weights_only=True)
+    return content
 
 
 def changed(whole: bytes, key: str, value: Any) -> dict[str, Any]:
     """The content of a checkpoint with another value; without the field for ``object``."""
-    content = torch.load(io.BytesIO(whole), weights_only=True)
     *sections, last = key.split(".")
-    node = content
+    content = node = dict(loaded(whole))
     for section in sections:
-        node = node[section]
+        node[section] = node = dict(node[section])
     if value is object:
         del node[last]
     else:
         node[last] = value
-    found: dict[str, Any] = content
-    return found
+    return content
 
 
 @pytest.mark.parametrize("key", FIELDS)
@@ -209,7 +215,9 @@ def test_a_calibrated_run_has_its_constant(whole: bytes, tmp_path: Path) -> None
     assert (
         checkpoints.read(tmp_path / "x.ckpt", "ckpt").state.calibration == 0.0
     )  # an older version
-    content["zsl_lab"]["config"]["selection"]["calibrate"] = True
+    section = content["zsl_lab"]
+    selection = {**section["config"]["selection"], "calibrate": True}
+    section["config"] = {**section["config"], "selection": selection}
     (tmp_path / "x.ckpt").write_bytes(sealed(content))
     with pytest.raises(CheckpointError, match="field 'calibration' is missing"):
         checkpoints.read(tmp_path / "x.ckpt", "ckpt")

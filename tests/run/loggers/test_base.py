@@ -67,7 +67,7 @@ def test_metrics_csv_is_written_whatever_is_chosen(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("figures")
+@pytest.mark.usefixtures("stand_in_figures")
 def test_tensorboard_shows_scalars_figures_and_pictures(
     configure: Configure, tmp_path: Path
 ) -> None:

@@ -142,7 +142,7 @@ def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("figures")
+@pytest.mark.usefixtures("stand_in_figures")
 def test_a_run_is_recorded_in_its_folder_with_all_that_it_found(
     configure: Configure,
     tmp_path: Path,

@@ -15,7 +15,6 @@ from typing import Any, cast
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
@@ -114,10 +113,16 @@ class Checkpoint:
         )
 
 
-def _without_others(tensor: Tensor) -> Tensor:
-    """A tensor whose storage holds nothing else: the whole storage would be written."""
-    whole = tensor.untyped_storage().nbytes() == tensor.nbytes
-    return tensor if whole else tensor.detach().clone()
+def _without_others(content: Any) -> Any:
+    """Content in which no tensor is a part of a larger storage: all of that would be written."""
+    if isinstance(content, Tensor):
+        whole = content.untyped_storage().nbytes() == content.nbytes
+        return content if whole else content.detach().clone()
+    if isinstance(content, dict):
+        return {key: _without_others(value) for key, value in content.items()}
+    if type(content) in (list, tuple):
+        return type(content)(map(_without_others, content))
+    return content
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -146,7 +151,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if isinstance(section, dict) and section.get("reported"):
             checkpoint = {k: v for k, v in checkpoint.items() if k != "optimizer_states"}
         buffer = io.BytesIO()
-        torch.save(tree_map_only(Tensor, _without_others, checkpoint), buffer)
+        torch.save(_without_others(checkpoint), buffer)
         atomic_write(path, seal.seal(buffer.getvalue()))
 
     def resume_from(self, checkpoint: Checkpoint | None) -> None:

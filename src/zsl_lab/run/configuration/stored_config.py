@@ -13,15 +13,18 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from zsl_lab.classifiers.config import OWN
 from zsl_lab.errors import CheckpointError, ConfigError
+from zsl_lab.files import fast_yaml
+from zsl_lab.files.cache import file_stamp
 from zsl_lab.files.escaping import printable
 from zsl_lab.run.configuration.old_names import current_target
 
@@ -137,14 +140,21 @@ def _choices(group: str) -> dict[str, set[str]]:
     """The classes that the yamls of a group name, and the keys beside each name."""
     found: dict[str, set[str]] = {}
     for folder in config_folders(group):
-        for path in sorted(folder.rglob("*.yaml")):
-            with suppress(Exception):  # Hydra reports a yaml that is chosen and cannot be read
-                node = OmegaConf.to_container(OmegaConf.load(path))
-                assert isinstance(node, dict)
-                for section in [node, *node.values()]:
-                    if isinstance(section, dict) and isinstance(section.get("_target_"), str):
-                        target = current_target(section["_target_"])
-                        found.setdefault(target, set()).update(map(str, section))
+        for file in file_stamp(folder.rglob("*.yaml")):
+            for target, keys in _named_in(*file):
+                found.setdefault(target, set()).update(keys)
+    return found
+
+
+@lru_cache(maxsize=1000)  # reading all files of a group takes longer than loading a checkpoint
+def _named_in(path: str, size: int, modified: int) -> list[tuple[str, list[str]]]:
+    """The classes that a yaml names, and the keys beside each name."""
+    found = []
+    with suppress(Exception):  # Hydra reports a yaml that is chosen and cannot be read
+        node = yaml.load(Path(path).read_text(encoding="utf-8"), fast_yaml.loader())
+        for section in [node, *node.values()]:
+            if isinstance(section, dict) and isinstance(section.get("_target_"), str):
+                found.append((current_target(section["_target_"]), list(map(str, section))))
     return found
 
 

@@ -188,6 +188,7 @@ def test_an_interruption_ends_all_processes_and_says_how_to_go_on(
 
 # --------------------------------------------------------------------------- a process that stops
 
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_stopped_ends_the_run_within_the_timeout(

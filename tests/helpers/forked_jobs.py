@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,11 +24,10 @@ def sweep_with_submitit(arguments: Sequence[str]) -> None:
 
 def sweep_with_joblib(arguments: Sequence[str]) -> None:
     """``python -m zsl_lab``; joblib's workers are forked."""
-    from joblib.externals.loky.backend import fork_exec as starting
+    starting: Any = import_module("joblib.externals.loky.backend.fork_exec")
 
     def fork_exec(command: Sequence[str], keep: Any, env: Mapping[str, str] | None = None) -> int:
         return fork_python(command, {**os.environ, **(env or {})})
 
-    launcher: Any = starting
-    launcher.fork_exec = fork_exec
+    starting.fork_exec = fork_exec
     command_line(arguments)

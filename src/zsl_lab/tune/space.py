@@ -139,8 +139,7 @@ def read(method: str, path: Path | None = None) -> Space:
     """
     found = path or _of_method(method)
     try:
-        plain = OmegaConf.to_container(merged_yaml(found))
-        assert isinstance(plain, dict)
+        plain = merged_yaml(found)
     except Exception as error:  # the parser's errors share no narrower base
         brief = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
@@ -148,7 +147,7 @@ def read(method: str, path: Path | None = None) -> Space:
         ) from error
     if not plain:
         raise ConfigError(f"space={found}: it names no key; expected a yaml as in conf/search.")
-    return Space(found, {str(key): _domain(found, key, value) for key, value in plain.items()})
+    return Space(found, {key: _domain(found, key, value) for key, value in plain.items()})
 
 
 def _of_method(method: str) -> Path:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -122,12 +123,19 @@ def marked(model: type[BaseModel], mark: type[Mark], prefix: str = "") -> dict[s
     Returns:
         The mark of each such key.
     """
-    return {key: found for key, info in _walk(model, prefix) if (found := _find(info, mark))}
+    return {
+        key: next(found for found in metadata if isinstance(found, mark))
+        for key, metadata in _annotated(model, prefix)
+        if any(isinstance(found, mark) for found in metadata)
+    }
 
 
-def _find(info: FieldInfo, mark: type[Mark]) -> Mark | None:
-    metadata = [*info.metadata, *_metadata(info.annotation)]
-    return next((found for found in metadata if isinstance(found, mark)), None)
+@lru_cache(maxsize=512)  # a configuration that is checked asks for several marks of each model
+def _annotated(model: type[BaseModel], prefix: str) -> list[tuple[str, list[Any]]]:
+    """The dotted keys of a model, and of the sections in it, with what each is annotated with."""
+    return [
+        (key, [*info.metadata, *_metadata(info.annotation)]) for key, info in _walk(model, prefix)
+    ]
 
 
 def _metadata(annotation: Any) -> list[Any]:

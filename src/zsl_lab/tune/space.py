@@ -10,6 +10,7 @@ A yaml of ``conf/search`` has a line for each key::
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,8 +187,8 @@ def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 
     A key that holds only where another one is null makes that one null.
     """
-    changed = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
-    assert isinstance(changed, DictConfig)
+    changed: DictConfig = pickle.loads(pickle.dumps(cfg))  # several times as fast as a deep copy
+    OmegaConf.set_struct(changed, False)
     nulls = {WHERE_NULL[key]: None for key in values if key in WHERE_NULL}
     for key, value in {**nulls, **values}.items():
         OmegaConf.update(changed, key, value, merge=False)

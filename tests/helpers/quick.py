@@ -75,6 +75,8 @@ def compositions_kept() -> Iterator[None]:
         set_here = [override for override in overrides if override not in swept]
         sources = tuple((source.scheme(), source.path) for source in self.get_sources())
         user = os.environ.get("ZSL_LAB_SETTINGS", "")
+        if not os.path.isdir(user):  # it is not searched
+            user = ""
         folders = [user, *(path for scheme, path in sources if scheme == "file")]
         for override in overrides:
             folders += _FOLDER.findall(override)

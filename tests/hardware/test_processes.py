@@ -42,6 +42,12 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     return start
 
 
+#: lines of a process that follows its launcher, with more beats a second than by itself
+BEATING = (
+    "from zsl_lab.hardware import processes\nprocesses.BEAT = 0.1\nprocesses.follow_launcher()\n"
+)
+
+
 def alive(folder: Path, rank: int) -> bool:
     try:
         os.kill(int((folder / f"pid{rank}").read_text()), 0)
@@ -118,8 +124,7 @@ def test_a_process_that_fails_ends_the_others_and_is_the_one_that_speaks(
 @pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them_whatever_it_died_of(tmp_path: Path) -> None:
     child = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom zsl_lab.hardware.processes import "
-        "follow_launcher\nfollow_launcher()\n"
+        f"import os, sys, time\nfrom pathlib import Path\n{BEATING}"
         f"Path({str(tmp_path)!r}, 'pid' + "
         "os.environ['RANK']).write_text(str(os.getpid()))\ntime.sleep(120)\n"
     )
@@ -183,8 +188,6 @@ def test_an_interruption_ends_all_processes_and_says_how_to_go_on(
 
 # --------------------------------------------------------------------------- a process that stops
 
-BEATING = "from zsl_lab.hardware.processes import follow_launcher\nfollow_launcher()\n"
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
@@ -192,14 +195,14 @@ def test_a_process_that_is_stopped_ends_the_run_within_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
     script = tmp_path / "process.py"
-    stop = f"if int(os.environ['RANK']) == {rank}: time.sleep(2); os.kill(os.getpid(), 19)\n"
+    stop = f"if int(os.environ['RANK']) == {rank}: time.sleep(0.5); os.kill(os.getpid(), 19)\n"
     name = "Path(sys.argv[1], 'pid' + os.environ['RANK']).write_text(str(os.getpid()))\n"
     head = "import os, sys, time\nfrom pathlib import Path\n"
     script.write_text(head + name + BEATING + stop + "time.sleep(120)\n")
     monkeypatch.setattr(launch_module, "COMMAND", (sys.executable, str(script), str(tmp_path)))
     began = time.monotonic()
     with pytest.raises(TrainingError, match=rf"^Process {rank} .* gave no sign of life for \d+ s"):
-        launch([], tmp_path / "run", 2, timeout=4.0)
+        launch([], tmp_path / "run", 2, timeout=1.5)
     assert time.monotonic() - began < 60
     assert not alive(tmp_path, 0)
     assert not alive(tmp_path, 1)
@@ -210,9 +213,9 @@ def test_a_process_that_is_busy_is_not_taken_for_a_stopped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "process.py"
-    script.write_text(f"import time\n{BEATING}time.sleep(8)\n")
+    script.write_text(f"import time\n{BEATING}time.sleep(2.5)\n")
     monkeypatch.setattr(launch_module, "COMMAND", (sys.executable, str(script)))
-    launch([], tmp_path / "run", 1, timeout=5.0)
+    launch([], tmp_path / "run", 1, timeout=1.5)
 
 
 @pytest.mark.slow

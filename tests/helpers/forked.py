@@ -9,6 +9,7 @@ import atexit
 import math
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Literal, TextIO
 
 from hydra.core.global_hydra import GlobalHydra
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -93,6 +94,14 @@ class Forked:
         assert ended, f"it runs for more than {timeout} s; it said: {out}{err}"
         return out, err
 
+    def group_lives(self) -> bool:
+        """Whether it or a process that it started is there."""
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def kill(self) -> None:
         """End its whole process group."""
         for end in (os.kill, os.killpg):  # it may not lead a group yet
@@ -137,7 +146,7 @@ def command_line(arguments: Sequence[str]) -> None:
     """``python -m zsl_lab``; the processes that a run starts are forked too."""
     launcher: Any = processes
     launcher.subprocess = SimpleNamespace(
-        Popen=_Rank, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+        Popen=ForkedPython, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
     with quick.compositions_kept():  # the forked processes find what this one composed
         _main(arguments)
@@ -179,36 +188,39 @@ def _set_environment(env: Mapping[str, str]) -> None:
     lightning.rank = int(env.get("RANK", 0))
 
 
-class _Rank:
-    """A process of a run, forked from the one that starts it; stands for ``subprocess.Popen``."""
+def fork_python(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    streams: Mapping[int, int] = MappingProxyType({}),
+    *,
+    start_new_session: bool = False,
+) -> int:
+    """What starting ``python -m MODULE ARGUMENTS`` does, forked from this process; its id.
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        env: Mapping[str, str],
-        stdin: int,
-        stdout: int | None,
-        start_new_session: Literal[True],
-    ) -> None:
-        self.returncode: int | None = None
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._run(command[command.index("zsl_lab") + 1 :], env, stdout)
-
-    @staticmethod
-    def _run(arguments: Sequence[str], env: Mapping[str, str], stdout: int | None) -> None:
+    Args:
+        command: The command.
+        env: Its environment.
+        streams: Descriptors that take the place of its standard streams.
+        start_new_session: Whether it leads a session.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
         code: Any = 1
         try:
-            os.setsid()
+            if start_new_session:
+                os.setsid()
             _set_environment(env)
-            if stdout is not None:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            for stream, descriptor in streams.items():
+                os.dup2(descriptor, stream)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             atexit._clear()
             GlobalHydra.instance().clear()
-            _main(arguments)
+            module, *arguments = command[command.index("-m") + 1 :]
+            sys.argv = [module, *arguments]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
             code = 0
         except SystemExit as error:
             code = error.code or 0
@@ -219,6 +231,32 @@ class _Rank:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code if isinstance(code, int) else 1)
+    return pid
+
+
+class ForkedPython:
+    """Stands for ``subprocess.Popen``, of ``python -m MODULE ARGUMENTS``: see fork_python."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        stdin: int | None = None,
+        stdout: int | TextIO | None = None,
+        stderr: TextIO | None = None,
+        *,
+        start_new_session: bool = False,
+        shell: Literal[False] = False,
+        encoding: str | None = None,
+    ) -> None:
+        self.returncode: int | None = None
+        streams = {1: stdout, 2: stderr}
+        descriptors = {
+            stream: os.open(os.devnull, os.O_WRONLY) if isinstance(to, int) else to.fileno()
+            for stream, to in streams.items()
+            if to is not None
+        }
+        self.pid = fork_python(command, env, descriptors, start_new_session=start_new_session)
 
     def poll(self) -> int | None:
         return self._ended(os.WNOHANG)

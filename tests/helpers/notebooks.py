@@ -5,21 +5,18 @@ A line ``!python -m MODULE ...`` runs in a process forked from this one, for the
 
 from __future__ import annotations
 
-import atexit
 import os
-import runpy
 import shlex
 import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
+
+from tests.helpers.forked import fork_python
 
 _history: Any = HistoryManager
 _history.enabled = False  # it would be kept in a database
@@ -31,9 +28,10 @@ class _Shell(InteractiveShell):
     def system(self, line: str) -> None:
         """Run a module with its arguments; what it writes goes where this process writes."""
         expanded: str = self.var_expand(line, depth=1)  # type: ignore[no-untyped-call]
-        python, option, module, *arguments = shlex.split(expanded)
-        assert (python, option) == (sys.executable, "-m")
-        _run_module(module, arguments)
+        command = shlex.split(expanded)
+        assert command[:2] == [sys.executable, "-m"]
+        _, status = os.waitpid(fork_python(command, os.environ), 0)
+        assert os.waitstatus_to_exitcode(status) == 0, command
 
     def init_sys_modules(self) -> None:
         """Leaves ``__main__`` to pytest."""
@@ -59,27 +57,3 @@ def run_notebook(notebook: Path, folder: Path, capture: pytest.CaptureFixture[st
                 said = capture.readouterr()
                 printed.append(said.out + said.err)
     return printed
-
-
-def _run_module(name: str, arguments: Sequence[str]) -> None:
-    """``python -m`` in a forked process, which must succeed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        code: object = 1
-        try:
-            atexit._clear()
-            GlobalHydra.instance().clear()
-            sys.argv = [name, *arguments]
-            runpy.run_module(name, run_name="__main__", alter_sys=True)
-            code = 0
-        except SystemExit as error:
-            code = error.code or 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, (name, *arguments)

@@ -15,7 +15,8 @@ from hydra.core import utils
 from hydra.core.utils import JobReturn
 
 from tests.conftest import Finished
-from tests.helpers.forked import Forked, command_line
+from tests.helpers.forked import Forked
+from tests.helpers.forked_jobs import sweep_with_submitit
 from tests.helpers.lost_workers import (
     LONG,
     PATIENCE,
@@ -121,7 +122,7 @@ def test_submitit_starts_a_preempted_job_again_and_a_killed_one_is_resumed(
     jobs = ["method=mmvae", *LONG[:-1], "method.steps=200,201,40"]
     killed, preempted, short = (Path("made") / f"{n}_mmvae_digits" for n in range(3))
     process = Forked(
-        command_line, ["-m", "hydra/launcher=submitit_local", "hydra.sweep.dir=made", *jobs]
+        sweep_with_submitit, ["-m", "hydra/launcher=submitit_local", "hydra.sweep.dir=made", *jobs]
     )
     # Slurm sends the former before a job's time is up; submitit then starts the job again
     signals = {preempted: signal.SIGUSR2, killed: signal.SIGKILL}

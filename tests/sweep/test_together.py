@@ -14,7 +14,7 @@ from tests.sweep.test_sweep import Command, command, real_command, rows_of
 __all__ = ["command", "real_command"]
 
 SWEEP = (
-    *("-m", "method=sgal", *SHORT_SGAL, "figures=false", "method.steps=20"),
+    *("-m", "method=sgal", *SHORT_SGAL, "selection.report_oracle=false", "method.steps=20"),
     *("method.fine_tune_steps=20", "selection.check_every=10"),
 )
 SWEPT = ("method.g=0.5,0.9", "method.fine_tune_learning_rate=0.0001,0.001", "seed=0,1")

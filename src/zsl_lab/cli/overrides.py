@@ -11,6 +11,7 @@ import shlex
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -64,17 +65,18 @@ def parsed(arguments: Iterable[str]) -> dict[str, Override]:
 
     Those that Hydra cannot parse are left out: it reports them itself.
     """
+    found = [_parsed(argument) for argument in arguments if is_override(argument)]
+    return {str(override.key_or_group): override for override in found if override is not None}
+
+
+@lru_cache(maxsize=1024)  # a command asks several times
+def _parsed(argument: str) -> Override | None:
+    """An override; None where Hydra cannot parse it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parser = OverridesParser.create()
-    found = {}
-    for argument in filter(is_override, arguments):
-        try:
-            override = parser.parse_override(argument)
-        except OverrideParseException:
-            continue
-        found[override.key_or_group] = override
-    return found
+    with suppress(OverrideParseException):
+        return OverridesParser.create().parse_override(argument)
+    return None
 
 
 def text(override: Override) -> str:

@@ -99,6 +99,19 @@ def find_hardware(trainer: TrainerConfig) -> Hardware:
     return Hardware(accelerator, devices, trainer.num_nodes)
 
 
+def check_hardware(trainer: TrainerConfig) -> None:
+    """Check that this machine has what a configuration asks for.
+
+    Imports torch only where that depends on the GPUs.
+
+    Raises:
+        ConfigError: See :func:`find_hardware`.
+    """
+    one_of_any = trainer.accelerator == "auto" and trainer.devices == 1
+    if not one_of_any or trainer.precision == "16-mixed":
+        find_hardware(trainer)
+
+
 def device_name(hardware: Hardware) -> str:
     """Devices as ``result.json`` names them: ``2 x NVIDIA A100``, ``cpu (model, 4 threads)``."""
     import torch

@@ -176,7 +176,7 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
         problems: dict[str, list[str]] = {}  # the jobs of each
         for number, job in enumerate(jobs):
             try:
-                examine(number)  # the second and third import packages that take seconds
+                examine(number)  # the second and third may import packages that take seconds
             except ZslLabError as error:
                 name = f"job {number} " if plan.listed and plan.jobs == len(jobs) else "a job "
                 shown = " ".join(item for item in job if item.partition("=")[0] in plan.swept)
@@ -227,19 +227,22 @@ def _everything(cfg: DictConfig) -> None:
     if config.task != "fit":
         return
     from zsl_lab.data.datasets.base import DataPaths
-    from zsl_lab.hardware.trainer import find_hardware
-    from zsl_lab.run import initial_weights
-    from zsl_lab.run.checkpoints import files as checkpoints
-    from zsl_lab.run.context import load_benchmark
+    from zsl_lab.hardware.trainer import check_hardware
 
-    find_hardware(config.trainer)
+    check_hardware(config.trainer)
     config.method.check_files()
     config.method.check_models(config.paths.cache_folder)
+    # below, imports that take seconds, and that a launcher's process does without
     if config.method.initial_weights is not None:
+        from zsl_lab.run import initial_weights
+        from zsl_lab.run.checkpoints import files as checkpoints
+
         checkpoints.read(Path(config.method.initial_weights), initial_weights.KEY)
     paths = DataPaths(Path(config.paths.data_dir).expanduser(), config.paths.cache_folder)
     sources = config.dataset.sources(paths)
     if sources is not None and not all(Path(source).exists() for source in sources):
+        from zsl_lab.run.context import load_benchmark
+
         load_benchmark(config)  # it says what is missing, or needs less than all of them
 
 

@@ -10,6 +10,7 @@ A yaml of ``conf/search`` has a line for each key::
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,7 @@ def read(method: str, path: Path | None = None) -> Space:
     """
     found = path or _of_method(method)
     try:
-        plain = OmegaConf.to_container(merged_yaml(found))
-        assert isinstance(plain, dict)
+        plain = merged_yaml(found)
     except Exception as error:  # the parser's errors share no narrower base
         brief = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
@@ -148,7 +148,7 @@ def read(method: str, path: Path | None = None) -> Space:
         ) from error
     if not plain:
         raise ConfigError(f"space={found}: it names no key; expected a yaml as in conf/search.")
-    return Space(found, {str(key): _domain(found, key, value) for key, value in plain.items()})
+    return Space(found, {key: _domain(found, key, value) for key, value in plain.items()})
 
 
 def _of_method(method: str) -> Path:
@@ -187,8 +187,8 @@ def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 
     A key that holds only where another one is null makes that one null.
     """
-    changed = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
-    assert isinstance(changed, DictConfig)
+    changed: DictConfig = pickle.loads(pickle.dumps(cfg))  # several times as fast as a deep copy
+    OmegaConf.set_struct(changed, False)
     nulls = {WHERE_NULL[key]: None for key in values if key in WHERE_NULL}
     for key, value in {**nulls, **values}.items():
         OmegaConf.update(changed, key, value, merge=False)

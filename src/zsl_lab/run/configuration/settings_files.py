@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from zsl_lab.errors import ConfigError
+from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.run.configuration.stored_config import config_folders
 
 #: the environment variable that names the user's own folder of settings
@@ -213,9 +216,7 @@ def yaml_keys(group: str, choice: str) -> dict[str, Any]:
     for folder in config_folders(group):
         path = folder / f"{choice}.yaml"
         if path.is_file():
-            values = OmegaConf.to_container(merged_yaml(path), resolve=False)
-            assert isinstance(values, dict)
-            return {str(key): value for key, value in values.items()}
+            return merged_yaml(path)
     return {}
 
 
@@ -260,8 +261,7 @@ def read(path: Path) -> SettingsFile:
 
 def _loaded(path: Path) -> SettingsFile:
     try:
-        merged = OmegaConf.to_container(merged_yaml(path), resolve=False)
-        assert isinstance(merged, dict)
+        merged = merged_yaml(path)
     except Exception as error:  # the parser's errors share no narrower base
         brief = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"settings={path}: it cannot be read ({brief}). {_EXPECTED}") from error
@@ -272,7 +272,7 @@ def _loaded(path: Path) -> SettingsFile:
     dataset = about.get("dataset")
     return SettingsFile(
         path,
-        {str(key): value for key, value in merged.items()},
+        merged,
         about.get("method"),
         about.get("dataset_name"),
         dataset if isinstance(dataset, dict) else {},
@@ -294,13 +294,26 @@ def _check_plain(node: Any, path: Path) -> None:
             _check_plain(value, path)
 
 
-def merged_yaml(path: Path) -> DictConfig:
-    """A yaml over those of its folder that its ``defaults`` name."""
+def merged_yaml(path: Path) -> dict[str, Any]:
+    """A yaml over those of its folder that its ``defaults`` name; nothing is resolved."""
+    above, own = _parsed(path, file_stamp([path]))
+    if not above:
+        return deepcopy(own)
+    parents = [merged_yaml(path.parent / f"{name}.yaml") for name in above]
+    return _plain(OmegaConf.merge(*parents, own))
+
+
+@lru_cache(maxsize=256)  # each job of a sweep asks for the same ones
+def _parsed(path: Path, stamp: FileStamp) -> tuple[list[str], dict[str, Any]]:
+    """The names in the ``defaults`` of a yaml, and its other keys."""
     own = OmegaConf.load(path)
     if not isinstance(own, DictConfig):
         raise ValueError("it is a list")
     parents: Sequence[Any] = own.pop("defaults", [])
-    above = [str(name).partition("@")[0] for name in parents if name != "_self_"]
-    merged = OmegaConf.merge(*(merged_yaml(path.parent / f"{name}.yaml") for name in above), own)
-    assert isinstance(merged, DictConfig)
-    return merged
+    return [str(name).partition("@")[0] for name in parents if name != "_self_"], _plain(own)
+
+
+def _plain(cfg: DictConfig | ListConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

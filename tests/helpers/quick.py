@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tests.helpers.quick_start.sitecustomize import Finder
+from zsl_lab.files import fast_yaml
 
 #: a key of this package's, or a folder of Hydra's, and its value
 _VALUE = re.compile(r"(?!hydra)\w+(\.\w+)*=|hydra\.(mode|(run|sweep)\.\w+)=")
@@ -59,7 +61,8 @@ def disk_not_waited_for() -> Iterator[None]:
 def compositions_kept() -> Iterator[None]:
     """Within, Hydra composes each combination of choices once, and sets the other keys in a copy.
 
-    Where a file of another folder that it searches has changed, it composes anew.
+    Where a file of another folder that it searches has changed, it composes anew. OmegaConf reads
+    yamls by libyaml.
     """
     kept: dict[Any, bytes] = {}
 
@@ -96,6 +99,7 @@ def compositions_kept() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
+        patch.setattr(omegaconf._utils, "get_yaml_loader", fast_yaml.loader)
         yield
 
 

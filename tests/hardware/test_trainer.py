@@ -64,8 +64,13 @@ def test_auto_takes_gpus_where_there_are_some(
 def test_gpus_are_asked_for_only_where_something_may_be_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[None] = []
-    monkeypatch.setattr(hardware, "_gpus", lambda: asked.append(None) or 0)
+    asked = []
+
+    def gpus() -> int:
+        asked.append(True)
+        return 0
+
+    monkeypatch.setattr(hardware, "_gpus", gpus)
     check_hardware(trainer())
     assert not asked
     for keys in ({"accelerator": "gpu"}, {"precision": "16-mixed"}, {"devices": 1000}):

@@ -11,6 +11,7 @@ from zsl_lab.hardware import trainer as hardware
 from zsl_lab.hardware.trainer import (
     Hardware,
     TrainerConfig,
+    check_hardware,
     check_processes,
     check_started,
     find_hardware,
@@ -58,6 +59,24 @@ def test_auto_takes_gpus_where_there_are_some(
     has_gpus(monkeypatch, gpus)
     assert find_hardware(trainer(**keys)) == found
     assert found.processes == found.devices * found.nodes
+
+
+def test_gpus_are_asked_for_only_where_something_may_be_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def gpus() -> int:
+        asked.append(True)
+        return 0
+
+    monkeypatch.setattr(hardware, "_gpus", gpus)
+    check_hardware(trainer())
+    assert not asked
+    for keys in ({"accelerator": "gpu"}, {"precision": "16-mixed"}, {"devices": 1000}):
+        with pytest.raises(ConfigError):
+            check_hardware(trainer(**keys))
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

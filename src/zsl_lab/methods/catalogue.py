@@ -173,7 +173,8 @@ def _entry(name: str, folders: tuple[Path, ...]) -> MethodEntry:
 def _merged(name: str, folders: tuple[Path, ...]) -> tuple[DictConfig, list[DictConfig]]:
     """A yaml over those that its ``defaults`` name, as Hydra merges them; and the latter."""
     path = next(path for folder in folders if (path := folder / f"{name}.yaml").is_file())
-    own = OmegaConf.create(yaml.load(path.read_text(encoding="utf-8"), fast_yaml.loader()))
+    text = path.read_text(encoding="utf-8")
+    own = OmegaConf.create(yaml.load(text, fast_yaml.loader()) or {})
     assert isinstance(own, DictConfig)
     # the others are choices of other groups, such as the classifier
     names = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]

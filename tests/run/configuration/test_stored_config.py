@@ -139,6 +139,15 @@ def test_every_choice_of_the_package_is_allowed(tmp_path: Path) -> None:
         stored_config.check_classes({str(key): value for key, value in plain.items()}, "ckpt=x")
 
 
+def test_a_yaml_that_was_changed_allows_other_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_config, "config_folders", lambda group: [tmp_path])
+    for target in ("a.First", "a.SecondOne"):
+        (tmp_path / "mine.yaml").write_text(f"_target_: {target}\nkey: 1\n")
+        assert stored_config._choices("method") == {target: {"_target_", "key"}}
+
+
 def test_marks_of_a_stored_configuration_import_no_other_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

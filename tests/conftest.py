@@ -67,11 +67,12 @@ _TRAINING = {
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Nothing is garbage while tests are collected; looking for it takes seconds."""
+    """Looks for no garbage while tests are collected, and seldom later: that takes seconds."""
     gc.disable()
     try:
         return (yield)
     finally:
+        gc.set_threshold(20_000, 20, 20)
         gc.enable()
 
 

@@ -50,6 +50,7 @@ def test_the_wheel_holds_the_whole_configuration_and_every_package(wheel: Path) 
         assert f"zsl_lab/report/templates/{path.name}" in names
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_works_from_the_installed_wheel_in_an_empty_folder(
     wheel: Path, tmp_path: Path

@@ -57,6 +57,7 @@ def changed(stored: DictConfig, *typed: str) -> DictConfig:
     return stored
 
 
+@pytest.mark.slow
 def test_a_file_of_another_packages_method_may_lie_elsewhere(stored: DictConfig) -> None:
     assert changed(stored, "method.vectors=/new/v.txt").method.vectors == "/new/v.txt"
 

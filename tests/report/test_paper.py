@@ -348,6 +348,7 @@ def test_sizes_are_of_no_dataset(ran: Ran, tmp_path: Path) -> None:
     assert "ASPN (Ours) on FLO" in rows(sheet)
 
 
+@pytest.mark.slow
 def test_each_group_stands_in_at_most_one_line(ran: Ran, tmp_path: Path) -> None:
     file = published_file()
     methods = sorted({row.here for t in file.tables for row in t.rows if row.here})

@@ -128,6 +128,7 @@ def run_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_one_checkpoint_has_the_same_figures_on_one_two_and_three_processes(
     run_of_two: Path, tmp_path: Path
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_run_of_two_processes_that_was_cut_short_ends_in_the_same_weights_afte
     assert same(weights(last), weights(trained / "sgal" / "checkpoints" / "last.ckpt"))
 
 
+@pytest.mark.long
 def test_each_job_of_a_sweep_over_seeds_is_one_run_of_two_processes(tmp_path: Path) -> None:
     # started in the ordinary way, the second process would run the whole sweep again
     short = ("method=mmvae", *SHORT_FIT["mmvae"], *REFIT_ALONE, "hardware=cpu_ddp")

@@ -454,6 +454,7 @@ def test_jobs_of_a_sweep_share_in_a_folder_of_the_sweep(
         assert_same_run(tmp_path / f"single{job}", tmp_path / "sweep" / f"{job}_sgal_digits")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_jobs_of_several_processes_share_too(tmp_path: Path) -> None:
     overrides = (

@@ -50,6 +50,7 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "differs"), [(0.0, ""), (0.2, "is absent there, 0.2 here")])
 def test_a_key_that_an_older_version_did_not_have_differs_by_its_value(
     tmp_path: Path, write_run: WriteRun, value: float, differs: str

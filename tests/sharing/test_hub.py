@@ -13,6 +13,7 @@ from zsl_lab.errors import CheckpointError, ConfigError, OutputError
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.slow
 def test_a_pushed_model_is_loaded_by_its_id(hub: Hub) -> None:
     model = predictor("eszsl")
     url = model.push_to_hub("alice/toy", private=True, token=hub.token, commit_message="First")

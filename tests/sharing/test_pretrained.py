@@ -98,6 +98,7 @@ def assert_equal(first: Predictor, second: Predictor, x: Any, **choice: Any) -> 
     np.testing.assert_array_equal(one.scores, two.scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["eszsl", "exem", "sgal", "cada_vae"])
 def test_what_is_loaded_predicts_the_same(method: str, tmp_path: Path) -> None:
     model = predictor(method)

@@ -113,6 +113,7 @@ def test_without_ray_its_launcher_names_the_extra(
     assert not Path("outputs").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_submitit_starts_a_preempted_job_again_and_a_killed_one_is_resumed(

@@ -51,6 +51,7 @@ JOBS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS, ids=" ".join)
 def test_a_job_is_composed_as_by_hydra(composed: DictConfig, job: list[str]) -> None:
     found = composition.load_sweep_config(loader(), composed, job)
@@ -59,6 +60,7 @@ def test_a_job_is_composed_as_by_hydra(composed: DictConfig, job: list[str]) -> 
     assert OmegaConf.is_struct(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "job", [["method.lr=1"], ["method=sgl"], ["+seed=1"], ["method=dap", "method.g=1"]]
 )

@@ -106,6 +106,7 @@ def test_the_full_size_is_the_default() -> None:
 # --------------------------------------------------------------------------- combinations
 
 
+@pytest.mark.slow
 def test_combinations_are_left_out() -> None:
     jobs = [cfg for _, cfg in composed_jobs("n3_table2", "method=n3")]
     assert [(cfg.dataset.name, cfg.dataset.split) for cfg in jobs] == [
@@ -118,6 +119,7 @@ def test_combinations_are_left_out() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_mu_is_what_gamma_leaves() -> None:
     jobs = [parse(cfg).method.model_dump() for _, cfg in composed_jobs("n3_table3")]
     assert [(keys["gamma"], keys["mu"]) for keys in jobs] == [

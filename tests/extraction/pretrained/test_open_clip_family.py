@@ -59,6 +59,7 @@ def test_features_are_those_of_the_model_and_its_transform(
     )
 
 
+@pytest.mark.slow
 def test_class_semantics_are_those_of_open_clips_zero_shot_classifier(
     tiny: tuple[Any, Path],
 ) -> None:
@@ -112,6 +113,7 @@ def hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", download)
 
 
+@pytest.mark.slow
 def test_a_model_on_the_hub_is_the_model_of_its_files(
     tiny: tuple[Any, Path], hub: None, photographs: list[Path]
 ) -> None:

@@ -77,6 +77,7 @@ def test_random_weights_are_always_the_same(name: str) -> None:
     load_backbone(recipe)
 
 
+@pytest.mark.slow
 def test_published_names_of_densenets_layers_are_read(tmp_path: Path) -> None:
     from torchvision import models
 

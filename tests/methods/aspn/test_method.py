@@ -171,6 +171,7 @@ def test_the_critics_loss_is_minus_the_wasserstein_estimate_plus_beta_times_the_
     torch.testing.assert_close(v.grad, torch.zeros_like(v))
 
 
+@pytest.mark.slow
 def test_every_term_of_the_objective_has_the_value_and_gradients_of_its_equation() -> None:
     weights: dict[str, Any] = {
         "vartheta": 0.7,

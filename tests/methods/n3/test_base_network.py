@@ -101,6 +101,7 @@ def message(kind: type[Exception], name: Name, path: object) -> str:
 # features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_features_are_what_torchvisions_classifier_is_applied_to(
     name: Name, build: Callable[..., BaseNetwork], random_model: Callable[[str], nn.Module]
@@ -424,6 +425,7 @@ def test_building_a_network_draws_no_random_numbers(build: Callable[..., BaseNet
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["gone.pth", "imagenet", None])
 def test_where_weights_follow_from_a_checkpoint_none_are_needed(
     given: str | None, build: Callable[..., BaseNetwork], hub: Path

@@ -492,6 +492,7 @@ def step_of_resnet18(keys: dict[str, Any]) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_training_step_of_resnet18_at_224_pixels_takes_at_most_6_gib(
     configure: Configure,

@@ -41,6 +41,7 @@ def test_adaptation_is_drawn_tensor_by_tensor_from_input_to_output(
     assert list(generated)[-1].get_width() == 7.0
 
 
+@pytest.mark.slow
 def test_adaptation_by_layer_type_shows_means(tmp_path: Path, drawn: list[Figure]) -> None:
     plots.adaptation_by_layer_type(norms(3), tmp_path / "f.png")
     check(tmp_path / "f.png")
@@ -53,6 +54,7 @@ def test_adaptation_by_layer_type_shows_means(tmp_path: Path, drawn: list[Figure
     assert widths == pytest.approx([0.1, 7.0])
 
 
+@pytest.mark.slow
 def test_norms_of_features_before_and_after_share_their_bins(
     tmp_path: Path, drawn: list[Figure]
 ) -> None:

@@ -502,6 +502,7 @@ def test_the_named_variants_are_vzsl_less_one_term(configure: Configure) -> None
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["flo", "digits", "synthetic"])
 def test_settings_found_for_vzsl_leave_the_variants_without_their_term(
     configure: Configure, dataset: str

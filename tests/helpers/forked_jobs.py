@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import SimpleNamespace
@@ -13,10 +14,20 @@ from tests.helpers.forked import ForkedPython, command_line, fork_python
 
 def sweep_with_submitit(arguments: Sequence[str]) -> None:
     """``python -m zsl_lab``; submitit's controllers and jobs are forked."""
+    from submitit.core.utils import JobPaths
     from submitit.local import local
 
     launcher: Any = local
     launcher.subprocess = SimpleNamespace(Popen=ForkedPython)
+    start_tasks = launcher.Controller.start_tasks
+
+    def once_submitted(self: Any) -> None:
+        """A forked controller may be there before what it is to run is."""
+        while not JobPaths(self.folder, self.pid).submitted_pickle.exists():
+            time.sleep(0.01)
+        start_tasks(self)
+
+    launcher.Controller.start_tasks = once_submitted
     # for the result of a lost job, on a slow file system: 15 by itself
     launcher.LocalJob._results_timeout_s = 1
     command_line(arguments)

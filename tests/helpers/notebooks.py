@@ -30,7 +30,7 @@ class _Shell(InteractiveShell):
         expanded: str = self.var_expand(line, depth=1)  # type: ignore[no-untyped-call]
         command = shlex.split(expanded)
         assert command[:2] == [sys.executable, "-m"]
-        _, status = os.waitpid(fork_python(command, os.environ), 0)
+        _, status = os.waitpid(fork_python(command, dict(os.environ)), 0)
         assert os.waitstatus_to_exitcode(status) == 0, command
 
     def init_sys_modules(self) -> None:

@@ -18,11 +18,8 @@ CLASSES = 8
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
-@pytest.mark.usefixtures("figures")
-def test_the_digits_are_recognised_as_the_notebook_says(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    printed = run_notebook(NOTEBOOKS / "digits.ipynb", tmp_path, capfd)
+def test_the_digits_are_recognised_as_the_notebook_says(tmp_path: Path) -> None:
+    printed = run_notebook(NOTEBOOKS / "digits.ipynb", tmp_path)
     assert "zsl_top1: 0.57" in printed[2]
     assert "harmonic mean 0.53" in printed[4]
     [row] = [line for line in printed[6].splitlines() if "validation-selected" in line]
@@ -31,10 +28,7 @@ def test_the_digits_are_recognised_as_the_notebook_says(
 
 
 def test_photographs_become_a_benchmark_two_runs_and_predictions(
-    tmp_path: Path,
-    shared: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flowers = shared / "data" / "flowers"
     weights = shared / "weights" / "squeezenet1_1_imagenet.pth"
@@ -44,7 +38,7 @@ def test_photographs_become_a_benchmark_two_runs_and_predictions(
     _copy(flowers, photographs)
     monkeypatch.setenv("ZSL_LAB_PHOTOGRAPHS", str(photographs))
     monkeypatch.setenv("ZSL_LAB_WEIGHTS", str(weights))
-    printed = run_notebook(NOTEBOOKS / "photographs.ipynb", tmp_path, capfd)
+    printed = run_notebook(NOTEBOOKS / "photographs.ipynb", tmp_path)
     assert f"{CLASSES} classes" in printed[1]
     assert "exem" in printed[4]
     assert "eszsl" in printed[4]

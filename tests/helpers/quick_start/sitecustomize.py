@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import reload
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
@@ -60,6 +61,15 @@ def _find_no_optional_packages() -> None:
             check(self)
 
     RequirementCache._check_available = check_others  # type: ignore[method-assign]
+
+
+def draw_figures() -> None:
+    """Runs of this process draw their figures from now on."""
+    # Python has imported this module under another name, and its class is another one
+    for finder in [one for one in sys.meta_path if type(one).__name__ == Finder.__name__]:
+        sys.meta_path.remove(finder)
+    if _FIGURES in sys.modules:
+        reload(sys.modules[_FIGURES])
 
 
 if __name__ == "sitecustomize":

@@ -6,10 +6,16 @@ What they read and write is the same; where a long line is broken may differ.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
+
+
+def load(path: Path) -> Any:
+    """The plain values of a file, as ``OmegaConf.load`` reads them."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader())
 
 
 @cache

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -173,8 +172,7 @@ def _entry(name: str, folders: tuple[Path, ...]) -> MethodEntry:
 def _merged(name: str, folders: tuple[Path, ...]) -> tuple[DictConfig, list[DictConfig]]:
     """A yaml over those that its ``defaults`` name, as Hydra merges them; and the latter."""
     path = next(path for folder in folders if (path := folder / f"{name}.yaml").is_file())
-    text = path.read_text(encoding="utf-8")
-    own = OmegaConf.create(yaml.load(text, fast_yaml.loader()) or {})
+    own = OmegaConf.create(fast_yaml.load(path) or {})
     assert isinstance(own, DictConfig)
     # the others are choices of other groups, such as the classifier
     names = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]

@@ -18,7 +18,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from zsl_lab.classifiers.config import OWN
@@ -151,7 +150,7 @@ def _named_in(path: str, size: int, modified: int) -> list[tuple[str, list[str]]
     """The classes that a yaml names, and the keys beside each name."""
     found = []
     with suppress(Exception):  # Hydra reports a yaml that is chosen and cannot be read
-        node = yaml.load(Path(path).read_text(encoding="utf-8"), fast_yaml.loader())
+        node = fast_yaml.load(Path(path))
         for section in [node, *node.values()]:
             if isinstance(section, dict) and isinstance(section.get("_target_"), str):
                 found.append((current_target(section["_target_"]), list(map(str, section))))

@@ -13,7 +13,8 @@ from zsl_lab.data.checks.statistics import ColumnStatistics, RunningStatistics
 
 def test_blocks_give_the_statistics_of_the_whole_table() -> None:
     rng = np.random.default_rng(0)
-    table = rng.normal(1e6, [1e-3, 1.0, 10.0], (9001, 3))
+    # 40 columns: a block is converted in two parts
+    table = rng.normal(1e6, np.geomspace(1e-3, 10.0, 40), (9001, 40))
     rows = np.sort(rng.choice(9001, 8500, replace=False))
     found = ColumnStatistics.of(table, rows)
     part = table[rows]
@@ -24,7 +25,7 @@ def test_blocks_give_the_statistics_of_the_whole_table() -> None:
     np.testing.assert_allclose(found.std, part.std(0), rtol=1e-6)
     norms = np.linalg.norm(part, axis=1)
     np.testing.assert_allclose(found.norms, [norms.min(), norms.mean(), norms.max()], rtol=1e-12)
-    running = RunningStatistics(3)
+    running = RunningStatistics(40)
     for start in range(0, 8500, 7):
         running.add(part[start : start + 7])
     np.testing.assert_allclose(running.result().std, found.std, rtol=1e-6)

@@ -13,8 +13,10 @@ from torch import Tensor
 
 Float64Array = npt.NDArray[np.float64]
 
-#: rows converted to double precision at once
+#: rows of a table looked at together
 _BLOCK = 4096
+#: numbers converted to double precision at once: they are read four times, from the cache
+_CONVERTED = 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class ColumnStatistics:
         """Compute the statistics of rows that come in blocks ``[n, D]``, at least one row each."""
         running = RunningStatistics(columns)
         for block in blocks:
-            running.add(block.astype(np.float64, copy=False))
+            running.add(block)
         return running.result()
 
     def state(self) -> dict[str, int | Tensor]:
@@ -101,19 +103,27 @@ class RunningStatistics:
         self._mean, self._squares = np.zeros(columns), np.zeros(columns)
         self._norms = [np.inf, 0.0, 0.0]
 
-    def add(self, block: Float64Array) -> None:
+    def add(self, block: npt.NDArray[Any]) -> None:
         """Add rows ``[n, D]``, at least one."""
+        rows = max(1, _CONVERTED // block.shape[1])
+        for start in range(0, len(block), rows):
+            self._add(block[start : start + rows].astype(np.float64))
+
+    def _add(self, block: Float64Array) -> None:
+        """Add a few rows, whose numbers are changed."""
         count, total = len(block), self._rows + len(block)
-        mean = block.mean(0)
-        delta = mean - self._mean
-        # Chan et al.: exact for means far larger than the deviations
-        self._squares += ((block - mean) ** 2).sum(0) + delta**2 * self._rows * count / total
-        self._mean += delta * count / total
         self._low = np.minimum(self._low, block.min(0))
         self._high = np.maximum(self._high, block.max(0))
-        norms = np.linalg.norm(block, axis=1)
+        norms = np.sqrt(np.einsum("nd,nd->n", block, block))
         low, sum_, high = self._norms
         self._norms = [min(low, norms.min()), sum_ + norms.sum(), max(high, norms.max())]
+        mean = block.mean(0)
+        delta = mean - self._mean
+        block -= mean
+        # Chan et al.: exact for means far larger than the deviations
+        squares = np.einsum("nd,nd->d", block, block)
+        self._squares += squares + delta**2 * self._rows * count / total
+        self._mean += delta * count / total
         self._rows = total
 
     def result(self) -> ColumnStatistics:
@@ -129,8 +139,8 @@ class RunningStatistics:
         )
 
 
-def _blocks(table: npt.NDArray[Any], index: npt.NDArray[Any] | None) -> Iterator[Float64Array]:
+def _blocks(table: npt.NDArray[Any], index: npt.NDArray[Any] | None) -> Iterator[npt.NDArray[Any]]:
     count = len(table) if index is None else len(index)
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)
-        yield table[part if index is None else index[part]].astype(np.float64)
+        yield table[part if index is None else index[part]]

@@ -210,15 +210,19 @@ def check_keys(config: DictConfig) -> None:
     Raises:
         ConfigError: A key is unknown, missing, of the wrong type or out of range.
     """
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        plain = {str(key): _plain(config[key]) for key in config if key != "hydra"}
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    values = with_current_targets({str(key): value for key, value in plain.items()})
+    values = with_current_targets(plain)
     values["paths"] = {**values["paths"], "run_dir": str(values["paths"].get("run_dir"))}
     checked(RunKeys, values, "")
+
+
+def _plain(value: Any) -> Any:
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+    return value
 
 
 def check_sections(config: DictConfig) -> None:

@@ -65,7 +65,16 @@ def test_an_older_run_whose_classes_are_gone_is_read(tmp_path: Path) -> None:
     assert found == SETTINGS | {"dataset.path": "/my.h5"}
 
 
-@pytest.mark.parametrize(("text", "problem"), [("a: [", "cannot be read"), ("a: 1", "'method'")])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "cannot be read"),
+        ("a: 1", "'method'"),
+        (f"{TEXT}b: !!set {{1}}", r"cannot be read \(the tag tag:yaml.org,2002:set, which no run"),
+        (f"{TEXT}b: &c 1\nd: *c", r"cannot be read \(an alias"),
+        (f"{TEXT}seed: 1", "cannot be read"),
+    ],
+)
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(DataError, match=problem):

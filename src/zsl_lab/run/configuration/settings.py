@@ -67,7 +67,6 @@ def read_configuration(path: Path) -> Configuration:
         DataError: The file is missing, damaged, or of another program.
     """
     import yaml
-    from omegaconf import OmegaConf
 
     from zsl_lab.files import fast_yaml
 
@@ -78,7 +77,11 @@ def read_configuration(path: Path) -> Configuration:
     try:
         text = read_bounded(path, _MAX_BYTES).decode()
         _check_structure(text)
-        config = OmegaConf.to_container(OmegaConf.create(yaml.load(text, fast_yaml.loader())))
+        config = yaml.load(text, fast_yaml.loader())
+        if "${" in text:  # runs write values; an interpolation stays as it stands, if it is one
+            from omegaconf import OmegaConf
+
+            OmegaConf.create(config)
     except Exception as error:  # the parser's errors share no narrower base
         brief = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read ({brief}); {advice}") from error
@@ -92,10 +95,10 @@ def read_configuration(path: Path) -> Configuration:
 
 
 def _check_structure(text: str) -> None:
-    """Refuse YAML that takes much longer to read than to write: aliases of aliases, deep nesting.
+    """Refuse YAML that takes much longer to read than to write, or holds more than plain values.
 
     Raises:
-        ValueError: It has an alias, or is nested too deep.
+        ValueError: It has an alias or a tag, or is nested too deep.
         yaml.YAMLError: It is no YAML.
     """
     import yaml
@@ -105,6 +108,8 @@ def _check_structure(text: str) -> None:
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("an alias, which no run writes")
+        if getattr(event, "tag", None) is not None:
+            raise ValueError(f"the tag {event.tag}, which no run writes")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

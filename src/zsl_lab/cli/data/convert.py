@@ -142,7 +142,8 @@ def _write(
         with foreign.shown_progress(content.features.nbytes) as advance:
             writers.write_npz(content, target, advance)
     elif form == "datasets":
-        writers.write_datasets(content, target, overwrite=options.overwrite)
+        with foreign.shown_progress(content.features.nbytes) as advance:
+            writers.write_datasets(content, target, overwrite=options.overwrite, advance=advance)
     else:
         return benchmark_mat.write(content, target, options.features, overwrite=options.overwrite)
     return [target]

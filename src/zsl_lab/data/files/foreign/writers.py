@@ -14,7 +14,7 @@ import json
 import shutil
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +34,8 @@ from zsl_lab.files.rows import Advance, no_progress, row_blocks
 UNUSED = "unused"
 _INDICES = (*PARTS, "train", "val", "validation_classes")
 _FORMAT = "zsl_lab benchmark"
+#: numbers of features that are written at once
+_BLOCK = 2**22
 
 
 def write_npz(content: BenchmarkFile, path: Path, advance: Advance = no_progress) -> None:
@@ -92,13 +94,20 @@ def _arrays(content: BenchmarkFile) -> dict[str, Array]:
     return arrays
 
 
-def write_datasets(content: BenchmarkFile, folder: Path, *, overwrite: bool = False) -> None:
+def write_datasets(
+    content: BenchmarkFile,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    advance: Advance = no_progress,
+) -> None:
     """Write a folder that ``datasets.load_from_disk`` reads, completely or not at all.
 
     Args:
         content: What to write.
         folder: The folder; its own folder is made if it doesn't exist.
         overwrite: Whether a folder of datasets that exists is replaced.
+        advance: Called with the bytes of features that were written after each block.
 
     Raises:
         ConfigError: The package is not installed.
@@ -116,7 +125,7 @@ def write_datasets(content: BenchmarkFile, folder: Path, *, overwrite: bool = Fa
     try:
         try:
             temporary.mkdir(parents=True)
-            _save(content, temporary)
+            _save(content, temporary, advance)
             if folder.exists():
                 folder.rename(former)
             temporary.rename(folder)
@@ -141,20 +150,31 @@ def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def _save(content: BenchmarkFile, folder: Path) -> None:
+def _save(content: BenchmarkFile, folder: Path, advance: Advance) -> None:
     import datasets
 
     names = content.class_names or default_names(content.num_classes)
     parts: dict[str, Array] = {part: getattr(content, part) for part in PARTS}
     used = np.concatenate(list(parts.values()))
     parts[UNUSED] = np.setdiff1d(np.arange(len(content.labels)), used)
+    parts = {part: index for part, index in parts.items() if len(index)}
+    special = {"label": datasets.ClassLabel(names=list(names))}
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
+    # `datasets` maps these files into memory while it writes its own
+    mapped = folder / ".rows"
+    mapped.mkdir()
     try:
-        splits = {part: _rows(content, index, names) for part, index in parts.items() if len(index)}
+        splits, done = {}, 0
+        for part, index in parts.items():
+            blocks = _rows(content, index)
+            splits[part] = _dataset(blocks, special, mapped / part, done, advance)
+            done += len(index) * content.features[:1].nbytes
         datasets.DatasetDict(splits).save_to_disk(str(folder))
-        _classes(content, names).save_to_disk(str(folder / "classes"))
+        classes = _dataset(iter([_classes(content, names)]), {}, mapped / "classes")
+        classes.save_to_disk(str(folder / "classes"))
     finally:
+        shutil.rmtree(mapped, ignore_errors=True)
         if shown:
             datasets.enable_progress_bars()
     (folder / SIDECAR).write_text(json.dumps(_rest(content), ensure_ascii=False), "utf-8")
@@ -172,43 +192,76 @@ def _rest(content: BenchmarkFile) -> dict[str, Any]:
     }
 
 
-def _rows(content: BenchmarkFile, index: Array, names: tuple[str, ...]) -> Any:
-    import datasets
+def _rows(content: BenchmarkFile, index: Array) -> Iterator[dict[str, Array]]:
+    """The columns of some samples, in blocks of rows."""
+    rows = max(1, _BLOCK // content.features.shape[1])
+    for start in range(0, len(index), rows):
+        block = index[start : start + rows]
+        columns: dict[str, Array] = {"features": content.features[block]}
+        columns |= {"label": content.labels[block], "index": block}
+        if content.files is not None:
+            columns["file"] = text_array([content.files[i] for i in block])
+        yield columns
 
-    columns: dict[str, Array] = {"features": content.features[index]}
-    columns |= {"label": content.labels[index], "index": index}
-    if content.files is not None:
-        columns["file"] = text_array([content.files[i] for i in index])
-    return _dataset(columns, {"label": datasets.ClassLabel(names=list(names))})
 
-
-def _classes(content: BenchmarkFile, names: tuple[str, ...]) -> Any:
+def _classes(content: BenchmarkFile, names: tuple[str, ...]) -> dict[str, Array]:
     columns = {"name": text_array(names)}
     columns |= {f"semantics/{kind}": table for kind, table in content.semantics.items()}
     if content.descriptions is not None:
         columns["description"] = text_array(content.descriptions)
-    return _dataset(columns, {})
+    return columns
 
 
-def _dataset(columns: Mapping[str, Array], special: Mapping[str, Any]) -> Any:
-    """A dataset of arrays ``[n]`` and ``[n, D]``, which keep their types."""
+def _dataset(
+    blocks: Iterator[dict[str, Array]],
+    special: Mapping[str, Any],
+    file: Path,
+    done: int = 0,
+    advance: Advance = no_progress,
+) -> Any:
+    """A dataset of arrays ``[n]`` and ``[n, D]``, which keep their types.
+
+    Args:
+        blocks: Some rows at a time, at least one block.
+        special: The types of columns whose arrays do not tell them.
+        file: Where the rows are written; the dataset reads them from there.
+        done: Bytes of features written before these.
+        advance: Called with the bytes of features written after each block.
+    """
     import datasets
     import pyarrow as pa
-    from datasets.table import InMemoryTable
 
-    arrays, types = {}, {}
-    for name, array in columns.items():
-        if array.ndim == 2:
-            flat = pa.array(np.ascontiguousarray(array).reshape(-1))
-            arrays[name] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
-            types[name] = datasets.Sequence(datasets.Value(_dtype(array)), length=array.shape[1])
-        elif array.dtype.kind == "U":
-            arrays[name], types[name] = pa.array(array.tolist()), datasets.Value("string")
-        else:
-            arrays[name], types[name] = pa.array(array), datasets.Value(_dtype(array))
-    features = datasets.Features({**types, **special})
-    table = pa.table(arrays).cast(features.arrow_schema)
-    return datasets.Dataset(InMemoryTable(table), info=datasets.DatasetInfo(features=features))
+    with pa.OSFile(str(file), "wb") as sink:
+        writer = None
+        for columns in blocks:
+            types = {name: _type_of(array) for name, array in columns.items()}
+            schema = datasets.Features({**types, **special}).arrow_schema
+            writer = writer or pa.ipc.new_stream(sink, schema)
+            arrays = {name: _arrow(array) for name, array in columns.items()}
+            writer.write_table(pa.table(arrays).cast(schema))
+            if "features" in columns:
+                done += columns["features"].nbytes
+                advance(done)
+        assert writer is not None
+        writer.close()
+    return datasets.Dataset.from_file(str(file))
+
+
+def _type_of(array: Array) -> Any:
+    import datasets
+
+    if array.ndim == 2:
+        return datasets.Sequence(datasets.Value(_dtype(array)), length=array.shape[1])
+    return datasets.Value("string" if array.dtype.kind == "U" else _dtype(array))
+
+
+def _arrow(array: Array) -> Any:
+    import pyarrow as pa
+
+    if array.ndim == 2:
+        flat = pa.array(np.ascontiguousarray(array).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
+    return pa.array(array.tolist() if array.dtype.kind == "U" else array)
 
 
 def _dtype(array: Array) -> str:

@@ -1,0 +1,51 @@
+"""What is written of a benchmark for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zsl_lab.data.files.benchmark_file import BenchmarkFile
+from zsl_lab.data.files.foreign import writers
+from zsl_lab.data.files.foreign.tables import read_datasets
+
+RNG = np.random.default_rng(0)
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 0])
+
+
+def test_a_folder_of_datasets_is_written_in_blocks_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = BenchmarkFile(
+        name="small",
+        features=RNG.random((9, 4)).astype(np.float16),
+        labels=LABELS,
+        class_names=None,
+        semantics={"att": RNG.random((3, 2)).astype(np.float32)},
+        trainval=np.array([0, 1, 3, 4, 6]),
+        test_seen=np.array([7]),
+        test_unseen=np.array([2, 5]),
+        files=tuple(f"{number}.png" for number in range(9)),
+    )
+    taken: list[int] = []
+    arrow = writers._arrow
+    monkeypatch.setattr(
+        writers, "_arrow", lambda array: (taken.append(len(array)), arrow(array))[1]
+    )
+    monkeypatch.setattr(writers, "_BLOCK", 8)
+    told: list[int] = []
+    writers.write_datasets(content, tmp_path / "d", advance=told.append)
+    # two rows of 4 numbers at once; 3 are those of the classes
+    assert set(taken) == {1, 2, 3}
+    assert told == [16, 32, 40, 48, 64, 72]
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [
+        *("benchmark.json", "classes", "dataset_dict.json"),
+        *("test_seen", "test_unseen", "trainval", "unused"),
+    ]
+    found = read_datasets(tmp_path / "d").values
+    assert found["features"].dtype == np.float16
+    np.testing.assert_array_equal(found["features"], content.features)
+    np.testing.assert_array_equal(found["labels"], LABELS)
+    assert tuple(found["files"]) == content.files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import scipy.io
 
 from tests.helpers.benchmark_files import Fields, WriteMat, cells
+from zsl_lab.data.files import mat
 from zsl_lab.data.files.mat import integers, read_mat, texts
 from zsl_lab.errors import DataError
+from zsl_lab.files import rows
 
 
 class Bomb:
@@ -39,6 +42,20 @@ def test_both_versions_read_the_same(
         np.testing.assert_array_equal(old[name], new[name])
         np.testing.assert_array_equal(old[name], fields[name].astype(old[name].dtype))
     assert old["allclasses_names"].dtype.kind == "U"
+
+
+def test_large_numbers_of_version_7_3_go_through_a_file_in_blocks(
+    tmp_path: Path, write_mat: WriteMat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = np.random.default_rng(0).random((3, 50), dtype=np.float32)
+    path = write_mat(tmp_path / "a.mat", {"features": table}, "7.3")
+    monkeypatch.setattr(mat, "LARGE", table.nbytes)
+    monkeypatch.setattr(rows, "LARGE", table.nbytes)
+    monkeypatch.setattr(mat, "row_blocks", partial(rows.row_blocks, size=120))
+    found = read_mat(path, ["features"])["features"]
+    assert rows.is_mapped(found)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, table)
 
 
 def test_optional_fields_may_be_absent_and_others_are_not_read(

@@ -27,6 +27,7 @@ from zsl_lab.files.hdf5 import (
     open_hdf5,
 )
 from zsl_lab.files.memory import ALWAYS_ALLOWED, out_of_memory
+from zsl_lab.files.rows import LARGE, RowBuffer, row_blocks
 
 Array = npt.NDArray[Any]
 
@@ -235,7 +236,9 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
         raise _UnsupportedError(f"field '{name}': found a struct")
     if dataset.attrs.get("MATLAB_empty", 0):
         return _empty(dataset, where)
-    check_dataset(dataset, where)
+    large = dataset.ndim == 2 and dataset.dtype.kind in "biuf" and dataset.nbytes >= LARGE
+    # what is large goes through a file, not through memory
+    check_dataset(dataset, where, itemsize=0 if large else None)
     if "MATLAB_object_decode" in dataset.attrs:
         raise _UnsupportedError(
             f"field '{name}': found an object, such as a string array, which only MATLAB reads "
@@ -245,8 +248,13 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
         # a row of characters for each text, padded with spaces
         rows = np.atleast_2d(np.asarray(dataset[()], dtype="<u2").T)
         return np.array([_decoded(row, name).rstrip() for row in rows], dtype=np.str_)[:, None]
+    # HDF5 lists the dimensions in reverse
+    if large:
+        buffer = RowBuffer()
+        for block in row_blocks(dataset):
+            buffer.append(block)
+        return buffer.array().T
     if dataset.dtype.kind in "biuf":
-        # HDF5 lists the dimensions in reverse
         return np.asarray(dataset[()]).T
     if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference:
         raise _UnsupportedError(f"field '{name}': found type {dataset.dtype}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -599,3 +600,29 @@ def test_numbers_beyond_single_precision_are_refused_before_anything_is_written(
     assert "wrote" not in found.out
     assert "found inf in row 1, column 2" in found.err
     assert "single precision" in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package"),
+    [
+        ("a.safetensors b.h5", "safetensors"),
+        ("a.parquet b.h5", "pyarrow"),
+        ("a.h5 b --to datasets", "datasets"),
+    ],
+)
+def test_a_package_that_is_not_installed_names_the_extra(
+    arguments: str,
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.safetensors", "a.parquet"):
+        Path(name).touch()
+    hdf5.write(KNOWN, Path("a.h5"))
+    monkeypatch.setitem(sys.modules, package, None)
+    assert convert(*arguments.split()) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"this format needs {package}, which is not installed. Install it: pip install" in said
+    assert '"zsl-lab[formats]"' in said

@@ -225,7 +225,8 @@ def test_the_card_says_that_test_samples_were_used_only_where_there_were_some(
     model._result = replace(RESULT, selection=selection)
     tested = model.save_pretrained(tmp_path / "tested") / "README.md"
     assert used in tested.read_text()
-    model._result = replace(RESULT, selection=selection, metrics=dict.fromkeys(RESULT.metrics))
+    unmeasured: dict[str, Any] = dict.fromkeys(RESULT.metrics)
+    model._result = replace(RESULT, selection=selection, metrics=unmeasured)
     untested = model.save_pretrained(tmp_path / "untested") / "README.md"
     assert used not in untested.read_text()
 

@@ -76,7 +76,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(
 #: wrong values, and files that are not there
 WRONG = (
     *("seed=-1", "method.lr=3", "method.g=x", "trainer.devices=0", "dataset=awa2"),
-    *("dataset.path=nowhere.h5", "metod=sgal", "task=test"),
+    *("dataset.path=nowhere.h5", "metod=sgal", "task=test", "ckpt=nowhere.ckpt"),
 )
 ANSWERS = """
 import contextlib, io, json, sys

@@ -344,8 +344,12 @@ def test_folders_of_train_val_and_test_say_what_each_class_is(own: Path) -> None
     assert parts[-1] == ("val/cat/3.png", 2, "val")
     assert len(parts) == 24
     assert with_parts(classes, found).parts == ("seen", "seen", "validation", "unseen", "seen")
-    chosen = choose_parts(with_parts(classes, found), None, 0, found.labels)
+    said = with_parts(classes, found)
+    chosen = choose_parts(said, None, 0, found.labels, found.folder)
     assert (chosen.unseen.tolist(), chosen.drawn.tolist()) == ([3], [])
+    assert chosen.version == "given in divided, seed=0"
+    with pytest.raises(ConfigError, match=r"--unseen 1: the folders train and test of .*divided s"):
+        choose_parts(said, 1, 0, found.labels, found.folder)
     with pytest.raises(ConfigError, match=r"found the column 'split'.*which say the same"):
         with_parts(table(own), found)
 

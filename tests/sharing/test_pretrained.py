@@ -216,6 +216,21 @@ def test_the_card_says_how_the_step_was_selected(
     assert words in (folder / "README.md").read_text()
 
 
+@pytest.mark.parametrize("selection", ["validation", "last"])
+def test_the_card_says_that_test_samples_were_used_only_where_there_were_some(
+    selection: str, tmp_path: Path
+) -> None:
+    used = "Test samples were used once"
+    model = predictor("eszsl")
+    model._result = replace(RESULT, selection=selection)
+    tested = model.save_pretrained(tmp_path / "tested") / "README.md"
+    assert used in tested.read_text()
+    unmeasured: dict[str, Any] = dict.fromkeys(RESULT.metrics)
+    model._result = replace(RESULT, selection=selection, metrics=unmeasured)
+    untested = model.save_pretrained(tmp_path / "untested") / "README.md"
+    assert used not in untested.read_text()
+
+
 def test_hostile_names_stay_text_in_the_card(saved: Path, tmp_path: Path) -> None:
     config = json.loads((saved / "config.json").read_bytes())
     config["classes"][0]["name"] = "<script>alert(1)</script> [x](http://y) \udc80"

@@ -32,6 +32,7 @@ from zsl_lab.console.messages import say
 from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code, quoted
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
+from zsl_lab.run.checkpoints.places import check_exists
 from zsl_lab.run.configuration.checks import check_early
 from zsl_lab.run.configuration.settings_files import settings_folder
 from zsl_lab.run.configuration.trial import adapt, missing
@@ -198,6 +199,7 @@ def _prepared(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig
         )
     # a checkpoint that resume=auto found has the settings of this command
     if cfg.ckpt and "ckpt" in command.parsed(overrides):
+        check_exists(Path(cfg.ckpt), f"ckpt={cfg.ckpt}")
         _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
     else:

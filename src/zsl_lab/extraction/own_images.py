@@ -183,7 +183,11 @@ def with_parts(table: ClassTable, pictures: Pictures) -> ClassTable:
 
 
 def choose_parts(
-    table: ClassTable, unseen: int | float | None, seed: int, labels: IntArray | None = None
+    table: ClassTable,
+    unseen: int | float | None,
+    seed: int,
+    labels: IntArray | None = None,
+    folder: Path | None = None,
 ) -> Parts:
     """Choose the unseen classes: those that the table names, and others drawn from the undecided.
 
@@ -196,6 +200,8 @@ def choose_parts(
             unseen class is warned of.
         seed: Draws them.
         labels: 0-based class id of each image, int64 ``[N]``; None where every class has images.
+        folder: Has the folders ``train`` and ``test`` that say it, see :func:`with_parts`; None
+            where the table says it.
 
     Raises:
         DataError: The table has an unseen class that the backbone was trained on, no unseen one, or
@@ -221,13 +227,16 @@ def choose_parts(
         raise ConfigError(
             f"--unseen {unseen}: column 'split' of {table.path} says of every class what it is. "
             "Leave --unseen out, or leave cells empty."
+            if folder is None
+            else f"--unseen {unseen}: the folders train and test of {folder} say of every class "
+            "what it is. Leave --unseen out."
         )
     chosen = np.union1d(np.union1d(given, drawn), without)
     _check_counts(table, chosen, validation)
     if not len(given):
         how = "drawn"
     else:
-        how = f"{'partly ' if len(drawn) else ''}given in {table.path.name}"
+        how = f"{'partly ' if len(drawn) else ''}given in {(folder or table.path).name}"
     return Parts(chosen, drawn, validation if len(validation) else None, f"{how}, seed={seed}")
 
 

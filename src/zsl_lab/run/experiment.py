@@ -39,6 +39,7 @@ from zsl_lab.result import ORACLE_METRICS, RESULT_FILE, Result
 from zsl_lab.run import initial_weights
 from zsl_lab.run.checkpoints import files as checkpoints
 from zsl_lab.run.checkpoints.files import Checkpoint
+from zsl_lab.run.checkpoints.places import PREVIOUS
 from zsl_lab.run.checkpoints.state import NOTHING_SPENT, Spent
 from zsl_lab.run.config import RunConfig, parse
 from zsl_lab.run.configuration.checks import check_task, naming_methods
@@ -116,7 +117,7 @@ def _fit(context: RunContext, checkpoint: Checkpoint | None) -> Result:
         record = _record(context, spent, outcome)
         result = test(context, context.folder / "checkpoints" / "best.ckpt", record)
         if distributed.is_main():  # a finished run is not resumed
-            (context.folder / "checkpoints" / checkpoints.PREVIOUS).unlink(missing_ok=True)
+            (context.folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)
         loggers.log_result(opened, result)
     return result
 

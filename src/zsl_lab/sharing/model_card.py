@@ -16,13 +16,12 @@ CARD_FILE = "README.md"
 _SHOWN_CLASSES = 200
 _SELECTED = {
     "validation": "The training step was selected on validation classes, which were held out from "
-    "the seen classes; the method was then trained anew on all training samples. Test samples "
-    "were used once, for the metrics above.",
+    "the seen classes; the method was then trained anew on all training samples.",
     "oracle": "The training step was selected **on test samples** (oracle): the metrics above are "
     "biased upwards.",
-    "last": "No step was selected: the method was trained for a fixed number of steps. Test "
-    "samples were used once, for the metrics above.",
+    "last": "No step was selected: the method was trained for a fixed number of steps.",
 }
+_TESTED_ONCE = "Test samples were used once, for the metrics above."
 _METRICS = {
     "zsl_top1": "ZSL top-1 among unseen classes",
     "unseen": "GZSL: unseen classes (U)",
@@ -139,8 +138,7 @@ def _use(config: Mapping[str, Any], source: str) -> str:
 
 def _metrics(config: Mapping[str, Any]) -> str:
     result, validation = config["result"] or {}, config["run"].get("validation") or {}
-    test = result.get("metrics") or {}
-    columns = {"test": test} if any(v is not None for v in test.values()) else {}
+    columns = {"test": result["metrics"]} if _is_tested(result) else {}
     if validation:
         columns["validation classes"] = validation
     if not columns:
@@ -160,9 +158,16 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def _is_tested(result: Mapping[str, Any]) -> bool:
+    return any(value is not None for value in (result.get("metrics") or {}).values())
+
+
 def _selection(config: Mapping[str, Any]) -> str:
-    selection = (config["result"] or {}).get("selection") or config["config"]["selection"]["name"]
+    result = config["result"] or {}
+    selection = result.get("selection") or config["config"]["selection"]["name"]
     sentences = [_SELECTED[selection]] if selection in _SELECTED else []
+    if selection in ("validation", "last") and _is_tested(result):
+        sentences.append(_TESTED_ONCE)
     step, metric = config["run"].get("selected"), config["config"]["selection"].get("metric")
     if step is not None and selection != "last":
         sentences.append(f"Selected by {metric}: step {step}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -536,6 +537,9 @@ def test_wrong_files_of_classes_are_sentences(
         ("a.npz b.h5 --to npz", "--to npz: found TARGET b.h5; expected a name that ends in .npz"),
         ("a.npz b --to dataset", "--to dataset: there is no such form. Did you mean datasets?"),
         ("a.npz b.csv", "b.csv: found the name of a table"),
+        ("a.npz b.pt", "b.pt: found the ending '.pt', a form that is not written; expected FILE"),
+        ("a.npz b.mat", "b.mat: found the ending '.mat', a form that is not written; expected"),
+        ("a.npz b.npy --to mat", "b.npy: found the ending '.npy', a form that is not written"),
         ("a.h5 b.h5 --map features=x", "--map: a.h5 has the fields of a benchmark, which need no"),
         ("a.pkl b.h5", "a.pkl: found a pickle, which can run any program and is never loaded"),
         ("a.tar b.h5", "a.tar: found the ending '.tar'; expected a folder, or a file that ends in"),
@@ -596,3 +600,29 @@ def test_numbers_beyond_single_precision_are_refused_before_anything_is_written(
     assert "wrote" not in found.out
     assert "found inf in row 1, column 2" in found.err
     assert "single precision" in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package"),
+    [
+        ("a.safetensors b.h5", "safetensors"),
+        ("a.parquet b.h5", "pyarrow"),
+        ("a.h5 b --to datasets", "datasets"),
+    ],
+)
+def test_a_package_that_is_not_installed_names_the_extra(
+    arguments: str,
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.safetensors", "a.parquet"):
+        Path(name).touch()
+    hdf5.write(KNOWN, Path("a.h5"))
+    monkeypatch.setitem(sys.modules, package, None)
+    assert convert(*arguments.split()) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"this format needs {package}, which is not installed. Install it: pip install" in said
+    assert '"zsl-lab[formats]"' in said

@@ -331,3 +331,15 @@ def test_a_misspelt_option_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == ["2", "False"]
+
+
+def test_folders_of_train_and_test_are_named_as_the_source_of_the_split(
+    extract: Callable[..., int], own: Path
+) -> None:
+    for part, names in {"train": NAMES[:3], "test": NAMES[3:]}.items():
+        (own / "divided" / part).mkdir(parents=True)
+        for name in names:
+            (own / "images" / name).rename(own / "divided" / part / name)
+    (own / "classes.csv").write_text("class,size\n" + "".join(f"{name},1\n" for name in NAMES))
+    assert extract("--images", str(own / "divided")) == 0
+    assert hdf5.read(own / "own.h5").provenance.splits_version == "given in divided, seed=0"

@@ -15,6 +15,7 @@ from zsl_lab.errors import CheckpointError
 from zsl_lab.files import seal
 from zsl_lab.files.cache import file_stamp
 from zsl_lab.run.checkpoints import files as checkpoints
+from zsl_lab.run.checkpoints.places import PREVIOUS
 from zsl_lab.run.checkpoints.state import RunState, Spent
 
 STATE = RunState(
@@ -241,10 +242,10 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
         checkpoints._warn_once.cache_clear()
         with pytest.warns(UserWarning, match=r"^ckpt=.*last\.ckpt: .*goes on from .*previous"):
             found = checkpoints.read_to_resume(last, "ckpt")
-        assert found.path.name == checkpoints.PREVIOUS
+        assert found.path.name == PREVIOUS
         last.write_bytes(whole)
     assert checkpoints.read_to_resume(last, "ckpt").path == last
-    (last.parent / checkpoints.PREVIOUS).write_bytes(b"")
+    (last.parent / PREVIOUS).write_bytes(b"")
     last.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"last\.ckpt: .*the file is empty"):
         checkpoints.read_to_resume(last, "ckpt")
@@ -266,12 +267,12 @@ def test_a_file_that_this_process_wrote_is_not_read_again_unless_it_was_changed(
     stamp = file_stamp([last])
     checkpoints.keep_previous(last, stamp)
     assert checked == []
-    assert (tmp_path / checkpoints.PREVIOUS).read_bytes() == whole
+    assert (tmp_path / PREVIOUS).read_bytes() == whole
     last.unlink()
     last.write_bytes(whole[:-100])
     checkpoints.keep_previous(last, stamp)
     assert checked == [whole[:-100]]
-    assert (tmp_path / checkpoints.PREVIOUS).read_bytes() == whole
+    assert (tmp_path / PREVIOUS).read_bytes() == whole
 
 
 def test_the_one_before_is_kept_where_the_file_system_has_no_links(
@@ -283,7 +284,7 @@ def test_the_one_before_is_kept_where_the_file_system_has_no_links(
     monkeypatch.setattr("os.link", no_link)
     (tmp_path / "last.ckpt").write_bytes(whole)
     checkpoints.keep_previous(tmp_path / "last.ckpt")
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoints.PREVIOUS]
+    assert [path.name for path in tmp_path.iterdir()] == [PREVIOUS]
 
 
 def test_the_reported_checkpoint_has_no_optimisers_and_training_does_not_go_on_from_it(
@@ -294,7 +295,7 @@ def test_the_reported_checkpoint_has_no_optimisers_and_training_does_not_go_on_f
     last.check_resumable()
     with pytest.raises(CheckpointError, match=r"best\.ckpt: .*no states of optimisers.*last\.ckpt"):
         best.check_resumable()
-    assert not (folder / checkpoints.PREVIOUS).exists()  # the run is finished
+    assert not (folder / PREVIOUS).exists()  # the run is finished
 
 
 def test_a_model_that_is_saved_into_its_run_does_not_stand_for_the_run(tmp_path: Path) -> None:

@@ -151,8 +151,16 @@ def _write(
 
 def _form(target: Path, asked: str | None) -> str:
     """The form that TARGET is written in."""
+    from zsl_lab.data.files.foreign.sources import PICKLES, READERS
+
     suffixes = {".h5": "h5", ".hdf5": "h5", ".npz": "npz"}
-    by_name = suffixes.get(target.suffix.lower())
+    ending = target.suffix.lower()
+    by_name = suffixes.get(ending)
+    if ending in (*READERS, *PICKLES, ".mat") and by_name is None and not target.exists():
+        raise ConfigError(
+            f"{target}: found the ending '{target.suffix}', a form that is not written; expected "
+            "FILE.h5, FILE.npz or a folder."
+        )
     if asked is None:
         return by_name or "mat"
     if asked not in _FORMS:

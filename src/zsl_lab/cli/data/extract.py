@@ -106,7 +106,8 @@ def main(arguments: Sequence[str]) -> int:
         _extract_part(pictures, options)
         return 0
     table = with_parts(table, pictures)
-    parts = choose_parts(table, options.unseen, options.seed, pictures.labels)
+    folder = None if pictures.parts is None else pictures.folder
+    parts = choose_parts(table, options.unseen, options.seed, pictures.labels, folder)
     semantics = (
         _semantics(table, parts, options)
         if tower is None

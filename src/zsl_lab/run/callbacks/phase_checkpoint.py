@@ -21,7 +21,8 @@ from zsl_lab.hardware.processes import how_to_go_on
 from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.run.checkpoints.content import CLASSIFIER
-from zsl_lab.run.checkpoints.files import LAST, keep_previous
+from zsl_lab.run.checkpoints.files import keep_previous
+from zsl_lab.run.checkpoints.places import LAST
 from zsl_lab.run.checkpoints.state import SECTION, RunState, brief
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows

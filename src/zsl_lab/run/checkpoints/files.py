@@ -22,15 +22,12 @@ from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.cache import FileStamp, file_stamp
 from zsl_lab.hardware import distributed
 from zsl_lab.run.checkpoints.content import CLASSIFIER, check_content, data_state
+from zsl_lab.run.checkpoints.places import LAST, PREVIOUS, no_such_file
 from zsl_lab.run.checkpoints.state import SECTION, RunState, brief, damaged
 from zsl_lab.sharing import saved_model
 
 #: the checkpoints in a run's folder, below ``checkpoints``
 FILES = ("best.ckpt", "last.ckpt")
-
-
-#: a checkpoint to resume from, and the one before it
-LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
 
 
 @dataclass(frozen=True)
@@ -317,10 +314,7 @@ def _bytes(path: Path, origin: str) -> bytes:
             "resume)."
         )
     if not path.is_file():
-        raise CheckpointError(
-            f"{origin}: there is no such file. Every run writes <run>/checkpoints/best.ckpt (for "
-            "task=test) and last.ckpt (to resume)."
-        )
+        raise no_such_file(origin)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -252,9 +252,9 @@ def _texts_of(text: str) -> Array:
 
 
 def missing_package(path: Path, package: str) -> ConfigError:
-    """The error to raise where a package that reads a format is not installed."""
+    """The error to raise where a package that reads or writes a format is not installed."""
     return ConfigError(
-        f"{path}: {package} reads this format, and it is not installed. Install it: pip install "
+        f"{path}: this format needs {package}, which is not installed. Install it: pip install "
         '"zsl-lab[formats]"; or save the data as .npz.'
     )
 

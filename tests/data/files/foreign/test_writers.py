@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from zsl_lab.data.files.benchmark_file import BenchmarkFile
 from zsl_lab.data.files.foreign import writers
+from zsl_lab.data.files.foreign.fields import Array
 from zsl_lab.data.files.foreign.tables import read_datasets
 
 RNG = np.random.default_rng(0)

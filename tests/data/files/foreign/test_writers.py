@@ -33,9 +33,12 @@ def test_a_folder_of_datasets_is_written_in_blocks_of_rows(
     )
     taken: list[int] = []
     arrow = writers._arrow
-    monkeypatch.setattr(
-        writers, "_arrow", lambda array: (taken.append(len(array)), arrow(array))[1]
-    )
+
+    def recorded(array: Array) -> Any:
+        taken.append(len(array))
+        return arrow(array)
+
+    monkeypatch.setattr(writers, "_arrow", recorded)
     monkeypatch.setattr(writers, "_BLOCK", 8)
     told: list[int] = []
     writers.write_datasets(content, tmp_path / "d", advance=told.append)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -92,7 +92,8 @@ class Softmax(Classifier):
         made = self._samples(method, method.semantics[method.unseen], real.shape[1])
         made_labels = method.unseen.repeat_interleave(made.shape[1])
         self.shift, self.scale = real.mean(0), spread(real)
-        points = (torch.cat([real, made.flatten(0, 1)]) - self.shift) / self.scale
+        points = torch.cat([real, made.flatten(0, 1)]).sub_(self.shift).div_(self.scale)
+        del made  # copied
         weight = points.new_zeros(len(self.names), points.shape[1])
         free = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         self.weight, self.bias = train_softmax(
@@ -148,7 +149,7 @@ class Softmax(Classifier):
     ) -> tuple[Tensor, Tensor]:
         """Weights and biases of classes, trained for those that are not known."""
         semantics = torch.as_tensor(classes.semantics).to(weight.device)
-        made = (self._samples(method, semantics, weight.shape[1]) - self.shift) / self.scale
+        made = self._samples(method, semantics, weight.shape[1]).sub_(self.shift).div_(self.scale)
         labels = torch.arange(len(weight), device=weight.device)
         return train_softmax(
             made.flatten(0, 1),
@@ -249,21 +250,28 @@ def train_softmax(
         if config.seen_samples is None
         else draws(len(points), shape, seed).to(points.device)
     )
-    at = free.nonzero().squeeze(1)
+    at = None if bool(free.all()) else free.nonzero().squeeze(1)
+    given = weight, bias
+
+    def whole(parts: Sequence[Tensor]) -> list[Tensor]:
+        """Weights and biases of all classes, of those that are trained."""
+        if at is None:
+            return list(parts)
+        return [all_.index_copy(0, at, part) for all_, part in zip(given, parts, strict=True)]
+
     with torch.enable_grad():
-        trained = [weight[at].clone().requires_grad_(), bias[at].clone().requires_grad_()]
+        trained = [(t if at is None else t[at]).clone().requires_grad_() for t in given]
         optimizer = torch.optim.Adam(
             trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         for rows in chosen:
-            logits = points[rows] @ weight.index_copy(0, at, trained[0]).T
-            logits = logits + bias.index_copy(0, at, trained[1])
-            loss = cross_entropy(logits, labels[rows])
+            weights, biases = whole(trained)
+            loss = cross_entropy(points[rows] @ weights.T + biases, labels[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    found = (t.detach() for t in trained)
-    return weight.index_copy(0, at, next(found)), bias.index_copy(0, at, next(found))
+    found = whole([t.detach() for t in trained])
+    return found[0], found[1]
 
 
 def draws(count: int, shape: tuple[int, ...], seed: int) -> Tensor:

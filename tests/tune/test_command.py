@@ -365,6 +365,26 @@ def test_help_names_its_keys(command: Tune, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
+def test_the_table_has_as_many_trials_as_fit_with_whole_keys_and_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = optuna.create_study(direction="maximize")
+    keys = {"method.fine_tune_learning_rate": 0.000123, "dataset.normalize": "centered_l2"}
+    params = {key: json.dumps(value) for key, value in keys.items()}
+    choices = optuna.distributions.CategoricalDistribution
+    kinds: dict[str, Any] = {key: choices([value]) for key, value in params.items()}
+    for value in range(9):
+        trial = optuna.trial.create_trial(value=value, params=params, distributions=kinds)
+        study.add_trial(trial)
+    summary.print_table(study, "harmonic_mean", {})
+    heading, _, metric, *rows = capsys.readouterr().out.splitlines()[3:]
+    assert heading.split() == ["key", "importance", "8", "7", "6", "5"]
+    assert metric.split() == ["harmonic_mean", "8.00", "7.00", "6.00", "5.00"]
+    assert [row.split() for row in rows if row] == [
+        [key, *[str(value)] * 4] for key, value in keys.items()
+    ]
+
+
 def test_importance_is_that_of_the_key_that_matters() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(

@@ -54,7 +54,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def print_table(study: optuna.Study, metric: str, shares: Mapping[str, float]) -> None:
-    """Print the best trials, and the importance of each key."""
+    """Print the best trials, as many as fit side by side, and the importance of each key."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -63,23 +63,34 @@ def print_table(study: optuna.Study, metric: str, shares: Mapping[str, float]) -
     screen.width = max(screen.width, 100)
     best = complete(study)[:_MOST_ROWS]
     keys = [*shares, *(key for key in best[0].params if key not in shares)] if best else []
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("key")
-    table.add_column("importance", justify="right")
+    columns = [["key", metric, *keys]]
+    columns.append(["importance", "", *(_percent(shares.get(key)) for key in keys)])
     for trial in best:
-        table.add_column(
-            f"{trial.number}", justify="right", style="bold" if trial is best[0] else ""
-        )
-    table.add_row(metric, "", *(f"{trial.value:.2f}" for trial in best), style="bold")
-    for key in keys:
-        share = f"{100 * shares[key]:.0f} %" if key in shares else ""
-        values = (_short(of_parameters(trial.params).get(key)) for trial in best)
-        table.add_row(key, share, *values)
+        values = of_parameters(trial.params)
+        column = [f"{trial.number}", f"{trial.value:.2f}", *(_short(values.get(k)) for k in keys)]
+        if trial is not best[0] and sum(map(_width, [*columns, column])) > screen.width:
+            break
+        columns.append(column)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for at, (heading, *_) in enumerate(columns):
+        justify, style = ("right" if at else "left"), ("bold" if at == 2 else "")
+        table.add_column(heading, justify=justify, style=style, no_wrap=True)  # type: ignore[arg-type]
+    for row, cells in enumerate(zip(*(cells for _, *cells in columns), strict=True)):
+        table.add_row(*cells, style="" if row else "bold")
     screen.print()
     screen.print(Text(f"Best trials ({metric} on validation classes, %)", style="bold"))
     screen.print()
     screen.print(table)
     screen.print()
+
+
+def _width(column: Sequence[str]) -> int:
+    """Characters that a column takes, with its padding and the space between two."""
+    return max(map(len, column)) + 2
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
 
 
 def _short(value: Any) -> str:

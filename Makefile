@@ -1,8 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# of three processes on two cores one may wait: for Ray, for processes that a test starts
-PYTEST := $(BIN)/pytest -n 3 --dist worksteal
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 # compiling the modules of the tests takes as long as importing them
@@ -17,17 +15,17 @@ help: ## this list
 demo: $(VENV)/.demo ## train and test SGAL on the embedded digits, print the result table
 	$(BIN)/python -m zsl_lab
 
-test: $(VENV)/.installed ## the whole test suite, for two cores
-	$(PYTEST)
+test: $(VENV)/.installed ## the whole test suite, on two cores
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.installed ## the tests that take no more than a moment
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-long: $(VENV)/.installed ## the whole test suite, with 400 damaged files of each kind
-	ZSL_LAB_EXAMPLES=400 $(PYTEST)
+	ZSL_LAB_EXAMPLES=400 $(BIN)/pytest -n 2 --dist worksteal
 
 coverage: $(VENV)/.installed ## the whole test suite, with the lines that it does not reach
-	$(PYTEST) --cov=zsl_lab --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -n 2 --dist worksteal --cov=zsl_lab --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.installed ## style and types
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import scipy.io
 from tests.helpers.benchmark_files import Fields, WriteMat, cells
 from zsl_lab.data.files import mat
 from zsl_lab.data.files.mat import integers, read_mat, texts
-from zsl_lab.errors import DataError
+from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files import rows
 
 
@@ -56,6 +57,13 @@ def test_large_numbers_of_version_7_3_go_through_a_file_in_blocks(
     assert rows.is_mapped(found)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, table)
+
+    def full(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OutputError, match=r"Cannot write a temporary file in .*: the disk is full"):
+        read_mat(path, ["features"])
 
 
 def test_optional_fields_may_be_absent_and_others_are_not_read(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsl_lab.data.files import matlab5
-from zsl_lab.errors import DataError
+from zsl_lab.errors import DataError, OutputError
 from zsl_lab.files.hdf5 import (
     check_dataset,
     check_inside,
@@ -57,6 +57,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
             is missing or is neither numbers nor a cell array of strings. The text says what was
             found and expected; the caller, who knows which configuration keys chose the file, adds
             what can be done.
+        OutputError: A large matrix cannot be unpacked to a temporary file.
     """
     hdf5 = _is_hdf5(path)
     try:
@@ -67,7 +68,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         )
     except _UnsupportedError as error:
         raise DataError(f"{path}: {error}; expected numbers or a cell array of strings.") from None
-    except DataError:
+    except (DataError, OutputError):
         raise
     except MemoryError as error:
         raise out_of_memory(str(path)) from error
@@ -236,15 +237,17 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
         raise _UnsupportedError(f"field '{name}': found a struct")
     if dataset.attrs.get("MATLAB_empty", 0):
         return _empty(dataset, where)
-    large = dataset.ndim == 2 and dataset.dtype.kind in "biuf" and dataset.nbytes >= LARGE
-    # what is large goes through a file, not through memory
+    is_text = dataset.attrs.get("MATLAB_class") == b"char"
+    is_matrix = dataset.ndim == 2 and dataset.dtype.kind in "biuf" and not is_text
+    # a large matrix goes through a file, not through memory
+    large = is_matrix and dataset.nbytes >= LARGE
     check_dataset(dataset, where, itemsize=0 if large else None)
     if "MATLAB_object_decode" in dataset.attrs:
         raise _UnsupportedError(
             f"field '{name}': found an object, such as a string array, which only MATLAB reads "
             "(cellstr converts it)"
         )
-    if dataset.attrs.get("MATLAB_class") == b"char":
+    if is_text:
         # a row of characters for each text, padded with spaces
         rows = np.atleast_2d(np.asarray(dataset[()], dtype="<u2").T)
         return np.array([_decoded(row, name).rstrip() for row in rows], dtype=np.str_)[:, None]

@@ -28,7 +28,7 @@ from zsl_lab.data.files.foreign.tables import SIDECAR, is_datasets_folder
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.errors import OutputError
 from zsl_lab.files.atomic import atomic_write, reason
-from zsl_lab.files.rows import Advance, no_progress, row_blocks
+from zsl_lab.files.rows import Advance, no_progress, release, row_blocks
 
 #: the split of samples that are in no part
 UNUSED = "unused"
@@ -202,6 +202,7 @@ def _rows(content: BenchmarkFile, index: Array) -> Iterator[dict[str, Array]]:
         if content.files is not None:
             columns["file"] = text_array([content.files[i] for i in block])
         yield columns
+        release(content.features)
 
 
 def _classes(content: BenchmarkFile, names: tuple[str, ...]) -> dict[str, Array]:

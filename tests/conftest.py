@@ -110,8 +110,8 @@ def power_cut(
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> Iterator[None]:
-    """Composing takes a fifth of a second, writing the files of a run a tenth."""
-    with quick.compositions_kept(), quick.disk_not_waited_for():
+    """Composing takes a fifth of a second, writing the files of a run a tenth, its PDFs more."""
+    with quick.compositions_kept(), quick.disk_not_waited_for(), quick.fonts_kept():
         yield
 
 

@@ -67,7 +67,7 @@ runpy.run_module("zsl_lab", run_name="__main__", alter_sys=True)
     done = subprocess.run(
         [sys.executable, "-c", run, *SHORT_SGAL, "figures=false"],
         cwd=work,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])},
         capture_output=True,
         text=True,
         check=False,

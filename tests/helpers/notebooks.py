@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.helpers import quick
 from tests.helpers.forked import Forked, fork_python
 from tests.helpers.quick_start.sitecustomize import draw_figures
 
@@ -53,7 +54,8 @@ def _run_cells(notebook: Path) -> None:
     os.environ["IPYTHONDIR"] = str(Path("ipython").absolute())
     shell: Any = Shell()  # type: ignore[no-untyped-call]
     cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
-    for cell in cells:
-        if cell.cell_type == "code":
-            shell.run_cell(cell.source).raise_error()
-            print(_NEXT, end="", flush=True)
+    with quick.fonts_kept():
+        for cell in cells:
+            if cell.cell_type == "code":
+                shell.run_cell(cell.source).raise_error()
+                print(_NEXT, end="", flush=True)

@@ -41,3 +41,15 @@ def test_parameters_and_operations_are_those_counted_by_hand(
     # the encoder for one sample, the prior for every class, and the product of latent mean and
     # prior means
     assert found["flops"] == 2 * (D * H + H * 2 * Z) + C * 2 * (Q * H + H * Z) + 2 * Z * C
+
+
+def test_the_solution_of_a_closed_form_is_counted(configure: Callable[..., DictConfig]) -> None:
+    cfg = parse(configure("method=eszsl"))
+    classes = ClassSpace(
+        np.arange(3),
+        np.eye(3, 5, dtype=np.float32),
+        np.array([True, True, False]),
+        tuple("abc"),
+    )
+    method = cfg.method_class(cfg.method, 10, classes).eval()
+    assert complexity(method, torch.zeros(1, 10))["parameters"] == 10 * 5

@@ -24,5 +24,7 @@ def complexity(method: ZeroShotMethod, sample: Tensor) -> dict[str, int]:
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         method(sample)
-    trained = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
-    return {"parameters": trained, "flops": counter.get_total_flops()}
+    trained = [p for p in method.parameters() if p.requires_grad]
+    # a closed form stores its solution in parameters without gradients
+    counted = trained or list(method.parameters())
+    return {"parameters": sum(p.numel() for p in counted), "flops": counter.get_total_flops()}

@@ -1,4 +1,4 @@
-"""Zero-shot classification as of CLIP (Radford et al., ICML 2021): the nearest class by cosine."""
+"""Zero-shot classification as in CLIP (Radford et al., ICML 2021): the nearest class by cosine."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Cosine(ZeroShotMethod):
 
     @property
     def total_steps(self) -> int:
-        """One, which changes nothing."""
+        """One step, which changes nothing."""
         return 1
 
     def batch_size_at(self, step: int) -> int | None:
-        """All training samples."""
+        """None: all training samples at once."""
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Cosine of each sample and each class, ``[B, C]``."""

@@ -85,7 +85,7 @@ def as_features(X: Any, origin: str = "X") -> FloatArray:
 
     Args:
         X: Numbers, ``[N, D]``.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         InputDataError: A number is not finite in single precision.
@@ -144,7 +144,7 @@ def read_semantics(
         semantics: A mapping from classes to vectors or texts; a pandas DataFrame whose index holds
             the classes; or an array ``[C, Q]``.
         class_names: The classes of an array's rows.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         InputDataError: It is none of these, a number is not finite, or classes are of several types

@@ -1,4 +1,4 @@
-"""Images in, classes out: for methods that take images and texts."""
+"""Prediction by methods that take images, and texts that describe the classes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ImagePredictor(Predictor):
         folder: Path | None = None,
         report: Callable[[int], object] = no_progress,
     ) -> tuple[Predictions, tuple[Problem, ...]]:
-        """As :meth:`score_samples`, of the images that can be read; and the others.
+        """As :meth:`score_samples`, for the images that can be read.
 
         Args:
             samples: The images.
@@ -134,6 +134,9 @@ class ImagePredictor(Predictor):
             folder: Where a temporary file of many scores is; None for the system's folder of such
                 files.
             report: Called with the number of images that are scored.
+
+        Returns:
+            The predictions, and the images that cannot be read.
 
         Raises:
             DataError: No image can be read.

@@ -55,7 +55,7 @@ def export(
         feature_dim: D.
         path: The file.
         properties: Its metadata: texts, or what JSON writes.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         ConfigError: The package onnx is not installed, or the method has an operation that ONNX

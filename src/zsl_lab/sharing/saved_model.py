@@ -219,7 +219,7 @@ def read_config(folder: Path, origin: str) -> dict[str, Any]:
 
     Args:
         folder: The model's folder.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         CheckpointError: It cannot be read, or is of another program or version.
@@ -283,7 +283,7 @@ def read(path: Path, origin: str) -> tuple[dict[str, Any], int, str]:
 
     Args:
         path: Its ``model.safetensors``.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Returns:
         The content, the size of the files in bytes, and the SHA-256 of both.

@@ -27,7 +27,7 @@ from zsl_lab.run.checkpoints.state import SECTION, RunState, brief
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
-#: fewest seconds between two checks that write ``last.ckpt``: at each quick check it would cost more
+#: fewest seconds between two checks that write ``last.ckpt``; quick checks would cost less than it
 SECONDS_BETWEEN = 5.0
 
 

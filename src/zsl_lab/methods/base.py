@@ -74,7 +74,8 @@ class ZeroShotMethod(MethodModule):
     config_class: ClassVar[type[MethodConfig]]
     #: what a sample is: a feature vector, or an image (a text then describes each class)
     takes: ClassVar[Literal["features", "images"]] = "features"
-    #: what ``classifier.space=auto`` stands for; None: features where the method generates them
+    #: the meaning of ``classifier.space=auto``; None: ``features`` if the method generates them, else
+    #: ``method``
     classified_in: ClassVar[Literal["features", "method"] | None] = None
     config: MethodConfig
     #: computes the updates of several runs at once; None for a run that is trained alone

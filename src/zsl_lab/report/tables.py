@@ -120,9 +120,9 @@ _BOLD = "Bold: best of those with the same dataset, splits, features and selecti
 
 
 def result_sheet(groups: Sequence[Group]) -> Sheet:
-    """One row per group: seeds, metrics, the oracle's, what it cost and the size of the model.
+    """One row per group: seeds, metrics, oracle metrics, cost and size of the model.
 
-    What no group knows has no column.
+    Columns in which no group has a value are left out.
     """
     datasets = list(dict.fromkeys(group.first.dataset for group in groups))
     one_dataset = len(datasets) == 1

@@ -1,4 +1,4 @@
-"""What users give to the estimator, as arrays: samples, labels and the semantics of classes.
+"""The inputs of the estimator, as arrays: samples, labels and class semantics.
 
 pandas is never imported here: its objects are recognised by what they can do.
 """
@@ -138,7 +138,7 @@ def as_labels(y: Any, samples: int) -> npt.NDArray[Any]:
 def read_semantics(
     semantics: Any, class_names: Sequence[Any] | None = None, origin: str = "semantics"
 ) -> ClassSemantics:
-    """What describes each class.
+    """Read the semantics of classes.
 
     Args:
         semantics: A mapping from classes to vectors or texts; a pandas DataFrame whose index holds
@@ -279,7 +279,7 @@ def make_benchmark(
     vectors: FloatArray,
     texts: TextRecipe | None,
 ) -> FeatureBenchmark:
-    """The benchmark whose samples all train and whose other classes are unseen.
+    """Make a benchmark in which all samples are for training and other classes are unseen.
 
     Args:
         name: Its name.
@@ -287,7 +287,7 @@ def make_benchmark(
         labels: The class of each sample, ``[N]``.
         known: All classes.
         vectors: Their semantics, ``[C, Q]``.
-        texts: How these were made of texts; None where they were not.
+        texts: How the semantics were made of texts; None if they were given as vectors.
 
     Raises:
         InputDataError: A class of ``labels`` has no semantics, fewer than 2 classes have samples,

@@ -74,7 +74,7 @@ class ZeroShotMethod(MethodModule):
     config_class: ClassVar[type[MethodConfig]]
     #: what a sample is: a feature vector, or an image (a text then describes each class)
     takes: ClassVar[Literal["features", "images"]] = "features"
-    #: the meaning of ``classifier.space=auto``; None: ``features`` if the method generates them, else
+    #: the meaning of ``classifier.space=auto``; None: ``features`` if the method generates, else
     #: ``method``
     classified_in: ClassVar[Literal["features", "method"] | None] = None
     config: MethodConfig

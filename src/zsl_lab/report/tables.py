@@ -195,7 +195,7 @@ def sweep_sheet(
     if unvalidated:
         notes.append(
             f"selection={', '.join(dict.fromkeys(unvalidated))} has no metric on validation "
-            f"classes: sorted by {metric} on test, which is no way to choose settings."
+            f"classes: sorted by {metric} on test, which must not be used to choose settings."
         )
     notes += _undefined(groups)
     names = dict.fromkeys(

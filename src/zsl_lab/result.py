@@ -68,8 +68,8 @@ class Result:
         training: ``steps, seconds, check_seconds, steps_per_second, device, precision,
             world_size, peak_memory``; all but ``steps`` may be None (unknown).
             ``check_seconds`` is the time spent in checks, which ``seconds`` does not include;
-            ``peak_memory`` is that of the main process since its last start (see
-            :func:`zsl_lab.hardware.memory.peak`); older versions measured neither.
+            ``peak_memory`` is that of the main process since the run was started or last resumed
+            (see :func:`zsl_lab.hardware.memory.peak`); older versions measured neither.
             Steps and seconds count training from scratch: a pre-training that was reused from
             another job of a sweep is included with the seconds it took there.
         benchmark: ``classes, seen, unseen, untested, samples`` (counts; ``untested`` unseen classes

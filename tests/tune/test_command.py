@@ -430,7 +430,7 @@ def test_a_trial_that_was_given_up_while_its_process_was_suspended_does_not_coun
     trials.values = suspended
     code, out, _ = command("trials=2")
     assert code == 0
-    assert "trial 0: given up, since another process took this one for lost" in out
+    assert "trial 0: given up, since another process considered this one lost" in out
     states = [t.state for t in study_of(studies / NAME).trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 

@@ -1,4 +1,4 @@
-"""What the page does, without the page: a table of classes, samples, and scores."""
+"""The logic of the page, without its interface: a table of classes, samples, and scores."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Session:
         predictor: The method.
         weights: The file of the weights of the network that extracts features; None for the one
             that the recipe names.
-        data_dir: Where the benchmark lies, for its test samples; None for the run's folder.
+        data_dir: Folder of the benchmark, for test samples; None for that of the run's
+            configuration.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Session:
         predictor = self.predictor
         names = [known.name for known in predictor.classes]
         if self.headers[1:] in ([], [DESCRIPTION]):
-            # of semantics that were made of texts, these are not stored
+            # texts that semantics were made of are not stored
             texts = predictor.descriptions or [""] * len(names)
             return [
                 [name, text][: len(self.headers)] for name, text in zip(names, texts, strict=True)

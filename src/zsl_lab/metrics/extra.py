@@ -11,9 +11,9 @@ from torchmetrics import Metric
 from zsl_lab.metrics.generalized import harmonic_mean
 from zsl_lab.metrics.per_class import class_recalls
 
-#: a class is found if fewer than so many classes stand above it
+#: k of the top-k accuracies
 _TOP = (1, 5)
-#: the same with so many classes or more, as papers on ImageNet print it
+#: k with at least so many classes, as papers on ImageNet print them
 _TOP_OF_MANY, _MANY_CLASSES = (1, 2, 5, 10, 20), 1000
 
 

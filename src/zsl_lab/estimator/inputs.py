@@ -191,8 +191,8 @@ def _of_mapping(semantics: Mapping[Any, Any], origin: str) -> ClassSemantics:
             rows = np.stack([np.asarray(as_array(value)) for value in described] or [np.zeros(0)])
         except ValueError as error:
             raise InputDataError(
-                f"{origin}: found vectors of different lengths; expected as many numbers for each "
-                "class. Give one length."
+                f"{origin}: found vectors of different lengths; expected vectors of one "
+                "length for all classes. Give one length."
             ) from error
         return _of_vectors(list(semantics), rows, origin)
     if not all(are_texts):

@@ -312,7 +312,7 @@ def how_to_go_on(folder: Path, happened: str) -> str:
     if not last.exists():
         return (
             f"{happened} before the first state was saved: nothing to go on from. "
-            "selection.check_every and trainer.save_every_n_steps set how often one is."
+            "selection.check_every and trainer.save_every_n_steps set how often a state is saved."
         )
     return f"{happened}. Go on with:\n  python -m zsl_lab {quoted('ckpt', str(last))}"
 

@@ -36,10 +36,10 @@ class Cosine(ZeroShotMethod):
         if semantic_dim != feature_dim:
             raise ConfigError(
                 f"method={config.name}: found features of {feature_dim} dimensions and class "
-                f"semantics of {semantic_dim}; expected as many, since both must lie in one space. "
-                "Extract both with the two towers of one image-text model, such as CLIP, or choose "
-                "a method that learns a map between two spaces (`python -m zsl_lab --help` lists "
-                "the methods)."
+                f"semantics of {semantic_dim}; expected equal dimensions, since both must lie in "
+                "one space. Extract both with the two towers of one image-text model, such as "
+                "CLIP, or choose a method that learns a map between two spaces "
+                "(`python -m zsl_lab --help` lists the methods)."
             )
 
     @property

@@ -45,11 +45,11 @@ _OF_CHECKPOINT = replace(
     max_tokens="The checkpoint's method.text.max_tokens=",
     uninstalled="take a checkpoint with another encoder: that of a checkpoint cannot be changed",
     unloadable=(
-        "Either say where the model lies that the checkpoint was trained with, "
+        "Either give the folder of the model that the checkpoint was trained with, "
         "method.text.model=FOLDER on the command line, or take a "
         "checkpoint with another encoder."
     ),
-    limit="Either say where the model lies that the checkpoint was trained with, "
+    limit="Either give the folder of the model that the checkpoint was trained with, "
     "method.text.model=FOLDER, or take another checkpoint.",
     longer="take a checkpoint with a higher method.text.max_tokens",
     another="take a checkpoint with another method.text.encoder",

@@ -97,7 +97,7 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
     ]
     axes.set_yticks(np.arange(len(kinds)), names)
     axes.set(
-        xlabel="mean L2 norm of what is generated",
+        xlabel="mean L2 norm of the generated tensors",
         title="Adaptation by type of layer",
         xlim=(0, 1.18 * max(means) or 1),
     )

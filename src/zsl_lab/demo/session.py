@@ -129,7 +129,7 @@ class Session:
         """The rows, and those of a table of classes in a file.
 
         Raises:
-            DataError: The file is no such table, or describes classes otherwise.
+            DataError: The file is not a table of classes, or describes them in another way.
         """
         table = read_class_table(file)
         wanted = self.headers[1:]
@@ -234,7 +234,7 @@ class Session:
             number: Its row, from 0.
 
         Raises:
-            DataError: The file is no such file, or has no such row.
+            DataError: The file holds no features of this dimension, or has no such row.
         """
         predictor = self.predictor
         assert isinstance(predictor, FeaturePredictor)

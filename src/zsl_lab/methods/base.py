@@ -157,7 +157,7 @@ class ZeroShotMethod(MethodModule):
         return torch.optim.Adam(parameters, lr=self._schedule.learning_rate, fused=True)
 
     def learning_rate_at(self, step: int) -> float | None:
-        """Learning rate of every optimiser at a step (the first is 0); None leaves it as it is."""
+        """Learning rate of every optimiser at a step, from 0; None leaves it unchanged."""
         config = self.config
         if not isinstance(config, GradientMethodConfig) or config.learning_rate_schedule is None:
             return None

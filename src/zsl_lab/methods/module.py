@@ -149,7 +149,7 @@ class MethodModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def learning_rate_at(self, step: int) -> float | None:
-        """Learning rate at a step; None leaves it as it is."""
+        """Learning rate at a step; None leaves it unchanged."""
 
     @property
     @abstractmethod

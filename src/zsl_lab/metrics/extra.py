@@ -13,7 +13,7 @@ from zsl_lab.metrics.per_class import class_recalls
 
 #: k of the top-k accuracies
 _TOP = (1, 5)
-#: k with at least so many classes, as papers on ImageNet print them
+#: k of the top-k accuracies with at least this many classes, as in papers on ImageNet
 _TOP_OF_MANY, _MANY_CLASSES = (1, 2, 5, 10, 20), 1000
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-#: up to so many classes, a term is computed at once
+#: most classes for which a term is computed at once
 FEW_CLASSES = 2000
 #: classes of a part
 _PART = 1000
@@ -44,7 +44,7 @@ def logsumexp_over_classes(scores: Callable[[Tensor], Tensor], classes: Tensor) 
 
 
 def some_of(rows: Tensor, most: int = FEW_CLASSES) -> Tensor:
-    """The rows; if there are more than ``most``, so many drawn with a fixed seed, in order."""
+    """The rows, in order; if there are more than ``most``, a random sample with a fixed seed."""
     if len(rows) <= most:
         return rows
     drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:most]

@@ -154,7 +154,8 @@ def check_descriptions(classes: Any) -> bool:
         Whether the classes are described by texts.
 
     Raises:
-        DataError: This is no such mapping, a name or text is empty, or texts and vectors are mixed.
+        DataError: It is not a mapping of names to vectors or texts, a name or text is empty, or
+            texts and vectors are mixed.
     """
     if not isinstance(classes, Mapping):
         raise DataError(

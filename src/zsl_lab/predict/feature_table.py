@@ -19,7 +19,7 @@ from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import DataError
 from zsl_lab.files.rows import RowBuffer
 
-#: features of at least so many bytes are kept in a temporary file
+#: features of at least this many bytes are kept in a temporary file
 _LARGE = 2**26
 #: cells that are converted at once, and bytes at the end of a file that are read first
 _AT_A_TIME, _TAIL = 2**20, 2**16
@@ -68,8 +68,8 @@ def read_feature_table(
         path: Numbers separated by commas, semicolons, tabs or spaces.
         origin: The beginning of messages.
         feature_dim: D.
-        folder: Where the temporary file of many rows is; None for the system's folder of such
-            files.
+        folder: Where a temporary file is written if there are many rows; None for the system's
+            temporary folder.
 
     Returns:
         float32 ``[N, columns]``, mapped from a temporary file where it is large, and the samples'

@@ -293,8 +293,8 @@ class FeaturePredictor(Predictor):
             rows: The samples.
             candidates: The classes.
             origin: The beginning of messages.
-            folder: Where a temporary file of many scores is; None for the system's folder of such
-                files.
+            folder: Where a temporary file is written for many scores; None for the system's
+                temporary folder.
             report: Called with the number of samples that are scored, after each batch.
 
         Raises:

@@ -131,8 +131,8 @@ class ImagePredictor(Predictor):
         Args:
             samples: The images.
             candidates: The classes.
-            folder: Where a temporary file of many scores is; None for the system's folder of such
-                files.
+            folder: Where a temporary file is written for many scores; None for the system's
+                temporary folder.
             report: Called with the number of images that are scored.
 
         Returns:

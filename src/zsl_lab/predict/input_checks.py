@@ -22,13 +22,13 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
-#: the columns are also compared in so many parts, since features may be wrong in some of them only
+#: number of parts in which the columns are also compared, since only some of them may be wrong
 _PARTS_OF_PROFILE = 4
-#: with so many columns of both signs in training, rows that lack one sign are no coincidence
+#: with this many columns of both signs in training, rows that lack one sign are no coincidence
 _SIGNED_COLUMNS = 5
-#: with so many rows, a single constant column causes a warning
+#: from this many rows on, a single constant column causes a warning
 _ROWS_OF_DEAD = 100
-#: with so many rows, their mean norm is compared with that of training more closely
+#: from this many rows on, their mean norm must be closer to that of training
 _ROWS_OF_NORM = 50
 #: columns whose logarithmic spreads vary less than this share of their variation in training are
 #: taken for roots or logarithms

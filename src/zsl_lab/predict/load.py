@@ -126,7 +126,7 @@ def _read_data(state: Mapping[str, Any], path: Path) -> CheckpointData:
             )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"ckpt={path}: what it says of its classes is damaged ({type(error).__name__}: "
+            f"ckpt={path}: its record of the classes is damaged ({type(error).__name__}: "
             f"{error}). Give another checkpoint, or train anew."
         ) from error
     return stored

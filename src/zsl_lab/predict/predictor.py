@@ -54,7 +54,7 @@ from zsl_lab.sharing.pretrained import Pretrained
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
 #: a warning is given if more than this share of the samples is assigned to one class; only with at
-#: least so many samples and so many classes
+#: least this number of samples and this number of classes
 _COLLAPSED, _MANY_SAMPLES, _MANY_CLASSES = 0.8, 20, 3
 #: the name in messages of a class without a name
 _UNNAMED = "the class"

@@ -142,7 +142,7 @@ def _without_seen(selection: SelectionConfig, benchmark: Benchmark) -> Selection
         return selection
     warnings.warn(
         f"selection.metric={selection.metric} cannot be measured on test: {benchmark.name} has no "
-        "test_seen sample with this split. The oracle goes by zsl_top1.",
+        "test_seen sample with this split. The oracle is selected by zsl_top1.",
         stacklevel=2,
     )
     return selection.model_copy(update={"metric": "zsl_top1"})

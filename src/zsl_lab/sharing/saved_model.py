@@ -30,8 +30,8 @@ LIBRARY = "zsl_lab"
 #: version of the layout; files of the first one have no seal
 FORMAT = 2
 _UNSEALED = 1
-#: the field of config.json with the SHA-256 of model.safetensors and of config.json as it is with
-#: zeros in this field
+#: the field of config.json with the SHA-256 of model.safetensors and config.json, the latter
+#: computed with zeros in this field
 _SEAL, _ZEROS = "sha256", "0" * 64
 #: a file of 100,000 classes has 10 MB
 _MAX_BYTES = 2**27

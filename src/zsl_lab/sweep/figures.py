@@ -35,13 +35,13 @@ from zsl_lab.report.groups import Summary
 
 #: the samples that H is measured on: their name, and their colour where both are in one panel
 PARTS = {"validation": ("validation classes", PALETTE[0]), "test": ("test", PALETTE[1])}
-#: up to so many combinations of the other keys, each is a line; with more, each setting is a point
+#: most combinations of the other keys that are drawn as lines; with more, each setting is a point
 MAX_LINES = 6
-#: up to so many cells in a row or column, cells are annotated
+#: most cells in a row or column with which cells are annotated
 MAX_ANNOTATED = 10
 #: ratio of the largest to the smallest number from which the axis is logarithmic
 _WIDE = 20.0
-#: up to so many values, each has a tick
+#: most values with which each has a tick
 _MAX_TICKS = 6
 #: a key with larger numbers is drawn as one of choices
 _LARGEST = 1e100

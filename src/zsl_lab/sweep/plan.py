@@ -23,7 +23,7 @@ from zsl_lab.errors import ConfigError, ZslLabError
 from zsl_lab.run.configuration.trial import adapt, missing
 from zsl_lab.run.resuming import check_keys, check_sections
 
-#: up to so many jobs, all are checked; with more, each value with the first ones of the other keys
+#: up to this many jobs, all are checked; with more, each value with the other keys' first values
 MAX_CHECKED = 32
 #: how Hydra's own sweeper makes jobs of the command's overrides
 _SPLIT = BasicSweeper.split_arguments

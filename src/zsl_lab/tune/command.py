@@ -117,8 +117,8 @@ def _begin(
     )
     if done or lost:
         were, are = ("were", "are") if lost > 1 else ("was", "is")
-        again = f", {lost} that {were} interrupted {are} made again" if lost else ""
-        say(f"The study goes on: {done} trial{'s' * (done != 1)} there{again}.", error=False)
+        again = f", {lost} that {were} interrupted {are} repeated" if lost else ""
+        say(f"The study goes on: {done} trial{'s' * (done != 1)} so far{again}.", error=False)
 
 
 def _end(study: optuna.Study, job: Job, folder: Path, config: RunConfig) -> Path:

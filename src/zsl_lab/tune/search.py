@@ -35,7 +35,7 @@ from zsl_lab.tune.study import (
 )
 from zsl_lab.tune.workers import turn
 
-#: seconds between two looks at the trials of other processes
+#: seconds between two checks of the trials of other processes
 _POLL = 1.0
 #: message of a trial that another process has ended, as after this process was suspended for long
 _TAKEN = "trial {}: given up, since another process considered this one lost and repeats the trial"

@@ -20,7 +20,7 @@ class Generator(nn.Module):
         attention: Category attention, of width H or D; None for none.
         attention_on_output: Whether it acts on the output instead of the hidden activations.
         semantic_scale: Class semantics are multiplied by it before the first layer.
-        noise_scale: The noise likewise.
+        noise_scale: The noise is multiplied by it before the first layer.
         negative_slope: Of the hidden layer's activation; 0 is ReLU.
         output_scale: The output layer's initial weights are multiplied by it. Training does not
             change weights in directions in which seen classes do not differ; where unseen classes

@@ -20,7 +20,7 @@ from zsl_lab.metrics.ausuc import area_under, best_of_groups, seen_unseen_curve
 #: constants, unseen and seen accuracies, as :func:`seen_unseen_curve` gives them
 _Curve = tuple[Tensor, Tensor, Tensor]
 
-#: one in so many samples of a class is held out: scored, and not used for means and scatter
+#: of this many samples of a class, one is held out: scored, and not used for means and scatter
 _HELD_OUT = 5
 #: most scores (samples times classes) that are computed for a candidate
 MOST_SCORES = 2**23

@@ -32,7 +32,7 @@ class TensorNorms:
         name: The tensor's name in the network.
         kind: The kind of its layer: ``conv``, ``linear`` or ``batch norm``.
         pretrained: L2 norm of the pretrained weights.
-        delta: L2 norm of what is added to them.
+        delta: L2 norm of the delta added to them.
     """
 
     name: str

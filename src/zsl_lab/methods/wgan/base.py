@@ -67,7 +67,7 @@ class ConditionalWGAN(ZeroShotMethod):
     def generator_losses(
         self, features: Tensor, labels: Tensor, semantics: Tensor
     ) -> dict[str, Tensor]:
-        """The loss of the generator, and of what is trained with it.
+        """The loss of the generator, and of networks that are trained with it.
 
         Args:
             features: ``[B, D]``.

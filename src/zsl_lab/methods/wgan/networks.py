@@ -169,7 +169,7 @@ class Decoder(nn.Module):
 
 
 class Feedback(nn.Module):
-    """Decoder's hidden units -> H -> H: what is added to the generator's hidden units.
+    """Maps the decoder's hidden units to values added to the generator's: two layers of width H.
 
     Args:
         decoder_hidden: Width of the decoder's hidden layer.

@@ -77,7 +77,7 @@ class Session:
         )
 
     def samples(self) -> tuple[list[str], FloatArray]:
-        """Labels and features of test samples, ``[n, D]``; none where the data are not here."""
+        """Labels and features of test samples, ``[n, D]``; none where the data cannot be read."""
         predictor = self.predictor
         nothing: tuple[list[str], FloatArray] = ([], np.zeros((0, 0), dtype=np.float32))
         if not isinstance(predictor, FeaturePredictor):

@@ -73,7 +73,7 @@ def is_frame(value: Any) -> bool:
 
 
 def as_array(value: Any) -> Any:
-    """A PyTorch tensor as a NumPy array; anything else as it is."""
+    """A PyTorch tensor as a NumPy array; anything else is returned unchanged."""
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 

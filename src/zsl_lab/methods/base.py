@@ -1,6 +1,6 @@
-"""The contract of a method: what it must give and what it may give.
+"""The contract of a method: what it must define and what it may define.
 
-The smallest method gives its networks, :meth:`ZeroShotMethod.class_scores` and
+The smallest method defines its networks, :meth:`ZeroShotMethod.class_scores` and
 :meth:`ZeroShotMethod.loss`. Evaluation, selection of a step, checkpoints, exact resume, logs and
 figures are done for it by :class:`zsl_lab.methods.module.MethodModule`.
 """

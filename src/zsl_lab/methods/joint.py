@@ -21,7 +21,7 @@ from torch.nn.functional import dropout
 
 @dataclass(frozen=True)
 class Update:
-    """An update that one run asks for.
+    """An update that one run requests.
 
     Attributes:
         networks: The networks to update; only dropout and batch normalisation may differ between

@@ -200,7 +200,7 @@ def _named(value: Any) -> Any:
 
 
 def _public(result: Result) -> dict[str, Any]:
-    """A result without the places of its files."""
+    """A result without the paths of its files."""
     plain = result.to_plain()
     plain |= {"checkpoint": None, "findings": None}
     if plain.get("settings"):

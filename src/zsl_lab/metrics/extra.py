@@ -93,10 +93,10 @@ class ExtraAccuracies(Metric):
         return (scores > own) | ((scores == own) & before)
 
     def compute(self) -> dict[str, float]:
-        """The metrics by name, in percent; NaN without samples, or with at most k candidates.
+        """The metrics by name, in percent; NaN without samples, or with no more than k candidates.
 
-        Like ``unseen``, the metrics on samples of unseen classes among all classes are NaN without a
-        sample of a seen class.
+        Like ``unseen``, the metrics on samples of unseen classes among all classes are NaN without
+        a sample of a seen class.
         """
         seen, total = self.seen_mask.cpu(), self.total.cpu()
         among_all, among_unseen = (

@@ -113,7 +113,7 @@ def settings_folder(folder: str | None) -> Iterator[None]:
 
 
 def searched_folder() -> str:
-    """Where Hydra searches for the user's settings: their folder, or this package if it is missing."""
+    """Where Hydra searches for the user's settings: the folder, or this package without it."""
     folder = user_folder()
     return f"file://{folder}" if folder.is_dir() else "pkg://zsl_lab.conf"
 

@@ -9,7 +9,7 @@ from importlib import import_module
 import zsl_lab
 from zsl_lab.cli.help import asks_for_help, help_text
 
-#: commands beside the overrides, and the modules whose ``main`` they call
+#: subcommands and the modules whose ``main`` they call; without one, arguments are overrides
 COMMANDS = {
     "data": "zsl_lab.cli.data.main",
     "demo": "zsl_lab.demo.command",
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _problem(name: str, rest: Sequence[str]) -> str | None:
-    """What is wrong with a command; None for a right one and for overrides."""
+    """A message about an invalid command; None for a valid one and for overrides."""
     if name == PREDICT:
         task = next((argument for argument in rest if argument.startswith("task=")), None)
         if task not in (None, "task=predict"):

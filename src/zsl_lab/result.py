@@ -28,10 +28,10 @@ RESULT_FILE = "result.json"
 #: the recall of each class, beside a result.json of more than :data:`MOST_CLASSES` classes
 PER_CLASS_FILE = "per_class.csv"
 MOST_CLASSES = 1000
-#: a file with more is no result; older versions stored all classes: 100,000 have 10 MB
+#: larger files are refused; older versions stored the recalls of all classes, 10 MB for 100,000
 _MAX_BYTES = 2**25
 SELECTIONS = ("validation", "oracle", "last")
-#: papers print each of these metrics at the step that is best by it on test
+#: metrics with an oracle step of their own: papers print each at its own best step on test
 ORACLE_METRICS = ("zsl_top1", "harmonic_mean")
 PACKAGES = (
     *(
@@ -66,10 +66,10 @@ class Result:
             ``per_class_summary`` in their place: number of classes with a recall, mean and
             quartiles. {} where that file is missing.
         training: ``steps, seconds, check_seconds, steps_per_second, device, precision,
-            world_size, peak_memory``; all but ``steps`` may be None (unknown), and older versions
-            did not measure two of them: ``check_seconds``, the time spent in checks, which
-            ``seconds`` does not include, and ``peak_memory`` (see
-            :func:`zsl_lab.hardware.memory.peak`; of the main process since it last began).
+            world_size, peak_memory``; all but ``steps`` may be None (unknown).
+            ``check_seconds`` is the time spent in checks, which ``seconds`` does not include;
+            ``peak_memory`` is that of the main process since the run was started or last resumed
+            (see :func:`zsl_lab.hardware.memory.peak`); older versions measured neither.
             Steps and seconds count training from scratch: a pre-training that was reused from
             another job of a sweep is included with the seconds it took there.
         benchmark: ``classes, seen, unseen, untested, samples`` (counts; ``untested`` unseen classes
@@ -92,10 +92,10 @@ class Result:
             None in results of older versions.
         metric: Metric that steps were selected by, also the oracle's; None in results of older
             versions.
-        tuned: File whose settings were taken, found on validation classes; None for published ones
-            and those of the method's yaml, and in results of older versions.
+        tuned: File of the settings used, which were tuned on validation classes; None if the run
+            used published settings or those of the method's yaml, and in results of older versions.
         settings: ``choice`` (``best``, ``general``, ``published``, ``none`` or ``file``) and
-            ``name``, the file whose settings were taken or None; None where the run does not say.
+            ``name``, the file whose settings were used or None; None if it was not recorded.
         oracle_by_metric: As ``oracle``, at the step that is best on test by ``zsl_top1`` and at the
             one that is best by ``harmonic_mean``: papers print each metric at its own best step.
             None if not measured, and in results of older versions.
@@ -127,11 +127,11 @@ class Result:
     oracle_by_metric: dict[str, dict[str, float]] | None = None
 
     def at_best_on_test(self, metric: str, wanted: str | None = None) -> float:
-        """A metric at the step that is best on test by a metric; NaN if that step is unknown.
+        """Return a test metric at an oracle step; NaN if that step is unknown.
 
         Args:
-            metric: The metric that the step is best by, one of :data:`ORACLE_METRICS`.
-            wanted: The metric that is returned; None for the same one.
+            metric: The step is the best on test by this metric, one of :data:`ORACLE_METRICS`.
+            wanted: Name of the metric to return; None for ``metric`` itself.
         """
         wanted = wanted or metric
         if self.oracle_by_metric is not None:
@@ -166,7 +166,7 @@ class Result:
     def to_plain(self) -> dict[str, Any]:
         """The fields of ``result.json``, for JSON: None in place of NaN."""
         fields = asdict(self)
-        if self.metric is None:  # of an older version, which is written as it was
+        if self.metric is None:  # from an older version: written without the fields it lacked
             for name in (
                 "findings",
                 "metric",
@@ -181,12 +181,12 @@ class Result:
 
     @classmethod
     def from_plain(cls, raw: object, path: Path) -> Result:
-        """Check what :meth:`to_plain` gave, in this version or an older one.
+        """Validate the output of :meth:`to_plain`, of this version or an older one.
 
         Args:
             raw: The fields; unknown ones are ignored.
-            path: The file that they are from, for messages; the recalls of many classes are read
-                from a table beside it.
+            path: The file that holds them, for messages. With many classes their recalls are read
+                from :data:`PER_CLASS_FILE` beside it.
 
         Raises:
             DataError: A field is missing or has another type.

@@ -1,4 +1,4 @@
-"""Models of ``result.json``: what each field may hold."""
+"""Pydantic models that validate ``result.json``."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _brief(value: object) -> str:
 
 
 def _bounds(context: Mapping[str, Any]) -> str:
-    """What a number had to be, where it is outside its range."""
+    """The bound that a number violates, for the message; empty where there is none."""
     words = {"ge": "at least", "le": "at most", "lt": "below"}
     return next((f", {words[name]} {context[name]}" for name in words if name in context), "")
 

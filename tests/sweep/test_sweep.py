@@ -197,7 +197,7 @@ def test_without_validation_classes_the_order_is_called_what_it_is(command: Comm
     assert column(out, "method.g") == ["0.5", "0.9"]
     assert (
         "selection=last has no metric on validation classes: sorted by harmonic_mean on test, "
-        "which is no way to choose settings." in out
+        "which must not be used to choose settings." in out
     )
 
 

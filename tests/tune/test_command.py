@@ -179,7 +179,7 @@ def test_the_same_command_goes_on_and_ends_at_once_when_all_is_done(
     command("trials=2")
     code, out, _ = command("trials=4")
     assert code == 0
-    assert "The study goes on: 2 trials there." in out
+    assert "The study goes on: 2 trials so far." in out
     assert len(study_of(studies / NAME).trials) == 4
     code, out, _ = command("trials=4")
     assert code == 0
@@ -245,7 +245,7 @@ def test_an_interrupted_trial_is_made_again(
     assert len(complete(study)) == 2
     found, out, _ = command("trials=3")
     assert found == 0
-    assert "The study goes on: 2 trials there." in out
+    assert "The study goes on: 2 trials so far." in out
     again = study_of(studies / NAME)
     assert next(t.params for t in again.trials if t.number > stale.number) == stale.params
     assert len(counted(again)) == 3
@@ -262,7 +262,7 @@ def test_a_trial_of_a_process_that_is_no_more_is_made_again(
     ended.wait()
     lost.set_user_attr(PROCESS, [socket.gethostname(), ended.pid])
     _, out, _ = command("trials=2")
-    assert "The study goes on: 1 trial there, 1 that was interrupted is made again." in out
+    assert "The study goes on: 1 trial so far, 1 that was interrupted is repeated." in out
     states = [t.state for t in study_of(studies / NAME).trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
 
@@ -410,7 +410,7 @@ def test_a_trial_on_a_machine_that_does_not_answer_is_made_again(
         os.utime(studies / NAME / workers.FOLDER / f"{host}_1", (time.time() - age,) * 2)
     # the budget is time: with trials=3 the command would wait for the one that answers
     _, out, _ = command("minutes=0.02")
-    assert "1 that was interrupted is made again" in out
+    assert "1 that was interrupted is repeated" in out
     first = [t.state for t in study_of(studies / NAME).trials[:4]]
     assert first == [
         *(TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL),
@@ -430,7 +430,7 @@ def test_a_trial_that_was_given_up_while_its_process_was_suspended_does_not_coun
     trials.values = suspended
     code, out, _ = command("trials=2")
     assert code == 0
-    assert "trial 0: given up, since another process took this one for lost" in out
+    assert "trial 0: given up, since another process considered this one lost" in out
     states = [t.state for t in study_of(studies / NAME).trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 

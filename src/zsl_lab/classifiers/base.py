@@ -21,21 +21,21 @@ from zsl_lab.methods import catalogue
 from zsl_lab.methods.base import ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
 
-#: generated samples that are held at a time where only their mean counts
+#: most generated samples in memory at a time, where only the class means are needed
 _MOST_SAMPLES = 2**16
 
 
 class Classifier(nn.Module, ABC):
-    """Scores all classes: fitted to the training samples, with a method whose weights stay.
+    """Scores all classes; fitted to training samples, with a method whose weights do not change.
 
-    It is fitted again before each evaluation that may be selected, and once more to the weights
-    that the run reports; with them it is stored, so that prediction needs no training samples. What
-    :meth:`fit` leaves in buffers named in :attr:`fitted` is its state.
+    It is fitted again before each evaluation that may be selected, and once more with the weights
+    that the run reports. It is stored with these, so that prediction needs no training samples. Its
+    state is the buffers named in :attr:`fitted`, which :meth:`fit` sets.
 
     Args:
         config: The classifier's own configuration, an instance of :attr:`config_class`.
         classes: The classes that the method is trained with.
-        seed: Seeds what the classifier draws; it must not draw from PyTorch's global random state.
+        seed: Seeds the classifier's random draws, which must not use PyTorch's global random state.
     """
 
     #: the pydantic model of the classifier's keys
@@ -50,14 +50,14 @@ class Classifier(nn.Module, ABC):
         self.names = classes.names
         self.seed = seed
         for name in self.fitted:
-            # not part of the method's weights: of other shapes with other classes
+            # not part of the method's weights: its shape depends on the classes
             self.register_buffer(name, None, persistent=False)
 
     @classmethod
     def check(
         cls, config: Any, method_class: type[ZeroShotMethod], method_config: MethodConfig
     ) -> None:
-        """Check that a method gives what the classifier needs; nothing by default.
+        """Check that a method gives what the classifier needs; by default nothing is checked.
 
         Args:
             config: The classifier's own configuration.
@@ -65,7 +65,7 @@ class Classifier(nn.Module, ABC):
             method_config: The method's own configuration.
 
         Raises:
-            ConfigError: It does not.
+            ConfigError: The method does not.
         """
 
     @abstractmethod
@@ -88,8 +88,8 @@ class Classifier(nn.Module, ABC):
             features: ``[B, D]``, scaled as in training.
 
         Returns:
-            ``[B, C]``. A row must not depend on the other rows. Before :meth:`fit` the method's
-            own.
+            ``[B, C]``. A row must not depend on the other rows. Before :meth:`fit`, the scores of
+            the method itself.
         """
 
     def set_classes(self, method: ZeroShotMethod, classes: ClassSpace) -> None:
@@ -97,8 +97,8 @@ class Classifier(nn.Module, ABC):
 
         Args:
             method: The method, in evaluation mode.
-            classes: Their semantics scaled as in training. Those that the method was trained with
-                are known by their names.
+            classes: The classes, with semantics scaled as in training. Classes that the method was
+                trained with are recognised by name.
         """
 
     @property
@@ -137,7 +137,7 @@ class Classifier(nn.Module, ABC):
 
 
 def rows_of(names: tuple[str, ...], classes: ClassSpace) -> tuple[Tensor, Tensor]:
-    """Which of the trained classes each of other classes is.
+    """Match classes, by name, to those that the method was trained with.
 
     Args:
         names: The classes that the method was trained with.
@@ -155,8 +155,8 @@ def rows_of(names: tuple[str, ...], classes: ClassSpace) -> tuple[Tensor, Tensor
 def generated(method: ZeroShotMethod, semantics: Tensor, samples: int, seed: int) -> Tensor:
     """Generated features of classes, each class from the same random numbers.
 
-    A class's features then do not depend on the others, and differ between two steps by the weights
-    alone.
+    So the features of a class do not depend on the other classes, and from one training step to
+    another they differ by the weights alone.
 
     Args:
         method: A method that generates.
@@ -187,7 +187,7 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Seed what is drawn inside; PyTorch's global random state is left as it was.
 
     Args:
-        device: Where it is drawn.
+        device: The device of the draws.
         seed: The seed.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -196,7 +196,7 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 
 
 def among_features(space: Space, method_class: type[ZeroShotMethod], config: MethodConfig) -> bool:
-    """Whether points are scaled features; otherwise they are what the method makes of features.
+    """Whether a classifier's points are scaled features; otherwise the method embeds features.
 
     Args:
         space: The key of the classifier.
@@ -228,10 +228,10 @@ def drawn_points_of(method: ZeroShotMethod, features: Tensor, space: Space) -> T
 def prototypes_of(
     method: ZeroShotMethod, semantics: Tensor, space: Space, samples: int, seed: int
 ) -> Tensor:
-    """Where a method expects classes: its prototypes, or else the mean of generated features.
+    """Class prototypes: those of the method, or else the means of generated features.
 
     Args:
-        method: A method that has either.
+        method: A method that has prototypes or generates.
         semantics: Scaled semantics of the classes, ``[K, Q]``.
         space: The space of the points.
         samples: Generated features of each class.

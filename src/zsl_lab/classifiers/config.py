@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 #: the classifier of a stored configuration that names none: the method's own scores
 OWN = {"_target_": "zsl_lab.classifiers.Own", "name": "own"}
-#: where points are compared: among scaled features, or where the method itself compares them;
-#: ``auto`` is the first where the method generates features, unless it asks for the other
+#: the space of the points: scaled features, or the method's embeddings; ``auto`` is ``features`` if
+#: the method generates them, else ``method``, unless the method sets ``classified_in``
 Space = Literal["auto", "features", "method"]
 
 
 class ClassifierConfig(BaseModel):
-    """The keys of every classifier; another one's are a subclass with its own keys.
+    """The keys of every classifier; a classifier's configuration is a subclass with its own keys.
 
     Attributes:
         name: The classifier's name, as in ``classifier=...`` and in ``result.json``.
@@ -41,7 +41,7 @@ class SoftmaxConfig(ClassifierConfig):
     space: Space
     unseen: Literal["auto", "generated", "residuals"]
     samples: int = Field(ge=1)
-    #: runs stored before this key existed took the training samples
+    #: the default is what runs did before this key existed: they took all training samples
     seen_samples: int | None = Field(default=None, ge=1)
     steps: int | None = Field(ge=1)
     epochs: float | None = Field(default=None, gt=0, le=1e6)

@@ -1,4 +1,4 @@
-"""Nearest class mean: seen classes stand where their training samples are, others at prototypes."""
+"""Nearest class mean: of training samples for seen classes, prototypes for the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Means(Classifier):
 
     The centre of a seen class is the mean of its training samples, or lies between that and the
     method's prototype; the centre of an unseen or new class is the prototype. The nearest class
-    mean is the reference of Mensink et al. (PAMI 2013); prototypes beside it are the reading of
+    mean is that of Mensink et al. (PAMI 2013); prototypes for unseen classes are added as in
     Changpinyo et al. (ICCV 2017).
 
     Args:
@@ -41,9 +41,9 @@ class Means(Classifier):
         seed: Seeds generated features.
 
     Attributes:
-        centres: Of each class that the method is trained with, ``[C, Z]``.
-        origin: Subtracted from points and centres first, ``[Z]``.
-        scale: They are multiplied by it then, ``[Z]``, or as a matrix ``[Z, Z]``.
+        centres: Centre of each class that the method is trained with, ``[C, Z]``.
+        origin: Subtracted from points and centres, ``[Z]``.
+        scale: Multiplies the differences: a factor per dimension ``[Z]`` or a matrix ``[Z, Z]``.
     """
 
     config_class: ClassVar[type[MeansConfig]] = MeansConfig
@@ -83,7 +83,7 @@ class Means(Classifier):
         if shrinkage > 0:
             prototypes = self._prototypes(method, method.semantics[seen])
             centres[seen] = (1 - shrinkage) * means[seen] + shrinkage * prototypes
-        # networks may round otherwise on another device
+        # networks may round differently on another device
         distributed.average([centres])
         self.centres = self._present = centres
 
@@ -160,6 +160,6 @@ class Means(Classifier):
         return points_of(method, features, self.config.space)
 
     def _prototypes(self, method: ZeroShotMethod, semantics: Tensor) -> Tensor:
-        """Where the method expects classes, ``[K, Z]`` for ``[K, Q]`` semantics."""
+        """Class prototypes, ``[K, Z]``, for ``[K, Q]`` semantics; see :func:`prototypes_of`."""
         config = self.config
         return prototypes_of(method, semantics, config.space, config.samples, self.seed)

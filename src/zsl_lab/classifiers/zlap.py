@@ -36,9 +36,10 @@ Points = Callable[[Tensor], Tensor]
 class ZLAP(Classifier):
     """Scores a class by the cosine of a point with a prototype computed from its semantics.
 
-    The prototypes are trained on real samples of seen classes and generated ones of unseen classes;
-    the logarithm of a group's frequency is added to the logits in training only, so that few
-    generated samples do (Chen et al., IJCAI 2022). New classes have prototypes as well.
+    The prototypes are trained on real samples of seen classes and generated ones of unseen classes.
+    In training only, the logarithm of how much more frequent seen classes are is added to their
+    logits, so that few generated samples suffice (Chen et al., IJCAI 2022). New classes have
+    prototypes as well.
 
     Args:
         config: See :class:`ZLAPConfig`.
@@ -46,10 +47,10 @@ class ZLAP(Classifier):
         seed: Seeds the network, generated samples and the order of samples.
 
     Attributes:
-        hidden_weight: Of the network's hidden layer, ``[H, Q]``.
-        hidden_bias: Likewise, ``[H]``.
-        output_weight: Of its output layer, ``[Z, H]``.
-        output_bias: Likewise, ``[Z]``.
+        hidden_weight: Weights of the network's hidden layer, ``[H, Q]``.
+        hidden_bias: Biases of the hidden layer, ``[H]``.
+        output_weight: Weights of the output layer, ``[Z, H]``.
+        output_bias: Biases of the output layer, ``[Z]``.
     """
 
     config_class: ClassVar[type[ZLAPConfig]] = ZLAPConfig
@@ -98,13 +99,13 @@ class ZLAP(Classifier):
         )
         for name, tensor in zip(self.fitted, found, strict=True):
             setattr(self, name, tensor)
-        # a sum may be rounded otherwise on another device
+        # a sum may be rounded differently on another device
         distributed.average(self.state().values())
 
     def _points(self, method: ZeroShotMethod, real: Tensor) -> Points:
-        """Real points ``[N, Z]`` and, after them, generated ones class by class.
+        """Access by index to the real points ``[N, Z]``, followed by generated ones class by class.
 
-        Generated points of many classes are in a temporary file.
+        Generated points of many classes are kept in a temporary file.
         """
         config, unseen = self.config, method.semantics[method.unseen]
 
@@ -148,13 +149,13 @@ def prototypes_from(
 
 
 def log_priors(seen_mask: Tensor, labels: Tensor, ratio: float | str) -> Tensor:
-    """What is added to the logits in training, ``[C]``: ``log ratio`` for seen classes, else 0.
+    """Constants added to the logits in training, ``[C]``: ``log ratio`` for seen classes, else 0.
 
     Args:
         seen_mask: Bool ``[C]``.
         labels: Classes of the training samples, real and generated, ``[N]``.
-        ratio: How many times as frequent the seen classes are together; ``auto`` takes the number
-            of real samples for each generated one.
+        ratio: Frequency of all seen classes over that of all unseen classes; ``auto``: number of
+            real samples over that of generated ones.
     """
     if ratio == "auto":
         real = seen_mask[labels].sum()
@@ -165,17 +166,17 @@ def log_priors(seen_mask: Tensor, labels: Tensor, ratio: float | str) -> Tensor:
 
 
 def in_memory(points: Tensor) -> Points:
-    """The points of ``[N, Z]`` that are asked for."""
+    """Access by index to points ``[N, Z]`` in memory, divided by their norms."""
     points = normalize(points, dim=1)
     return lambda rows: points[rows]
 
 
 def in_file(real: Tensor, made: FloatArray) -> Points:
-    """As :func:`in_memory`, for real points and generated ones that are read from a file.
+    """As :func:`in_memory`, for real points in memory and generated ones in a file.
 
     Args:
-        real: ``[N, Z]``.
-        made: Mapped, ``[M, Z]``; its first row has the index N.
+        real: Real points, ``[N, Z]``.
+        made: Generated points mapped from a file, ``[M, Z]``; the first has the index N.
     """
 
     def points_of_rows(rows: Tensor) -> Tensor:
@@ -204,10 +205,10 @@ def train_prototypes(
     The learning rate is halved after half of the steps.
 
     Args:
-        points: Gives the points of a step.
+        points: Access to the points by index.
         dim: Z, their dimension.
-        labels: Of all N points, ``[N]``.
-        semantics: Of all classes, ``[C, Q]``.
+        labels: Class of each of the N points, ``[N]``.
+        semantics: Semantics of all classes, ``[C, Q]``.
         priors: Added to the logits, ``[C]``.
         config: Width, temperature, steps, batch size, learning rate and weight decay.
         seed: Seeds the initial weights and the passes.

@@ -26,7 +26,7 @@ _EPILOG = f"""\
 examples:
   {PROG} outputs/runs/RUN
   {PROG} outputs/runs/RUN --data-dir DIR        test samples of DIR/<DATASET>
-  {PROG} outputs/runs/RUN --weights FILE        of the network that extracts features of pictures
+  {PROG} outputs/runs/RUN --weights FILE        weights of the network that extracts features
   {PROG} outputs/runs/RUN --port 8000 --no-browser
 
 It needs gradio: pip install "zsl-lab[demo]". Stop it with Ctrl+C.
@@ -44,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = Parser(PROG, _DESCRIPTION, _EPILOG)
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where the benchmark lies")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="folder of the benchmark")
     parser.add_argument(
         "--weights",
         metavar="FILE",
         type=Path,
-        help="weights of the network of a picture's features",
+        help="weights of the network that extracts features from a picture",
     )
     parser.add_argument(
         "--port", type=int, help="the port; default: the first free one from 7860 on"
@@ -77,9 +77,10 @@ def make(run: str, weights: Path | None = None, data_dir: Path | None = None) ->
     """The page of a trained method, not served yet.
 
     Args:
-        run: As of :func:`zsl_lab.load`.
-        weights: The file of the weights of the network that extracts features.
-        data_dir: Where the benchmark lies.
+        run: See :func:`zsl_lab.load`.
+        weights: The file of the weights of the network that extracts features; None for the one
+            that the recipe names.
+        data_dir: Folder of the benchmark; None for that of the run's configuration.
 
     Raises:
         ZslLabError: The method cannot be loaded, or gradio is not installed.
@@ -99,7 +100,7 @@ def serve(page: Any, port: int | None = None) -> str:
     """Serve a page on this machine only; returns its address.
 
     Args:
-        page: What :func:`make` returned.
+        page: The page that :func:`make` returned.
         port: None for the first free one from 7860 on.
 
     Raises:

@@ -103,7 +103,7 @@ def _inputs(gr: Any, session: Session, labels: Sequence[str]) -> tuple[Any, Any,
 
 
 def _table(gr: Any, session: Session) -> Any:
-    """The table of classes, what adds a file to it, and what puts it back."""
+    """The table of classes, a button that adds those of a file, and one that restores the table."""
     table = gr.Dataframe(
         session.rows(),
         headers=session.headers,
@@ -133,16 +133,19 @@ def classify(
     row: float | None,
     table: Sequence[Sequence[Any]],
 ) -> str:
-    """Score a picture, else a row of a file, else a test sample, as HTML; errors as sentences.
+    """Score a picture, else a row of a file, else a test sample.
 
     Args:
         session: The method.
         features: The test samples, ``[n, D]``.
-        picture: A file.
+        picture: The file of an image.
         sample: A row of ``features``.
         file: A file of features.
-        row: A row of it.
-        table: The classes.
+        row: A row of ``file``.
+        table: The table of classes.
+
+    Returns:
+        The scores as HTML, or an error message as HTML.
     """
     chosen: Any = None
     try:
@@ -170,11 +173,12 @@ def add_classes(
 
 
 def as_html(answer: Answer, what: str) -> str:
-    """Scores as bars, from the lowest candidate to the highest; every text is escaped.
+    """Scores as bars in HTML; every text is escaped.
 
     Args:
         answer: The scores, highest first.
-        what: What a score is called; probabilities are drawn from 0.
+        what: Name of a score. Bars of a ``probability`` are from 0 to 1, others from the lowest
+            score to the highest.
     """
     values = [score.value for score in answer.scores]
     probability = what == "probability"

@@ -1,4 +1,4 @@
-"""What the page does, without the page: a table of classes, samples, and scores."""
+"""The logic of the page, without its interface: a table of classes, samples, and scores."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Session:
         predictor: The method.
         weights: The file of the weights of the network that extracts features; None for the one
             that the recipe names.
-        data_dir: Where the benchmark lies, for its test samples; None for the run's folder.
+        data_dir: Folder of the benchmark, for test samples; None for that of the run's
+            configuration.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Session:
         )
 
     def samples(self) -> tuple[list[str], FloatArray]:
-        """Labels and features of test samples, ``[n, D]``; none where the data are not here."""
+        """Labels and features of test samples, ``[n, D]``; none where the data cannot be read."""
         predictor = self.predictor
         nothing: tuple[list[str], FloatArray] = ([], np.zeros((0, 0), dtype=np.float32))
         if not isinstance(predictor, FeaturePredictor):
@@ -115,7 +116,7 @@ class Session:
         predictor = self.predictor
         names = [known.name for known in predictor.classes]
         if self.headers[1:] in ([], [DESCRIPTION]):
-            # of semantics that were made of texts, these are not stored
+            # texts that semantics were made of are not stored
             texts = predictor.descriptions or [""] * len(names)
             return [
                 [name, text][: len(self.headers)] for name, text in zip(names, texts, strict=True)
@@ -128,7 +129,7 @@ class Session:
         """The rows, and those of a table of classes in a file.
 
         Raises:
-            DataError: The file is no such table, or describes classes otherwise.
+            DataError: The file is not a table of classes, or describes them in another way.
         """
         table = read_class_table(file)
         wanted = self.headers[1:]
@@ -233,7 +234,7 @@ class Session:
             number: Its row, from 0.
 
         Raises:
-            DataError: The file is no such file, or has no such row.
+            DataError: The file holds no features of this dimension, or has no such row.
         """
         predictor = self.predictor
         assert isinstance(predictor, FeaturePredictor)

@@ -57,7 +57,7 @@ _TEXT_TERMS = Terms(
 )
 #: for messages of text towers
 _TOWER_TERMS = WeightTerms("text_encoder=", "text_encoder=", (), otherwise="", larger="")
-#: seeds that are drawn lie below it
+#: random seeds are drawn below it
 _SEED_LIMIT = 2**31
 
 
@@ -80,18 +80,18 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             empty folder. None: nothing is kept.
         text_encoder: Encodes semantics that are texts: ``minilm``, ``bert``, ``glove``, ``tfidf``,
             or the text tower of an image-text model (``open_clip:MODEL/WEIGHTS``,
-            ``open_clip:hf-hub:ID``, ``hf:ID_OR_FOLDER``), which puts descriptions into the
-            prompts that ``extract`` puts them into.
+            ``open_clip:hf-hub:ID``, ``hf:ID_OR_FOLDER``), which fills descriptions into the same
+            prompts as ``zsl_lab.data extract``.
         **settings: Keys of the method (``g=0.8``), dotted keys of the configuration
             (``**{"dataset.normalize": "minmax"}``), and choices of ``classifier``, ``hardware``,
             ``logger``, ``selection`` and ``settings``.
 
     Attributes:
         classes_: All classes of ``semantics``, sorted: the columns of :meth:`predict_scores`.
-        seen_classes_: Those with samples in ``y``.
-        unseen_classes_: The others.
+        seen_classes_: The classes with samples in ``y``.
+        unseen_classes_: The classes without samples.
         n_features_in_: D.
-        predictor_: What ``zsl_lab.load`` gives for the run.
+        predictor_: The predictor that ``zsl_lab.load`` returns for the run.
         result_: The run's :class:`zsl_lab.result.Result`; ``result_.validation`` has the metrics on
             validation classes. No sample is tested, so ``result_.metrics`` are NaN.
     """
@@ -145,9 +145,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Samples ``[N, D]``: an array, a tensor or a DataFrame; unscaled.
             y: The class of each sample, strings or integers, ``[N]``.
-            semantics: What describes each class of ``y``, and at least one more: a mapping from
-                classes to vectors or texts, a DataFrame whose index holds the classes, or an array
-                ``[C, Q]`` with ``class_names``.
+            semantics: The semantics of each class of ``y``, and of at least one more: a mapping
+                from classes to vectors or texts, a DataFrame whose index holds the classes, or an
+                array ``[C, Q]`` with ``class_names``.
             class_names: The classes of the rows of an array.
 
         Raises:
@@ -257,8 +257,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             among: The classes to choose among, in place of the estimator's own ``among``.
 
         Returns:
-            An array ``[N]`` of the type of ``y`` (of objects, where numbers and strings are
-            candidates); of a DataFrame a Series with its index.
+            An array ``[N]`` of the type of ``y`` (of objects, if both numbers and strings are
+            candidates); for a DataFrame a Series with its index.
 
         Raises:
             InputDataError: Samples or classes do not fit; a ValueError.
@@ -280,10 +280,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: As in :meth:`fit`.
             classes: As in :meth:`predict`.
-            among: Likewise.
+            among: As in :meth:`predict`.
 
         Returns:
-            float32 ``[N, K]``; of a DataFrame one with its index, and classes as columns. Columns
+            float32 ``[N, K]``; for a DataFrame one with its index, and classes as columns. Columns
             are those of ``classes_`` (``among=unseen``: of ``unseen_classes_``), then the classes
             that were given.
 
@@ -300,9 +300,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Mean per-class top-1: the recall of each class of ``y``, averaged over these classes.
 
-        Candidates are those of ``predict(X)``. Of samples of unseen classes it is the conventional
-        zero-shot accuracy with ``among=unseen`` and the generalised one with ``among=all``; with
-        samples of seen classes too, it is the mean over all of them, not the harmonic mean.
+        Candidates are those of ``predict(X)``. For samples of unseen classes it is the conventional
+        zero-shot accuracy with ``among=unseen`` and the generalised one with ``among=all``. With
+        samples of seen classes too, it is the mean over all these classes, not the harmonic mean.
 
         Args:
             X: As in :meth:`fit`.

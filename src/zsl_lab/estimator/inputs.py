@@ -1,4 +1,4 @@
-"""What users give to the estimator, as arrays: samples, labels and the semantics of classes.
+"""The inputs of the estimator, as arrays: samples, labels and class semantics.
 
 pandas is never imported here: its objects are recognised by what they can do.
 """
@@ -73,7 +73,7 @@ def is_frame(value: Any) -> bool:
 
 
 def as_array(value: Any) -> Any:
-    """A PyTorch tensor as a NumPy array; anything else as it is."""
+    """A PyTorch tensor as a NumPy array; anything else is returned unchanged."""
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
@@ -85,7 +85,7 @@ def as_features(X: Any, origin: str = "X") -> FloatArray:
 
     Args:
         X: Numbers, ``[N, D]``.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         InputDataError: A number is not finite in single precision.
@@ -138,13 +138,13 @@ def as_labels(y: Any, samples: int) -> npt.NDArray[Any]:
 def read_semantics(
     semantics: Any, class_names: Sequence[Any] | None = None, origin: str = "semantics"
 ) -> ClassSemantics:
-    """What describes each class.
+    """Read the semantics of classes.
 
     Args:
         semantics: A mapping from classes to vectors or texts; a pandas DataFrame whose index holds
             the classes; or an array ``[C, Q]``.
         class_names: The classes of an array's rows.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         InputDataError: It is none of these, a number is not finite, or classes are of several types
@@ -191,8 +191,8 @@ def _of_mapping(semantics: Mapping[Any, Any], origin: str) -> ClassSemantics:
             rows = np.stack([np.asarray(as_array(value)) for value in described] or [np.zeros(0)])
         except ValueError as error:
             raise InputDataError(
-                f"{origin}: found vectors of different lengths; expected as many numbers for each "
-                "class. Give one length."
+                f"{origin}: found vectors of different lengths; expected vectors of one "
+                "length for all classes. Give one length."
             ) from error
         return _of_vectors(list(semantics), rows, origin)
     if not all(are_texts):
@@ -279,7 +279,7 @@ def make_benchmark(
     vectors: FloatArray,
     texts: TextRecipe | None,
 ) -> FeatureBenchmark:
-    """The benchmark whose samples all train and whose other classes are unseen.
+    """Make a benchmark in which all samples are for training and other classes are unseen.
 
     Args:
         name: Its name.
@@ -287,7 +287,7 @@ def make_benchmark(
         labels: The class of each sample, ``[N]``.
         known: All classes.
         vectors: Their semantics, ``[C, Q]``.
-        texts: How these were made of texts; None where they were not.
+        texts: How the semantics were made of texts; None if they were given as vectors.
 
     Raises:
         InputDataError: A class of ``labels`` has no semantics, fewer than 2 classes have samples,

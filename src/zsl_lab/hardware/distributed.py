@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 #: seconds for which a process may be busy while the others wait for it
 _BUSY = 1800.0
-#: for the processes to read their data and meet
+#: time for the processes to read their data and connect
 _RENDEZVOUS = timedelta(minutes=30)
 #: the store of this process, then its part for each connection
 _stores: list[Any] = []
@@ -41,8 +41,7 @@ class GradientAveraging(DDPStrategy):
     """
 
     def __init__(self, timeout: float) -> None:
-        # what zsl_lab.hardware.processes started, it also watches: a process that is busy is not
-        # silent
+        # zsl_lab.hardware.processes ends a run if a process hangs, so that waiting here may be long
         patience = max(timeout, _BUSY) if LAUNCHER in os.environ else timeout
         super().__init__(timeout=timedelta(seconds=patience))
 
@@ -74,8 +73,8 @@ class GradientAveraging(DDPStrategy):
 def _store(rank: int, size: int) -> Any:
     """A store of the processes of one machine, which listens on the loopback address.
 
-    The store of torch's own rendezvous listens on every network interface. It is given once every
-    process has asked for it.
+    The store of torch's own rendezvous listens on every network interface. This function returns
+    once every process has called it.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     if not _stores:

@@ -1,4 +1,4 @@
-"""The most memory that a run needs."""
+"""Peak memory of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROC = Path("/proc/self")
 
 
 def begin_peak(accelerator: str) -> None:
-    """Measure from now on; a process may make several runs.
+    """Reset the peak, to measure it from now on; a process may make several runs.
 
     Args:
         accelerator: ``cpu`` or ``gpu``.
@@ -27,14 +27,14 @@ def begin_peak(accelerator: str) -> None:
 
 
 def peak(accelerator: str) -> int | None:
-    """The most memory that this process had since :func:`begin_peak`.
+    """Peak memory of this process since :func:`begin_peak`.
 
     Args:
         accelerator: ``cpu`` or ``gpu``.
 
     Returns:
-        Bytes: on a GPU what PyTorch allocated there; on the CPU resident memory, that of libraries
-        and data included. None where the system does not say.
+        Bytes: on a GPU the memory that PyTorch allocated there; on the CPU resident memory,
+        including libraries and data. None if the system does not tell.
     """
     if accelerator == "gpu":
         return int(torch.cuda.max_memory_allocated())

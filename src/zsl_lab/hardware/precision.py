@@ -1,7 +1,7 @@
-"""Single precision without what Lightning calls around every update for nobody.
+"""Single precision without Lightning's hooks around updates where none is defined.
 
-Lightning's own plugin asks every callback and the method for three hooks at each backward pass and
-each step of an optimiser, which takes a noticeable part of a quick step.
+Lightning's own plugin calls three hooks of every callback and of the method at each backward pass
+and each step of an optimiser, which takes a noticeable part of a quick step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pytorch_lightning.plugins import Precision
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-#: what Lightning calls around an update
+#: hooks that Lightning calls around an update
 HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
@@ -25,7 +25,7 @@ class SinglePrecision(Precision):
         self._hooked: bool | None = None
 
     def pre_backward(self, tensor: Tensor, module: pl.LightningModule) -> Tensor:  # type: ignore[override]
-        """Before a backward pass."""
+        """Call the hooks before a backward pass, if one is defined."""
         if self._hooked is None:
             self._hooked = _defines_hooks(module)
         if self._hooked:
@@ -33,7 +33,7 @@ class SinglePrecision(Precision):
         return tensor
 
     def post_backward(self, tensor: Tensor, module: pl.LightningModule) -> Tensor:  # type: ignore[override]
-        """After a backward pass."""
+        """Call the hooks after a backward pass, if one is defined."""
         if self._hooked:
             super().post_backward(tensor, module)
         return tensor
@@ -41,7 +41,7 @@ class SinglePrecision(Precision):
     def optimizer_step(  # type: ignore[override]
         self, optimizer: Any, model: pl.LightningModule, closure: Callable[[], Any], **kwargs: Any
     ) -> Any:
-        """Take a step of an optimiser; manual optimisation, so that the closure does nothing."""
+        """Take a step of an optimiser; in manual optimisation the closure does nothing."""
         if self._hooked:
             return super().optimizer_step(optimizer, model, closure, **kwargs)
         return optimizer.step(**kwargs)

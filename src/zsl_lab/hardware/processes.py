@@ -151,7 +151,7 @@ def follow_launcher() -> None:
     ending = threading.Event()
 
     def end() -> None:
-        # no thread runs while the interpreter ends
+        # the thread stops while the interpreter shuts down; without the file START seconds are left
         ending.set()
         if alive is not None:
             with suppress(OSError):
@@ -211,7 +211,7 @@ def _wait(
     """Wait until all processes have ended, or one has failed and the others had time to end.
 
     Returns:
-        The process whose end or silence the errors of the others follow from; None if none failed.
+        The process whose failure or silence caused the errors of the others; None if none failed.
     """
     failed, since = None, 0.0
     silence = _Silence(reports, len(children))
@@ -224,7 +224,7 @@ def _wait(
         if silent is not None and silent.silent > timeout:
             return silent
         time.sleep(INTERVAL)
-    # one that a signal ended may have been noticed after those that missed it
+    # one that a signal ended comes first: others may have failed before, because it was gone
     return _first_failed(children, by_signal=True) or failed or _first_failed(children)
 
 
@@ -312,7 +312,7 @@ def how_to_go_on(folder: Path, happened: str) -> str:
     if not last.exists():
         return (
             f"{happened} before the first state was saved: nothing to go on from. "
-            "selection.check_every and trainer.save_every_n_steps set how often one is."
+            "selection.check_every and trainer.save_every_n_steps set how often a state is saved."
         )
     return f"{happened}. Go on with:\n  python -m zsl_lab {quoted('ckpt', str(last))}"
 

@@ -34,7 +34,7 @@ class StopRequest:
         self._since = time.monotonic()
 
     def __enter__(self) -> StopRequest:
-        """Handle SIGTERM from here on; in a thread of another program it stays as it is."""
+        """Handle SIGTERM from here on; in another than the main thread, handle nothing."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._on_sigterm)
             self._handling = True

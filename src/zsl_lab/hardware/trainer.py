@@ -18,7 +18,7 @@ from zsl_lab.keys import Irrelevant, Section
 #: environment variable with a process's rank: of zsl_lab.hardware.processes and torchrun, of srun
 RANK_VARIABLES = {"local": "RANK", "slurm": "SLURM_PROCID"}
 
-#: values of ``trainer.timeout`` for null, on one machine and on several
+#: seconds that ``trainer.timeout=null`` stands for, on one machine and on several
 _TIMEOUT, _TIMEOUT_OF_NODES = 60.0, 1800.0
 #: processes that any machine may start on its CPU
 _MIN_PROCESSES = 8

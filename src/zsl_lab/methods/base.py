@@ -1,6 +1,6 @@
-"""The contract of a method: what it must give and what it may give.
+"""The contract of a method: what it must define and what it may define.
 
-The smallest method gives its networks, :meth:`ZeroShotMethod.class_scores` and
+The smallest method defines its networks, :meth:`ZeroShotMethod.class_scores` and
 :meth:`ZeroShotMethod.loss`. Evaluation, selection of a step, checkpoints, exact resume, logs and
 figures are done for it by :class:`zsl_lab.methods.module.MethodModule`.
 """
@@ -74,14 +74,15 @@ class ZeroShotMethod(MethodModule):
     config_class: ClassVar[type[MethodConfig]]
     #: what a sample is: a feature vector, or an image (a text then describes each class)
     takes: ClassVar[Literal["features", "images"]] = "features"
-    #: what ``classifier.space=auto`` stands for; None: features where the method generates them
+    #: the meaning of ``classifier.space=auto``; None: ``features`` if the method generates, else
+    #: ``method``
     classified_in: ClassVar[Literal["features", "method"] | None] = None
     config: MethodConfig
-    #: computes updates together with those of other runs; None for a run of its own
+    #: computes the updates of several runs at once; None for a run that is trained alone
     joint: JointUpdates | None = None
 
     def __dir__(self) -> list[str]:
-        """Attributes without properties: torch.jit reads all, and some exist only in training."""
+        """Attributes without properties, some of which torch.jit cannot read outside training."""
         cls = type(self)
         return [
             name
@@ -156,7 +157,7 @@ class ZeroShotMethod(MethodModule):
         return torch.optim.Adam(parameters, lr=self._schedule.learning_rate, fused=True)
 
     def learning_rate_at(self, step: int) -> float | None:
-        """Learning rate of every optimiser at a step (the first is 0); None leaves it as it is."""
+        """Learning rate of every optimiser at a step, from 0; None leaves it unchanged."""
         config = self.config
         if not isinstance(config, GradientMethodConfig) or config.learning_rate_schedule is None:
             return None
@@ -183,14 +184,14 @@ class ZeroShotMethod(MethodModule):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """Steps after which a check is made whatever ``selection`` says."""
+        """Steps after which a check (an evaluation in training) is made with every selection."""
         return ()
 
     @property
     def first_candidate(self) -> int:
         """The first step whose weights may be selected.
 
-        Of the checks before it only a few are made, for the training curve.
+        Before it only a few checks are made, for the training curve.
         """
         return 0
 
@@ -230,8 +231,8 @@ class ZeroShotMethod(MethodModule):
             config: The method's own configuration.
             data: The samples and classes of the phase.
             cache_dir: A writable folder for what is costly to compute again; None caches nothing.
-            weights_follow: Whether a checkpoint's weights will be loaded into it, so that it need
-                not read initial ones.
+            weights_follow: Whether weights of a checkpoint will be loaded into the method, so that
+                it need not read initial weights.
         """
         assert isinstance(data, FeatureDataModule)
         return cls(config, data.feature_dim, data.classes)
@@ -249,7 +250,7 @@ class ZeroShotMethod(MethodModule):
 
         Args:
             config: The method's own configuration.
-            inputs: D; of images the number of channels.
+            inputs: D, the dimension of a feature vector; for images the number of channels.
             classes: The classes that it was trained with.
             cache_dir: As in :meth:`build`.
         """
@@ -287,8 +288,8 @@ class ZeroShotMethod(MethodModule):
             features: ``[B, D]``, scaled as in training.
 
         Returns:
-            ``[B, Z]``: :meth:`embed`, which is the default; or, where that is the mean of a
-            distribution, draws from it.
+            ``[B, Z]``; by default the output of :meth:`embed`. Where that is the mean of a
+            distribution, a method may return draws from the distribution.
         """
         return self.embed(features)
 
@@ -312,8 +313,8 @@ class ZeroShotMethod(MethodModule):
             semantics: Scaled class semantics, ``[K, Q]``.
 
         Returns:
-            ``[K, Z]``. None, the default, where the method has no such points; of a method that
-            generates, the mean of generated features then takes their place.
+            ``[K, Z]``. None, the default, if the method has no such points; a classifier then uses
+            the means of generated features, if the method generates.
         """
         return None
 
@@ -336,7 +337,7 @@ class ZeroShotMethod(MethodModule):
 
     @classmethod
     def trains_together(cls, config: MethodConfig) -> bool:
-        """Whether the method asks :attr:`joint` for its updates where that is set.
+        """Whether the method computes its updates with :attr:`joint` where that is set.
 
         Runs that differ in seeds and scalars are then trained together (``sweep.together``).
         """
@@ -349,7 +350,7 @@ class ZeroShotMethod(MethodModule):
 
     @classmethod
     def trains_on_generated(cls, config: MethodConfig) -> bool:
-        """Whether generated features of the unseen classes train it: it suits new classes less."""
+        """Whether it trains on generated unseen features, and so fits new classes less well."""
         return False
 
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
@@ -376,7 +377,7 @@ class ZeroShotMethod(MethodModule):
         return None
 
     def export(self) -> ExportedNetwork | None:
-        """The network that the method made for the present classes, if it makes one."""
+        """The network generated for the current classes; None if the method generates none."""
         return None
 
     def plots(self) -> Mapping[str, Callable[[Path], object]]:

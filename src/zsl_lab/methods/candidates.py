@@ -1,4 +1,4 @@
-"""The base of methods in closed form, whose steps are candidates for their constants."""
+"""Base class of closed-form methods, whose training steps try candidate constants."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from zsl_lab.methods.base import ZeroShotMethod
 
 
 class CandidateMethod(ZeroShotMethod):
-    """Step k leaves the solution for the k-th candidate, so that the selection chooses constants.
+    """Computes the solution for one candidate a step; selecting a step selects its constants.
 
     A subclass defines :attr:`candidates`, and :meth:`train_on`, which solves for the candidate of
-    the present step. Nothing should be drawn: the solution then depends on the training samples
-    alone, not on the seed.
+    the current step. It should draw nothing at random, so that the solution depends on the training
+    samples alone, not on the seed.
     """
 
-    #: ``metrics.csv`` names the constants of each
+    #: ``metrics.csv`` lists the constants of each step
     logs_every_step: ClassVar[bool] = True
 
     @property
     @abstractmethod
     def candidates(self) -> Sequence[Any]:
-        """The constants of each step, in order; of candidates that are equal the first is taken."""
+        """The constants of each step, in order; among equally good ones the first is selected."""
 
     @property
     def total_steps(self) -> int:
@@ -31,9 +31,9 @@ class CandidateMethod(ZeroShotMethod):
         return len(self.candidates)
 
     def batch_size_at(self, step: int) -> int | None:
-        """All training samples, each time."""
+        """None: all training samples at every step."""
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """Every step: each leaves another solution."""
+        """Every step, since each has another solution."""
         return tuple(range(1, self.total_steps + 1))

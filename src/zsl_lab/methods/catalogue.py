@@ -51,7 +51,7 @@ class MethodEntry:
 
     @property
     def takes(self) -> Takes:
-        """What a sample is to the method."""
+        """The kind of sample that the method takes."""
         light = config_class_of(str(self.settings["_target_"]))
         takes: Takes = self.method_class.takes if light is None else light.takes
         return takes
@@ -78,7 +78,7 @@ class MethodEntry:
         return self._says("has_prototypes")
 
     def _says(self, question: str) -> bool:
-        """The answer of a class method of the method to its configuration."""
+        """The result of a class method of the method, called with its configuration."""
         cls = self.method_class
         keys = {k: v for k, v in without_examples(self.settings).items() if k != "_target_"}
         return bool(getattr(cls, question)(cls.config_class.model_validate(keys)))
@@ -107,16 +107,16 @@ def names(
     """Names of the methods found.
 
     Args:
-        able: Which to include.
+        able: Whether to include a method; by default all are.
         variants: Whether to include those that only change keys of another method's yaml.
     """
     return [e.name for e in entries() if (variants or not e.variant) and able(e)]
 
 
 def methods_taking(takes: Takes) -> str:
-    """The methods that take any features, or images, without variants; separated by commas.
+    """Comma-separated names of the methods that take features, or images, without variants.
 
-    Those whose features and class semantics must lie in one space are left out.
+    Methods whose features and class semantics must lie in one space are left out.
     """
     return ",".join(
         names(lambda entry: entry.takes == takes and not entry.one_space, variants=False)
@@ -151,7 +151,7 @@ def keys_beside(target: str, base: type[KeysClass]) -> type[KeysClass] | None:
         if find_spec(module) is None:
             return None
         found = getattr(import_module(module), f"{name}Config", None)
-    except Exception:  # whatever importing it raises, importing the class itself tells
+    except Exception:  # reported where the method's class itself is imported
         return None
     return found if isinstance(found, type) and issubclass(found, base) else None
 
@@ -170,11 +170,15 @@ def _entry(name: str, folders: tuple[Path, ...]) -> MethodEntry:
 
 
 def _merged(name: str, folders: tuple[Path, ...]) -> tuple[DictConfig, list[DictConfig]]:
-    """A yaml over those that its ``defaults`` name, as Hydra merges them; and the latter."""
+    """Merge a yaml over the yamls that its ``defaults`` name, as Hydra does.
+
+    Returns:
+        The merged yaml, and those that it was merged over.
+    """
     path = next(path for folder in folders if (path := folder / f"{name}.yaml").is_file())
     own = OmegaConf.create(fast_yaml.load(path) or {})
     assert isinstance(own, DictConfig)
-    # the others are choices of other groups, such as the classifier
+    # entries that are no strings are choices of other groups, such as the classifier
     names = [p for p in own.pop("defaults", []) if isinstance(p, str) and p != "_self_"]
     parents = [_merged(parent, folders)[0] for parent in names]
     merged = OmegaConf.merge(*parents, own) if parents else own

@@ -1,4 +1,4 @@
-"""How large a method is and what it costs to ask it (ASPN paper, Table 2)."""
+"""Number of parameters and operations of a method (ASPN paper, Table 2)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def complexity(method: ZeroShotMethod, sample: Tensor) -> dict[str, int]:
         sample: One sample, as ``class_scores`` takes it.
 
     Returns:
-        ``parameters``: numbers that training determines, those of parts that only training needs
-        included, those that stay as they were given not; ``flops``: operations of scoring one
-        sample against all classes, the classes' side included. A multiplication and an addition are
-        two operations; only matrix products are counted, as PyTorch's own counter does.
+        ``parameters``: number of trainable parameters, including parts that only training needs,
+        without frozen ones. ``flops``: operations of scoring one sample against all classes,
+        including those on class semantics. A multiplication and an addition are two operations;
+        only matrix products are counted, as PyTorch's own counter does.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         method(sample)

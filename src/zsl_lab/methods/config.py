@@ -20,7 +20,7 @@ from zsl_lab.keys import AfterPretraining
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: what a sample is to a method
+#: the kind of sample that a method takes
 Takes = Literal["features", "images"]
 #: the width of a layer, as a configuration key
 Width = Annotated[int, Field(ge=1)]
@@ -47,7 +47,7 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    #: what a sample is to the method; :attr:`ZeroShotMethod.takes` says the same
+    #: the kind of sample that the method takes; equals :attr:`ZeroShotMethod.takes`
     takes: ClassVar[Takes] = "features"
     #: whether features and class semantics must lie in one space, as those of image-text models do
     one_space: ClassVar[bool] = False
@@ -68,8 +68,8 @@ class MethodConfig(BaseModel):
         """The configuration with steps in place of epochs.
 
         Args:
-            samples: Training samples of the benchmark. Both phases take the same number of steps,
-                so those of the validation classes count too.
+            samples: Number of training samples of the benchmark, including those of validation
+                classes, since both phases take the same number of steps.
         """
         return self
 
@@ -77,10 +77,10 @@ class MethodConfig(BaseModel):
         """Raise an error if a file that training needs beside the data is missing or damaged."""
 
     def check_models(self, cache_dir: Path | None) -> None:
-        """Raise an error if a model that training would download cannot be had.
+        """Raise an error if a model that training would download is not available.
 
         Args:
-            cache_dir: The folder of caches, which may hold what the model found before.
+            cache_dir: The cache folder, which may hold earlier outputs of the model.
         """
 
 
@@ -88,16 +88,16 @@ class GradientMethodConfig(MethodConfig):
     """The keys of a method that is trained on mini-batches by gradient descent.
 
     Attributes:
-        steps: Training steps; a step is one mini-batch. Where the key is null, 0 until
-            :meth:`for_samples` has set it from the epochs.
+        steps: Training steps; a step is one mini-batch. If the key is null, it is 0 until
+            :meth:`for_samples` has computed it from the epochs.
         epochs: Passes over the training samples, where ``steps`` is null; else None.
         batch_size: Training samples a step.
-        learning_rate: Adam's.
+        learning_rate: Learning rate of the optimiser, before any schedule.
         learning_rate_schedule: ``cosine``: learning rates fall along half a cosine to 0 after the
             last step (Loshchilov & Hutter, ICLR 2017, without restarts); None: they are constant.
     """
 
-    #: keys of stages of training: steps, epochs, batch size
+    #: names of the keys of each stage of training: steps, epochs, batch size
     stages: ClassVar[tuple[tuple[str, str, str], ...]] = (("steps", "epochs", "batch_size"),)
 
     steps: int = Field(ge=0)
@@ -136,12 +136,15 @@ class GradientMethodConfig(MethodConfig):
 
 
 def decayed(schedule: Literal["cosine"] | None, step: int, steps: int) -> float:
-    """The share of a learning rate that a schedule leaves at a step.
+    """The factor by which a schedule multiplies the learning rate at a step.
 
     Args:
-        schedule: As of :class:`GradientMethodConfig`.
+        schedule: ``learning_rate_schedule`` of :class:`GradientMethodConfig`.
         step: The step, from 0.
         steps: Steps of the schedule.
+
+    Returns:
+        A number in [0, 1].
     """
     if schedule is None or steps <= 0:
         return 1.0

@@ -21,7 +21,7 @@ from torch.nn.functional import dropout
 
 @dataclass(frozen=True)
 class Update:
-    """An update that one run asks for.
+    """An update that one run requests.
 
     Attributes:
         networks: The networks to update; only dropout and batch normalisation may differ between
@@ -54,7 +54,7 @@ class JointUpdates(Protocol):
     """Computes an update together with those of other runs."""
 
     def __call__(self, update: Update) -> Mapping[str, Tensor]:
-        """Update the networks; the run's named losses, detached."""
+        """Update the networks and return the run's named losses, detached."""
 
 
 def dropout_masks(network: nn.Sequential, inputs: Tensor) -> list[Tensor]:
@@ -62,7 +62,7 @@ def dropout_masks(network: nn.Sequential, inputs: Tensor) -> list[Tensor]:
 
     Args:
         network: Each dropout layer follows a linear layer, whose width it has.
-        inputs: A batch; the factors are as many, of its type and on its device.
+        inputs: A batch; the factors have as many rows, its dtype and its device.
     """
     masks = []
     width = 0
@@ -109,7 +109,7 @@ class _RecordedBatchNorm(nn.Module):
 
 
 def _moved(value: Tensor | None, place: Tensor) -> Tensor:
-    """A place that holds a value from now on; zeros for None."""
+    """Copy a value, or zeros for None, into a tensor unless it is there already; returns it."""
     if value is None:
         return place.zero_()
     return place if value.data_ptr() == place.data_ptr() else place.copy_(value)

@@ -46,10 +46,10 @@ class Check:
 
 
 class FittedClassifier(Protocol):
-    """What scores the classes of a method, as :class:`zsl_lab.classifiers.base.Classifier` does.
+    """The interface that a method needs of a :class:`zsl_lab.classifiers.base.Classifier`.
 
     Attributes:
-        fitted: Names of the tensors that :meth:`fit` sets; none where there is nothing to fit.
+        fitted: Names of the tensors that :meth:`fit` sets; empty if there is nothing to fit.
     """
 
     fitted: ClassVar[tuple[str, ...]]
@@ -65,7 +65,7 @@ class FittedClassifier(Protocol):
 
 
 def rank(check: Check, metric: str) -> tuple[float, float]:
-    """What checks are compared by: a metric, then AUSUC; NaN is below every number.
+    """Sort key of a check: a metric, then AUSUC; NaN is below every number.
 
     Early in training every harmonic mean may be 0, and AUSUC still differs.
     """
@@ -92,9 +92,9 @@ class MethodModule(pl.LightningModule, ABC):
             al., ECCV 2016); None lets each check find its own.
         classifier: Scores the classes in evaluation and prediction; None for
             :meth:`class_scores`. Its tensors are not part of the weights.
-        classifier_step: Training steps taken when it was fitted; None where it was not.
-        retraced: Spans of training steps, first and last (exclusive), whose learning rates the
-            steps of a refit have; none where no step of the selection was undone.
+        classifier_step: Training steps taken when the classifier was fitted; None if it was not.
+        retraced: Spans of steps of the selection phase, first and last (exclusive), whose learning
+            rates a refit repeats in order; empty if no step was undone there.
         phase: ``select`` (``select_2`` for a second draw of validation classes) or ``refit``, the
             prefix of every logged name.
         last_losses: The losses that were last read from the device.
@@ -145,11 +145,11 @@ class MethodModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Take one training step; named losses."""
+        """Take one training step and return its named losses."""
 
     @abstractmethod
     def learning_rate_at(self, step: int) -> float | None:
-        """Learning rate at a step; None leaves it as it is."""
+        """Learning rate at a step; None leaves it unchanged."""
 
     @property
     @abstractmethod
@@ -219,7 +219,8 @@ class MethodModule(pl.LightningModule, ABC):
     def common_draws(self, count: int) -> Tensor:
         """Uniform random numbers that are equal in every process of a run.
 
-        For what decides how a step goes. They are on the CPU, so that a GPU need not wait.
+        For choices that all processes must make alike. The numbers are on the CPU, so that reading
+        them does not wait for a GPU.
 
         Args:
             count: How many.
@@ -258,10 +259,10 @@ class MethodModule(pl.LightningModule, ABC):
 
     @property
     def schedule_step(self) -> int:
-        """The step whose learning rate the present step has.
+        """The step of the schedule whose learning rate the current step uses.
 
-        A refit takes the steps that shaped the selected weights again, each with the learning rate
-        that it had; those undone in the selection are left out.
+        A refit repeats the steps that shaped the selected weights, each with the learning rate that
+        it had in the selection phase; steps that were undone there are skipped.
         """
         left = self.step
         for start, end in self.retraced:
@@ -281,11 +282,11 @@ class MethodModule(pl.LightningModule, ABC):
         bad = [name for name, value in self.last_losses.items() if not math.isfinite(value)]
         if not bad:
             return
-        # a term tells more than the sum
+        # name a term rather than the sum of all
         name, *others = sorted(bad, key=lambda name: name == "total")
         more = [f"so is '{other}'" for other in others if other != "total"]
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every > 1:  # once weights are not finite, no term is
+        if every > 1:  # weights that are not finite make every later loss so
             more.append(
                 f"it may have begun up to {every - 1} steps earlier: trainer.log_every_n_steps=1 "
                 "finds the step"
@@ -311,7 +312,7 @@ class MethodModule(pl.LightningModule, ABC):
         extremes: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for tensor in tensors:
             if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel():
-                # they are not finite if any number is not, and need no memory
+                # these two are not finite if any number is not; isfinite() would need memory
                 lowest, highest = torch.aminmax(tensor)
                 extremes.setdefault((tensor.device, tensor.dtype), []).extend((lowest, highest))
         if all(bool(torch.stack(found).isfinite().all()) for found in extremes.values()):
@@ -333,7 +334,7 @@ class MethodModule(pl.LightningModule, ABC):
             )
 
     def on_train_start(self) -> None:
-        """Restore the random state, last of all, so that loading does not change it.
+        """Restore the random state; this is done last, so that loading does not change it.
 
         Processes of one run draw equal numbers while they build their networks, and different ones
         from here on.
@@ -353,14 +354,15 @@ class MethodModule(pl.LightningModule, ABC):
     # ------------------------------------------------------------------------------- evaluation
 
     def for_batches(self, compute: Callable[[], Tensor]) -> Tensor:
-        """What scores need of the classes alone, kept from one batch of evaluation to the next.
+        """Cache a tensor that depends on the classes alone between batches of an evaluation.
 
-        With very many classes a batch has few samples, and computing this for each batch would
-        take time by the square of the number of classes. It is computed anew where gradients are
-        wanted, with few classes, and after any change of weights, classes or mode.
+        With very many classes a batch has few samples, and computing the tensor for each batch
+        would take time quadratic in the number of classes. It is computed at every call while
+        gradients are enabled and with few classes, and again after a change of weights, classes or
+        mode.
 
         Args:
-            compute: Computes it, from this method's parameters and buffers.
+            compute: Computes the tensor from this method's parameters and buffers.
         """
         if torch.is_grad_enabled() or self.training or len(self.semantics) <= FEW_CLASSES:
             return compute()
@@ -413,7 +415,7 @@ class MethodModule(pl.LightningModule, ABC):
         self.metrics.update(self._scores(batch), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Record the check; tell the method where checks may influence training."""
+        """Record the check; call :meth:`after_check` if checks may influence training."""
         constant, computed = (
             self.metrics.calibrated()
             if self.calibration is None
@@ -438,9 +440,9 @@ class MethodModule(pl.LightningModule, ABC):
             self.after_check(improved=improved)
 
     def repeat_check(self) -> None:
-        """Make the last check again, as the classifier at hand sees the present weights."""
+        """Repeat the last check with the current classifier and weights."""
         self.checks.pop()
-        # only a last check may have been a candidate
+        # no earlier check can have been the best
         self.best = None
         with self._evaluating(), torch.no_grad():
             self.on_validation_epoch_start()
@@ -474,7 +476,7 @@ class MethodModule(pl.LightningModule, ABC):
         self._predictions.append((batch.rows.cpu(), gzsl.cpu(), zsl.cpu()))
 
     def test_metrics(self) -> dict[str, float]:
-        """The five metrics of the last test, in percent; NaN where no sample measures one."""
+        """The five metrics of the last test, in percent; NaN for one without samples."""
         return self._with_own(self.metrics.compute())
 
     def test_extra_metrics(self) -> dict[str, float]:
@@ -482,11 +484,12 @@ class MethodModule(pl.LightningModule, ABC):
         return {**self.extra_accuracies.compute(), **self.extra_metrics()}
 
     def _with_own(self, computed: Mapping[str, Tensor]) -> dict[str, float]:
-        """Metrics with the method's own; NaN where one says nothing."""
+        """Metrics merged with the method's own; NaN for those that have no meaning here."""
         metrics = {**{name: float(value) for name, value in computed.items()}, **self.own_metrics()}
         if len(self.metrics.zsl_ids) == 1:  # every prediction among a single class is right
             metrics["zsl_top1"] = math.nan
-        if math.isnan(metrics["seen"]):  # conventional: a bias towards unseen classes costs nothing
+        # without seen test samples a bias towards unseen classes would cost nothing
+        if math.isnan(metrics["seen"]):
             metrics["unseen"] = math.nan
         return metrics
 

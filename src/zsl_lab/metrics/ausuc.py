@@ -132,7 +132,7 @@ def area_under(unseen: Tensor, seen: Tensor) -> Tensor:
 
 
 def thinned(unseen: Tensor, seen: Tensor, most: int) -> Tensor:
-    """Points that show the shape of a curve, so that it need not be kept whole.
+    """Select points that keep the shape of a curve.
 
     Args:
         unseen: Unseen accuracy at each point, rising, ``[K]``.
@@ -157,7 +157,7 @@ def thinned(unseen: Tensor, seen: Tensor, most: int) -> Tensor:
 
 
 class MarginMetric(Metric):
-    """A metric whose state is each sample's class, margin and rightness (see the module's text).
+    """A metric whose state is each sample's class, margin and correctness (see the module's text).
 
     An unseen class without samples is a candidate wherever seen and unseen classes compete. Only
     zero-shot classification among unseen classes leaves it out: its candidates are the tested ones.

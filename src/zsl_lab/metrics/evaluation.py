@@ -91,10 +91,10 @@ class ZeroShotMetrics(MarginMetric):
         """The constant of calibrated stacking with the best harmonic mean, and the metrics with it.
 
         Returns:
-            What is added to the scores of the unseen classes, the smallest in size of equally good
-            ones, 0 where every harmonic mean is 0; and the metrics of :meth:`compute` at that
-            constant, an oracle's where the samples are test samples. In a distributed run every
-            rank must call it, as with ``compute``.
+            The constant to add to the scores of the unseen classes: of equally good ones that with
+            the smallest absolute value, 0 if every harmonic mean is 0; and the metrics of
+            :meth:`compute` at that constant. On test samples these are oracle metrics. In a
+            distributed run every rank must call it, as with ``compute``.
         """
         with self.sync_context():
             constants, unseen, seen = seen_unseen_curve(*self.samples(), self.seen_mask.cpu())

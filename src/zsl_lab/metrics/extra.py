@@ -11,9 +11,9 @@ from torchmetrics import Metric
 from zsl_lab.metrics.generalized import harmonic_mean
 from zsl_lab.metrics.per_class import class_recalls
 
-#: a class is found if fewer than so many classes stand above it
+#: k of the top-k accuracies
 _TOP = (1, 5)
-#: the same with so many classes or more, as papers on ImageNet print it
+#: k of the top-k accuracies with at least this many classes, as in papers on ImageNet
 _TOP_OF_MANY, _MANY_CLASSES = (1, 2, 5, 10, 20), 1000
 
 
@@ -22,14 +22,14 @@ class ExtraAccuracies(Metric):
 
     - ``zsl_top1_per_sample``, ``unseen_per_sample``, ``seen_per_sample`` and
       ``harmonic_mean_per_sample``: the metrics of these names with the share of all samples that
-      are classified rightly instead of the mean over classes, as the authors of SGAL count.
+      are classified correctly instead of the mean over classes, as the authors of SGAL count.
     - ``zsl_top5``, ``unseen_top5``, ``seen_top5``: per class, with the right class among the five
       of the highest scores.
     - with 1,000 classes or more also ``top2``, ``top10`` and ``top20`` of the same kind, and all of
       them with ``_per_sample``: ``zsl_top5_per_sample`` is the flat hit@5 of Frome et al. (NeurIPS
       2013), ``zsl_top5`` the same averaged over classes, of Xian et al. (PAMI 2018).
 
-    Of equal scores the seen class stands higher, and within the seen or the unseen classes the
+    Of equal scores the seen class ranks higher, and within the seen or the unseen classes the
     lowest id, as in :func:`~zsl_lab.metrics.evaluation.predict`.
 
     torchmetrics' ``MulticlassAccuracy`` gives the same per sample; per class it also averages over
@@ -87,16 +87,16 @@ class ExtraAccuracies(Metric):
         self.correct = self.correct.index_add(1, target, right.to(torch.int64))
 
     def _above(self, scores: Tensor, target: Tensor) -> Tensor:
-        """Which classes stand above the true one, bool ``[B, C]``."""
+        """Which classes are ranked above the true one, bool ``[B, C]``."""
         own = scores.gather(1, target[:, None])
         before = self.order < self.order[target][:, None]
         return (scores > own) | ((scores == own) & before)
 
     def compute(self) -> dict[str, float]:
-        """The metrics by name, in percent; NaN without samples, or where every prediction is right.
+        """The metrics by name, in percent; NaN without samples, or with no more than k candidates.
 
-        As ``unseen``, the metrics on samples of unseen classes among all classes are NaN without a
-        sample of a seen class.
+        Like ``unseen``, the metrics on samples of unseen classes among all classes are NaN without
+        a sample of a seen class.
         """
         seen, total = self.seen_mask.cpu(), self.total.cpu()
         among_all, among_unseen = (

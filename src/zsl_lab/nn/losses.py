@@ -8,7 +8,7 @@ from torch import Tensor
 def squared_error(rows: Tensor, others: Tensor) -> Tensor:
     """Squared Euclidean distance of corresponding rows, averaged over the batch.
 
-    Up to constants, -log of a Gaussian.
+    Up to constants, this is the negative log-likelihood of a Gaussian of fixed variance.
 
     Args:
         rows: ``[B, D]``.

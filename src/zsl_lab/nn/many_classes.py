@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-#: up to so many classes are taken at once
+#: most classes for which a term is computed at once
 FEW_CLASSES = 2000
 #: classes of a part
 _PART = 1000
 
 
 def logsumexp_over_classes(scores: Callable[[Tensor], Tensor], classes: Tensor) -> Tensor:
-    """``log sum_c exp(score of c)``, of which the scores of one part are in memory at a time.
+    """``log sum_c exp(score of c)``, with the scores of one part in memory at a time.
 
     In the backward pass the scores are computed again (Chen et al., "Training deep nets with
-    sublinear memory cost", 2016), so that :func:`scores` must draw nothing.
+    sublinear memory cost", 2016), so that ``scores`` must not draw random numbers.
 
     Args:
-        scores: Scores ``[B, K]`` of the K given classes.
+        scores: Returns the scores ``[B, K]`` of the K given classes.
         classes: Classes, int64 ``[C]``.
 
     Returns:
@@ -44,7 +44,7 @@ def logsumexp_over_classes(scores: Callable[[Tensor], Tensor], classes: Tensor) 
 
 
 def some_of(rows: Tensor, most: int = FEW_CLASSES) -> Tensor:
-    """The rows, or ``most`` of more rows, drawn with a fixed seed, in their order."""
+    """The rows, in order; if there are more than ``most``, a random sample with a fixed seed."""
     if len(rows) <= most:
         return rows
     drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:most]

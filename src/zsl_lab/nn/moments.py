@@ -60,13 +60,13 @@ def gram(rows: Tensor) -> Tensor:
 
 
 class ClassMoments:
-    """Sums over labelled points.
+    """Accumulates class means and within-class scatter of labelled points.
 
     Args:
         classes: C.
         dimension: Z.
         second: Which second moments are gathered.
-        device: Where the sums are.
+        device: Device of the sums; None for the CPU.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ClassMoments:
             self._squares += points.T @ points
 
     def share(self) -> None:
-        """Replace the sums by their means over all processes, from which the same follows."""
+        """Average the sums over all processes, which gives the means and scatter of all points."""
         distributed.average([self._counts, self._sums, self._squares])
 
     @property

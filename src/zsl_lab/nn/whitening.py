@@ -1,4 +1,4 @@
-"""Directions in which samples of one class scatter, made to count less."""
+"""Whitening by the within-class covariance."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
     x = x - means[position]
     scatter = x.T @ x / len(x)
     level = scatter.diagonal().mean()
-    if level == 0:  # one sample a class: nothing is known of how they scatter
+    if level == 0:  # one sample per class: their scatter is unknown
         return torch.eye(x.shape[1], dtype=features.dtype, device=x.device)
     values, vectors = torch.linalg.eigh(scatter)
-    # rounding can put an eigenvalue of 0 below it
+    # rounding may make eigenvalues of 0 negative
     spread = (1 - shrinkage) * values.clamp(min=0) + shrinkage * level
     whitening: Tensor = vectors * spread.rsqrt() @ vectors.T
     return whitening.to(features.dtype)
@@ -50,8 +50,8 @@ def shrunk(scatter: Tensor, shrinkage: float) -> Tensor:
         shrinkage: r, above 0 and up to 1.
 
     Returns:
-        In the shape of ``scatter``; the identity (ones) where S is 0: nothing is known of how
-        samples scatter.
+        In the shape of ``scatter``; the identity (or ones) if S is 0, since the scatter of samples
+        is then unknown.
     """
     diagonal = scatter if scatter.ndim == 1 else scatter.diagonal()
     level = diagonal.mean()

@@ -54,9 +54,10 @@ ACCURACIES = {
 MAX_BARS_PER_COLUMN, MAX_COLUMNS_PER_ROW, MAX_BARS = 55, 7, 770
 #: :func:`confusion_matrix` prints the percentages of up to this many classes
 MAX_ANNOTATED = 15
-#: inches that the confusion matrix is high and wide at most
+#: largest height and width of the confusion matrix in inches
 MAX_SIDE = 36.0
-#: of more unseen classes the confusion matrix and the latent projection show some; how many
+#: with more unseen classes than the first, the confusion matrix shows as many as the second; the
+#: latent projection shows at most as many as the third
 MAX_CONFUSED, MAX_CONFUSED_SHOWN, MAX_PROJECTED = 1000, 100, 200
 #: maximum number of samples in :func:`latent_projection`
 MAX_POINTS = 1000
@@ -83,8 +84,9 @@ def training_curves(
             ``loss/<term>``, ``check/zsl_top1``, ``check/seen``, ``check/unseen`` and
             ``check/harmonic_mean`` (percent). Missing values are skipped.
         path: The PNG; the PDF has the same name.
-        selected: Step of the selected check by phase, marked in the panels of the phase. Fewer in
-            ``refit`` than in ``select`` are steps that the method undid, and are said to be.
+        selected: Step of the selected check by phase, marked in the panels of the phase. If that
+            of ``refit`` is smaller than that of ``select``, the method undid the difference, and
+            the label says so.
     """
     selected = selected or {}
     phases = list(dict.fromkeys(str(row["phase"]) for row in rows))
@@ -286,8 +288,8 @@ def confusion_matrix(
         names: Names of the K classes.
         matrix: Counts ``[K, K]``; rows are true classes, columns predicted classes.
         path: The PNG; the PDF has the same name.
-        samples: Samples of each class, ``[K]``, where predictions of other classes are not in the
-            matrix; None for the sums of its rows.
+        samples: Number of samples of each class, ``[K]``, if samples that were predicted as other
+            classes are not in the matrix; None for the sums of its rows.
         of: Number of unseen classes; None for K.
     """
     count = len(names)
@@ -356,7 +358,7 @@ def latent_projection(
         labels: Class of each sample as a row of ``prototypes``, ``[M]``.
         prototypes: Positions of the K classes (e.g. means of priors), ``[K, Z]``.
         names: Names of the K classes.
-        path: The PNG; the PDF has the same name, and a CSV of it the positions.
+        path: The PNG; a PDF and a CSV of the positions have the same name.
         of: Number of unseen classes; None for K.
     """
     if len(latents) > MAX_POINTS:

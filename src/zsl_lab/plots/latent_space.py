@@ -28,9 +28,9 @@ class LatentSpace:
     """Positions in two dimensions.
 
     Attributes:
-        samples: Of M samples, ``[M, 2]``.
+        samples: Positions of M samples, ``[M, 2]``.
         labels: The class of each sample as a row of ``classes``, ``[M]``.
-        classes: Of K classes, such as means of priors, ``[K, 2]``.
+        classes: Positions of K classes, such as means of priors, ``[K, 2]``.
         names: Names of the K classes.
     """
 

@@ -31,7 +31,7 @@ SEEN = PALETTE[0]
 UNSEEN = PALETTE[1]
 HARMONIC = PALETTE[2]
 MUTED = "#6B6B6B"
-#: fonts that are asked for the characters that the usual one lacks
+#: fallback fonts for characters that the default font lacks
 _OTHER_SCRIPTS = (
     "Noto Sans",
     "Noto Sans CJK SC",
@@ -53,7 +53,7 @@ _OTHER_SCRIPTS = (
     "Yu Gothic",
     "Malgun Gothic",
 )
-#: characters of a name in a figure
+#: most characters of a name in a figure
 MAX_LABEL = 48
 #: characters of the figure that is being drawn that no font has
 _missing: set[str] = set()
@@ -72,7 +72,7 @@ _WIDE = 7.5
 #: alone would make them
 _TEXT, _HEIGHT = 0.8, 1.25
 _DPI_PAPER = 300
-#: a page has no more
+#: largest height in inches: that of a page
 _MAX_HEIGHT = 9.0
 _style: ContextVar[FigureStyle] = ContextVar("style", default="screen")
 
@@ -109,7 +109,7 @@ STYLE: Any = {
     "ps.fonttype": 42,
     "svg.hashsalt": "zsl_lab",
 }
-#: what a paper's figures have otherwise: letters like those of Times, which matplotlib brings along
+#: rcParams that differ for papers; the font is like Times, and is part of matplotlib
 PAPER_STYLE: Any = {
     "mathtext.fontset": "stix",
     "font.size": 8,
@@ -132,7 +132,7 @@ _PAPER_FONT = "STIXGeneral"
 
 @contextmanager
 def figure_style(style: FigureStyle) -> Iterator[None]:
-    """Figures that are drawn inside have this style."""
+    """Draw figures in this style within the context."""
     token = _style.set(style)
     try:
         yield
@@ -147,7 +147,7 @@ def points(size: float) -> float:
 
 @functools.cache
 def _families(style: FigureStyle) -> tuple[str, ...]:
-    """The usual font, then the installed ones that have the characters of other scripts."""
+    """The default font, then the installed ones that have the characters of other scripts."""
     installed = set(font_manager.get_font_names())
     first = (_PAPER_FONT, "sans-serif") if style == "paper" else ("sans-serif",)
     return (*first, *(name for name in _OTHER_SCRIPTS if name in installed))
@@ -224,7 +224,7 @@ def _drawable(character: str) -> str:
 
 @functools.cache
 def _characters(style: FigureStyle) -> tuple[Collection[int], ...]:
-    """Of each font that is used, the characters that it has."""
+    """The characters of each font that is used."""
     fonts = (
         font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[name])))
         for name in _families(style)

@@ -73,14 +73,14 @@ def choose_candidates(
     """
     among = among or ("all" if given is None else "new")
     if among not in get_args(Among):
-        # the sentence of the command line
+        # the same message as on the command line
         raise ConfigError(f"among={among}: input should be 'all', 'unseen' or 'new'.")
     if among == "new" and given is None:
         raise ConfigError(
             "among=new: no new classes were given. Give some with classes=..., or choose "
             "among=all or among=unseen."
         )
-    # none of the classes, the unseen ones, or all
+    # of the known classes: none, the unseen ones, or all
     chosen = ~known.seen_mask if among == "unseen" else np.full(len(known.names), among == "all")
     space = subset(known, np.flatnonzero(chosen))
     kinds: list[Kind] = ["seen" if seen else "unseen" for seen in space.seen_mask]
@@ -154,7 +154,8 @@ def check_descriptions(classes: Any) -> bool:
         Whether the classes are described by texts.
 
     Raises:
-        DataError: This is no such mapping, a name or text is empty, or texts and vectors are mixed.
+        DataError: It is not a mapping of names to vectors or texts, a name or text is empty, or
+            texts and vectors are mixed.
     """
     if not isinstance(classes, Mapping):
         raise DataError(

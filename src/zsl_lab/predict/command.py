@@ -36,8 +36,8 @@ def predict(cfg: DictConfig) -> Prediction:
     """Classify samples among the classes of a checkpoint, or among new classes.
 
     Writes ``predictions.csv`` (file or sample, predicted class, its score, then the score of each
-    class), ``predictions.json`` (the classes, and the best five of each sample) and
-    ``network.pth`` where the method makes a network for the classes: all, or nothing.
+    class), ``predictions.json`` (the classes, and the best five of each sample) and, if the method
+    generates a network for the classes, ``network.pth``. Either all files are written or none.
 
     Args:
         cfg: The configuration that the checkpoint was trained with, ``ckpt`` and the keys of

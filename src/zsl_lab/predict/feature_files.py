@@ -55,8 +55,8 @@ def open_features(
             that array, a ``.mat`` file whose field ``features`` is ``[D, N]``, or a ``.csv`` file
             with a row a sample (see :func:`zsl_lab.predict.feature_table.read_feature_table`).
         feature_dim: D.
-        folder: Where the temporary file of a large table is; None for the system's folder of such
-            files.
+        folder: Where a temporary file is written for a large table; None for the system's
+            temporary folder.
 
     Raises:
         DataError: The file is missing, damaged or of another kind.

@@ -19,9 +19,9 @@ from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.errors import DataError
 from zsl_lab.files.rows import RowBuffer
 
-#: bytes of features from which on they are in a temporary file
+#: features of at least this many bytes are kept in a temporary file
 _LARGE = 2**26
-#: cells of rows that are put together, and bytes at the end of a file that are read first
+#: cells that are converted at once, and bytes at the end of a file that are read first
 _AT_A_TIME, _TAIL = 2**20, 2**16
 _DELIMITERS = (",", ";", "\t")
 _WAYS_OUT = "Correct the file, or save the features with np.save (features=FILE.npy)."
@@ -29,11 +29,11 @@ _WAYS_OUT = "Correct the file, or save the features with np.save (features=FILE.
 
 @dataclass
 class _FirstColumn:
-    """What the first cells of the rows can be, other than features.
+    """Finds out whether the first cells of the rows are names or an index.
 
     Attributes:
         names: The cells; None once one of them is a number.
-        count_from: The number that the rows are counted from; None where they are not.
+        count_from: The number that the cells count the rows from; None if they do not count them.
         rows: Number of cells so far.
     """
 
@@ -66,10 +66,10 @@ def read_feature_table(
 
     Args:
         path: Numbers separated by commas, semicolons, tabs or spaces.
-        origin: Begins messages.
+        origin: The beginning of messages.
         feature_dim: D.
-        folder: Where the temporary file of many rows is; None for the system's folder of such
-            files.
+        folder: Where a temporary file is written if there are many rows; None for the system's
+            temporary folder.
 
     Returns:
         float32 ``[N, columns]``, mapped from a temporary file where it is large, and the samples'
@@ -91,7 +91,7 @@ def read_feature_table(
     rows = table.numbers(1, first, folder)
     if first.names is not None:
         return rows, tuple(first.names)
-    # otherwise the first column is one of numbers, which are one too many
+    # without an index, all columns are features: one too many, which the caller reports
     return (rows if first.count_from is not None else table.numbers(0, None, folder)), None
 
 
@@ -101,7 +101,7 @@ class _Table:
 
     Attributes:
         path: The file.
-        origin: Begins messages.
+        origin: The beginning of messages.
         delimiter: Separates cells; None for spaces.
         width: Number of cells of a row.
     """
@@ -198,7 +198,7 @@ def _last_line(path: Path, origin: str) -> str:
             file.seek(left)
             end = file.read(step) + end
             lines = [line for line in re.split(rb"[\r\n]", end) if line.strip(b" \t,;")]
-            # the first of several may have begun before
+            # the first of several lines may be cut at its beginning
             if len(lines) > 1 or (lines and not left):
                 return lines[-1].decode("utf-8-sig")
             if not lines:
@@ -210,7 +210,7 @@ def _delimiter(last: str) -> str | None:
     """What separates cells; None for spaces.
 
     Args:
-        last: The last line: it has no names, which may hold any separator.
+        last: The last line, since a header may have names that contain any separator.
     """
     last = last.rstrip()
     if not any(separator in last for separator in _DELIMITERS):

@@ -1,4 +1,4 @@
-"""Feature vectors in, classes out."""
+"""Prediction by methods that take feature vectors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _TEXT_TERMS = Terms(
     longer="take a checkpoint whose semantics were made with a higher --max-tokens",
     another="take a checkpoint whose semantics were made with another --text-encoder",
 )
-#: what the data check says of new classes and samples by themselves; the rest needs a whole dataset
+#: findings of the data check that apply to new classes or samples; others need a whole dataset
 _CLASS_FAULTS = ("semantics_zero", "semantics_constant", "semantics_unknown")
 _FAULTS_OF_A_SAMPLE = ("features_zero", "features_constant")
 _SAMPLE_FAULTS = (*_FAULTS_OF_A_SAMPLE, "features_all_equal", "features_unit_sample")
@@ -155,7 +155,7 @@ class FeaturePredictor(Predictor):
         origin: str,
         columns: Sequence[str] = (),
     ) -> None:
-        """Warn of faulty semantics, and of those with other units than training's."""
+        """Warn of faulty semantics, and of semantics in other units than those of training."""
         _warn_of_classes(names, semantics, origin, columns or self._described.attributes)
         for sentence in semantics_findings(
             self._semantics.astype(np.float64),
@@ -213,7 +213,7 @@ class FeaturePredictor(Predictor):
 
         Args:
             samples: Feature vectors.
-            origin: Begins messages.
+            origin: The beginning of messages.
 
         Raises:
             DataError: Type or shape are wrong.
@@ -292,9 +292,9 @@ class FeaturePredictor(Predictor):
         Args:
             rows: The samples.
             candidates: The classes.
-            origin: Begins messages.
-            folder: Where a temporary file of many scores is; None for the system's folder of such
-                files.
+            origin: The beginning of messages.
+            folder: Where a temporary file is written for many scores; None for the system's
+                temporary folder.
             report: Called with the number of samples that are scored, after each batch.
 
         Raises:
@@ -325,7 +325,7 @@ class FeaturePredictor(Predictor):
         Args:
             images: N files.
             candidates: The classes.
-            origin: Begins messages.
+            origin: The beginning of messages.
             weights: As of :meth:`extract`.
             folder: As of :meth:`score_samples`.
             report: Called with the number of images that went through the network.
@@ -437,7 +437,7 @@ class FeaturePredictor(Predictor):
             )
 
     def extract(self, images: Sequence[Path], weights: Path | None = None) -> FloatArray:
-        """Features of images, by the network that the benchmark's were extracted with.
+        """Extract features of images with the network that extracted those of the benchmark.
 
         Args:
             images: N files.

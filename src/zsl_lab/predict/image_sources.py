@@ -20,8 +20,8 @@ class ImageSource:
 
     Attributes:
         origin: ``images=VALUE``, for messages.
-        folder: What the names are relative to.
-        files: At least one.
+        folder: The folder that names are relative to.
+        files: The image files, at least one.
     """
 
     origin: str
@@ -34,7 +34,7 @@ class ImageSource:
 
 
 def find_images(images: Path) -> ImageSource:
-    """Find the images; warns of what a folder or pattern has beside them.
+    """Find the images; warns of other files in the folder or among those that match the pattern.
 
     Args:
         images: A folder, a file, or a path with ``*``, ``?``, ``[...]`` or ``**``.

@@ -1,4 +1,4 @@
-"""Images in, classes out: for methods that take images and texts."""
+"""Prediction by methods that take images, and texts that describe the classes."""
 
 from __future__ import annotations
 
@@ -126,14 +126,17 @@ class ImagePredictor(Predictor):
         folder: Path | None = None,
         report: Callable[[int], object] = no_progress,
     ) -> tuple[Predictions, tuple[Problem, ...]]:
-        """As :meth:`score_samples`, of the images that can be read; and the others.
+        """As :meth:`score_samples`, for the images that can be read.
 
         Args:
             samples: The images.
             candidates: The classes.
-            folder: Where a temporary file of many scores is; None for the system's folder of such
-                files.
+            folder: Where a temporary file is written for many scores; None for the system's
+                temporary folder.
             report: Called with the number of images that are scored.
+
+        Returns:
+            The predictions, and the images that cannot be read.
 
         Raises:
             DataError: No image can be read.

@@ -1,8 +1,8 @@
-"""Do the inputs of a prediction look like those of training? Sentences where they do not.
+"""Compares the inputs of a prediction with those of training, and describes differences.
 
-Each check compares with statistics of the training data that the checkpoint holds. Their limits are
-wide: on the published benchmarks no test sample, no single unseen class and no random subset of
-unseen samples or classes is warned of (tests/predict/test_input_checks.py).
+Each check uses statistics of the training data that the checkpoint holds. The limits are wide: on
+the published benchmarks no test sample, no single unseen class and no random subset of unseen
+samples or classes causes a warning (tests/predict/test_input_checks.py).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _ROWS_OF_SPREAD = 20
 _SAME_PROFILE = 0.2
 #: the columns that are needed for such a correlation
 _COLUMNS_OF_PROFILE = 50
-#: so many parts of the columns are compared by themselves too: features may be right in others
+#: number of parts in which the columns are also compared, since only some of them may be wrong
 _PARTS_OF_PROFILE = 4
-#: columns with both signs in training from which on it is no chance that rows lack one of them
+#: with this many columns of both signs in training, rows that lack one sign are no coincidence
 _SIGNED_COLUMNS = 5
-#: rows from which on one column with one number is enough to be warned of
+#: from this many rows on, a single constant column causes a warning
 _ROWS_OF_DEAD = 100
-#: rows from which on their mean norm is compared with training's more closely
+#: from this many rows on, their mean norm must be closer to that of training
 _ROWS_OF_NORM = 50
-#: how unlike the columns' spreads are, over those of training (in logarithms), below which a root
-#: or a logarithm was taken
+#: columns whose logarithmic spreads vary less than this share of their variation in training are
+#: taken for roots or logarithms
 _ROOT = 0.75
-#: numbers of a table that are needed to tell that it has two codes only
+#: entries of a table that are needed to conclude that it has two codes only
 _NUMBERS_OF_CODE = 30
 #: common marks for unknown values
 _MARKS = (-9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0)
@@ -56,8 +56,8 @@ class FeatureCheck:
 
     Args:
         training: Statistics of the training samples.
-        seen_classes: How many classes these are of: of few classes, the samples of another one
-            easily lie outside their range.
+        seen_classes: Number of classes of the training samples; with few, samples of another class
+            easily lie outside the range of training.
     """
 
     def __init__(self, training: ColumnStatistics, seen_classes: int) -> None:
@@ -86,7 +86,7 @@ class FeatureCheck:
         """Sentences on what does not fit; none where everything does.
 
         Args:
-            origin: Begins each sentence.
+            origin: The beginning of each sentence.
         """
         given = self._given.result()
         for check in (
@@ -106,7 +106,7 @@ class FeatureCheck:
         return []
 
     def _scale(self, given: ColumnStatistics) -> str | None:
-        """Rows that are far shorter or longer, or that were scaled in a way one recognises."""
+        """Rows with far smaller or larger norms, or scaled in a recognisable way."""
         low, mean, high = self._training.norms
         small, middle, large = given.norms
         few = given.rows < 5
@@ -142,7 +142,7 @@ class FeatureCheck:
         )
 
     def _differs(self, given: ColumnStatistics, ratio: float) -> bool:
-        """Whether many, varied rows are longer or shorter than those of a few classes may be."""
+        """Whether norms differ by more than a choice of few classes explains; needs many rows."""
         varies = self._training.std > 0
         if given.rows < _ROWS_OF_NORM or not varies.any() or ratio <= 0:
             return False
@@ -190,7 +190,7 @@ class FeatureCheck:
         )
 
     def _floor(self, given: ColumnStatistics) -> str | None:
-        """No number near the one that most columns of training begin at."""
+        """No number near the minimum that most columns of training share."""
         training = self._training
         floor = float(np.median(training.low))
         if given.rows < _ROWS_OF_SPREAD or len(given.low) < _COLUMNS_OF_PROFILE:
@@ -276,7 +276,7 @@ class FeatureCheck:
         return max(found, default=None)
 
     def _root(self, given: ColumnStatistics) -> str | None:
-        """Columns whose spreads follow those of training, and are more alike."""
+        """Columns whose spreads follow those of training, but vary less over the columns."""
         varies = (self._training.std > 0) & (given.std > 0)
         if given.rows < _ROWS_OF_SPREAD or varies.sum() < _COLUMNS_OF_PROFILE:
             return None

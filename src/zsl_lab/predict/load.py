@@ -36,11 +36,11 @@ def load(ckpt: str | os.PathLike[str]) -> Predictor:
             ``hf-hub:USER/NAME@REVISION``, is looked for on the Hugging Face Hub.
 
     Returns:
-        A :class:`FeaturePredictor`; of a method that takes images an :class:`ImagePredictor`.
+        A :class:`FeaturePredictor`; for a method that takes images an :class:`ImagePredictor`.
 
     Raises:
-        ZslLabError: This is no such checkpoint, or an older one, or packages are missing that it
-            needs; as a sentence.
+        ZslLabError: There is no such checkpoint, an older version wrote it, or a package that it
+            needs is missing.
     """
     if not isinstance(ckpt, str | os.PathLike):
         raise CheckpointError(
@@ -78,8 +78,8 @@ def restore(
 
     Args:
         config: The configuration that it was trained with, and the keys of task=predict.
-        checkpoint: The checkpoint, where it was read before.
-        result: The result of its run; None where it has to be looked for, if it is asked for.
+        checkpoint: The checkpoint, if it was already read.
+        result: The result of its run; None: it is looked for when it is needed.
 
     Raises:
         ZslLabError: As :func:`load` does.
@@ -126,7 +126,7 @@ def _read_data(state: Mapping[str, Any], path: Path) -> CheckpointData:
             )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"ckpt={path}: what it says of its classes is damaged ({type(error).__name__}: "
+            f"ckpt={path}: its record of the classes is damaged ({type(error).__name__}: "
             f"{error}). Give another checkpoint, or train anew."
         ) from error
     return stored

@@ -22,12 +22,12 @@ from zsl_lab.files.rows import release, row_blocks
 from zsl_lab.methods.base import ExportedNetwork
 from zsl_lab.run.configuration.schema import Scores
 
-#: not those of a run, whose predictions.csv has other columns
+#: this file has other columns than the predictions.csv of a run
 PREDICTIONS_FILE = "predictions.csv"
 SUMMARY_FILE = "predictions.json"
 NETWORK_FILE = "network.pth"
 SCORES_FILE = "scores.npz"
-#: what cannot be read, as extract lists it
+#: lists the images that cannot be read, in the format of `zsl_lab.data extract`
 UNREADABLE_FILE = "unreadable.csv"
 #: with more scores than this, they are written to an archive unless scores says otherwise
 _MANY_SCORES = 5_000_000
@@ -126,7 +126,7 @@ class Prediction:
         checkpoint: The method's checkpoint.
         score: What a score is called: ``score`` or ``probability``.
         folder: Where the files are written.
-        exported: The network that the method made for the classes; None where it makes none.
+        exported: The network that the method generated for the classes; None if it generates none.
         of_images: Whether the samples are images.
         scores: Which scores are written (see conf/config.yaml); None decides by their number.
         unreadable: The images that cannot be read, relative to their folder, and why.

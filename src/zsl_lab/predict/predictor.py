@@ -53,28 +53,29 @@ from zsl_lab.sharing.pretrained import Pretrained
 
 #: how many unreadable images a message names
 _SHOWN_IMAGES = 3
-#: a warning is due where more than this share of at least so many samples is assigned to one of at
-#: least so many classes
+#: a warning is given if more than this share of the samples is assigned to one class; only with at
+#: least this number of samples and this number of classes
 _COLLAPSED, _MANY_SAMPLES, _MANY_CLASSES = 0.8, 20, 3
-#: the name that a class without one has in messages
+#: the name in messages of a class without a name
 _UNNAMED = "the class"
 
 
 @dataclass(frozen=True, eq=False)
 class CheckpointData:
-    """What a checkpoint says of the data that its method was trained on.
+    """The part of a checkpoint on the data that its method was trained on.
 
     Attributes:
         benchmark: The benchmark's name.
-        space: Its classes, semantics scaled.
+        space: The benchmark's classes, with scaled semantics.
         scaler: Scales features; None where samples are images.
-        semantics_scaler: Scales semantics; None likewise.
+        semantics_scaler: Scales semantics; None where samples are images.
         recipe: How features and semantics were made.
         feature_dim: D; 0 where samples are images.
-        semantics: Of its classes, unscaled, float32 ``[C, Q]``; Q is 0 where samples are images.
-        statistics: Of the unscaled features of its training samples; None where samples are images
-            and in checkpoints of older versions.
-        result: The result of its run; None where it has to be looked for.
+        semantics: Unscaled semantics of the classes, float32 ``[C, Q]``; Q is 0 where samples are
+            images.
+        statistics: Statistics of the unscaled features of the training samples; None where samples
+            are images, and in checkpoints of older versions.
+        result: The result of the run; None: it is looked for when it is needed.
     """
 
     benchmark: str
@@ -127,7 +128,7 @@ class Predictor(ABC):
         self._space = space
         self._result = stored.result
         self.config = config
-        # the weights are the network's
+        # without the weights, which the network holds
         self._source = replace(checkpoint, weights={}, content={"data": checkpoint.data_state()})
         self._calibration = float(checkpoint.state.calibration or 0.0)
         self.network: ZeroShotMethod = config.method_class.empty_for_checkpoint(
@@ -159,7 +160,7 @@ class Predictor(ABC):
     def candidates_among(self, given: ClassSpace | None, among: Among | None = None) -> Candidates:
         """As :meth:`candidates`, with new classes as :meth:`new_classes` returns them.
 
-        Warns of new classes where generated features of other classes trained the method.
+        Warns of new classes if the method was trained on generated features of other classes.
         """
         candidates = choose_candidates(self._space, given, among)
         if "new" in candidates.kinds and self._trained_on_generated:
@@ -257,7 +258,7 @@ class Predictor(ABC):
         Args:
             names: C names.
             descriptions: C texts; None where names suffice.
-            origin: Begins messages.
+            origin: The beginning of messages.
             text_lists: Of each class the texts that ``descriptions`` joins; None where each has
                 one.
         """
@@ -336,7 +337,7 @@ class Predictor(ABC):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run that trained the method; None where it is not beside it.
+        """The result of the run that trained the method; None if it is not beside the checkpoint.
 
         Raises:
             DataError: Its file is damaged.
@@ -356,7 +357,7 @@ class Predictor(ABC):
         prediction needs) and ``README.md``, a model card. Paths of this machine are left out.
 
         Args:
-            folder: Made where it is missing; earlier files of a model are replaced.
+            folder: Created if it is missing; earlier files of a model are replaced.
 
         Returns:
             The folder.
@@ -381,18 +382,18 @@ class Predictor(ABC):
         ``zsl_lab.load("hf-hub:USER/NAME")`` loads it there.
 
         Args:
-            repo_id: ``USER/NAME``; made where there is none.
+            repo_id: ``USER/NAME``; the repository is created if it is missing.
             private: Whether a new repository is private; None for the account's default.
             token: The account's token; None for the one that is stored on this machine.
             revision: The branch; None for ``main``.
-            commit_message: None for a usual one.
+            commit_message: The message of the commit; None for a default.
 
         Returns:
             The commit's URL.
 
         Raises:
             OutputError: The Hub refuses it, or cannot be reached.
-            ConfigError: The extra ``hub`` is not installed, or ``repo_id`` is none.
+            ConfigError: The extra ``hub`` is not installed, or ``repo_id`` is not valid.
         """
         return self._pretrained().push(
             repo_id,
@@ -416,11 +417,11 @@ class Predictor(ABC):
 
         Args:
             path: The file.
-            classes: As of :meth:`predict`.
-            among: Likewise.
+            classes: New classes, see :meth:`predict`.
+            among: The classes to predict among, see :meth:`predict`.
 
         Returns:
-            The file.
+            The path of the file.
 
         Raises:
             ConfigError: The method takes images, cannot be exported, or the extra ``onnx`` is not

@@ -43,7 +43,7 @@ class Line:
         points: Unseen and seen accuracy, percent.
         marks: Its operating points.
         number: Selects colour and dash pattern.
-        name: What its values are shown with.
+        name: Name that its values are shown with.
     """
 
     points: Points
@@ -132,7 +132,7 @@ class Profile:
     """Chart of the sorted recalls of all classes.
 
     Attributes:
-        label: Description.
+        label: Description for screen readers.
         kind: ``unseen`` or ``seen``, which selects the colour.
         path: Outline of the filled area.
         width: Width of the ``viewBox``.
@@ -252,7 +252,7 @@ def profile(
     Args:
         recalls: In percent, at least one, without NaN. Of more than ``max_steps`` classes, evenly
             spaced ones are drawn.
-        label: Description.
+        label: Description for screen readers.
         kind: ``unseen`` or ``seen``, which selects the colour.
         width: Width of the chart in its own units.
         height: Height of the chart in its own units.

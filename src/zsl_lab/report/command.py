@@ -190,7 +190,7 @@ def _show(
 def _contents(
     groups: list[Group], options: argparse.Namespace
 ) -> tuple[list[Sheet], Callable[[], str]]:
-    """The tables that are shown, and what makes the CSV file of them."""
+    """The tables to show, and a function that makes their CSV file."""
     if options.paper:
         from zsl_lab.report import paper
         from zsl_lab.report.paper_rows import left_out

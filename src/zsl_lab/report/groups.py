@@ -26,7 +26,7 @@ from zsl_lab.run.configuration.settings import (
 #: keys whose value ``result.json`` holds
 IN_RESULT = ("seed", "selection.name", "selection.calibrate")
 
-#: keys that have no effect on metrics with a way of selecting the step
+#: for each ``selection``, the keys that have no effect on metrics
 _WITHOUT_EFFECT = {
     "validation": ("selection.report_oracle",),
     "oracle": ("selection.report_oracle", "selection.validation_seed", "selection.draws"),
@@ -39,7 +39,7 @@ _WITHOUT_EFFECT = {
 _SELECTED = {"validation": "", "oracle": "selected on test", "last": "last step"}
 #: a label lists up to _MAX_KEYS settings that change together; of more, the first _FIRST_KEYS
 _MAX_KEYS, _FIRST_KEYS = 4, 3
-#: folders within folders that are searched
+#: depth to which nested folders are searched
 _MAX_DEPTH = 64
 #: characters of a setting in a label
 _MAX_SETTING = 120
@@ -145,7 +145,7 @@ class Group:
 
     @cached_property
     def oracles(self) -> dict[str, Summary]:
-        """Metrics by name, each at the step that is best by it on test; see ORACLE_METRICS."""
+        """Oracle metrics by name, each at its own best step on test; see ORACLE_METRICS."""
         return {
             name: Summary.of([run.result.at_best_on_test(name) for run in self.runs])
             for name in ORACLE_METRICS
@@ -262,9 +262,9 @@ def _settings(configuration: Configuration, result: Result) -> Settings:
     # the result has the hashes of the contents of the dataset's files
     files = (key for key in marks.places if key.startswith("dataset."))
     settings = configuration.settings((*IN_RESULT, *_WITHOUT_EFFECT[result.selection], *files))
-    # of a file that differs by seed, only whether there is one counts
+    # of a file that differs by seed, only whether one is given matters
     given = {key: "given" for key in marks.per_seed if settings.get(key) is not None}
-    # what the choice came to: a run with auto repeats one with cpu
+    # the device that was used: a run with auto may repeat one with cpu
     device = result.training.get("device")
     if _ACCELERATOR in settings and device:
         given[_ACCELERATOR] = "cpu" if device.startswith("cpu") else "gpu"
@@ -309,15 +309,15 @@ def group_runs(runs: Iterable[Run], sort: str = "harmonic_mean") -> tuple[list[G
 
 
 def relabelled(groups: Sequence[Group]) -> list[Group]:
-    """The groups with labels that distinguish them from each other and from no others."""
+    """The groups with new labels, which only distinguish them from each other."""
     firsts = [group.runs[0] for group in groups]
     return [Group(group.runs, *_label(group.runs[0], firsts)) for group in groups]
 
 
 def _without_new_keys(runs: Sequence[Run]) -> list[Run]:
-    """Runs without the settings that older versions did not store, with the values they had.
+    """Runs without settings that some runs lack and that give the behaviour of older versions.
 
-    Those versions behaved as with null, or with the value of the key's mark ``AddedLater``.
+    Older versions behaved as with null, or as with the value of the key's mark ``AddedLater``.
     """
     lacking: dict[str, set[str]] = {}
     for method in {run.result.method for run in runs}:
@@ -333,7 +333,7 @@ def _without_new_keys(runs: Sequence[Run]) -> list[Run]:
 
 
 def _as_before(settings: Settings, lacking: Collection[str]) -> Settings:
-    """Settings without those of the given keys whose values older versions behaved with."""
+    """Settings without the given keys where their value gives the behaviour of older versions."""
     if all(settings[key] is None for key in lacking if key in settings):
         later: Mapping[str, Any] = {}
     else:

@@ -14,7 +14,7 @@ _GREEK = {
     **{"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "λ": "lambda"},
     **{"μ": "mu", "µ": "mu", "σ": "sigma", "ϑ": "vartheta", "Δ": "Delta", "Σ": "Sigma"},
 }
-#: what TeX acts on, what joins to another character, and what its text fonts lack
+#: characters that TeX interprets, that form ligatures, or that its text fonts lack
 _SPECIAL = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -29,7 +29,7 @@ _SPECIAL = {
 _NO_GLYPH = "ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲų"
 #: a table of more columns than this is set smaller
 _WIDE = 8
-#: characters of the longest text of a column that is not broken into lines, and of a head's line
+#: characters of a text, above which its column is broken into lines, and of a line of a head
 _LONG, _HEAD = 40, 10
 _SMALL = r"  \scriptsize\setlength{\tabcolsep}{3pt}"
 

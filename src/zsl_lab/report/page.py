@@ -95,7 +95,7 @@ class Page:
 
     Attributes:
         title: Title.
-        facts: What is true of all runs.
+        facts: Facts about all runs.
         problems: A sentence for each run or file that is left out or incomplete.
         sections: One per dataset, splits and features.
         papers: Tables of a paper with the runs beside its rows.

@@ -18,7 +18,7 @@ from zsl_lab.report.paper_rows import Line, paper_lines
 from zsl_lab.report.published import ANY_DATASET, COUNTS, Table
 from zsl_lab.report.tables import Cell, Row, Sheet, as_csv, csv_number
 
-#: heads of metrics; others are their own
+#: column heads of metrics; other metrics have their name as head
 _HEADS = {
     "harmonic_mean": "H",
     "zsl_top5": "top-5",
@@ -67,7 +67,7 @@ def paper_tables(name: str, groups: Sequence[Group]) -> list[Sheet]:
         list(own)
         for _, own in itertools.groupby(lines, key=lambda line: (id(line.table), line.dataset))
     ]
-    # datasets of which the paper prints nothing are for runs on them
+    # a dataset without printed values is shown only if there are runs on it
     blocks = [own for own in blocks if any(map(_has_content, own))] or blocks[:1]
     last = {id(own[0].table): i for i, own in enumerate(blocks)}
     return [_sheet(own, last[id(own[0].table)] == i) for i, own in enumerate(blocks)]
@@ -84,7 +84,7 @@ def _sheet(lines: Sequence[Line], with_note: bool) -> Sheet:
     blocks = _blocks(lines)
     titles = {block.title for block in blocks}
     ran = any(line.group for line in lines)
-    # those on other data last, each kind of data apart
+    # runs on other data last, a section for each kind of data
     data = dict.fromkeys(["", *(line.data for line in lines)])
     sections = [[line for line in lines if line.data == one] for one in data]
     notes = [

@@ -27,7 +27,7 @@ _KEYS = {
     "method.base.name": "base network",
     "method.text.encoder": "text encoder",
 }
-#: the metric whose best step on test gives a metric of the oracle
+#: for each oracle metric, the metric whose best step on test it is taken at
 _ORACLE_STEP = {name: "zsl_top1" if name == "zsl_top1" else "harmonic_mean" for name in METRICS}
 #: groups that a sentence names
 _MAX_NAMED = 5
@@ -63,7 +63,7 @@ class Line:
         return f"{self.row.method}{found}{on}"
 
     def measured(self, metric: str) -> Summary | None:
-        """What the runs measured at the step that was selected without test samples."""
+        """A metric of the runs at the step selected without test samples; None if there is none."""
         if self.group is None or self.group.first.selection == "oracle":
             return None
         results = [run.result for run in self.group.runs]
@@ -77,7 +77,7 @@ class Line:
         )
 
     def oracle(self, metric: str) -> Summary | None:
-        """The metric where ``zsl_top1`` is best on test, and the others where H is."""
+        """An oracle metric: ``zsl_top1`` at its own best step on test, others at that of H."""
         if self.group is None or metric not in _ORACLE_STEP:
             return None
         by = _ORACLE_STEP[metric]
@@ -158,7 +158,7 @@ def left_out(name: str, groups: Sequence[Group]) -> list[str]:
 
 
 def _line(parts: Sequence[Table], group: Group) -> Line | None:
-    """Where a group belongs: the row that it differs least from, of those the most specific."""
+    """The line of a group: at the row that it differs least from, of several the most specific."""
     dataset = published_file().canonical(_without_synthetic(group.first.dataset))
     found: list[tuple[float, int, Line]] = []
     for table in parts:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FILE = "published.yaml"
-#: stands for the dataset in tables of what does not depend on it
+#: the name of the dataset in tables whose values do not depend on it
 ANY_DATASET = "any"
 
 Metric = Literal["zsl_top1", "unseen", "seen", "harmonic_mean"]
@@ -38,11 +38,11 @@ class TableRow(_Model):
         features: The feature extractor, if the table's rows differ in it.
         overrides: Keys of a run's configuration, with the values that a run of this row has. Of
             several rows that a run fits, it belongs to the one with most overrides.
-        data: As the table's, for this row; goes before it.
+        data: As ``data`` of the table, for this row; it takes precedence.
         overview: Whether the overview of a dataset has the row; false for methods that the paper
             quotes from others.
         values: For each dataset the printed values, in the order of the table's ``metrics``; None
-            where the paper prints none, an empty list where it prints nothing.
+            for a value that is not printed, an empty list if none is.
         sd: For each dataset the standard deviation of the first value, if printed.
     """
 
@@ -66,8 +66,8 @@ class Table(_Model):
         table: Number of the table.
         split: Which classes are unseen, in the paper's words.
         features: The feature extractor; None if each row names its own.
-        data: Keys of a run's configuration (with ``benchmark.`` before it, of the facts in its
-            result), with the values that features, split and texts like the paper's have; by
+        data: Keys of a run's configuration, or of ``benchmark`` in its result (``benchmark.KEY``),
+            and the values that they have with features, split and texts like the paper's; by
             dataset where these differ.
         note: Further remarks.
         metrics: The metrics of its columns.

@@ -120,9 +120,9 @@ _BOLD = "Bold: best of those with the same dataset, splits, features and selecti
 
 
 def result_sheet(groups: Sequence[Group]) -> Sheet:
-    """One row per group: seeds, metrics, the oracle's, what it cost and the size of the model.
+    """One row per group: seeds, metrics, oracle metrics, cost and size of the model.
 
-    What no group knows has no column.
+    Columns in which no group has a value are left out.
     """
     datasets = list(dict.fromkeys(group.first.dataset for group in groups))
     one_dataset = len(datasets) == 1
@@ -195,7 +195,7 @@ def sweep_sheet(
     if unvalidated:
         notes.append(
             f"selection={', '.join(dict.fromkeys(unvalidated))} has no metric on validation "
-            f"classes: sorted by {metric} on test, which is no way to choose settings."
+            f"classes: sorted by {metric} on test, which must not be used to choose settings."
         )
     notes += _undefined(groups)
     names = dict.fromkeys(

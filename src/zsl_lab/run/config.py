@@ -1,4 +1,4 @@
-"""From a composed configuration to checked values; each wrong one is named in a sentence."""
+"""From a composed configuration to validated values, with a message for each wrong one."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 
 
 class RunConfig(BaseModel):
-    """A whole run, checked.
+    """The validated configuration of a run.
 
     Attributes:
         loggers: Loggers by name, each a ``_target_`` with its arguments.
-        callbacks: Callbacks by name, likewise.
+        callbacks: Callbacks by name, each a ``_target_`` with its arguments.
         plain: The configuration as ``config.yaml`` and checkpoints hold it: plain containers,
             places as absolute paths.
     """
@@ -102,8 +102,8 @@ class RunConfig(BaseModel):
     def for_benchmark(self, benchmark: Benchmark) -> RunConfig:
         """The configuration with training steps in place of epochs; ``plain`` stays as it is.
 
-        Where no test sample is of a seen class, an oracle that goes by a metric of seen classes
-        goes by ``zsl_top1``, with a warning.
+        Without test samples of seen classes, an oracle that selects by a metric of seen classes
+        selects by ``zsl_top1`` instead, with a warning.
         """
         method = self.method.for_samples(len(benchmark.trainval))
         selection = self.selection
@@ -113,13 +113,13 @@ class RunConfig(BaseModel):
 
     @property
     def takes(self) -> Takes:
-        """What a sample is to the method; without its class where its keys say so."""
+        """The kind of sample that the method takes; imports the method only if necessary."""
         light = config_class_of(_target_of(self.plain["method"]))
         return self.method_class.takes if light is None else light.takes
 
     @property
     def marks(self) -> Marks:
-        """What the keys mean that this run has."""
+        """The marks of the keys of this run, those of its method and dataset included."""
         return (
             run_marks()
             | marks_of(type(self.method), "method")
@@ -129,7 +129,7 @@ class RunConfig(BaseModel):
 
 
 def _without_seen(selection: SelectionConfig, benchmark: Benchmark) -> SelectionConfig:
-    """What selects on a benchmark without test samples of seen classes."""
+    """The selection for a benchmark without test samples of seen classes."""
     if selection.name == "validation" and selection.calibrate and len(benchmark.test_unseen):
         warnings.warn(
             f"selection.calibrate: {benchmark.name} has no test_seen sample with this split, so "
@@ -142,7 +142,7 @@ def _without_seen(selection: SelectionConfig, benchmark: Benchmark) -> Selection
         return selection
     warnings.warn(
         f"selection.metric={selection.metric} cannot be measured on test: {benchmark.name} has no "
-        "test_seen sample with this split. The oracle goes by zsl_top1.",
+        "test_seen sample with this split. The oracle is selected by zsl_top1.",
         stacklevel=2,
     )
     return selection.model_copy(update={"metric": "zsl_top1"})
@@ -212,7 +212,7 @@ def parse(cfg: DictConfig) -> RunConfig:
 
 
 def _settings(top: RunKeys) -> SettingsConfig:
-    """The section ``settings``; of an older run what its section ``tuned`` says."""
+    """The section ``settings``; for an older run, made from its section ``tuned``."""
     if top.settings.name is not None or top.tuned.name is None:
         return top.settings
     return SettingsConfig(choice="best", name=top.tuned.name, dataset=top.tuned.dataset)
@@ -242,8 +242,7 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
     """The marks of the keys of a configuration's method, dataset and classifier.
 
     Args:
-        plain: A configuration that a file brought, in plain containers; other sections are not
-            looked at.
+        plain: A configuration read from a file, in plain containers; other sections are ignored.
 
     Raises:
         ConfigError: A class that it names is not allowed, or cannot be imported.
@@ -255,11 +254,11 @@ def class_marks(plain: Mapping[str, Any]) -> Marks:
 
 
 def added_later(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that older versions did not have, and the values with which those behaved.
+    """Keys that older versions lacked, and the values that give the behaviour of those versions.
 
     Args:
         plain: A configuration in plain containers; only the ``_target_`` of method, dataset and
-            classifier are looked at.
+            classifier are used.
 
     Raises:
         ConfigError: A class that it names is not allowed, or cannot be imported.
@@ -286,7 +285,7 @@ def _allowed_config_classes(plain: Mapping[str, Any]) -> dict[str, type[BaseMode
 def data_of(
     plain: Mapping[str, Any],
 ) -> tuple[type[ZeroShotMethod], DatasetConfig, DataPaths]:
-    """What decides on the benchmark of a configuration.
+    """What determines the benchmark of a configuration.
 
     Args:
         plain: A configuration in plain containers.

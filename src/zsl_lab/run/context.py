@@ -73,7 +73,7 @@ def check_classifier(config: RunConfig) -> None:
     """Check that the method gives what the classifier needs.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: The method does not.
     """
     config.classifier_class.check(config.classifier, config.method_class, config.method)
 
@@ -82,7 +82,7 @@ def set_classifier(method: ZeroShotMethod, config: RunConfig, classes: ClassSpac
     """Give a method the classifier of the configuration, not fitted.
 
     Args:
-        method: A method that is just built.
+        method: A newly built method.
         config: The configuration.
         classes: The classes that it is trained with.
     """
@@ -107,7 +107,7 @@ def make_trainer(
         epochs: Epochs, each of which ends with a check; 0 for a test, which has neither loggers nor
             the callbacks of the configuration.
         validate: Whether checks evaluate anything.
-        checkpoint_io: Reads and writes checkpoints; a new one where it is None.
+        checkpoint_io: Reads and writes checkpoints; None makes a new one.
     """
     config, hardware = context.config, context.hardware
     timeout = config.trainer.seconds_to_answer
@@ -190,11 +190,11 @@ def _cluster_environment(config: RunConfig, hardware: Hardware) -> list[Any]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A benchmark as runs take it, and what is to be said about it.
+    """A benchmark prepared for runs, and the findings about it.
 
     Attributes:
-        benchmark: Marks of unknown values are filled in.
-        findings: What reading it and filling it in found.
+        benchmark: The benchmark, in which unknown values are filled in.
+        findings: Findings from reading the benchmark and filling in unknown values.
     """
 
     benchmark: Benchmark
@@ -263,7 +263,7 @@ def load_checked(
 
 
 def _prepared(load: Callable[[], Benchmark]) -> Loaded:
-    """Load a benchmark; warnings of its reader become findings, unknown values means."""
+    """Load a benchmark, turn its reader's warnings into findings, and fill in unknown values."""
     benchmark, findings = with_reader_findings(load)
     if not isinstance(benchmark, VectorBenchmark):
         return Loaded(benchmark, findings)

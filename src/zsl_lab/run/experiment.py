@@ -62,7 +62,7 @@ def run(cfg: DictConfig, benchmark: Benchmark | None = None) -> Result:
             it is split and scaled is still read from there.
 
     Returns:
-        What was found; also written to ``result.json``.
+        The result, which is also written to ``result.json``.
 
     Raises:
         ZslLabError: Anything that the user can fix, as a sentence.
@@ -150,7 +150,7 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
     best = best_on_average(draws, selection.metric)
     if best is None:
         return Selected(spent.steps // len(draws)), spent
-    # of several draws, which may have undone different steps, the one that is nearest to their mean
+    # draws may have undone different steps: retrace the one whose steps are nearest to the mean
     nearest = min(draws, key=lambda checks: abs(_at(checks, best.step) - best.effective_step))
     return Selected.of_check(best, retraced(nearest, best.step, selection.metric)), spent
 
@@ -276,7 +276,7 @@ def _hardware(config: RunConfig) -> Hardware:
 
 
 def _load_data(config: RunConfig, given: Benchmark | None) -> tuple[Benchmark, tuple[Finding, ...]]:
-    """The benchmark and what its check found; what is missing is reported before it is read."""
+    """The benchmark and its findings; missing files are reported before anything is read."""
     with naming_methods():
         if config.takes == "images":
             config.dataset.image_view()
@@ -334,7 +334,7 @@ def _write_config(context: RunContext) -> None:
 
 
 def _remove_traces(folder: Path, earlier: Collection[str]) -> None:
-    """Remove what a run wrote that failed before its first checkpoint, but no ``earlier`` file."""
+    """Remove the files of a run that failed before its first checkpoint, but no ``earlier`` one."""
     if not distributed.is_main() or (folder / "checkpoints").exists():
         return
     for name in {"config.yaml", metrics_csv.FILE}.difference(earlier):

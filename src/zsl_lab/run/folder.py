@@ -27,7 +27,7 @@ LOCK_FILE = ".lock"
 #: in a run's folder: Hydra's record of the command
 RECORD = ".hydra"
 RECORD_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
-#: the results of a run, which take a training to make again
+#: the results of a run, which only another training could make again
 RESULTS = (
     RESULT_FILE,
     "checkpoints/best.ckpt",
@@ -58,7 +58,7 @@ class Claim:
         """Let other commands claim the folder."""
         if self._lock is None:
             return
-        # removed while it is held: who waits for the removed file notices that it is gone
+        # removed while locked: a process that waits for the lock notices that the file is gone
         with suppress(OSError):
             (self.folder / LOCK_FILE).unlink()
         self._lock.release()

@@ -77,7 +77,7 @@ def _stored(config: dict[str, Any], section: str, key: str) -> Any:
 
 
 def load(method: ZeroShotMethod, checkpoint: Checkpoint) -> None:
-    """Put the weights into a method, which goes on from its first candidate step.
+    """Load the weights into a method, and set its step to the first candidate.
 
     Raises:
         CheckpointError: The networks have other shapes.

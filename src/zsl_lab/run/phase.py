@@ -46,12 +46,13 @@ class Selected:
     """What the selection phase selected.
 
     Attributes:
-        step: Training steps of the refit; None for all of them.
-        check: Training step of the selected check; None where no check selected.
-        calibration: Constant added to the scores of unseen classes; None while it is selected.
+        step: Number of training steps of the refit; None for the method's whole schedule.
+        check: Training step of the selected check; None if no check was selected.
+        calibration: Constant added to the scores of unseen classes; None in a phase that selects
+            it.
         validation: Metrics of the selected check on validation classes, and ``step``; None where
             validation classes did not select it.
-        spans: The training steps that shaped the selected weights, where others were undone.
+        spans: The training steps that shaped the selected weights; empty if none were undone.
     """
 
     step: int | None = None
@@ -62,7 +63,7 @@ class Selected:
 
     @classmethod
     def of_check(cls, check: Check, spans: Spans) -> Selected:
-        """The steps, the constant and the metrics of a check."""
+        """Select a check: its steps, its constant and its metrics."""
         validation = {**check.metrics, "step": check.effective_step}
         undone = check.step != check.effective_step
         return cls(
@@ -75,7 +76,7 @@ class Selected:
 
     @classmethod
     def of_state(cls, state: RunState) -> Selected:
-        """What a checkpoint's run had selected."""
+        """What the run of a checkpoint had selected."""
         return cls(
             state.selected,
             state.selected_check,
@@ -91,8 +92,8 @@ class Phase:
 
     Attributes:
         name: ``select`` or ``refit``.
-        draw: In ``select``: which draw of validation classes.
-        earlier: The candidate checks of each draw before it.
+        draw: In ``select``: which draw of validation classes, from 0.
+        earlier: In ``select``: the candidate checks of each earlier draw.
         split: The samples to train on, and those to evaluate on.
         selected: What was selected before the phase.
         spent: Training done before the phase.
@@ -117,11 +118,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseOutcome:
-    """What a phase of training found.
+    """The outcome of a phase of training.
 
     Attributes:
         spent: Training done in the phase.
-        best: The best check by the selection metric; None where none was made.
+        best: The best check by the selection metric; None if there was no check.
         candidates: The checks whose weights may be selected, in their order.
     """
 
@@ -313,7 +314,7 @@ def _fit(
     saver: PhaseCheckpoint,
     source: AtomicCheckpointIO,
 ) -> int:
-    """Train; the step that training started from, unless it resumed."""
+    """Train, and return the step that a phase that is not resumed started from."""
     shared, first = _shared_pretraining(context, phase, schedule, method), schedule.first
     path = phase.resumed.path if phase.resumed is not None else None
     if phase.resumed is not None and phase.resumed.step > schedule.last:
@@ -341,8 +342,8 @@ def _fit(
             "train anew."
         ) from error
     except SystemExit as error:
-        # Lightning ends a fit so that was interrupted from the keyboard; submitit exits by itself
-        # to be started again
+        # Lightning raises it after an interrupt from the keyboard; submitit raises it too, to be
+        # requeued
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise InterruptionError(saver.how_to_go_on("Interrupted")) from None
@@ -395,9 +396,9 @@ def _find_pretraining(
     *,
     evaluates: bool,
 ) -> bool:
-    """Whether shared pre-training is there; its metrics are then logged as this run's own.
+    """Whether the file of a shared pre-training exists; its metrics are then logged as this run's.
 
-    Where it is not, this run writes it, unless another run does so already.
+    If it does not exist, this run will write it, unless another run does so already.
     """
     several = context.hardware.processes > 1
     if several:

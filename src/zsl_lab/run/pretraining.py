@@ -134,18 +134,18 @@ def facts(
 ) -> dict[str, Any]:
     """Everything that affects the weights after the pre-training of a phase, and its logged rows.
 
-    Equal facts give equal bits on the same kind of processor.
+    With equal facts the weights are bit-equal on the same kind of processor.
 
     Args:
         config: The run; its method has a pre-training.
         benchmark: The data that it trains on.
         phase: ``select`` or ``refit``.
-        calibration: Constant added to the scores of unseen classes; None where each check
-            chooses its own.
+        calibration: Constant added to the scores of unseen classes; None if each check chooses its
+            own.
         hardware: The devices of the run.
         evaluates: Whether checks compute metrics.
-        classifies: Whether checks before its end depend on the classifier; the one at its end is
-            made again where the classifier is another.
+        classifies: Whether checks before its end depend on the classifier; the check at its end is
+            repeated by runs with another classifier.
     """
     assert config.method.pretraining is not None
     kind = type(config.method)
@@ -203,6 +203,6 @@ def _source(*classes: type[Any]) -> str:
     return _sha256_files((*sorted(str(path) for path in package.rglob("*.py")), *others))
 
 
-@cache  # a process runs what it has imported, whatever is edited meanwhile
+@cache  # files may be edited later, but a process runs what it has imported
 def _sha256_files(files: Iterable[str]) -> str:
     return hashlib.sha256("".join(sha256_file(Path(file)) for file in files).encode()).hexdigest()

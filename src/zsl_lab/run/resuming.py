@@ -47,24 +47,25 @@ if TYPE_CHECKING:
 #: differing settings that a message names
 _MOST_SHOWN = 3
 _ABSENT = object()
-#: of the folder of a run, as conf/config.yaml has it
+#: format of the name of a run's folder, as in conf/config.yaml
 _FOLDER_NAME = "%Y-%m-%d_%H-%M-%S-%f"
 #: names of checkpoints to resume from, as in zsl_lab.run.checkpoints.files, which needs torch
 _STATES = ("last.ckpt", "last-previous.ckpt")
-#: of a hash so much is shown
+#: characters of a hash that messages show
 _HASH = 12
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a folder holds of a run.
+    """An earlier run, found in a folder.
 
     Attributes:
         folder: The folder.
-        differing: How its settings differ from those looked for; empty where they are the same.
-        other_data: Whether not the settings differ, but the contents of the dataset's files.
-        result: What it found, if it is finished.
-        state: Its ``last.ckpt``, if it got that far.
+        differing: How its settings or data differ from those wanted; empty if they are the same.
+        other_data: Whether the settings are the same, but the contents of the dataset's files
+            differ.
+        result: Its result; None if it is not finished.
+        state: Its ``last.ckpt``; None if it has no checkpoint to resume from.
     """
 
     folder: Path
@@ -89,7 +90,7 @@ class ResumeCallback(Callback):
 
 
 class NotPreparedError(BaseException):
-    """A configuration cannot be composed; no Exception, which Hydra would make a warning.
+    """A configuration cannot be composed; Hydra would turn an ``Exception`` into a warning.
 
     Args:
         error: Hydra's or OmegaConf's own error.
@@ -101,7 +102,7 @@ class NotPreparedError(BaseException):
 
 
 def call(prepare: Callable[[DictConfig], None], config: DictConfig) -> None:
-    """Call a preparation and exit on an error, of which Hydra would only make a warning."""
+    """Call a preparation and exit on an error, which Hydra would only report as a warning."""
     try:
         prepare(config)
     except ZslLabError as error:
@@ -124,7 +125,7 @@ def configuration_of(cfg: DictConfig) -> Configuration | None:
     assert isinstance(plain, dict)
     if isinstance(plain.get("method"), dict):
         plain["method"] = without_examples(plain["method"])
-    # through YAML, as the other side went
+    # through YAML, like the stored configuration that it is compared with
     written = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(plain))))
     assert isinstance(written, dict)
     return Configuration(
@@ -133,7 +134,7 @@ def configuration_of(cfg: DictConfig) -> Configuration | None:
 
 
 def look(folder: Path, now: Configuration | None) -> Earlier | None:
-    """What a folder holds of an earlier run; None where nothing there can be gone on with.
+    """Find an earlier run in a folder; None if it has neither a result nor a checkpoint.
 
     Args:
         folder: The folder of a run, which need not exist.
@@ -141,11 +142,11 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
             compared by their contents, not by their paths.
 
     Raises:
-        DataError: The settings are the same, and such a file cannot be read.
+        DataError: The settings are the same, and a file of the dataset cannot be read.
     """
     try:
         result = Result.load(folder)
-    except DataError:  # damaged is as good as absent: it is made again
+    except DataError:  # a damaged result counts as absent
         result = None
     state = folder / "checkpoints" / "last.ckpt"
     resumable = any((state.parent / name).is_file() for name in _STATES)
@@ -167,7 +168,7 @@ def look(folder: Path, now: Configuration | None) -> Earlier | None:
 
 
 def _state_to_resume(path: Path) -> Mapping[str, Any] | None:
-    """What an unfinished run's checkpoint says of the run; None where none is whole."""
+    """The state in an unfinished run's checkpoint; None, with a message, if all are damaged."""
     from zsl_lab.run.checkpoints import files as checkpoints
 
     try:
@@ -178,10 +179,10 @@ def _state_to_resume(path: Path) -> Mapping[str, Any] | None:
 
 
 def check_same(found: Earlier, ways_out: str) -> None:
-    """Raise ConfigError where a folder holds a run of other settings or data.
+    """Raise ConfigError if a folder holds a run with other settings or data.
 
     Args:
-        found: What the folder holds.
+        found: The run in the folder.
         ways_out: The end of the message: what the user can do.
     """
     if found.differing:
@@ -205,7 +206,7 @@ def check_composed(config: DictConfig) -> None:
 
 
 def check_keys(config: DictConfig) -> None:
-    """Check the keys of the run itself, for which no class of a method is imported.
+    """Check the keys of the run itself, without importing the classes of method and dataset.
 
     Raises:
         ConfigError: A key is unknown, missing, of the wrong type or out of range.
@@ -266,7 +267,7 @@ def _start(config: DictConfig) -> None:
     note = adapt(config, [str(override) for override in config.hydra.overrides.task])
     if note is not None and REPORT not in os.environ:
         say(note, error=False)
-    HydraConfig.instance().set_config(config)  # the folder's name asks it for the choices made
+    HydraConfig.instance().set_config(config)  # the name of the folder is resolved from it
     _resume(config)
     if REPORT in os.environ or rank_from_outside(config.trainer.get("launch")) > 0:
         return  # the process that started it, or the first one, has claimed the folder
@@ -448,12 +449,12 @@ def _hashes_of(benchmark: Benchmark) -> dict[str, str]:
     }
 
 
-#: hashes of the last benchmarks: each job of a sweep asks
+#: hashes of the last benchmarks, which each job of a sweep needs
 _hashes: LRUCache[dict[str, str]] = LRUCache(8, lambda hashes: 1)
 
 
 def _equal(now: Any, then: Any) -> bool:
-    # an older version has stored no key that is null now
+    # a key that is null here may be absent in a configuration of an older version
     if now == then or (now in (None, _ABSENT) and then in (None, _ABSENT)):
         return True
     # places are stored absolute

@@ -1,4 +1,4 @@
-"""The schedule of a phase: its last step, when checkpoints are written, which checks are made."""
+"""The schedule of a phase: its last step, and the steps of its checkpoints and checks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ CURVE_CHECKS = 10
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a phase is evaluated.
+    """The steps at which a phase ends, writes checkpoints, and is evaluated.
 
     Attributes:
         first: Training steps that the method starts with.
         last: The last training step.
-        epochs: Training steps that end an epoch, after which checkpoints are written; from
-            ``first`` on.
-        checks: Those of them that end with a check, which evaluates the method.
+        epochs: Training steps after ``first`` that end an epoch, where checkpoints are written.
+        checks: The steps among ``epochs`` that also have a check, an evaluation of the method.
     """
 
     first: int
@@ -35,19 +34,20 @@ class Schedule:
 def plan(
     method: ZeroShotMethod, selection: SelectionConfig, selected: int | None, *, evaluates: bool
 ) -> Schedule:
-    """The schedule of a phase that starts with the method as it is.
+    """Plan a phase that starts with the method in its current state.
 
-    Every ``selection.check_every`` steps a checkpoint is written, or as often as makes
-    ``selection.checks`` from the first step that can be selected on. A check is made there if its
-    weights can be selected, of which there are ``selection.max_checks`` at most, evenly spaced,
-    unless ``selection.checks`` says how many; and at :data:`CURVE_CHECKS` of the steps before. The
-    method's milestones, the selected and the last step are checked in any case.
+    An epoch ends every ``selection.check_every`` steps; or ``selection.checks`` of them end, evenly
+    spaced, after the first candidate, the first step whose weights may be selected. From the first
+    candidate on each of these steps has a check, but at most ``selection.max_checks`` of them do,
+    evenly spaced, unless ``selection.checks`` is set. Of those before the first candidate
+    :data:`CURVE_CHECKS` have a check. The method's milestones, the selected step and the last step
+    always have one.
 
     Args:
         method: The method.
         selection: How the step is selected.
-        selected: The step that was selected already; None if none was.
-        evaluates: Whether the phase makes checks at all.
+        selected: The step that was already selected; None if none was.
+        evaluates: Whether the phase has checks at all.
 
     Raises:
         ConfigError: There are more steps than can be planned.
@@ -78,7 +78,7 @@ def _steps_between(method: ZeroShotMethod, selection: SelectionConfig) -> int:
 
 
 def say_if_bounded(schedule: Schedule, selection: SelectionConfig, first_candidate: int) -> None:
-    """Say so if ``selection.max_checks`` leaves out checks of weights that could be selected."""
+    """Print a message if ``selection.max_checks`` leaves out checks that could be selected."""
     asked = sum(step >= first_candidate for step in schedule.epochs)
     made = sum(step >= first_candidate for step in schedule.checks)
     if schedule.checks and made < asked:

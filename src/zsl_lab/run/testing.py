@@ -27,12 +27,13 @@ from zsl_lab.run.records.predictions_csv import Predicted
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What ``result.json`` says about the training of the tested checkpoint.
+    """The part of ``result.json`` on the training of the tested checkpoint.
 
     Attributes:
         training: Steps, seconds and hardware.
-        oracle: Metrics of the best check on test, and ``step``; None where none was made.
-        oracle_by_metric: The same of the best check by each of several metrics.
+        oracle: Metrics of the best check on test, and ``step``; None if there was no such check.
+        oracle_by_metric: The same for the best check by each of
+            :data:`zsl_lab.result.ORACLE_METRICS`.
     """
 
     training: dict[str, Any]
@@ -41,9 +42,9 @@ class TrainingRecord:
 
 
 def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
-    """Evaluate a checkpoint on the test samples and write what was found to the run's folder.
+    """Evaluate a checkpoint on the test samples and write the results to the run's folder.
 
-    A metric that no test sample measures is NaN.
+    A metric without test samples is NaN.
 
     Args:
         context: The run.
@@ -63,7 +64,7 @@ def test(context: RunContext, path: Path, record: TrainingRecord) -> Result:
         scores, labels = torch.zeros(0, len(data.classes.ids)), torch.zeros(0, dtype=torch.int64)
         for metric in (method.metrics, method.extra_accuracies):
             metric.update(scores, labels)
-    method.eval()  # Lightning puts it back as it was, with dropout on
+    method.eval()  # Lightning restores the mode from before the test, with dropout on
     result = _result(context, checkpoint, record, method, data)
     tradeoff = method.metrics.tradeoff(method.calibration or 0.0)
     predicted = _in_order(method.test_predictions(), data.evaluation_index)

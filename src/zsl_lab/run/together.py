@@ -123,11 +123,14 @@ class Turns:
             self._changed.notify()
 
     def ask(self, number: int, update: Update) -> Mapping[str, Tensor]:
-        """Have an update computed; other runs have the turn meanwhile.
+        """Wait until an update is computed; other runs have the turn meanwhile.
 
         Args:
             number: The run.
             update: Its update.
+
+        Returns:
+            The named losses of the run.
         """
         self._asked[number] = update
         with self._kept_draws():
@@ -140,7 +143,7 @@ class Turns:
 
     @contextmanager
     def waiting(self, number: int) -> Iterator[None]:
-        """Within, other runs have the turn."""
+        """Let other runs have the turn within the context."""
         with self._kept_draws():
             self._set(number, "waiting")
             try:
@@ -167,7 +170,7 @@ _member: ContextVar[tuple[Turns, int] | None] = ContextVar("member", default=Non
 
 
 def joint_updates() -> JointUpdates | None:
-    """What computes the updates of the run of this thread; None for a run of its own."""
+    """The joint computation for the run of this thread; None for a run that is trained alone."""
     member = _member.get()
     if member is None:
         return None
@@ -177,7 +180,7 @@ def joint_updates() -> JointUpdates | None:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """While this run waits for another one, runs that it takes turns with go on."""
+    """Let the other runs of the process go on while this one waits for a file."""
     member = _member.get()
     if member is None:
         yield

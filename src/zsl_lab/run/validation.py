@@ -1,4 +1,4 @@
-"""How well settings do on validation classes, without a test and without files."""
+"""Evaluation of settings on validation classes, without a test and without writing files."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class _Watch(pl.Callback):
 def validate(
     context: RunContext, on_check: OnCheck, on_end: Callable[[float], None]
 ) -> Check | None:
-    """Train on each draw of validation classes; the check that is best on average.
+    """Train on each draw of validation classes and return the check that is best on average.
 
-    The same as the selection phases of a run. Only samples of ``trainval`` are used, and nothing is
-    written.
+    This is what the selection phases of a run do. Only samples of ``trainval`` are used, and
+    nothing is written.
 
     Args:
         context: The run; without loggers.
@@ -60,7 +60,7 @@ def validate(
         on_end: Called with the seconds of each training, its checks included.
 
     Returns:
-        The mean check; None where no candidate has the selection metric.
+        The mean check (:func:`mean_check`); None if the selection metric is NaN for all candidates.
     """
     selection = context.config.selection
     draws: list[tuple[Check, ...]] = []
@@ -84,8 +84,8 @@ def best_on_average(draws: Sequence[Sequence[Check]], metric: str) -> Check | No
         metric: The metric that decides.
 
     Returns:
-        The mean check (:func:`mean_check`); the earliest of equal ones. None where no candidate has
-        a value in every draw.
+        The mean check (:func:`mean_check`); the earliest of equal ones. None if the metric of every
+        candidate is NaN in some draw.
     """
     best, highest = None, (-math.inf, -math.inf)
     for checks in zip(*draws, strict=True):
@@ -130,8 +130,8 @@ def retraced(checks: Sequence[Check], step: int, metric: str) -> Spans:
 def mean_check(checks: Sequence[Check]) -> Check:
     """Metrics, constant and effective step of checks at one training step, averaged.
 
-    A metric is NaN where it is in a draw. Draws may have undone different numbers of steps: the
-    effective step is rounded.
+    A metric is NaN if it is NaN in one draw. The effective step is rounded, since draws may have
+    undone different numbers of steps.
     """
     first = checks[0]
     return Check(

@@ -1,4 +1,4 @@
-"""Saved models on the Hugging Face Hub; the network is used only where an id or a call asks."""
+"""Saved models on the Hugging Face Hub, which is contacted only to download or upload one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def download(source: str) -> Path:
 
     Raises:
         CheckpointError: There is no such model, or it cannot be fetched.
-        ConfigError: The package huggingface_hub is not installed, or the id is none.
+        ConfigError: The package huggingface_hub is not installed, or the id is not valid.
     """
     repository, _, revision = source[len(PREFIX) :].partition("@")
     _check(repository, f"ckpt={source}")
@@ -68,7 +68,7 @@ def upload(
     revision: str | None = None,
     commit_message: str | None = None,
 ) -> str:
-    """Upload a saved model; the repository is made where there is none.
+    """Upload a saved model; the repository is created if it is missing.
 
     Args:
         folder: The model's folder.
@@ -76,14 +76,14 @@ def upload(
         private: Whether a new repository is private; None for the account's default.
         token: The account's token; None for the one that is stored on this machine.
         revision: The branch; None for ``main``.
-        commit_message: None for a usual one.
+        commit_message: The message of the commit; None for a default.
 
     Returns:
         The commit's URL.
 
     Raises:
         OutputError: The Hub refuses it, or cannot be reached.
-        ConfigError: The package huggingface_hub is not installed, or the id is none.
+        ConfigError: The package huggingface_hub is not installed, or the id is not valid.
     """
     _check(repository, f"push_to_hub({repository!r})")
     library = required("huggingface_hub", "hub", "push_to_hub")

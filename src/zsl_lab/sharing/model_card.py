@@ -35,8 +35,8 @@ def render(config: Mapping[str, Any], source: str) -> str:
     """Write the card.
 
     Args:
-        config: What :func:`zsl_lab.sharing.saved_model.facts` returned.
-        source: What ``zsl_lab.load`` is called with in its example.
+        config: The output of :func:`zsl_lab.sharing.saved_model.facts`.
+        source: The argument of ``zsl_lab.load`` in the example of the card.
 
     Returns:
         Markdown with YAML front matter.

@@ -46,16 +46,16 @@ def export(
 ) -> Path:
     """Write an ONNX file with the input ``features`` and the output ``scores``, float32.
 
-    Vectors that ``l2`` and ``centered_l2`` scale are divided by their length in single precision:
-    lengths below 1e-10 or above 1e15, which the model in PyTorch takes in double precision, lose
-    digits.
+    With ``normalize`` ``l2`` or ``centered_l2``, vectors are divided by their norm in single
+    precision, where norms below 1e-10 or above 1e15 lose digits; the model in PyTorch uses double
+    precision.
 
     Args:
-        scores: In evaluation mode.
+        scores: The module to export, in evaluation mode.
         feature_dim: D.
         path: The file.
-        properties: Its metadata: texts, or what JSON writes.
-        origin: Begins messages.
+        properties: Metadata of the file: texts, or values to be written as JSON.
+        origin: The beginning of messages.
 
     Raises:
         ConfigError: The package onnx is not installed, or the method has an operation that ONNX
@@ -71,7 +71,7 @@ def export(
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # the exporter that traces: the newer one takes 50 times as long, and fails for `aspn`
+            # the tracing exporter: the newer one takes 50 times as long, and fails for some methods
             torch.onnx.export(
                 scores,
                 (example,),

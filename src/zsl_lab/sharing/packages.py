@@ -14,7 +14,7 @@ def required(name: str, extra: str, use: str) -> Any:
     Args:
         name: The module.
         extra: The extra of this package that it comes with.
-        use: What needs it, as the start of a sentence.
+        use: The feature that needs it, as the start of a sentence.
 
     Raises:
         ConfigError: It is not installed.

@@ -1,4 +1,4 @@
-"""A trained model to give away: its files, written to a folder or pushed to the Hub."""
+"""A trained model to share: its files, written to a folder or pushed to the Hub."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Pretrained:
     """A trained model.
 
     Attributes:
-        content: A checkpoint's: ``zsl_lab``, ``method_state``, ``state_dict``, ``classifier``.
+        content: Content of its checkpoint: ``zsl_lab``, ``method_state``, ``state_dict``,
+            ``classifier``.
         data: The state of its data module.
         places: Dotted keys of the configuration that name a file.
-        result: The result of its run; None where it is not known.
+        result: The result of its run; None if it is not known.
     """
 
     content: Mapping[str, Any]
@@ -39,8 +40,8 @@ class Pretrained:
         """Write ``model.safetensors``, ``config.json`` and the model card: all, or none.
 
         Args:
-            folder: Made where it is missing; earlier files of a model are replaced.
-            source: What the card says that ``zsl_lab.load`` is called with; None for the folder's
+            folder: Created if it is missing; earlier files of a model are replaced.
+            source: The argument of ``zsl_lab.load`` in the card's example; None for the folder's
                 name.
 
         Raises:

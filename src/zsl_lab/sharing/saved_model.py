@@ -30,16 +30,16 @@ LIBRARY = "zsl_lab"
 #: version of the layout; files of the first one have no seal
 FORMAT = 2
 _UNSEALED = 1
-#: the field of config.json with the SHA-256 of model.safetensors and of config.json as it is with
-#: zeros in this field
+#: the field of config.json with the SHA-256 of model.safetensors and config.json, the latter
+#: computed with zeros in this field
 _SEAL, _ZEROS = "sha256", "0" * 64
 #: a file of 100,000 classes has 10 MB
 _MAX_BYTES = 2**27
 #: fields of a checkpoint that only resuming needs
 _TRAINING_ONLY = ("draw", "earlier", "pretraining", "metrics")
-#: keys that may hold a path although they are no place
+#: keys that may hold a path although they are not marked as :class:`zsl_lab.keys.Place`
 _MAYBE_PATHS = {"settings.name", "tuned.name"}
-#: the folders of the machine that trained the model say nothing elsewhere
+#: stored in place of the folders of the training machine, which mean nothing elsewhere
 _FOLDERS = {
     "data_dir": "data",
     "cache_dir": None,
@@ -61,11 +61,11 @@ def facts(
     places: Iterable[str],
     result: Result | None,
 ) -> dict[str, Any]:
-    """What ``config.json`` holds.
+    """The content of ``config.json``, without its seal.
 
     Args:
-        content: A checkpoint's: ``zsl_lab``, its section; ``method_state``; ``state_dict``;
-            ``classifier``.
+        content: Content of a checkpoint: ``zsl_lab``, the section of the run; ``method_state``;
+            ``state_dict``; ``classifier``.
         data: The state of its data module.
         places: Dotted keys of the configuration that name a file, of which only the name is kept.
         result: The run's result; None where it is not known.
@@ -118,7 +118,7 @@ def facts(
 
 
 def tensors(content: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What ``model.safetensors`` holds; arguments as of :func:`facts`."""
+    """The tensors of ``model.safetensors`` by name; see :func:`facts` for the arguments."""
     groups: dict[str, Mapping[str, Any]] = {
         "method": content["state_dict"],
         "classifier": content.get("classifier", {}),
@@ -141,7 +141,7 @@ def tensors(content: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Te
 
 
 def contents(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, bytes]:
-    """The two files by name, of what :func:`facts` and :func:`tensors` returned.
+    """The bytes of the two files by name, from the outputs of :func:`facts` and :func:`tensors`.
 
     Raises:
         ConfigError: The package safetensors is not installed.
@@ -155,7 +155,7 @@ def sealed(config: Mapping[str, Any], model: bytes) -> bytes:
     """The bytes of ``config.json`` with a seal.
 
     Args:
-        config: What :func:`facts` returned.
+        config: The output of :func:`facts`.
         model: The bytes of ``model.safetensors``.
     """
     # the first field, so that the first zeros are its own
@@ -200,7 +200,7 @@ def _named(value: Any) -> Any:
 
 
 def _public(result: Result) -> dict[str, Any]:
-    """A result without the places of its files."""
+    """A result without the paths of its files."""
     plain = result.to_plain()
     plain |= {"checkpoint": None, "findings": None}
     if plain.get("settings"):
@@ -219,7 +219,7 @@ def read_config(folder: Path, origin: str) -> dict[str, Any]:
 
     Args:
         folder: The model's folder.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Raises:
         CheckpointError: It cannot be read, or is of another program or version.
@@ -283,7 +283,7 @@ def read(path: Path, origin: str) -> tuple[dict[str, Any], int, str]:
 
     Args:
         path: Its ``model.safetensors``.
-        origin: Begins messages.
+        origin: The beginning of messages.
 
     Returns:
         The content, the size of the files in bytes, and the SHA-256 of both.
@@ -338,7 +338,7 @@ def _check_seal(seal: object, config: bytes, model: bytes, origin: str) -> None:
 
 
 def _content(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The content of a checkpoint, of the two files."""
+    """The content of a checkpoint, rebuilt from the two files."""
 
     def group(name: str) -> dict[str, Any]:
         start = f"{name}."

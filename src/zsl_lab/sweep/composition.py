@@ -119,7 +119,7 @@ def load_sweep_config(
 
 
 def _validate(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
-    """Compose jobs to see whether all can be: of those with the same choices of groups, one."""
+    """Check that jobs can be composed: one for each combination of keys and choices of groups."""
     loader = sweeper.hydra_context.config_loader
     repository = _sweep_of(loader, sweeper.config).repository
     kinds: dict[tuple[str, ...], list[str]] = {}

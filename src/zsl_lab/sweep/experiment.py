@@ -52,7 +52,7 @@ def _draw(function: str, runs: Sequence[Run], path: Path) -> None:
 
 
 def _table(name: str, runs: Sequence[Run], folder: Path) -> list[str]:
-    """Print the table and write it; what does not belong in it, in sentences."""
+    """Print the table and write it; returns sentences on the groups that belong to no row."""
     groups, _ = group_runs(runs, "zsl_top1")
     sheets = paper.paper_tables(name, groups)
     texts = {

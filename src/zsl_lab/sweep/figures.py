@@ -33,21 +33,21 @@ from zsl_lab.plots.style import (
 )
 from zsl_lab.report.groups import Summary
 
-#: samples that H is of, and its colour where both are in one panel
+#: the samples that H is measured on: their name, and their colour where both are in one panel
 PARTS = {"validation": ("validation classes", PALETTE[0]), "test": ("test", PALETTE[1])}
-#: combinations of the other keys up to which each is a line; of more, each setting is a point
+#: most combinations of the other keys that are drawn as lines; with more, each setting is a point
 MAX_LINES = 6
-#: cells in a row or column up to which they are annotated
+#: most cells in a row or column with which cells are annotated
 MAX_ANNOTATED = 10
 #: ratio of the largest to the smallest number from which the axis is logarithmic
 _WIDE = 20.0
-#: values up to which each has a tick
+#: most values with which each has a tick
 _MAX_TICKS = 6
-#: numbers of a larger size are choices
+#: a key with larger numbers is drawn as one of choices
 _LARGEST = 1e100
-#: keys with a figure of their own, choices with a bar
+#: most keys with a figure of their own, and most choices with a bar
 _MAX_FIGURES, _MAX_BARS = 12, 60
-#: inches that a map is high and wide at most
+#: largest height and width of a map in inches
 _MAX_SIDE = 30.0
 _H = "harmonic mean (%)"
 
@@ -76,7 +76,7 @@ def draw(
 ) -> None:
     """Draw H against each key, and a map of it where two keys were swept.
 
-    Nothing is drawn where no setting has an H, as without test samples of seen classes.
+    Nothing is drawn if no setting has an H, for example without test samples of seen classes.
 
     Args:
         settings: At least one.
@@ -330,8 +330,8 @@ def heat_map(settings: Sequence[Setting], keys: Sequence[str], path: PathLike) -
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for axes, part in zip(panels, parts, strict=True):
         means = [setting.part(part).mean for setting in settings]
-        # colours of its own: validation classes and test differ more from each other than settings
-        # do
+        # a colour scale for each panel: validation classes and test differ more from each other
+        # than settings do
         known = [mean for mean in means if not math.isnan(mean)]
         low, high = (min(known), max(known)) if known else (0.0, 1.0)
         if as_points:
@@ -424,7 +424,7 @@ def _keys_short(keys: Sequence[str]) -> list[str]:
 
 
 def _parts(settings: Sequence[Setting]) -> list[str]:
-    """The parts that there is a metric on."""
+    """The parts on which H was measured."""
     return [
         part
         for part in PARTS

@@ -130,7 +130,7 @@ def end(job: Job, outcome: str, *, why: str = "", exit_code: int = 0) -> None:
 
 
 def read_jobs(folder: Path, problems: list[str] | None = None) -> list[Job]:
-    """The jobs of a sweep that have begun since it did or was resumed, by number.
+    """The jobs that have begun since the sweep was started or last resumed, sorted by number.
 
     Args:
         folder: The sweep's folder.

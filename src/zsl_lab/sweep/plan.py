@@ -23,13 +23,13 @@ from zsl_lab.errors import ConfigError, ZslLabError
 from zsl_lab.run.configuration.trial import adapt, missing
 from zsl_lab.run.resuming import check_keys, check_sections
 
-#: jobs up to which every one is checked; of more, each value beside the first of the other keys
+#: up to this many jobs, all are checked; with more, each value with the other keys' first values
 MAX_CHECKED = 32
 #: how Hydra's own sweeper makes jobs of the command's overrides
 _SPLIT = BasicSweeper.split_arguments
 #: jobs with wrong values that a message names
 _MOST_SHOWN = 5
-#: how a sweep ends whose jobs were all left out
+#: message of a sweep whose jobs are all left out
 NO_DATA = "Data of every job are missing"
 
 
@@ -147,8 +147,8 @@ def check(config: DictConfig, plan: Plan) -> list[str]:
         plan: The jobs.
 
     Returns:
-        What is to be said about missing data: a sentence for each dataset that jobs are left out
-        for, or that others replace.
+        Sentences about missing data: one for each dataset that is replaced by another, or for which
+        jobs are left out.
 
     Raises:
         ConfigError: A job cannot run; the message names it. Or every job is left out.
@@ -243,7 +243,7 @@ def _everything(cfg: DictConfig) -> None:
     if sources is not None and not all(Path(source).exists() for source in sources):
         from zsl_lab.run.context import load_benchmark
 
-        load_benchmark(config)  # it says what is missing, or needs less than all of them
+        load_benchmark(config)  # raises an error that names what is missing, if it is needed
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """``hydra/launcher=ray``: the jobs of a sweep as tasks of a Ray cluster.
 
-It has the keys of Hydra's own plugin of this name, which admits no recent cloudpickle and cannot
-join a running cluster without a key more (``object_store_memory``, Hydra's issue 2893). A worker of
-Ray runs one job after another, so that it imports packages and loads the benchmark once.
+It has the keys of Hydra's own plugin of this name, which does not admit recent versions of
+cloudpickle, and joins a running cluster only with one more key (``object_store_memory``, Hydra's
+issue 2893). A worker of Ray runs one job after another, so that it imports packages and loads the
+benchmark once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _STOPPED = 143
 
 
 def register() -> None:
-    """Let Hydra find the launcher: by itself it takes only those of the package hydra_plugins.
+    """Let Hydra find the launcher: it only accepts those of the package hydra_plugins itself.
 
     Raises:
         ConfigError: Ray is not installed.

@@ -32,11 +32,11 @@ class Swept:
     """The settings of a sweep, compared.
 
     Attributes:
-        keys: What was swept, seeds apart.
-        groups: Its runs, those that differ only by seed together.
+        keys: The swept keys, without the seed.
+        groups: The runs of the sweep, grouped if they differ only by seed.
         values: A value of each key, for each group.
         metric: The metric that steps were selected by; the settings are sorted by it.
-        repeated: A sentence for each run that does not count.
+        repeated: A sentence for each run that is left out as a repetition of another.
     """
 
     keys: list[str]
@@ -74,7 +74,7 @@ def compare(jobs: Sequence[Job], runs: Sequence[Run]) -> Swept:
 
     Args:
         jobs: The jobs, in their order.
-        runs: Those of them that have a result.
+        runs: The finished runs among them.
     """
     with_result = {run.folder for run in runs}
     metric = _metric([job for job in jobs if job.folder in with_result])
@@ -91,7 +91,7 @@ def report(jobs: Sequence[Job], folder: Path) -> list[Run]:
         folder: The sweep's folder.
 
     Returns:
-        The jobs that have a result.
+        The finished runs.
     """
     found = find_runs([job.folder for job in jobs if job.outcome in COMPLETE])
     runs = {run.folder: run for run in found.runs}
@@ -173,7 +173,7 @@ def sweep_csv(jobs: Sequence[Job], keys: Sequence[str], runs: Mapping[Path, Run]
 
 
 def _metric(jobs: Sequence[Job]) -> str:
-    """The metric that steps were selected by; H where jobs differ."""
+    """The metric that steps were selected by; ``harmonic_mean`` if jobs differ in it."""
     metrics = {job.metric for job in jobs}
     return metrics.pop() if len(metrics) == 1 else "harmonic_mean"
 

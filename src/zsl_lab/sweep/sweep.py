@@ -34,7 +34,7 @@ from zsl_lab.sweep.plan import check, leave_out, planned, short_keys
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 #: Hydra's own launcher, which runs jobs in this process
 _LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-#: overrides of the sweep itself that make it another one
+#: overrides of the section ``sweep`` that distinguish one sweep from another
 _CHOSEN = ("sweep=", "sweep.size=", "sweep.missing=")
 #: a key that may change when a sweep is resumed
 _MORE_TRIALS = "hydra.sweeper.n_trials="
@@ -47,8 +47,8 @@ class Running:
     Attributes:
         place: Its folder.
         experiment: The choice of ``experiment=``; empty where there is none.
-        figures: Of the figures that compare its jobs, file names and functions.
-        style: How these are drawn.
+        figures: File names and functions of the figures that compare its jobs.
+        style: The style of these figures.
     """
 
     place: Path
@@ -174,7 +174,7 @@ def _check_together(config: DictConfig) -> None:
 
 
 def _command(config: DictConfig) -> list[str]:
-    """What two commands of the same sweep have in common.
+    """The part of a command that identifies its sweep.
 
     These are the overrides that a metric depends on, in their order, which numbers the jobs.
     """
@@ -270,7 +270,7 @@ def objective(result: Result, job: Job, hydra: HydraConf) -> float | None:
 
 
 def forget() -> None:
-    """No sweep is running in this process."""
+    """Forget the sweep of this process, if there is one."""
     _running.clear()
 
 

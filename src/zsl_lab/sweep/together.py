@@ -12,7 +12,7 @@ from zsl_lab.console.messages import say
 #: what the waiting jobs do, and the method and dataset that they have in common
 _waiting: list[Callable[[], None]] = []
 _kind: list[tuple[Any, ...]] = []
-#: methods that were said to be trained one run after another
+#: methods for which a message said that runs are trained one after another
 _said: set[str] = set()
 
 
@@ -42,7 +42,7 @@ def takes(cfg: DictConfig) -> bool:
 
 
 def add(cfg: DictConfig, train: Callable[[], None]) -> None:
-    """Let a job wait; run those that wait where they are enough, or another kind follows.
+    """Queue a job; run the waiting ones once they are enough, or if this one is of another kind.
 
     Args:
         cfg: The job's configuration.
@@ -75,6 +75,6 @@ def run_waiting() -> None:
 
 
 def forget() -> None:
-    """No job waits."""
+    """Forget the waiting jobs of an earlier sweep."""
     _waiting.clear()
     _said.clear()

@@ -59,7 +59,7 @@ class Job:
 
 
 def tune(job: Job, trials: int | None, until: float | None) -> Path:
-    """Make trials until the budget is spent; the file of settings.
+    """Make trials until the budget is spent, and return the path of the file of settings.
 
     Args:
         job: What is tuned.
@@ -106,7 +106,7 @@ def _begin(
         done = len(counted(study))
         if not study.get_trials(deepcopy=False):
             present = job.space.present(job.cfg)
-            if present is not None:  # so that the result is no worse than what there is
+            if present is not None:  # so that the result is no worse than the current settings
                 study.enqueue_trial(present)
     draws = config.selection.draws
     say(
@@ -117,8 +117,8 @@ def _begin(
     )
     if done or lost:
         were, are = ("were", "are") if lost > 1 else ("was", "is")
-        again = f", {lost} that {were} interrupted {are} made again" if lost else ""
-        say(f"The study goes on: {done} trial{'s' * (done != 1)} there{again}.", error=False)
+        again = f", {lost} that {were} interrupted {are} repeated" if lost else ""
+        say(f"The study goes on: {done} trial{'s' * (done != 1)} so far{again}.", error=False)
 
 
 def _end(study: optuna.Study, job: Job, folder: Path, config: RunConfig) -> Path:
@@ -138,7 +138,7 @@ def _end(study: optuna.Study, job: Job, folder: Path, config: RunConfig) -> Path
     say(f"study:     {folder} ({summary.TRIALS_FILE}, figures/)", error=False)
     say(f"settings:  {path}", error=False)
     command = f"python -m zsl_lab method={job.method} dataset={job.dataset}"
-    say(f"use:       {command} ... takes them by itself (settings=general: not)", error=False)
+    say(f"use:       {command} uses them (unless settings=general is given)", error=False)
     return path
 
 

@@ -35,10 +35,10 @@ from zsl_lab.tune.study import (
 )
 from zsl_lab.tune.workers import turn
 
-#: seconds between two looks at the trials of other processes
+#: seconds between two checks of the trials of other processes
 _POLL = 1.0
-#: what is said of a trial that ended in another process; suspending a process for long does that
-_TAKEN = "trial {}: given up, since another process took this one for lost and makes it again"
+#: message of a trial that another process has ended, as after this process was suspended for long
+_TAKEN = "trial {}: given up, since another process considered this one lost and repeats the trial"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Search:
 
         Raises:
             KeyboardInterrupt: The user stopped it; the trial's values are in the queue again.
-            InterruptionError: Likewise, or the system did.
+            InterruptionError: The user or the system stopped it; the values are in the queue too.
         """
         begun, made = time.monotonic(), 0
         while (trial := self._next(budget)) is not None:
@@ -114,10 +114,10 @@ class Search:
             say(f"{ended}{of}: {said}{top}{budget.left(self.study, begun, made)}", error=False)
 
     def _next(self, budget: Budget) -> optuna.Trial | None:
-        """Begin a trial; None where the budget is spent.
+        """Begin a trial; None if the budget is spent.
 
-        With a number of trials, it waits for those of other processes, and makes again those
-        whose process is lost, so that the study reaches its number.
+        If the number of trials is limited, it waits for those of other processes, and repeats those
+        whose process is lost, so that the study reaches the number.
         """
         waits = False
         while time.monotonic() < budget.until:
@@ -138,7 +138,7 @@ class Search:
         return None
 
     def _make(self, trial: optuna.Trial) -> str:
-        """Make a trial and store its outcome; what is to be said about it."""
+        """Run a trial and store its outcome; returns a message about it."""
         reporter = _Reporter(trial, self.metric, int(self.cfg.selection.draws))
         begun = time.monotonic()
         state, value, said = TrialState.FAIL, None, ""
@@ -178,9 +178,9 @@ class Search:
 
 
 class _Reporter:
-    """Tells a trial how it goes, and ends it where it goes worse than the median of others.
+    """Reports the progress of a trial to Optuna, and ends a trial that Optuna prunes.
 
-    Trials differ in their numbers of steps, so they are compared at shares of the training.
+    Trials may differ in their number of steps, so they are compared at fractions of the training.
 
     Args:
         trial: The trial.

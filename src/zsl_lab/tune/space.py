@@ -39,7 +39,7 @@ class Interval(BaseModel):
     Attributes:
         low: The lower bound.
         high: The upper bound.
-        log: Whether their logarithms are spread evenly.
+        log: Whether numbers are drawn evenly on a logarithmic scale.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -95,7 +95,7 @@ class Space:
         return values
 
     def present(self, cfg: DictConfig) -> dict[str, Any] | None:
-        """The parameters of a trial with a configuration's own values; None where one is outside.
+        """The trial parameters for the values of a configuration; None if one is outside the space.
 
         Args:
             cfg: A composed configuration.
@@ -185,7 +185,7 @@ _EXPECTED = "Expected {low: NUMBER, high: NUMBER, log: true|false}, or a list of
 def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     """A copy of a composed configuration with other values; ``cfg`` stays as it is.
 
-    A key that holds only where another one is null makes that one null.
+    If a key has an effect only where another one is null, the other one is set to null.
     """
     changed: DictConfig = pickle.loads(pickle.dumps(cfg))  # several times as fast as a deep copy
     OmegaConf.set_struct(changed, False)

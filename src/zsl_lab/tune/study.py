@@ -56,7 +56,7 @@ class Facts:
 
     def plain(self) -> dict[str, Any]:
         """As ``study.json`` holds them."""
-        # through JSON, as the other side went
+        # through JSON, like the stored facts that they are compared with
         found: dict[str, Any] = json.loads(
             json.dumps({"settings": self.settings, "space": self.space, "data": self.data})
         )
@@ -181,7 +181,7 @@ def _cut_torn_line(journal: Path) -> None:
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that have ended, those that failed by themselves included, and those running."""
+    """The trials that count for the budget: running or ended, also failed, but not given up."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
@@ -217,7 +217,7 @@ def give_up(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
 
 
 def give_up_lost(study: optuna.Study, folder: Path) -> int:
-    """Give up the trials whose process is no more; returns how many there were.
+    """Give up the trials whose process no longer runs; returns how many there were.
 
     Args:
         study: The study.

@@ -25,18 +25,18 @@ from zsl_lab.tune.space import of_parameters
 from zsl_lab.tune.study import STALE, WHY, complete
 
 TRIALS_FILE = "trials.csv"
-#: rows of the table
+#: most trials in the table
 _MOST_ROWS = 8
-#: trials with a value that the importance of keys is computed from, at least
+#: fewest trials with a value that the importance of keys is computed from
 _LEAST_TRIALS = 4
-#: keys that say how settings are measured, and are no settings
+#: keys of how settings are evaluated, which are not settings to be found
 _MEASURING = {
     "selection.name",
     "selection.draws",
     "selection.validation_seed",
     "selection.report_oracle",
 }
-#: keys of a dataset that are no facts about its samples and classes
+#: keys of a dataset that only scale it
 _SCALING = ("normalize", "normalize_semantics")
 
 

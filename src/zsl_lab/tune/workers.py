@@ -1,4 +1,4 @@
-"""The processes that share a study: which of them run, and one at a time that begins a trial."""
+"""The processes that share a study: which are alive, and a lock for beginning trials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def own_name() -> list[Any]:
 
 @contextmanager
 def beating(study: Path) -> Iterator[None]:
-    """Within, the file of this process is touched; afterwards it is removed.
+    """Touch the file of this process regularly within the context; remove it afterwards.
 
     Args:
         study: The study's folder.
@@ -57,7 +57,7 @@ def beating(study: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(study: Path) -> Iterator[None]:
-    """Within, no other process of the study begins a trial, or gives one up.
+    """Hold the lock of the trials: no other process of the study begins or gives up a trial.
 
     Args:
         study: The study's folder.
@@ -67,9 +67,9 @@ def turn(study: Path) -> Iterator[None]:
 
 
 def is_lost(trial: FrozenTrial, study: Path) -> bool:
-    """Whether the process that runs a trial is no more.
+    """Whether the process that runs a trial no longer exists.
 
-    Of a process on this machine the system knows it; of any other, the age of its file tells, by
+    For a process on this machine, the system is asked; for others the age of their file decides, by
     the clock of the file system.
 
     Args:

@@ -10,8 +10,8 @@ class CategoryAttention(nn.Module):
     """Replaces each row by a mixture of itself and of the rows that it attends to (Eq. 5, 6).
 
     For rows h_j and attended rows c_i: W_ij = exp(f(h_j) g(c_i)^T) / sum_i exp(f(h_j) g(c_i)^T) and
-    o_j = alpha sum_i W_ij c_i + (1 - alpha) h_j. The paper gives f the index i and g the index j,
-    which names the same model: f and g are two linear maps of equal shape.
+    o_j = alpha sum_i W_ij c_i + (1 - alpha) h_j. The paper exchanges the names f and g; the model
+    is the same, since both are linear maps of equal shape.
 
     Args:
         width: H, the dimension of a row.
@@ -46,7 +46,7 @@ class CategoryAttention(nn.Module):
 
     def forward(self, rows: Tensor, attended: Tensor) -> Tensor:
         """Mix ``[B, H]`` rows with the ``[C, H]`` rows that they attend to."""
-        # a matrix product may come in another precision than its arguments where training is mixed
+        # in mixed precision a matrix product may have another dtype than its arguments
         weights = self.weights(rows, attended).to(attended.dtype)
         mixture = (weights @ attended).to(rows.dtype)
         return torch.lerp(rows, mixture, self.alpha.to(rows.dtype))

@@ -38,7 +38,7 @@ class ASPNConfig(GradientMethodConfig):
     temperature: float = Field(gt=0)
     classify_among: Literal["all", "seen"]
     attention: Literal["none", "hidden", "output"]
-    #: runs stored before this key existed attended among the batch
+    #: the default is what runs did before this key existed
     attend_among: Literal["batch", "classes"] = "batch"
     alpha: float = Field(gt=0, lt=1)
     learn_alpha: bool

@@ -121,9 +121,9 @@ class ASPN(ZeroShotMethod):
     def class_scores(self, features: Tensor) -> Tensor:
         """Compatibility of features with the classes' prototypes (section 3.5), ``[B, C]``.
 
-        With attention among classes, prototypes attend to the classes of training, candidates or
-        not, and to the new ones among the candidates: the scores of a class do not depend on which
-        classes of training are candidates, but they depend on new classes given with it.
+        With attention among classes, prototypes attend to all classes of training, whether they
+        are candidates or not, and to candidates that are new. So the score of a class does not
+        depend on which classes of training are candidates, but on the new classes given with it.
         """
         prototypes = self.for_batches(lambda: self._prototypes(self.semantics))
         return self._compatibility(features, prototypes, self.config.score)
@@ -292,30 +292,30 @@ class ASPN(ZeroShotMethod):
         return features
 
     def _attended(self, semantics: Tensor) -> Tensor | None:
-        """What generated features and prototypes attend to.
+        """The rows that generated features and prototypes attend to.
 
         Args:
-            semantics: Of the classes that they attend to, ``[C, Q]``.
+            semantics: Semantics of the classes to attend to, ``[C, Q]``.
 
         Returns:
-            :meth:`Generator.class_rows` of these classes, of some where they are very many; None
-            without attention among classes.
+            :meth:`Generator.class_rows` of these classes, or of a sample of them where there are
+            very many; None without attention among classes.
         """
         if not self.config.attends_to_classes:
             return None
         return self.generator.class_rows(some_of(semantics))
 
     def _with_trained(self, semantics: Tensor) -> Tensor:
-        """The semantics of the classes of training, then those that none of them has.
+        """The semantics of the classes of training, followed by those given that are new.
 
-        Where classes of training are very many, some of them stand for all.
+        Where there are very many classes of training, only a sample of them is returned.
         """
         trained = some_of(self._trained_semantics)
         if len(trained) < len(self._trained_semantics):
             return trained
         exact = "donot_use_mm_for_euclid_dist"
         distances = torch.cdist(semantics, trained, compute_mode=exact)
-        # equal but for rounding: scaled in another batch
+        # equal semantics may differ by rounding if they were scaled in another batch
         new = distances.amin(1) > 1e-4 * trained.norm(dim=1).mean()
         return torch.cat([trained, semantics[new]])
 
@@ -323,8 +323,9 @@ class ASPN(ZeroShotMethod):
     def generate(self, semantics: Tensor, samples: int) -> Tensor:
         """Generate features of any classes.
 
-        Attention among classes takes the classes of training and the new ones among those given;
-        attention among a batch takes none, so that a feature does not depend on others.
+        With ``attend_among=classes``, features attend to the classes of training and to given
+        classes that are new. With ``attend_among=batch`` there is no attention here, so that a
+        feature does not depend on those generated with it.
         """
         rows = semantics.repeat_interleave(samples, 0)
         attended = self._attended(self._with_trained(semantics))
@@ -348,7 +349,7 @@ class ASPN(ZeroShotMethod):
 
     @property
     def embedding_is_fixed(self) -> bool:
-        """Centre and whitening are measured before training."""
+        """True: centre and whitening are computed before training."""
         return True
 
     @torch.no_grad()

@@ -20,11 +20,11 @@ class Generator(nn.Module):
         attention: Category attention, of width H or D; None for none.
         attention_on_output: Whether it acts on the output instead of the hidden activations.
         semantic_scale: Class semantics are multiplied by it before the first layer.
-        noise_scale: The noise likewise.
+        noise_scale: The noise is multiplied by it before the first layer.
         negative_slope: Of the hidden layer's activation; 0 is ReLU.
-        output_scale: The output layer's initial weights are multiplied by it. In directions of
-            semantics in which seen classes do not differ, the initial weights stay as they are, and
-            unseen classes are told apart by them.
+        output_scale: The output layer's initial weights are multiplied by it. Training does not
+            change weights in directions in which seen classes do not differ; where unseen classes
+            differ in such directions, their prototypes depend on the initial weights.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Generator(nn.Module):
             semantics: ``[B, Q]``.
             noise: z, ``[B, Z]``.
             attend: Whether rows attend to ``attended`` (Eq. 5, 6), if there is an attention.
-            attended: What :meth:`class_rows` returns; None for the rows of this batch, on which a
-                row's feature then depends.
+            attended: What :meth:`class_rows` returns; None for the rows of this batch, so that
+                each feature depends on the whole batch.
 
         Returns:
             ``[B, D]``, not negative.
@@ -97,7 +97,7 @@ class Generator(nn.Module):
         return features
 
     def class_rows(self, semantics: Tensor) -> Tensor:
-        """Rows of classes that others can attend to: E(s, 0) at the attention's place, before it.
+        """Rows of classes to attend to: the activations of E(s, 0) that enter the attention.
 
         Args:
             semantics: ``[C, Q]``.

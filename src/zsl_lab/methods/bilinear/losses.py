@@ -27,54 +27,66 @@ def violations(scores: Tensor, targets: Tensor, margin: float) -> Tensor:
 
 
 def unweighted(hinges: Tensor) -> Tensor:
-    """Sum over classes, of DeViSE.
+    """Loss of DeViSE: the sum of all violations.
 
     Frome et al., NeurIPS 2013, the hinge rank loss of section 4.3.
 
     Args:
         hinges: As :func:`violations` returns them, ``[B, S]``.
+
+    Returns:
+        The mean over the batch, a scalar.
     """
     return hinges.sum(1).mean()
 
 
 def rank_weighted(hinges: Tensor) -> Tensor:
-    """Sum over classes times ``beta_r / r``, r the number of violations of a sample; of ALE.
+    """Loss of ALE: the sum of violations times ``beta_r / r``, r the number of violations.
 
     ``beta_r = 1 + 1/2 + ... + 1/r`` (Akata et al., PAMI 2016, ranking objective): a sample with
     many violations counts less than in :func:`unweighted`. The weights take no gradient.
 
     Args:
         hinges: As :func:`violations` returns them, ``[B, S]``.
+
+    Returns:
+        The mean over the batch, a scalar.
     """
     rank = (hinges > 0).sum(1)
     orders = torch.arange(1, hinges.shape[1] + 1, device=hinges.device, dtype=hinges.dtype)
-    # position r holds beta_r / r; without a violation nothing is weighted
+    # entry r holds beta_r / r; entry 0, for a sample without violations, is 0
     weights = torch.cat([orders.new_zeros(1), orders.reciprocal().cumsum(0) / orders])
     return (weights[rank] * hinges.sum(1)).mean()
 
 
 def worst_violator(hinges: Tensor) -> Tensor:
-    """The largest violation alone, of SJE.
+    """Loss of SJE: the largest violation.
 
     Akata et al., CVPR 2015, the structured SVM objective.
 
     Args:
         hinges: As :func:`violations` returns them, ``[B, S]``.
+
+    Returns:
+        The mean over the batch, a scalar.
     """
-    # not amax, which shares the gradient out among equals
+    # not amax, which would divide the gradient among equal maxima
     return hinges.max(1).values.mean()
 
 
 def sampled_violator(hinges: Tensor, targets: Tensor) -> Tensor:
-    """The violation of one class drawn uniformly among the others, of LATEM.
+    """Loss of LATEM: the violation of one other class, drawn uniformly.
 
     Xian et al., CVPR 2016, algorithm 1.
 
     Args:
         hinges: As :func:`violations` returns them, ``[B, S]`` with S at least 2.
         targets: Column of each sample's class, int64 ``[B]``.
+
+    Returns:
+        The mean over the batch, a scalar.
     """
     drawn = torch.randint(hinges.shape[1] - 1, targets.shape, device=targets.device)
-    # columns from the sample's own class on move up by one
+    # skip the sample's own class: columns from it on move up by one
     others = drawn + (drawn >= targets)
     return hinges.gather(1, others[:, None]).mean()

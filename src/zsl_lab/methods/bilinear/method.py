@@ -72,12 +72,12 @@ class Bilinear(ZeroShotMethod):
 
     def scores_of(self, features: Tensor, semantics: Tensor) -> Tensor:
         """``max_i x^T W_i a`` of ``[B, D]`` features and ``[K, Q]`` semantics, ``[B, K]``."""
-        if len(semantics) > FEW_CLASSES:  # the same product, without a classifier of each class
+        if len(semantics) > FEW_CLASSES:  # the same product without W a of each class in memory
             return (features @ self.weights @ semantics.T).max(0).values
         classifiers = self.weights @ semantics.T
         if len(classifiers) == 1:
             return features @ classifiers[0]
-        # of equal maxima one takes the gradient, as in the authors' code
+        # not amax: of equal maxima only one gets the gradient, as in the authors' code
         return (features @ classifiers).max(0).values
 
     def class_scores(self, features: Tensor) -> Tensor:
@@ -106,12 +106,12 @@ class Bilinear(ZeroShotMethod):
 
     @classmethod
     def has_prototypes(cls, config: MethodConfig) -> bool:
-        """Where there is one W: several have no common space that features are mapped to."""
+        """True with a single W: several would map features to a space each."""
         return cls.matrices(config) == 1
 
     @property
     def comparison(self) -> Comparison:
-        """By direction: a score is an inner product."""
+        """Cosine, since a score is an inner product."""
         return "cosine"
 
     @torch.no_grad()
@@ -126,7 +126,7 @@ class Bilinear(ZeroShotMethod):
 
 
 class DeViSE(Bilinear):
-    """Sum of all violations (Frome et al., NeurIPS 2013), on features that stay as they are."""
+    """Sum of all violations (Frome et al., NeurIPS 2013), on features that are not fine-tuned."""
 
     config_class: ClassVar[type[DeViSEConfig]] = DeViSEConfig
 
@@ -163,7 +163,7 @@ class LATEM(Bilinear):
 
     @classmethod
     def matrices(cls, config: MethodConfig) -> int:
-        """K of the paper."""
+        """The number of matrices W_i, K in the paper."""
         assert isinstance(config, LATEMConfig)
         return config.matrices
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zsl_lab.methods.config import GradientMethodConfig, Width
 
-#: how z is drawn: ``dimension``: N(0, I) times the standard deviation; ``sample``: one number a
-#: sample times the variance
+#: the noise of z around its mean: ``dimension``: N(0, I) times the standard deviation; ``sample``:
+#: one standard normal number per sample times the variance
 Noise = Literal["dimension", "sample"]
 
 
@@ -37,7 +37,7 @@ class Ramp(BaseModel):
         return self
 
     def at(self, share: float) -> float:
-        """The weight when a share of the training steps is taken."""
+        """The weight after a share of the training steps."""
         if share >= self.end:
             return self.weight
         if share <= self.start:

@@ -56,7 +56,7 @@ class CADAVAE(ZeroShotMethod):
     def class_scores(self, features: Tensor) -> Tensor:
         """Minus the squared 2-Wasserstein distance of q(z|x) and q(z|a_c), ``[B, C]``.
 
-        The paper has no such reading: it trains a softmax on latent points (``classifier=``).
+        The paper does not classify so: it trains a softmax on latent points (``classifier=``).
         """
         of_samples, of_classes = (
             torch.cat([mean, (0.5 * log_variance).exp()], 1)
@@ -92,7 +92,7 @@ class CADAVAE(ZeroShotMethod):
         else:
             (own,) = absolute_errors(features, self.features_vae.decode(of_one))
             (other_own,) = absolute_errors(semantics, self.semantics_vae.decode(of_other))
-        # a sample counts with both modalities
+        # times 2: the terms sum over both modalities of a sample
         terms = {
             "reconstruction": own + other_own,
             "kl": 2 * kl_to_standard_normal(mean, log_variance),
@@ -122,7 +122,10 @@ class CADAVAE(ZeroShotMethod):
         )
 
     def _encode_classes(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """q(z|a) of the classes of samples, each ``[B, Z]``; classes are encoded once if fewer."""
+        """Mean and log-variance of q(z|a) of the samples' classes, each ``[B, Z]``.
+
+        Where there are fewer seen classes than samples, each class is encoded only once.
+        """
         if len(self._seen_semantics) >= len(labels):
             return self.semantics_vae.encode(self.semantics[labels])
         rows = self._seen_position[labels]

@@ -55,7 +55,7 @@ class ClassNorm(ZeroShotMethod):
         return self.config.gamma**2 * cosine
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Logits of every class, ``[B, C]``; a class's does not depend on the other classes."""
+        """Logits of every class, ``[B, C]``; a logit does not depend on the other classes."""
         return self.logits(features, self.network(self.semantics))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -67,10 +67,14 @@ class ClassNorm(ZeroShotMethod):
         return cross_entropy(self.logits(batch.inputs, self.network(semantics)), targets)
 
     def _drawn(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch's classes, filled up with others drawn at random, and places among them.
+        """Draw the classes of a step: those of the batch, filled up with others at random.
 
         Args:
             targets: Position of each sample's class among the seen classes, ``[B]``.
+
+        Returns:
+            Positions of the drawn classes among the seen classes, and the index of each sample's
+            class among the drawn ones, ``[B]``.
         """
         own, places = torch.unique(targets, return_inverse=True)
         order = torch.randperm(len(self._seen_semantics), device=targets.device)

@@ -12,14 +12,14 @@ from torch.nn.functional import normalize
 class ClassStandardization(nn.Module):
     """Standardises each unit over the classes: (x - mean) / (variance + epsilon).
 
-    The variance itself divides, not its root (paper, Eq. 9). In training mode mean and variance are
-    those of the rows given; in evaluation mode their running averages, so that a row of the output
-    depends on no other row.
+    It divides by the variance, not by its square root (paper, Eq. 9). In training mode mean and
+    variance are those of the rows given; in evaluation mode they are running averages, so that a
+    row of the output depends on no other row.
 
     Args:
         units: H.
         epsilon: Added to the variance.
-        momentum: Weight of the present statistics in the running averages.
+        momentum: Weight of the current statistics in the running averages.
     """
 
     def __init__(self, units: int, epsilon: float, momentum: float) -> None:
@@ -74,7 +74,7 @@ class PrototypeNetwork(nn.Module):
         )
 
     def forward(self, semantics: Tensor) -> Tensor:
-        """Prototypes ``[C, D]`` of classes with semantics ``[C, Q]``, which may have any length."""
+        """Prototypes ``[C, D]`` of classes with semantics ``[C, Q]``, whose norm has no effect."""
         prototypes: Tensor = self.layers(
             normalize(semantics, dim=1) * math.sqrt(semantics.shape[1])
         )

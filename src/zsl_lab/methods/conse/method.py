@@ -1,4 +1,4 @@
-"""ConSE (Norouzi et al., ICLR 2014): a classifier of seen classes tells a sample's semantics."""
+"""ConSE (Norouzi et al., ICLR 2014): a sample's semantics from a softmax over seen classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ConSE(ZeroShotMethod):
         classes: Semantics of all classes and which of them are seen.
 
     Attributes:
-        anchors: Semantics of the seen classes that the softmax knows, ``[S, Q]``.
+        anchors: Semantics of the seen classes, in the order of the softmax, ``[S, Q]``.
     """
 
     config_class: ClassVar[type[ConSEConfig]] = ConSEConfig
@@ -31,7 +31,7 @@ class ConSE(ZeroShotMethod):
 
     def __init__(self, config: ConSEConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
-        # part of the weights: other classes may be scored later
+        # stored with the weights: set_classes replaces self.semantics
         self.register_buffer("anchors", self.semantics[self.seen_mask].clone())
         self.softmax = nn.Linear(feature_dim, len(self.anchors))
 

@@ -1,4 +1,4 @@
-"""Zero-shot classification as of CLIP (Radford et al., ICML 2021): the nearest class by cosine."""
+"""Zero-shot classification as in CLIP (Radford et al., ICML 2021): the nearest class by cosine."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Cosine(ZeroShotMethod):
         if semantic_dim != feature_dim:
             raise ConfigError(
                 f"method={config.name}: found features of {feature_dim} dimensions and class "
-                f"semantics of {semantic_dim}; expected as many, since both must lie in one space. "
-                "Extract both with the two towers of one image-text model, such as CLIP, or choose "
-                "a method that learns a map between two spaces (`python -m zsl_lab --help` lists "
-                "the methods)."
+                f"semantics of {semantic_dim}; expected equal dimensions, since both must lie in "
+                "one space. Extract both with the two towers of one image-text model, such as "
+                "CLIP, or choose a method that learns a map between two spaces "
+                "(`python -m zsl_lab --help` lists the methods)."
             )
 
     @property
     def total_steps(self) -> int:
-        """One, which changes nothing."""
+        """One step, which changes nothing."""
         return 1
 
     def batch_size_at(self, step: int) -> int | None:
-        """All training samples."""
+        """None: all training samples at once."""
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Cosine of each sample and each class, ``[B, C]``."""

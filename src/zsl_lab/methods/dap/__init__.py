@@ -1,4 +1,4 @@
-"""DAP: one probabilistic classifier an attribute, and the class whose attributes fit best."""
+"""DAP: a probabilistic classifier per attribute; the class whose attributes fit best wins."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from zsl_lab.methods.dap.config import DAPConfig
 
 
 class DAP(ZeroShotMethod):
-    """Direct attribute prediction: a logistic regression an attribute, multiplied for each class.
+    """Direct attribute prediction: a logistic regression per attribute, combined into class scores.
 
     Args:
         config: See :class:`DAPConfig`.
@@ -23,7 +23,7 @@ class DAP(ZeroShotMethod):
         classes: Semantics of all classes and which of them are seen.
 
     Attributes:
-        thresholds: What each dimension of the semantics is binarised at, ``[Q]``.
+        thresholds: Threshold that binarises each dimension of the semantics, ``[Q]``.
         priors: p(a_m), the share of seen classes with each attribute, ``[Q]``.
 
     Raises:
@@ -40,7 +40,7 @@ class DAP(ZeroShotMethod):
         seen = self.semantics[self.seen_mask]
         if config.binarize == "none":
             _check_probabilities(seen)
-        # part of the weights: other classes are binarised alike
+        # stored with the weights: new classes are binarised with the same thresholds
         self.register_buffer("thresholds", seen.mean(0))
         attributes = self.attributes(seen)
         if bool((attributes == attributes[0]).all()):
@@ -50,7 +50,7 @@ class DAP(ZeroShotMethod):
                 "(dataset.semantics), or a method that needs no attributes, such as method=conse."
             )
         share = attributes.mean(0)
-        # an attribute that all seen classes have, or none of them, would rule classes out
+        # a prior of 0 or 1 would rule out every class that differs from all seen classes
         degenerate = (share <= 0) | (share >= 1)
         self.register_buffer("priors", torch.where(degenerate, 0.5, share))
         self.attribute_logits = nn.Linear(feature_dim, seen.shape[1])
@@ -64,7 +64,7 @@ class DAP(ZeroShotMethod):
     def loss(self, batch: Batch) -> Tensor:
         """Cross entropy of the attributes of each sample's class, mean over samples and attributes.
 
-        The regressions share nothing, so that the sum trains each of them by itself.
+        The regressions share no parameters, so that the mean trains each of them independently.
         """
         targets = self.attributes(self.semantics)[batch.labels]
         logits = self.attribute_logits(batch.inputs).float()
@@ -80,7 +80,7 @@ class DAP(ZeroShotMethod):
     def class_scores(self, features: Tensor) -> Tensor:
         """``sum_m log p(a_m = a_m^c | x) - log p(a_m^c)`` of every class c, ``[B, C]``.
 
-        Equation 2 of the paper, the logarithm.
+        The logarithm of the paper's Eq. 2.
         """
         logits, table = self.attribute_logits(features), self.attributes(self.semantics)
         fits: Tensor = logsigmoid(logits) @ table.T + logsigmoid(-logits) @ (1 - table).T

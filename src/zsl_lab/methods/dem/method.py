@@ -16,7 +16,7 @@ from zsl_lab.nn.many_classes import FEW_CLASSES
 
 
 class DEM(ZeroShotMethod):
-    """Deep embedding model: two layers map a class's semantics to its prototype among features.
+    """Deep embedding model: two layers map a class's semantics to its prototype in feature space.
 
     Args:
         config: See :class:`DEMConfig`.
@@ -37,7 +37,7 @@ class DEM(ZeroShotMethod):
         )
 
     def prototypes(self, semantics: Tensor) -> Tensor:
-        """Features that are expected of classes, ``[K, D]`` for ``[K, Q]`` semantics."""
+        """Class prototypes in feature space, ``[K, D]``, for ``[K, Q]`` semantics."""
         found: Tensor = self.network(semantics)
         return found
 
@@ -53,7 +53,7 @@ class DEM(ZeroShotMethod):
     def loss(self, batch: Batch) -> Tensor:
         """Squared error of the prototype of each sample's class, mean over samples and dimensions.
 
-        The ridge on the weights is the optimiser's.
+        The paper's ridge penalty on the weights is the weight decay of the optimiser.
         """
         if len(self.semantics) > FEW_CLASSES:
             classes, targets = torch.unique(batch.labels, return_inverse=True)

@@ -21,7 +21,7 @@ class ESZSLConfig(MethodConfig):
 
     @property
     def candidates(self) -> list[tuple[float, float]]:
-        """Every pair (gamma, lambda), stronger ridges first: the first of equals is selected."""
+        """Every pair (gamma, lambda), largest first: of equally good ones the first is selected."""
         return list(
             itertools.product(sorted(self.gammas, reverse=True), sorted(self.lambdas, reverse=True))
         )

@@ -31,8 +31,7 @@ class ESZSL(CandidateMethod):
 
     def __init__(self, config: ESZSLConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
-        # a parameter that no gradient reaches: it is what training determines, and is counted and
-        # kept as such
+        # a parameter without gradients: stored with the weights, set in closed form
         self.weights = nn.Parameter(
             torch.zeros(feature_dim, classes.semantics.shape[1]), requires_grad=False
         )
@@ -79,6 +78,6 @@ class ESZSL(CandidateMethod):
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Semantics predicted from features, and those of the classes, ``([B, Q], [C, Q])``.
 
-        A score is an inner product, so that directions are what can be compared.
+        Rows have norm 1: a score is an inner product, so that only directions are comparable.
         """
         return normalize(features @ self.weights, dim=1), normalize(self.semantics, dim=1)

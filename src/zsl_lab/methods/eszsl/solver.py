@@ -33,29 +33,29 @@ class RidgeSolver:
 
     In the paper's notation X is ``[D, N]``, S ``[Q, C]`` and Y ``[N, C]`` with 1 at a sample's
     class and -1 (or 0) elsewhere; the minimum is ``V = (X X^T + gamma I)^-1 X Y S^T (S S^T + lambda
-    I)^-1``. With ``X X^T = U diag(e) U^T`` and ``S = P diag(s) R^T`` it is ``U M P^T``, ``M_ij =
-    (U^T X Y R)_ij s_j / ((e_i + gamma) (s_j^2 + lambda))``: all that depends on the samples is
-    decomposed once. In double precision, since a small gamma divides by what single precision would
-    lose beside the largest eigenvalue.
+    I)^-1``. With ``X X^T = U diag(e) U^T`` and ``S = P diag(s) R^T``, ``V = U M P^T`` where ``M_ij
+    = (U^T X Y R)_ij s_j / ((e_i + gamma) (s_j^2 + lambda))``: one decomposition serves all pairs.
+    It is computed in double precision: with a small gamma, M divides by eigenvalues that are too
+    small beside the largest for single precision.
 
-    What is decomposed is the smaller of ``X X^T`` and ``X^T X = Z diag(e) Z^T``, and the smaller
+    Only the smaller of ``X X^T`` and ``X^T X = Z diag(e) Z^T`` is decomposed, and the smaller
     side of S: with fewer samples than dimensions ``V = X Z M P^T``, ``M_ij = (Z^T Y R)_ij s_j /
     ((e_i + gamma) (s_j^2 + lambda))``, since ``(X X^T + gamma I)^-1 X = X (X^T X + gamma I)^-1``.
-    Y is never made: ``Y R`` has one of C different rows for each sample, so that ``X Y R`` needs
-    only the sums of the features of each class.
+    Y is not built: each row of ``Y R`` is one of only C different rows, so that ``X Y R`` follows
+    from the sums of the features of each class.
 
     Args:
         features: Training samples, ``[N, D]``.
-        targets: Column of Y that each sample has its 1 in, int64 ``[N]``.
+        targets: Column of Y that holds each sample's 1, int64 ``[N]``.
         semantics: Semantics of the classes of Y, ``[C, Q]``.
-        negative: What Y holds where a sample is not of the class.
+        negative: Entry of Y for the classes that a sample does not belong to.
     """
 
     def __init__(
         self, features: Tensor, targets: Tensor, semantics: Tensor, negative: float = -1.0
     ) -> None:
         eigenvalues, basis = torch.linalg.eigh(gram(features))
-        # rounding puts eigenvalues of 0 on either side of it
+        # rounding may make eigenvalues of 0 negative
         self._e = eigenvalues.clamp(min=0)[:, None]
         self._p, self._s, r_transposed = torch.linalg.svd(semantics.double().T, full_matrices=False)
         r = r_transposed.T
@@ -70,10 +70,10 @@ class RidgeSolver:
             self._squared_target = self._target.square()
         else:
             self._features = features
-            # directions that are 0 but for rounding are no part of X Z
+            # X Z is 0 in directions whose eigenvalue is 0 up to rounding
             tiny = self._e.max() * len(features) * torch.finfo(self._e.dtype).eps
             self._target = (basis.T @ of_class[targets]).where(self._e > tiny, 0.0)
-            # of U^T X Y R, as in the other case
+            # squares of U^T X Y R, as in the other case
             self._squared_target = self._e * self._target.square()
         self._samples = len(features)
         self._squared_targets = len(features) * (1 + negative**2 * (len(semantics) - 1))
@@ -81,16 +81,15 @@ class RidgeSolver:
         self._of_features: Tensor = self._target
 
     def solve(self, gamma: float, lambda_: float) -> Solution:
-        """The minimum for a pair of ridge constants, both above 0.
+        """Solve for a pair of ridge constants, both above 0.
 
-        Successive pairs with the same gamma share what depends on gamma alone.
+        Successive calls with the same gamma reuse the factor that depends on gamma alone.
         """
         shrunk = self._s / (self._s.square() + lambda_)
         fitted = (self._squared_target / (self._e + gamma) * self._s * shrunk).sum()
         ridged = self._squared_target * self._e / (self._e + gamma).square()
         squares = (ridged * (self._s * shrunk).square()).sum()
-        # at the minimum all quadratic terms together are <X^T V S, Y>, half of what the linear term
-        # takes off
+        # at the minimum the quadratic terms sum to <X^T V S, Y>; the linear term is -2 times that
         objective = self._squared_targets - fitted
         error = objective - fitted + squares
         weights = self._features_side(gamma) * shrunk @ self._p.T

@@ -21,13 +21,14 @@ Shrinkage = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True)
 class Constants:
-    """What is chosen.
+    """The constants that are selected on left-out classes.
 
     Attributes:
         shrinkage: r of the within-class covariance.
-        width: Of the RBF kernel, in units of the mean squared distance of two classes.
-        ridge: In units of the mean eigenvalue of the classes' kernel matrix.
-        mixture: Weight of a seen class's own mean in its exemplar; the rest is the regression's.
+        width: Width of the RBF kernel, in units of the mean squared distance of two classes.
+        ridge: Ridge constant, in units of the mean eigenvalue of the classes' kernel matrix.
+        mixture: Weight of a seen class's own mean in its exemplar; the exemplar that the
+            regression predicts has the rest.
     """
 
     shrinkage: float
@@ -38,15 +39,15 @@ class Constants:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is not chosen here.
+    """The fixed settings, which the selection of constants uses but does not change.
 
     Attributes:
-        normalize_semantics: How semantics are scaled, fitted on the classes that are not left out.
+        normalize_semantics: How semantics are scaled; fitted on the classes that are not left out.
         kernel: ``linear`` or ``rbf``.
-        whitening: Which part of the within-class covariance counts.
+        whitening: Which part of the within-class covariance is used.
         distance: How a sample and an exemplar are compared.
-        folds: Parts that the classes are divided into, each left out once.
-        partitions: How often they are divided.
+        folds: Number of parts that the classes are divided into; each is left out once.
+        partitions: How often the classes are divided, each time differently.
     """
 
     normalize_semantics: Normalization
@@ -78,7 +79,7 @@ class EXEMConfig(MethodConfig):
 
     @property
     def candidates(self) -> list[Constants]:
-        """Every combination, the stronger regularisation first: the first of equals is chosen."""
+        """Every combination, strongest regularisation first: of equals the first is selected."""
         lists = (
             self.shrinkages if self.whitening != "none" else [1.0],
             self.widths if self.kernel == "rbf" else [1.0],
@@ -92,7 +93,7 @@ class EXEMConfig(MethodConfig):
 
     @property
     def settings(self) -> Settings:
-        """What is not chosen on classes that are left out."""
+        """The fixed settings of the selection of constants."""
         return Settings(
             self.normalize_semantics,
             self.kernel,

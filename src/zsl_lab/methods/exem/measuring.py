@@ -12,18 +12,18 @@ from zsl_lab.methods.exem.config import Whitening
 from zsl_lab.methods.exem.selection import HeldOut
 from zsl_lab.methods.exem.whitening import Scatter, squares
 
-#: makes a new pass over all samples: their numbers ``[n]`` and features ``[n, D]``, in blocks
+#: starts a pass over all samples, in blocks of their indices ``[n]`` and features ``[n, D]``
 Pass = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Which samples serve to choose constants.
+    """The samples that constants are selected on.
 
     Attributes:
-        kept: Samples whose means and scatter are taken to score others with, bool ``[N]``.
-        scored: Samples that are scored, bool ``[N]``.
-        classes: The classes of both, increasing, ``[c]``.
+        kept: Samples that means and scatter are computed from, bool ``[N]``.
+        scored: Held-out samples that are scored, bool ``[N]``.
+        classes: The classes of both, sorted, ``[c]``.
     """
 
     kept: Tensor
@@ -33,12 +33,12 @@ class Groups:
 
 @dataclass(frozen=True)
 class Measured:
-    """What two passes find.
+    """Statistics from two passes over the samples.
 
     Attributes:
         means: Class means of all samples, ``[C, D]``.
-        scatter: Their scatter within classes.
-        held: What the constants are chosen with; None where nothing is scored.
+        scatter: Within-class scatter of all samples.
+        held: Held-out samples that constants are selected on; None if there are none.
     """
 
     means: Tensor
@@ -47,9 +47,9 @@ class Measured:
 
 
 def median_skewness(rows: Tensor) -> float:
-    """Median of the skewness of the columns that vary; 0 where none does.
+    """Median skewness of the columns that are not constant; 0 if all are.
 
-    It is that of any shifted or scaled rows, and above 0 where columns have a long upper tail.
+    It is invariant to shifting and scaling, and above 0 where columns have a long upper tail.
 
     Args:
         rows: ``[N, D]``, at least one.
@@ -64,18 +64,19 @@ def median_skewness(rows: Tensor) -> float:
 def measure(
     samples: Pass, labels: Tensor, classes: int, kind: Whitening, groups: Groups | None
 ) -> Measured:
-    """Measure all samples, and those that are kept for the choice of constants.
+    """Compute class means and scatter, of all samples and of those kept to select constants.
 
-    One pass sums features, another one the outer squares of residuals, in single precision within
-    a block and in double precision over blocks. Residuals of all samples are taken about the means
-    c of the kept ones: about their own means m they sum up to ``sum n (m - c) (m - c)^T`` less.
+    The first pass sums features, the second one the outer squares of residuals, in single precision
+    within a block and in double precision over blocks. Residuals of all samples are taken from the
+    class means c of the kept ones; subtracting ``sum n (m - c) (m - c)^T`` gives the scatter about
+    the class means m of all samples.
 
     Args:
-        samples: Gives the samples; called twice.
-        labels: Class of each, ``[N]``.
+        samples: Starts a pass over the samples; called twice.
+        labels: Class of each sample, ``[N]``.
         classes: C.
-        kind: Which part of the scatter counts.
-        groups: Who serves to choose constants; None where nothing is scored.
+        kind: Which part of the scatter is used.
+        groups: The samples that constants are selected on; None if there are none.
     """
     kept = torch.ones_like(labels, dtype=torch.bool) if groups is None else groups.kept
     counts, means, centres = _means(samples, labels, classes, kept)
@@ -111,9 +112,9 @@ def measure(
 def _means(
     samples: Pass, labels: Tensor, classes: int, kept: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts ``[C]`` and means of all samples, and means of the kept ones where a class has any.
+    """Class sizes ``[C]``, class means of all samples, and class means of the kept samples.
 
-    All float64; means ``[C, D]``.
+    All float64; means are ``[C, D]``. A class without kept samples has the mean of all in both.
     """
     sums: list[Tensor] = []
     for numbers, x in samples():

@@ -35,18 +35,19 @@ from zsl_lab.methods.exem.selection import (
 from zsl_lab.methods.exem.whitening import Scatter, class_means, mapped
 from zsl_lab.nn.moments import gram
 
-#: numbers and rows of a block of samples that are read from disk
+#: most numbers in a block of samples that is read from disk, and its fewest rows
 _BLOCK, _FEWEST_ROWS = 2**22, 1024
-#: with normalize=auto, the median skewness of the columns from which on square roots are taken, and
-#: the most numbers, but the fewest samples, that it is measured on
+#: with normalize=auto, square roots are taken where the median skewness of the columns is above the
+#: first; it is measured on at most the second number of values, but at least the third of samples
 _LONG_TAILED, _MEASURED, _FEWEST_MEASURED = 0.3, 2**22, 256
 
 
 class EXEM(ZeroShotMethod):
-    """Nearest class exemplar: predicted for unseen classes, mixed with the own mean for seen ones.
+    """Scores a class by the nearness of its exemplar, which is predicted from class semantics.
 
-    One step does all: it chooses the constants on training classes that are left out in turn, then
-    fits with all of them. The seed changes nothing.
+    The exemplar of a seen class is mixed with the mean of its samples. Training is a single step:
+    it selects the constants by leaving training classes out in turn, then fits with all classes.
+    Nothing depends on the seed.
 
     Args:
         config: See :class:`EXEMConfig`.
@@ -55,26 +56,28 @@ class EXEM(ZeroShotMethod):
         samples: Number of training samples; None where weights will be loaded.
 
     Attributes:
-        shift: Subtracted from features first, ``[D]`` (see :class:`Scaler`).
-        scale: They are divided by it then, ``[D]``.
-        semantic_shift: The same for semantics, ``[Q]``.
-        semantic_scale: Likewise.
+        shift: Subtracted from features, ``[D]`` (see :class:`Scaler`).
+        scale: Divides the shifted features, ``[D]``.
+        semantic_shift: As ``shift``, for semantics, ``[Q]``.
+        semantic_scale: As ``scale``, for semantics, ``[Q]``.
         projection: From scaled features to the whitened space, ``[D, K]``; the diagonal of the
             matrix, ``[D]``, with ``diagonal`` or no whitening and without a PCA.
-        origin: What is subtracted there, the mean of the seen classes' means, ``[K]``.
+        origin: Subtracted in the whitened space: the mean of the seen classes' means, ``[K]``.
         anchors: Scaled semantics of the n seen classes, ``[n, Q]``.
-        centre: Mean similarity of seen classes, ``[n]`` of a kernel, ``[Q]`` of the linear one.
+        centre: Mean similarity of seen classes: ``[n]`` with the RBF kernel, ``[Q]`` with the
+            linear one.
         weights: From centred similarities to exemplars, ``[n, K]`` or ``[Q, K]``.
-        means: Means of the seen classes in the whitened space about ``origin``, ``[n, K]``.
-        constants: Shrinkage, width, ridge, mixture and offset that were chosen, ``[5]``.
-        rooted: With ``normalize=auto`` only, 1 where square roots are taken, ``[1]``.
+        means: Means of the seen classes in the whitened space, minus ``origin``, ``[n, K]``.
+        constants: The selected shrinkage, width, ridge, mixture and offset, ``[5]``.
+        rooted: With ``normalize=auto`` only: 1 if square roots are taken, else 0, ``[1]``.
         outside: Standard deviation outside the space that the training samples span, ``[1]``;
-            there only where they are fewer than dimensions. ``projection`` then has orthogonal
-            columns, and the whitened space a last dimension: the length of what lies outside.
+            None unless there are fewer samples than dimensions. ``projection`` then has orthogonal
+            columns, and the whitened space has one more dimension: the norm of the part of a
+            feature outside that space.
     """
 
     config_class: ClassVar[type[EXEMConfig]] = EXEMConfig
-    #: the only step
+    #: there is only one step
     logs_every_step: ClassVar[bool] = True
     config: EXEMConfig
     shift: Tensor
@@ -130,18 +133,18 @@ class EXEM(ZeroShotMethod):
         self._mean_of_class: Tensor
 
     def _register(self, name: str, *shape: int) -> None:
-        # a parameter that no gradient reaches: it is what training determines
+        # a parameter without gradients: stored with the weights, set in closed form
         self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
 
     def _register_space(self, dim: int, rows: int, seen: int, axes: int, *, spans: bool) -> None:
-        """Register all whose shape follows from the whitened space.
+        """Register the parameters whose shape depends on the whitened space.
 
         Args:
             dim: D.
             rows: Rows of :attr:`weights`.
             seen: Number of seen classes.
             axes: Columns of :attr:`projection`.
-            spans: Whether these span the training samples, instead of all dimensions.
+            spans: Whether these columns span the training samples only, not all dimensions.
         """
         space = axes + 1 if spans else axes
         config = self.config
@@ -158,9 +161,9 @@ class EXEM(ZeroShotMethod):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
     ) -> None:
-        """Take over the whitened space of weights that were fitted to few samples.
+        """Load weights, also those of a whitened space that was fitted to few samples.
 
-        A diagonal projection that was stored as a matrix is taken as its diagonal.
+        Of a diagonal projection that was stored as a matrix, only the diagonal is loaded.
         """
         key = f"{prefix}projection"
         projection = state_dict.get(key)
@@ -182,18 +185,18 @@ class EXEM(ZeroShotMethod):
         cache_dir: Path | None = None,
         weights_follow: bool = False,
     ) -> EXEM:
-        """Construct the method; of fewer samples than dimensions, for the space that they span."""
+        """Construct the method; with fewer samples than dimensions, for the space they span."""
         assert isinstance(config, EXEMConfig)
         assert isinstance(data, FeatureDataModule)
         return cls(config, data.feature_dim, data.classes, len(data.split.train))
 
     @property
     def total_steps(self) -> int:
-        """One: choose the constants and fit."""
+        """One step, which selects the constants and fits."""
         return 1
 
     def batch_size_at(self, step: int) -> int | None:
-        """All training samples."""
+        """None: all training samples at once."""
 
     def _rows_of_means(self, classes: ClassSpace) -> Tensor:
         """Row of :attr:`means` of each class; -1 for a class that was not trained on."""
@@ -206,14 +209,14 @@ class EXEM(ZeroShotMethod):
         )
 
     def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
-        """Score other classes from now on; those that were trained on are known by their names."""
+        """Score other classes from now on; training classes among them are recognised by name."""
         super().set_classes(classes, cache_dir=cache_dir)
         self._mean_of_class = self._rows_of_means(classes).to(self.device)
 
     # ------------------------------------------------------------------------------- scores
 
     def exemplars(self) -> Tensor:
-        """The exemplar of every class in the whitened space about :attr:`origin`, ``[C, K]``."""
+        """The exemplar of every class in the whitened space, minus :attr:`origin`, ``[C, K]``."""
         predicted = self.prototypes(self.semantics)
         mixture = self.constants[3]
         own = self.means[self._mean_of_class.clamp(min=0)]
@@ -221,13 +224,13 @@ class EXEM(ZeroShotMethod):
         return torch.where(known, mixture * own + (1 - mixture) * predicted, predicted)
 
     def prototypes(self, semantics: Tensor) -> Tensor:
-        """Exemplars that the regression predicts, without any class's own mean, ``[K, K']``.
+        """Exemplars that the regression predicts, without the own means of seen classes.
 
         Args:
-            semantics: ``[K, Q]``, scaled as the benchmark's are.
+            semantics: ``[K, Q]``, scaled like those of the benchmark.
 
         Returns:
-            In the whitened space about :attr:`origin`, of dimension K'.
+            Points of the whitened space, minus :attr:`origin`, ``[K, Z]``.
         """
         scaled = self._semantic_scaler().apply(semantics)
         kernel = kernel_of(self.config.kernel, float(self.constants[1]), self.anchors)
@@ -235,7 +238,7 @@ class EXEM(ZeroShotMethod):
         return (similarities - self.centre) @ self.weights
 
     def embed(self, features: Tensor) -> Tensor:
-        """See :meth:`whitened`."""
+        """Whitened features, see :meth:`whitened`."""
         return self.whitened(features)
 
     @property
@@ -244,7 +247,7 @@ class EXEM(ZeroShotMethod):
         return "distance" if self.config.distance == "euclidean" else "cosine"
 
     def whitened(self, features: Tensor) -> Tensor:
-        """``[B, D]`` features in the whitened space about :attr:`origin`, ``[B, K]``."""
+        """``[B, D]`` features in the whitened space, minus :attr:`origin`, ``[B, K]``."""
         scaled = self._scaler().apply(features)
         inside = mapped(scaled, self.projection)
         if self.outside is None:
@@ -252,13 +255,13 @@ class EXEM(ZeroShotMethod):
         # a column divides by a standard deviation, which is 1 over its norm
         norms = self.projection.norm(dim=0).clamp(min=torch.finfo(inside.dtype).tiny)
         squares = scaled.square().sum(1) - (inside / norms).square().sum(1)
-        # what rounding leaves of 0 is no distance
+        # a remainder below rounding error counts as 0
         rounding = 1e-6 * scaled.square().sum(1)
         rest = squares.where(squares > rounding, 0.0).sqrt() / self.outside
         return torch.cat([inside, rest[:, None]], dim=1) - self.origin
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Nearness to each class's exemplar; the offset is added to unseen classes; ``[B, C]``."""
+        """Nearness to each class's exemplar, ``[B, C]``; unseen classes have the offset added."""
         x, exemplars = self.whitened(features), self.for_batches(self.exemplars)
         scores = compare(
             x @ exemplars.T, x.square().sum(1), exemplars.square().sum(1), self.config.distance
@@ -280,12 +283,12 @@ class EXEM(ZeroShotMethod):
 
     @torch.no_grad()
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Choose the constants, then fit with all training samples.
+        """Select the constants, then fit with all training samples.
 
         Returns:
             ``total``: squared error of the seen classes' exemplars in the whitened space, averaged
-            over classes and dimensions; the constants that were chosen; and the AUSUC and H, in
-            percent, that they reached on classes that were left out, where any were.
+            over classes and dimensions; the selected constants; and, if classes were left out, the
+            AUSUC and harmonic mean on them, in percent.
         """
         semantics = self.semantics[self.seen_mask]
         if isinstance(batch, StoredSamples) and self.outside is None:
@@ -311,7 +314,7 @@ class EXEM(ZeroShotMethod):
     def _measure(
         self, batch: Batch, semantics: Tensor
     ) -> tuple[Tensor | None, Choice, Tensor, Scatter]:
-        """Rotation of the features, the chosen constants, class means and scatter."""
+        """Rotation of the features, the selected constants, class means and scatter."""
         labels = self._mean_of_class[batch.labels]
         inputs = batch.inputs
         if self.config.normalize == "auto":
@@ -329,7 +332,7 @@ class EXEM(ZeroShotMethod):
     def _measure_blocks(
         self, batch: StoredSamples, semantics: Tensor
     ) -> tuple[Tensor | None, Choice, Tensor, Scatter]:
-        """The same of samples on disk, in three or four passes over them."""
+        """As :meth:`_measure`, for samples on disk, in three or four passes over them."""
         config = self.config
         rows = max(_FEWEST_ROWS, _BLOCK // len(self.shift))
         if config.normalize == "auto":
@@ -364,11 +367,11 @@ class EXEM(ZeroShotMethod):
         return rotation, choice, found.means, found.scatter
 
     def _groups(self, labels: Tensor, order: Tensor, classes: int) -> Groups | None:
-        """Which samples the constants are chosen with: those that :meth:`_choose` takes.
+        """The samples that constants are selected on, the same ones as in :meth:`_choose`.
 
         Args:
             labels: Class of each sample, ``[N]``.
-            order: The samples as the split lists them, on which the draw depends.
+            order: The samples in the order of the split, on which the random draw depends.
             classes: Number of training classes.
         """
         some = self._some_classes(classes, labels.device)
@@ -443,10 +446,10 @@ class EXEM(ZeroShotMethod):
         self.semantic_scale.copy_(of_semantics.scale)
 
     def _rotation(self, features: Tensor) -> Tensor | None:
-        """Orthonormal directions that scaled features are mapped to, ``[D, K]``; None for all.
+        """Orthonormal directions that scaled features are projected to, ``[D, K]``; None for all.
 
-        Those of largest variance where a PCA is asked for; where there are fewer samples than
-        dimensions, as many as span them, which loses nothing.
+        With a PCA, the directions of largest variance. With fewer samples than dimensions, a basis
+        of the space that they span, which loses nothing.
         """
         if self.outside is not None:
             basis: Tensor = torch.linalg.qr(features.T).Q
@@ -488,10 +491,10 @@ class EXEM(ZeroShotMethod):
         return {"total": error, **logged}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """None: there is nothing to descend."""
+        """No optimiser: the fit is in closed form."""
         return []
 
 
 def _stride(samples: int, dimensions: int) -> int:
-    """From one measured sample to the next, in the order of the file."""
+    """Distance, in the order of the file, between the samples that skewness is measured on."""
     return -(-samples // max(_FEWEST_MEASURED, _MEASURED // dimensions))

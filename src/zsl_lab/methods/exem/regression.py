@@ -24,17 +24,17 @@ def mean_squared_distance(rows: Tensor) -> float:
 
 
 class ClassRegression:
-    """Ridge regression with an intercept that no ridge acts on, from semantics of n classes.
+    """Ridge regression with an intercept that is not penalised, from the semantics of n classes.
 
     The prediction for semantics a is a weighted sum of the n targets: ``E(a) = t(a) M``. With the
     centred kernel matrix ``K = U diag(e) U^T`` and the centred similarities ``k(a)`` the weights
     are ``t(a) = k(a) U diag(1 / (e + ridge mean(e))) U^T + 1/n``: one decomposition gives them for
     every ridge constant. Without a kernel the same is computed from the SVD of the centred
-    semantics, whose cost is set by the smaller of n and Q. In double precision.
+    semantics, whose cost depends on the smaller of n and Q. It is computed in double precision.
 
-    With a kernel and many classes, similarities to m of them can stand for the others (Nyström
-    approximation, Williams and Seeger, NeurIPS 2000): the same ridge regression on the n
-    vectors ``k(a) K_mm^(-1/2)`` of m dimensions; exact where m = n.
+    With a kernel and many classes, the Nyström approximation (Williams and Seeger, NeurIPS 2000)
+    uses similarities to only m of them: the same ridge regression on the n vectors ``k(a)
+    K_mm^(-1/2)`` of m dimensions. It is exact for m = n.
 
     Args:
         semantics: Semantics of the classes that have a target, ``[n, Q]``.
@@ -63,7 +63,7 @@ class ClassRegression:
             self._numerator, self._e = singular, singular.square()
         else:
             values, self._u = torch.linalg.eigh(centred - centred.mean(1, keepdim=True))
-            # rounding puts eigenvalues of 0 on either side of it
+            # rounding may make eigenvalues of 0 negative
             self._e = values.clamp(min=0)
             self._basis = self._u - self._u.mean(0)
             self._numerator = torch.ones_like(values)
@@ -106,7 +106,7 @@ class ClassRegression:
 def _inverse_root(matrix: Tensor) -> Tensor:
     """R with ``R R^T`` the pseudo-inverse of a positive semi-definite matrix."""
     values, vectors = torch.linalg.eigh(matrix)
-    # what rounding leaves of eigenvalues of 0 would be divided by
+    # leave out eigenvalues that are 0 up to rounding: dividing by them would blow up errors
     tiny = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
     kept = values > tiny
     root: Tensor = vectors[:, kept] * values[kept].rsqrt()

@@ -1,4 +1,4 @@
-"""Constants chosen by leaving classes out in turn, on training classes alone."""
+"""Selection of constants by leaving training classes out in turn."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from zsl_lab.metrics.ausuc import area_under, best_of_groups, seen_unseen_curve
 #: constants, unseen and seen accuracies, as :func:`seen_unseen_curve` gives them
 _Curve = tuple[Tensor, Tensor, Tensor]
 
-#: the share of each class's samples that is scored, and does not enter means and scatter
+#: of this many samples of a class, one is held out: scored, and not used for means and scatter
 _HELD_OUT = 5
-#: samples times classes that are scored for a candidate at most
+#: most scores (samples times classes) that are computed for a candidate
 MOST_SCORES = 2**23
-#: points that two accuracies are compared at, to find the constant that suits all folds
+#: number of offsets that are tried, to find the one with the largest H averaged over folds
 _CONSTANTS = 512
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best constants, and what they reached on the classes that were left out.
+    """The selected constants, and their metrics on the classes that were left out.
 
     Attributes:
-        constants: The best.
-        offset: What is best added to the scores of classes that were left out.
-        ausuc: Mean area under the seen-unseen curve, in percent; NaN where nothing was compared.
-        harmonic_mean: Mean H at ``offset``, in percent; NaN likewise.
+        constants: The best constants.
+        offset: The best constant to add to the scores of left-out classes.
+        ausuc: Mean area under the seen-unseen curve, in percent; NaN if nothing was compared.
+        harmonic_mean: Mean H at ``offset``, in percent; NaN if nothing was compared.
     """
 
     constants: Constants
@@ -47,13 +47,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Training samples that are scored, and what is known of the others.
+    """Held-out training samples, which are scored, and statistics of the other ones.
 
     Attributes:
-        features: Of the held-out samples, ``[n, D]``.
-        labels: Class of each, ``[n]``.
+        features: Features of the held-out samples, ``[n, D]``.
+        labels: Class of each held-out sample, ``[n]``.
         means: Class means of the other samples, ``[C, D]``.
-        scatter: Their scatter within classes.
+        scatter: Within-class scatter of the other samples.
     """
 
     features: Tensor
@@ -64,7 +64,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class _Products:
-    """Inner products in the whitened space of one shrinkage: all that scores are made of.
+    """Inner products in the whitened space of one shrinkage, from which all scores follow.
 
     Attributes:
         samples_means: Of held-out samples and class means, ``[n, C]``.
@@ -119,12 +119,12 @@ def held_out(labels: Tensor) -> Tensor:
 
 
 def some_classes(classes: int, most: int, device: torch.device) -> Tensor | None:
-    """Sorted classes that stand for all, drawn with a fixed seed; None where there are few.
+    """A sorted sample of the classes, drawn with a fixed seed; None for all, if they are few.
 
     Args:
         classes: C.
-        most: How many classes are drawn of more.
-        device: Where they are put.
+        most: The number of classes to draw, if there are more.
+        device: Device of the returned tensor.
     """
     if classes <= most:
         return None
@@ -140,24 +140,25 @@ def choose(
     settings: Settings,
     dimension: int | None = None,
 ) -> Choice:
-    """The candidate with the largest mean AUSUC over folds of classes that play unseen.
+    """Select the candidate with the largest mean AUSUC over folds of left-out classes.
 
-    Means and within-class scatter are those of four fifths of the samples of each class; the
-    others are scored. All scores of all folds and candidates follow from the inner products of
-    samples and class means in the whitened space. Of very many samples fewer are scored, so that
-    samples times classes stay below :data:`MOST_SCORES`.
+    In each fold the classes left out act as unseen, the others as seen. Means and within-class
+    scatter are those of four fifths of the samples of each class; the other samples are scored.
+    All scores of all folds and candidates follow from the inner products of samples and class
+    means in the whitened space. With very many samples only some are scored, so that at most
+    :data:`MOST_SCORES` scores are computed.
 
     Args:
         features: Scaled training samples, ``[N, D]``.
         labels: Class of each, 0 to C-1, ``[N]``.
-        semantics: Of these classes, ``[C, Q]``.
-        candidates: Constants to choose from; the first of equals is taken.
-        settings: All else.
-        dimension: D before features were rotated to the space that they span; None where they
-            were not.
+        semantics: Semantics of these classes, ``[C, Q]``.
+        candidates: Constants to select from; among equally good ones the first is selected.
+        settings: The fixed settings.
+        dimension: D before features were rotated to the space that they span; None if they were
+            not rotated.
 
     Returns:
-        The choice; the first candidate, with no offset, where nothing can be left out.
+        The choice; the first candidate, with no offset, if nothing can be left out.
     """
     held = held_out(labels)
     if not held.any():
@@ -202,9 +203,9 @@ def choose_on(
 
 
 def fewer(held: Tensor, classes: int) -> Tensor:
-    """The same mask, or one of so many of these samples that :data:`MOST_SCORES` are computed.
+    """Restrict the mask of scored samples so that at most :data:`MOST_SCORES` are computed.
 
-    They are drawn with a fixed seed.
+    The samples that stay are drawn with a fixed seed.
     """
     most = max(1, MOST_SCORES // classes)
     places = held.nonzero().squeeze(1)
@@ -219,7 +220,7 @@ def fewer(held: Tensor, classes: int) -> Tensor:
 def _products(held: HeldOut, candidates: Sequence[Constants]) -> dict[float, _Products]:
     features, means, scatter = held.features, held.means, held.scatter
     values, vectors = scatter.decomposed()
-    # about a point near all of them, so that little is lost to rounding
+    # relative to a point near all of them, which loses little to rounding
     middle = means.mean(0)
     x, m = features - middle, means - middle
     if vectors is not None:
@@ -261,7 +262,7 @@ def _mixings(
 def _scores(products: _Products, mixing: Tensor, seen: Tensor, distance: Distance) -> Tensor:
     """Scores of the held-out samples, ``[n, C]``; the origin is the mean of the seen means."""
     share = seen.double() / seen.sum()
-    # rows sum to 0: whatever the origin of the means, it drops out
+    # rows sum to 0, so that the origin of the means cancels
     mixing = mixing - share
     inner = (products.samples_means - products.means @ share).float() @ mixing.T.float()
     exemplars = (mixing @ products.means * mixing).sum(1)
@@ -297,6 +298,6 @@ def _common_offset(curves: Sequence[_Curve]) -> tuple[float, float]:
 
 def _accuracies(curve: _Curve, added: Tensor) -> tuple[Tensor, Tensor]:
     constants, unseen, seen = curve
-    # the point whose constant is the last that is not above
+    # the last point of the curve whose constant is not above the added one
     at = torch.searchsorted(constants[1:-1].contiguous(), added, right=True)
     return unseen[at], seen[at]

@@ -40,17 +40,17 @@ def squares(residuals: Tensor, kind: Whitening) -> Tensor:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Within-class covariance S and what is made of it for a shrinkage r.
+    """Within-class covariance S, and matrices derived from it for a shrinkage r.
 
     ``S_r = (1 - r) S + r mean(diag S) I`` is the regularised covariance of Friedman, "Regularized
     discriminant analysis", JASA 1989. A diagonal S, and all matrices that follow from it, are
     given by their diagonals.
 
     Attributes:
-        matrix: S, float64 ``[D, D]``. Of ``diagonal`` whitening the variances, ``[D]``; of ``none``
-            ones, ``[D]``.
-        dimension: Dimensions that ``mean(diag S)`` is taken over; more than D where S is given in
-            the space that the samples span.
+        matrix: S, float64 ``[D, D]``; with ``diagonal`` whitening the variances, ``[D]``; with
+            ``none`` ones, ``[D]``.
+        dimension: Number of dimensions that ``mean(diag S)`` is taken over; more than D if S is
+            given in the space that the samples span.
         outside: Variance in each direction outside that space: 1 where S is the identity, else 0.
     """
 
@@ -73,7 +73,7 @@ class Scatter:
             features: ``[N, D]``.
             labels: Class of each, ``[N]``.
             means: ``[C, D]``.
-            kind: Which part of S counts.
+            kind: Which part of S is used.
             dimension: See :class:`Scatter`; None for D.
         """
         dim = features.shape[1]
@@ -92,11 +92,11 @@ class Scatter:
         Args:
             total: The sum, as :func:`squares` gives it.
             samples: Number of samples.
-            kind: As of :meth:`measure`.
-            dimension: Likewise.
+            kind: Which part of S is used.
+            dimension: See :class:`Scatter`; None for D.
         """
         diagonal, dim = total if total.ndim == 1 else total.diagonal(), len(total)
-        # with one sample a class how samples scatter is not known
+        # with one sample per class the scatter is unknown
         if kind == "none" or not diagonal.sum() > 0:
             ones = torch.ones_like(diagonal)
             return cls(ones if total.ndim == 1 else ones.diag(), dim, 1.0)
@@ -140,12 +140,12 @@ class Scatter:
         return ((1 - shrinkage) * self.outside + shrinkage * self.level).sqrt()
 
     def decomposed(self) -> tuple[Tensor, Tensor | None]:
-        """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; they give those of S_r.
+        """Eigenvalues ``[D]`` and eigenvectors ``[D, D]`` of S, float64; those of S_r follow.
 
-        No eigenvectors where S is diagonal: they are the axes.
+        The eigenvectors are None if S is diagonal: they are the axes.
         """
         if self.is_diagonal:
             return self.matrix, None
         values, vectors = torch.linalg.eigh(self.matrix)
-        # rounding puts eigenvalues of 0 on either side of it
+        # rounding may make eigenvalues of 0 negative
         return values.clamp(min=0), vectors

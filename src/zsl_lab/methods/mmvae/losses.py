@@ -33,6 +33,9 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float | Tensor, pair
         pairs: ``different``: every pair of samples of different classes; ``all``: every pair, as
             the authors' code does, which does not mask pairs of the same class; ``classes``: one
             sample of each distinct class.
+
+    Returns:
+        Scalar.
     """
     if pairs == "classes" and isinstance(d, Tensor):
         return _separation_of_classes(prior_mean, labels, d)
@@ -52,11 +55,12 @@ def prior_separation(prior_mean: Tensor, labels: Tensor, d: float | Tensor, pair
 
 
 def _separation_of_classes(prior_mean: Tensor, labels: Tensor, d: Tensor) -> Tensor:
-    """The penalty over one sample of each distinct class, by tensors whose shapes are the batch's.
+    """The penalty over one sample of each distinct class, with shapes that depend on B and Z only.
 
-    Runs that are trained together differ in how many distinct classes their batches have.
+    Runs that are trained together need equal shapes, but differ in the number of distinct classes
+    of their batches.
     """
-    distinct = ~(labels[:, None] == labels[None, :]).tril(-1).any(1)  # no sample before has it
+    distinct = ~(labels[:, None] == labels[None, :]).tril(-1).any(1)  # the first of its class
     pairs = (distinct[:, None] & distinct[None, :]).tril(-1)
     distances = torch.cdist(prior_mean, prior_mean, p=1)
     penalty = relu(d * prior_mean.shape[1] - distances).square()
@@ -79,10 +83,10 @@ def _penalty(
 
 
 class _BlockwisePenalty(torch.autograd.Function):
-    """The penalty of all pairs, of which only a block is in memory at a time.
+    """The penalty of all pairs, with only a block of pairs in memory at a time.
 
-    The gradient is computed together with the value, block by block, so that no block is needed
-    again. It cannot be differentiated twice.
+    The gradient is computed together with the value, block by block, so that the backward pass
+    need not compute the blocks again. It cannot be differentiated twice.
     """
 
     @staticmethod

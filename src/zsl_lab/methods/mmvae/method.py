@@ -17,7 +17,7 @@ from zsl_lab.nn.gaussian import squared_distances
 
 
 class MMVAE(ZeroShotMethod):
-    """Multi-modal VAE: q(z|x) is pulled towards the Gaussian that the semantics of x's class place.
+    """Multi-modal VAE: pulls q(z|x) towards a Gaussian whose mean is predicted from semantics.
 
     Args:
         config: See :class:`MMVAEConfig`.
@@ -97,7 +97,7 @@ class MMVAE(ZeroShotMethod):
 
     @classmethod
     def trains_together(cls, config: MethodConfig) -> bool:
-        """With any configuration."""
+        """True for every configuration."""
         return True
 
     @torch.no_grad()

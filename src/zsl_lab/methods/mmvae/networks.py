@@ -87,7 +87,7 @@ class MMVAENetworks(nn.Module):
     ) -> Tensor:
         """Sample features of classes: z ~ N(f(a), I), x = decoder(z) (Eq. 4; Eq. 9 with dropout).
 
-        Networks are used in evaluation mode and left as they were found.
+        The networks run in evaluation mode; their mode is restored afterwards.
 
         Args:
             semantics: One row per class, ``[K, Q]``.

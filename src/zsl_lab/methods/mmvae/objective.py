@@ -38,7 +38,7 @@ def losses(
         kl_weight: Weight of the divergence.
         gamma: Weight of the separation of prior means.
         d: Wanted distance of prior means, per latent dimension.
-        pairs: The pairs that it goes over; None for no separation.
+        pairs: The pairs that the separation is computed over; None for no separation.
 
     Returns:
         ``total``, ``reconstruction``, ``kl`` and, with separation, ``separation``; scalars.
@@ -58,7 +58,7 @@ def losses(
 
 
 def pairs_of(config: MMVAEConfig) -> Pairs | None:
-    """The pairs that the separation goes over; None where it has no weight."""
+    """The pairs that the separation is computed over; None if its weight is 0."""
     return config.pairs if config.gamma > 0 else None
 
 
@@ -96,7 +96,7 @@ def joint_update(
     labels: Tensor,
     optimizer: torch.optim.Optimizer,
 ) -> Update:
-    """An update, with the random numbers that it would draw by itself.
+    """An update to be computed with those of other runs, with its random numbers drawn already.
 
     Args:
         networks: The networks, in training mode.

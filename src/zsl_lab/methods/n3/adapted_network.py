@@ -30,9 +30,10 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
 
     Args:
         config: Which network, with which weights.
-        channels: Of the images: 1 or 3 for a network of torchvision, any number for ``small_cnn``.
-        load: Whether to load the weights; False where they follow from a checkpoint, and none need
-            to be given.
+        channels: Channels of the images: 1 or 3 for a network of torchvision, any number for
+            ``small_cnn``.
+        load: Whether to load the weights; False if those of a checkpoint will be loaded, and
+            ``config.weights`` may be None.
 
     Raises:
         ConfigError: torchvision or the weights are missing, the weights cannot be downloaded, or
@@ -85,7 +86,7 @@ def _small_cnn(channels: int, stages: Sequence[int] | None) -> BaseNetwork:
         conv3=nn.Conv2d(32, 64, 3, padding=1),
         relu3=nn.ReLU(inplace=True),
     )
-    # by quarters of the image: its few layers cannot put into channels where a stroke is
+    # averages over quarters of the image: its few layers cannot encode positions in channels
     return BaseNetwork(
         "small_cnn",
         layers,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from zsl_lab.keys import Place
 
-#: the choice of weights that need no file and are of no use
+#: the choice of random weights, which need no file; for trying out only
 RANDOM = "random"
 Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
 #: the layers of small_cnn that end a stage, and their channels
@@ -24,9 +24,9 @@ class BaseConfig(BaseModel):
             out a network without its weights), the file of a state dict (a relative
             path starts at the working folder), or None: not given. ``small_cnn`` takes None only,
             it is trained in the run.
-        stages: Whose averages over the image are the features, side by side, by number from the
-            input. A stage is what lies between two reductions of the image's size. None is the
-            last, which the network's own classifier reads.
+        stages: Numbers, counted from the input, of the stages whose outputs are averaged over the
+            image and concatenated to the features. A stage is the layers between two reductions of
+            the image's size. None is the last stage, the input of the network's own classifier.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -46,13 +46,13 @@ class N3Config(GradientMethodConfig):
     permutations: int = Field(ge=1)
 
     def check_files(self) -> None:
-        """Load the base network's weights."""
+        """Check the weights of the base network by loading them."""
         from zsl_lab.methods.n3.adapted_network import build_base_network  # it needs torch
 
         build_base_network(self.base, channels=3)
 
     def check_models(self, cache_dir: Path | None) -> None:
-        """Ask for the encoder of the descriptions."""
+        """Check that the text encoder is available."""
         check_encoder(self.text, cache_dir)
 
     @model_validator(mode="after")

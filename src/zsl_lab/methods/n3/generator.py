@@ -15,11 +15,11 @@ from zsl_lab.extraction.backbones import AdaptedTensor
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """What is generated for the classes of one task.
+    """The parameters generated for the classes of one task.
 
     Attributes:
         deltas: ``mu * DeltaW`` of every adapted tensor, by name, in the tensor's shape.
-        classifier: One row for each class, in their order, ``[k, F]``.
+        classifier: One row per class of the task, in order, ``[k, F]``.
     """
 
     deltas: dict[str, Tensor]
@@ -35,7 +35,7 @@ class SemanticEncoder(nn.Module):
         layers: Transformer layers; 0 pools the projected states as they are.
         heads: Attention heads of each layer.
         dropout: Dropout of the layers.
-        state_dropout: Dropout of the states that come in.
+        state_dropout: Dropout of the input states.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class SemanticEncoder(nn.Module):
 class MeanEncoder(nn.Module):
     """Replaces SEM: the direction from the seen classes' mean state to a description's mean.
 
-    It has few dimensions to overfit a small number of classes with; noise makes a linear generator
-    a ridge regression.
+    With few classes it overfits less than SEM; with noise, training a linear generator on it
+    amounts to ridge regression.
 
     Args:
-        seen_mean: Of the seen classes' mean states, ``[E]``; kept with the weights.
+        seen_mean: Average of the seen classes' mean states, ``[E]``; stored with the weights.
         hidden_dim: Width of the class embedding.
-        noise: In training, standard deviation of what is added to each number of the direction,
-            whose root mean square is 1.
+        noise: Standard deviation of the noise that training adds to each number of the direction;
+            the root mean square of these numbers is 1.
     """
 
     def __init__(self, seen_mean: Tensor, hidden_dim: int, noise: float) -> None:
@@ -119,11 +119,11 @@ class ParameterAdapter(nn.Module):
     """PAM: from class embeddings to a delta for every filter and a row of the classifier.
 
     The encoder sees the classes as a set (no positions), so reordering them reorders the
-    classifier's rows and nothing else. The decoder is not autoregressive (appendix A.3): one learnt
-    query a filter, the sum of an embedding of its tensor and one of its index; filters attend to
-    those of their tensor and to the classes. A decoder as wide as each filter, which the paper
-    suggests, has 1.47 G parameters for ResNet-18; here all tensors share one, and a linear head for
-    each filter size widens its output.
+    classifier's rows and nothing else. The decoder is not autoregressive (appendix A.3): it has one
+    learnt query per filter, the sum of an embedding of its tensor and one of its index; filters
+    attend to the filters of their tensor and to the classes. The paper suggests decoders as wide as
+    the filters, which have 1.47 G parameters for ResNet-18; here all tensors share one decoder, and
+    a linear head for each filter size maps its output to that size.
 
     Args:
         tensors: The tensors to adapt; with none of them, only a classifier is generated.
@@ -133,9 +133,9 @@ class ParameterAdapter(nn.Module):
         decoder_layers: Layers over the filters.
         heads: Attention heads of each layer.
         dropout: Dropout of the layers.
-        mu: Initial scale of the deltas (Eq. 4), trained for each tensor; 0 stays 0.
-        checkpointing: Compute the decoder again in the backward pass, for one group of tensors
-            after the other, instead of keeping all its activations.
+        mu: Initial scale of the deltas (Eq. 4), trained for each tensor; a scale of 0 stays 0.
+        checkpointing: Whether the backward pass computes the decoder's activations again, for one
+            group of tensors after the other, instead of keeping them all.
     """
 
     def __init__(

@@ -45,11 +45,11 @@ _OF_CHECKPOINT = replace(
     max_tokens="The checkpoint's method.text.max_tokens=",
     uninstalled="take a checkpoint with another encoder: that of a checkpoint cannot be changed",
     unloadable=(
-        "Either say where the model lies that the checkpoint was trained with, "
+        "Either give the folder of the model that the checkpoint was trained with, "
         "method.text.model=FOLDER on the command line, or take a "
         "checkpoint with another encoder."
     ),
-    limit="Either say where the model lies that the checkpoint was trained with, "
+    limit="Either give the folder of the model that the checkpoint was trained with, "
     "method.text.model=FOLDER, or take another checkpoint.",
     longer="take a checkpoint with a higher method.text.max_tokens",
     another="take a checkpoint with another method.text.encoder",
@@ -57,7 +57,7 @@ _OF_CHECKPOINT = replace(
 
 
 class N3(ZeroShotMethod):
-    """Descriptions of classes in, a network that tells these classes apart out.
+    """Generates, from descriptions of classes, a network that classifies among these classes.
 
     Args:
         config: See :class:`N3Config`.
@@ -104,7 +104,7 @@ class N3(ZeroShotMethod):
             config.mu,
             config.gradient_checkpointing,
         )
-        # with the weights: a classifier is generated for features measured with it
+        # stored with the weights: the generated classifier is made for this centre and whitening
         self.register_buffer("centre", torch.zeros(base.feature_dim))
         self.centre: Tensor
         self.register_buffer(
@@ -191,7 +191,7 @@ class N3(ZeroShotMethod):
 
     @torch.no_grad()
     def _measure_features(self, data: ImageDataModule) -> None:
-        """Measure the mean of the training features and, for whitening, their scatter."""
+        """Set centre and whitening from the training features; nothing without whitening."""
         if self.whitening is None:
             return
         train = data.split.train
@@ -202,11 +202,10 @@ class N3(ZeroShotMethod):
         self.centre.copy_(features.mean(0))
         self.whitening.copy_(within_class_whitening(features, labels, self.config.shrinkage))
 
-    # ------------------------------------------------------------------------------- what is
-    # generated
+    # ------------------------------------------------------------------------------- generation
 
     def adapt(self, classes: Tensor) -> Adaptation:
-        """What is generated for a task.
+        """Generate the parameters for a task.
 
         Args:
             classes: Positions of the task's classes, ``[k]``, in the order of the logits.
@@ -251,8 +250,8 @@ class N3(ZeroShotMethod):
         return weight, -weight @ self.centre
 
     def _adapted(self, adaptation: Adaptation) -> dict[str, Tensor]:
-        """The base network's parameters with the deltas in them."""
-        # nothing flows into the base network itself
+        """The base network's parameters with the deltas added."""
+        # no gradient flows into the base network itself
         given = {name: tensor.detach() for name, tensor in self.base.named_parameters()}
         adapted = {
             name: self.config.gamma * given[name] + delta
@@ -272,17 +271,17 @@ class N3(ZeroShotMethod):
         ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and
         give the same logits for images in [0, 1] less the base network's ``mean``, divided by its
         ``std``; by cosine, logits that rank classes alike. So does ``squeezenet1_1(num_classes=k)``
-        once ``classifier[2] = nn.Identity()``: torchvision's clips each position of the map of
-        logits at 0 before it averages. With ``base.stages`` no network of torchvision is like it:
-        the classifier is called ``classifier.weight`` and ``.bias``, which torchvision's networks
-        refuse, and is for the averages of those stages.
+        after ``classifier[2] = nn.Identity()``: torchvision's applies a ReLU there, before it
+        averages the logits over positions. With ``base.stages``, no network of torchvision can load
+        it: the classifier is for the averages of those stages, and its tensors are called
+        ``classifier.weight`` and ``classifier.bias``.
 
         Args:
             adaptation: As :meth:`adapt` gives it.
 
         Returns:
-            Tensors on the CPU that share memory with nothing. ``small_cnn`` adds
-            ``classifier.weight`` and ``.bias`` to its own.
+            Copies of the tensors on the CPU. Those of ``small_cnn`` include ``classifier.weight``
+            and ``classifier.bias``.
         """
         state = {
             **self.base.state_dict(),
@@ -292,14 +291,14 @@ class N3(ZeroShotMethod):
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Log-probabilities of a network made for all classes, ``[B, C]``."""
+        """Log-probabilities of the network generated for all classes, ``[B, C]``."""
         _, adaptation = self._network("all")[0]
         return self.logits(features, adaptation).log_softmax(1)
 
     def _network(self, kind: Literal["all", "unseen"]) -> list[tuple[Tensor, Adaptation]]:
-        """Networks with the order of classes each was made for; kept during an evaluation.
+        """Generated networks, each with the order of its classes; cached during an evaluation.
 
-        One for all classes, or one for each of several orders of the unseen classes.
+        One network for all classes, or one for each of several orders of the unseen classes.
         """
         if kind in self._networks:
             return self._networks[kind]
@@ -318,12 +317,12 @@ class N3(ZeroShotMethod):
 
     @property
     def total_steps(self) -> int:
-        """Steps of the base network, where it is trained in the run, then of the generator."""
+        """Steps of the base network, if it is trained in the run, and then of the generator."""
         return self.config.base_steps + self.config.steps
 
     @property
     def first_candidate(self) -> int:
-        """While the base network is trained, the generator is not."""
+        """One step of the generator, which is not trained while the base network is."""
         return self.config.base_steps + 1
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -331,7 +330,7 @@ class N3(ZeroShotMethod):
         if self.step < self.config.base_steps:
             return self._train_base(batch)
         if self.config.base_steps and self.step == self.config.base_steps:
-            # in single precision, as where the weights are given
+            # in single precision, as with pretrained weights
             with torch.autocast(self.device.type, enabled=False):
                 self._measure_features(self.trainer.datamodule)  # type: ignore[attr-defined]
                 distributed.average(
@@ -373,8 +372,8 @@ class N3(ZeroShotMethod):
                 "lr": config.learning_rate,
                 "weight_decay": config.weight_decay,
             },
-            # Adam moves every number by about its learning rate, and mu is small: with the others'
-            # it would grow tenfold at once
+            # Adam changes every parameter by about its learning rate: with that of the others the
+            # small mu would grow tenfold in a step
             {
                 "params": [p for name, p in parts if name == "mu" and p.requires_grad],
                 "lr": config.mu_learning_rate,
@@ -401,7 +400,7 @@ class N3(ZeroShotMethod):
                 group["lr"] = group["initial_lr"] * share
 
     def extra_state(self) -> dict[str, Any]:
-        """The seen classes' texts, which tf-idf has its words and weights from."""
+        """The texts of the seen classes, which tf-idf takes its words and weights from."""
         return {**super().extra_state(), "seen_texts": self._seen_texts}
 
     # ------------------------------------------------------------------------------- evaluation
@@ -431,7 +430,7 @@ class N3(ZeroShotMethod):
         self._classify_unseen(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same, and keep what was predicted."""
+        """As :meth:`validation_step`, and keep the predictions."""
         super().test_step(batch, batch_idx)
         is_unseen, positions = self._classify_unseen(batch)
         self._measure_norms(batch.inputs[is_unseen])
@@ -440,7 +439,7 @@ class N3(ZeroShotMethod):
         self._predictions[-1] = rows, gzsl, zsl
 
     def _measure_norms(self, images: Tensor) -> None:
-        """Keep the norms of what the classifier reads, of the first images (Fig. 5b)."""
+        """Keep the feature norms of the first images, before and after adaptation (Fig. 5b)."""
         images = images[: _NORMED_IMAGES - sum(map(len, self._feature_norms))]
         if not len(images):
             return
@@ -453,7 +452,7 @@ class N3(ZeroShotMethod):
         self._feature_norms.append(torch.stack(pairs, dim=1).cpu())
 
     def _classify_unseen(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Classify samples of unseen classes among these, with every network.
+        """Classify the samples of unseen classes among the unseen classes, with every network.
 
         Returns:
             Which samples are of unseen classes, ``[B]``, and the class positions that the first
@@ -511,12 +510,12 @@ class N3(ZeroShotMethod):
         return torch.stack([metric.compute() for metric in self.accuracies[: self._orders]])
 
     def on_validation_epoch_end(self) -> None:
-        """Forget the networks: training goes on."""
+        """Drop the generated networks: training goes on and changes them."""
         super().on_validation_epoch_end()
         self._networks = {}
 
     def on_test_epoch_end(self) -> None:
-        """Forget the networks: they do not move with the method to another device."""
+        """Drop the generated networks: they do not move with the method to another device."""
         self._networks = {}
 
     def plots(self) -> Mapping[str, Callable[[Path], object]]:

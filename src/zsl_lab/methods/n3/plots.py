@@ -32,7 +32,7 @@ class TensorNorms:
         name: The tensor's name in the network.
         kind: The kind of its layer: ``conv``, ``linear`` or ``batch norm``.
         pretrained: L2 norm of the pretrained weights.
-        delta: L2 norm of what is added to them.
+        delta: L2 norm of the delta added to them.
     """
 
     name: str
@@ -43,11 +43,11 @@ class TensorNorms:
 
 @styled
 def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
-    """How far each tensor was adapted, beside what it was before (N3 paper, Fig. 3).
+    """Draw the norms of each tensor's pretrained weights and of its delta (N3 paper, Fig. 3).
 
     Args:
         norms: One for each tensor, from input to output.
-        path: The PNG.
+        path: The PNG to write.
     """
     places = np.arange(len(norms))
     figure = new_figure(7.0, max(2.6, 0.19 * len(norms) + 1.2))
@@ -77,11 +77,11 @@ def adaptation_norms(norms: Sequence[TensorNorms], path: PathLike) -> None:
 
 @styled
 def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> None:
-    """How far tensors were adapted on average, by the type of their layer (N3 paper, Fig. 5a).
+    """Draw the mean norm of the deltas by type of layer (N3 paper, Fig. 5a).
 
     Args:
         norms: One for each tensor.
-        path: The PNG.
+        path: The PNG to write.
     """
     kinds = sorted({tensor.kind for tensor in norms})
     groups = [[tensor.delta for tensor in norms if tensor.kind == kind] for kind in kinds]
@@ -97,7 +97,7 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
     ]
     axes.set_yticks(np.arange(len(kinds)), names)
     axes.set(
-        xlabel="mean L2 norm of what is generated",
+        xlabel="mean L2 norm of the generated tensors",
         title="Adaptation by type of layer",
         xlim=(0, 1.18 * max(means) or 1),
     )
@@ -109,12 +109,12 @@ def adaptation_by_layer_type(norms: Sequence[TensorNorms], path: PathLike) -> No
 def penultimate_norms(
     before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], path: PathLike
 ) -> None:
-    """How long the vectors are that the classifier reads (N3 paper, Fig. 5b).
+    """Draw histograms of the norms of the classifier's input vectors (N3 paper, Fig. 5b).
 
     Args:
-        before: L2 norms in the base network as it is given, one for each image, ``[N]``.
-        after: The same in the adapted network.
-        path: The PNG.
+        before: L2 norms in the base network before adaptation, one for each image, ``[N]``.
+        after: L2 norms in the adapted network, ``[N]``.
+        path: The PNG to write.
     """
     figure = new_figure(5.0, 3.4)
     axes = figure.subplots()

@@ -32,7 +32,7 @@ class SAE(CandidateMethod):
 
     def __init__(self, config: SAEConfig, feature_dim: int, classes: ClassSpace) -> None:
         super().__init__(config, feature_dim, classes)
-        # a parameter that no gradient reaches: it is what training determines
+        # a parameter without gradients: stored with the weights, set in closed form
         self.weights = nn.Parameter(
             torch.zeros(classes.semantics.shape[1], feature_dim), requires_grad=False
         )
@@ -44,7 +44,7 @@ class SAE(CandidateMethod):
         return self.config.candidates
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Cosine of each sample and each class in the space of the reading, ``[B, C]``."""
+        """Cosine of each sample and each class in the space of ``method.reading``, ``[B, C]``."""
         points, prototypes = self.embed(features), self.prototypes(self.semantics)
         return normalize(points, dim=1) @ normalize(prototypes, dim=1).T
 
@@ -63,7 +63,7 @@ class SAE(CandidateMethod):
 
     @torch.no_grad()
     def latent_space(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Directions of features and classes in the space of the reading."""
+        """Directions of features and classes in the space of ``method.reading``."""
         return (
             normalize(self.embed(features), dim=1),
             normalize(self.prototypes(self.semantics), dim=1),

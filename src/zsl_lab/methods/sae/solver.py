@@ -32,14 +32,14 @@ class SylvesterSolver:
     The minimum solves ``A W + W B = C`` with ``A = S S^T``, ``B = lambda X X^T`` and
     ``C = (1 + lambda) S X^T`` (section 3.2). Both A and ``X X^T`` are symmetric: with
     ``A = U diag(a) U^T`` and ``X X^T = V diag(b) V^T`` the solution is ``W = U M V^T``,
-    ``M_ij = (1 + lambda) (U^T S X^T V)_ij / (a_i + lambda b_j)``. All that depends on the samples
-    is decomposed once. In double precision, since the smallest sums of eigenvalues divide by what
-    single precision would lose beside the largest.
+    ``M_ij = (1 + lambda) (U^T S X^T V)_ij / (a_i + lambda b_j)``: one decomposition serves every
+    lambda. It is computed in double precision, since M divides by sums of eigenvalues, some of
+    which are too small beside the largest for single precision.
 
     Only the smaller side is decomposed: with fewer samples than dimensions ``X^T X = Z diag(b)
     Z^T``, and ``W = U M (X Z)^T`` with ``M_ij = (1 + lambda) (U^T S Z)_ij / (a_i + lambda b_j)``;
-    with fewer classes than semantic dimensions U has a column for each class. What is left out are
-    directions in which both sides are 0.
+    with fewer classes than semantic dimensions U has a column for each class. In the directions
+    that are left out both sides of the equation are 0.
 
     Args:
         features: Training samples, ``[N, D]``.
@@ -66,16 +66,16 @@ class SylvesterSolver:
             ]
             self._right = torch.cat(rows).T
             self._target = of_class[targets].T @ basis
-            # of U^T S X^T V, as in the other case
+            # squares of U^T S X^T V, as in the other case
             self._squared_target = self._target.square() * self._b
         self._samples = len(features)
         self._squared_features = matrix.trace()
         self._squared_semantics = (counts * a.square()).sum()
 
     def solve(self, lambda_: float) -> Solution:
-        """The minimum for one lambda, above 0."""
+        """Solve for one lambda, above 0."""
         sums = self._a[:, None] + lambda_ * self._b
-        # without rounding the target is 0 where b is, or its direction is no part of X Z
+        # where b is 0, the target is 0 up to rounding, or X Z is 0 in its direction
         gains = torch.where(self._b > 0, (1 + lambda_) / sums, 0.0)
         fitted = (gains * self._squared_target).sum()
         squares = gains.square() * self._squared_target
@@ -104,7 +104,7 @@ def _semantic_eigen(rows: Tensor) -> tuple[Tensor, Tensor]:
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of a positive semi-definite matrix, without rounding noise.
 
-    What rounding leaves of eigenvalues of 0 would be divided by; they become 0.
+    Eigenvalues that are 0 up to rounding are set to 0, since the solution divides by the others.
     """
     values, vectors = torch.linalg.eigh(matrix)
     tiny = values.abs().max() * len(values) * torch.finfo(values.dtype).eps

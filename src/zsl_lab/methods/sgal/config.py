@@ -40,7 +40,7 @@ class SGALConfig(MMVAEConfig):
 
     @property
     def pretraining(self) -> Pretraining | None:
-        """The mmVAE."""
+        """The training of the mmVAE."""
         return Pretraining(self.steps) if self.steps else None
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from zsl_lab.methods.sgal.config import SGALConfig
 class SGAL(MMVAE):
     """An mmVAE that is fine-tuned on seen samples and generated samples of unseen classes.
 
-    The mmVAE takes ``steps`` steps, fine-tuning ``fine_tune_steps``.
+    Training is ``steps`` steps of the mmVAE (pre-training), then ``fine_tune_steps`` steps.
 
     Args:
         config: See :class:`SGALConfig`.
@@ -60,7 +60,7 @@ class SGAL(MMVAE):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """The end of pre-training: what fine-tuning starts from is a candidate too."""
+        """The end of pre-training, whose weights may be selected too."""
         return (self.config.steps,)
 
     @property
@@ -93,7 +93,7 @@ class SGAL(MMVAE):
 
     @classmethod
     def trains_on_generated(cls, config: MethodConfig) -> bool:
-        """In fine-tuning."""
+        """True if there is fine-tuning, which uses generated features."""
         assert isinstance(config, SGALConfig)
         return config.fine_tune_steps > 0 or config.fine_tune_epochs is not None
 
@@ -138,8 +138,8 @@ class SGAL(MMVAE):
             self.config.restore_best or self.step == self.config.steps
         ):
             return
-        # the end of pre-training always is; its state is the same whether or not fine-tuning
-        # restores
+        # always true at the end of pre-training, where the weights are kept for any restore_best,
+        # so that runs that differ in it can share the pre-training
         if improved:
             self._best_weights = {
                 name: value.detach().clone() for name, value in self.networks.state_dict().items()

@@ -18,7 +18,7 @@ def negative_log_likelihood(features: Tensor, reconstruction: Tensor, variance: 
     Args:
         features: ``[B, D]``.
         reconstruction: Mean of p(x|z), ``[B, D]``.
-        variance: That of every dimension of p(x|z).
+        variance: Variance of p(x|z) in every dimension.
     """
     return squared_error(features, reconstruction) / (2 * variance)
 

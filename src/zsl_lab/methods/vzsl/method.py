@@ -23,7 +23,7 @@ from zsl_lab.nn.many_classes import FEW_CLASSES
 class VZSL(ZeroShotMethod):
     """A VAE whose prior is one Gaussian per class, computed from the class's semantics.
 
-    q(z|x) is drawn to the prior of x's class and kept away from those of other classes.
+    q(z|x) is pulled towards the prior of x's class and kept away from those of other classes.
 
     Args:
         config: See :class:`VZSLConfig`.
@@ -79,7 +79,7 @@ class VZSL(ZeroShotMethod):
             labels: Class positions, ``[B]``.
 
         Returns:
-            ``total``, ``kl``, and where they take part ``reconstruction`` and ``margin``; scalars.
+            ``total``, ``kl`` and, unless switched off, ``reconstruction`` and ``margin``; scalars.
         """
         config = self.config
         mean, log_variance = self.encode(features)
@@ -128,7 +128,7 @@ class VZSL(ZeroShotMethod):
 
     @classmethod
     def generates(cls, config: MethodConfig) -> bool:
-        """Where there is a decoder."""
+        """True if there is a decoder."""
         assert isinstance(config, VZSLConfig)
         return config.reconstruction
 

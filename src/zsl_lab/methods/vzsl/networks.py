@@ -1,4 +1,4 @@
-"""The networks of VZSL: encoder, decoder and a linear map from class semantics to a Gaussian."""
+"""The prior of VZSL: a linear map from class semantics to a Gaussian."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class LinearGaussianPrior(nn.Module):
     """p(z|a) = N(W_mu a, diag exp(W_sigma a)) (slides, "attribute-specific latent Gaussian").
 
-    Semantics are first divided by one number, so that the root mean square norm of the seen
-    classes' is 1: attributes from 0 to 100 and the same from 0 to 1 train alike. The number is kept
-    with the weights.
+    Semantics are first divided by one number, which makes the root mean square norm of the seen
+    classes 1, so that attributes from 0 to 100 and the same from 0 to 1 train alike. The number is
+    stored with the weights.
 
     Args:
         semantics: Semantics of the seen classes, ``[S, Q]``.

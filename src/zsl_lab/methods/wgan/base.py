@@ -67,7 +67,7 @@ class ConditionalWGAN(ZeroShotMethod):
     def generator_losses(
         self, features: Tensor, labels: Tensor, semantics: Tensor
     ) -> dict[str, Tensor]:
-        """The loss of the generator, and of what is trained with it.
+        """The loss of the generator, and of networks that are trained with it.
 
         Args:
             features: ``[B, D]``.
@@ -85,7 +85,7 @@ class ConditionalWGAN(ZeroShotMethod):
 
     @property
     def critic_weight(self) -> float:
-        """What the critic's loss is multiplied by; Adam hardly notices it."""
+        """Factor of the critic's loss; Adam's updates hardly depend on it."""
         return 1.0
 
     # --------------------------------------------------------------------------------- training
@@ -160,7 +160,7 @@ class ConditionalWGAN(ZeroShotMethod):
     def class_scores(self, features: Tensor) -> Tensor:
         """Cosine of features with each class's feature generated from z = 0, ``[B, C]``.
 
-        A cheap reading of the generator; the paper's is a softmax trained on generated features.
+        A cheap substitute for the softmax that the papers train on generated features.
         """
         noise = self.semantics.new_zeros(len(self.semantics), self.generator.noise_dim)
         centres = self.synthesize(noise, self.semantics)
@@ -183,10 +183,10 @@ def check_range(features: Tensor, name: str, low: float, high: float, why: str) 
         name: The method's name.
         low: The smallest number allowed.
         high: The largest one.
-        why: What the range comes from, as a clause.
+        why: Reason for the range, a clause of the message.
 
     Raises:
-        ConfigError: They do not.
+        ConfigError: Features lie outside the range.
     """
     found = features.amin().item(), features.amax().item()
     # scaled numbers may exceed the range by rounding

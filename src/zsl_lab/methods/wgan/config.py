@@ -58,7 +58,7 @@ class TFVAEGANConfig(FVAEGANConfig):
     a2: float = Field(ge=0)
 
     def for_samples(self, samples: int) -> Self:
-        """Two passes an epoch, without and with feedback, each as long as the training samples."""
+        """An epoch is two passes over the training samples, one without and one with feedback."""
         found = super().for_samples(samples)
         changed = {}
         if self.epochs is not None:

@@ -60,7 +60,7 @@ class FCLSWGAN(ConditionalWGAN):
         method = cls(config, data.feature_dim, data.classes)
         samples = data.samples(data.split.train)
         if config.output == "relu":
-            why = "the generator ends in a ReLU (method.output=linear: it does not)"
+            why = "the generator ends in a ReLU (unless method.output=linear)"
             check_range(samples.inputs, config.name, 0, float("inf"), why)
         if config.classification_weight > 0 and not weights_follow:
             weight, bias = pretrained_softmax(

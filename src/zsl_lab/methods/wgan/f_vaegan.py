@@ -67,7 +67,7 @@ class FVAEGAN(ConditionalWGAN):
 
     @property
     def penalty_weight(self) -> Tensor:
-        """Lambda as it is by now."""
+        """The current lambda, see :func:`lambda_factor`."""
         return self.penalty_lambda
 
     @property
@@ -128,13 +128,13 @@ class FVAEGAN(ConditionalWGAN):
 
 
 def lambda_factor(penalty: Tensor) -> Tensor:
-    """What lambda is multiplied by after the critic steps of a round (authors' code).
+    """Factor that lambda is multiplied by after the critic steps of a round (authors' code).
 
     Args:
         penalty: Mean of ``(||slope|| - 1)^2`` over the critic steps, a scalar.
 
     Returns:
-        1.1 where it is above 1.05, 1 / 1.1 where it is below 1.001, else 1.
+        1.1 if the penalty is above 1.05, 1 / 1.1 if it is below 1.001, else 1.
     """
     one = torch.ones_like(penalty)
     return torch.where(penalty > 1.05, 1.1 * one, torch.where(penalty < 1.001, one / 1.1, one))

@@ -12,7 +12,7 @@ from zsl_lab.methods.wgan.networks import Critic
 def critic_terms(
     critic: Critic, real: Tensor, generated: Tensor, semantics: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What a critic is trained with (Gulrajani et al., NeurIPS 2017).
+    """The terms of a critic's loss (Gulrajani et al., NeurIPS 2017).
 
     Args:
         critic: The critic.
@@ -21,9 +21,9 @@ def critic_terms(
         semantics: Of both, ``[B, Q]``.
 
     Returns:
-        The difference of the mean values of real and generated features, which estimates the
-        Wasserstein distance and is to be maximised; and the penalty ``(||slope|| - 1)^2``, the mean
-        over points drawn uniformly between each pair. Scalars.
+        Two scalars: the mean critic value of real features minus that of generated ones, which
+        estimates the Wasserstein distance and is to be maximised; and the gradient penalty
+        ``(||slope|| - 1)^2``, averaged over points drawn uniformly between each pair.
     """
     share = torch.rand(len(real), 1, dtype=real.dtype, device=real.device)
     of_real, of_generated, slope = critic.compare(real, generated.detach(), semantics, share)
@@ -37,7 +37,7 @@ def reconstruction(logits: Tensor, features: Tensor) -> Tensor:
     """Binary cross entropy, summed over dimensions and averaged over the batch.
 
     Args:
-        logits: Of the reconstruction, ``[B, D]``.
+        logits: Logits of the reconstruction, ``[B, D]``.
         features: In [0, 1], ``[B, D]``.
     """
     logits = logits.to(features.dtype)
@@ -50,8 +50,8 @@ def semantic_error(predicted: Tensor, semantics: Tensor) -> Tensor:
     ``sum_i w_i |d_i|`` with ``w_i = d_i^2 / ||d||``, averaged over the batch.
 
     Args:
-        predicted: Rows of length 1, ``[B, Q]``.
-        semantics: Their targets, of any length: only the direction counts, ``[B, Q]``.
+        predicted: Rows of norm 1, ``[B, Q]``.
+        semantics: Their targets, which are scaled to norm 1 here, ``[B, Q]``.
     """
     error = predicted.to(semantics.dtype) - normalize(semantics, dim=-1)
     length = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)

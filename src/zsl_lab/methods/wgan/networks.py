@@ -24,7 +24,7 @@ def initialize(network: nn.Module) -> None:
 
 
 class Conditional(nn.Module):
-    """``W [x; a] + b``.
+    """The layer ``W [x; a] + b``.
 
     Args:
         input_dim: Dimension of x.
@@ -44,7 +44,7 @@ class Conditional(nn.Module):
 
 
 class Generator(nn.Module):
-    """[z; a] -> H -> D; what follows the last map is the method's.
+    """[z; a] -> H -> D; the method applies the activation of the output.
 
     Args:
         noise_dim: Z.
@@ -97,17 +97,18 @@ class Critic(nn.Module):
 
         The gradient of a network with one hidden layer of leaky ReLUs is written out: it is the sum
         of the first layer's rows, weighted by the output weights times 1 or 0.2. Which of the two
-        follows from the hidden units of real and generated features, of which those between are
-        the mean. This takes no pass of its own, and no second derivative by autograd.
+        applies depends on the sign of the hidden units, which are linear in x before the
+        activation and so are interpolated between those of the real and the generated feature.
+        This needs neither a forward pass of its own nor a second derivative by autograd.
 
         Args:
             real: ``[B, D]``.
             generated: ``[B, D]``.
             semantics: ``[B, Q]``.
-            share: Of the real feature in the point that the slope is taken at, ``[B, 1]``.
+            share: Weight of the real feature in the point where the slope is taken, ``[B, 1]``.
 
         Returns:
-            Values of real and of generated features, and lengths of the slopes, ``[B]`` each.
+            Values of real and of generated features, and norms of the slopes, ``[B]`` each.
         """
         both = self.first(torch.stack([real, generated.to(real.dtype)]), semantics)
         values = self.output(leaky_relu(both, SLOPE)).squeeze(-1)
@@ -143,7 +144,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """x -> H -> Q, the output of length 1: the semantics of a feature.
+    """x -> H -> Q: the semantics of a feature, scaled to norm 1.
 
     Args:
         feature_dim: D.
@@ -168,7 +169,7 @@ class Decoder(nn.Module):
 
 
 class Feedback(nn.Module):
-    """Decoder's hidden units -> H -> H: what is added to the generator's hidden units.
+    """Maps the decoder's hidden units to values added to the generator's: two layers of width H.
 
     Args:
         decoder_hidden: Width of the decoder's hidden layer.

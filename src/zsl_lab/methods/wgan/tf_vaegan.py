@@ -104,7 +104,7 @@ class TFVAEGAN(FVAEGAN):
     def generator_losses(
         self, features: Tensor, labels: Tensor, semantics: Tensor
     ) -> dict[str, Tensor]:
-        """f-VAEGAN's terms and ``semantic``, the error of what the decoder makes of features."""
+        """f-VAEGAN's terms and ``semantic``, the error of semantics decoded from features."""
         config = self.config
         mean, log_variance = self.encoder(features, semantics)
         logits = self._training_logits(reparameterize(mean, log_variance), semantics)
@@ -137,11 +137,11 @@ class TFVAEGAN(FVAEGAN):
         return self._logits_with_feedback(hidden, first, self.config.a1)
 
     def _logits_with_feedback(self, hidden: Tensor, generated: Tensor, amount: float) -> Tensor:
-        """The generator's output once more, with feedback.
+        """The generator's output with feedback.
 
         Args:
             hidden: The generator's hidden units, ``[..., H]``.
-            generated: The features that it made of them, ``[..., D]``.
+            generated: The features generated from them without feedback, ``[..., D]``.
             amount: The weight of the feedback, a1 or a2.
         """
         with torch.no_grad():

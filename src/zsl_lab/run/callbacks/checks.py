@@ -1,4 +1,4 @@
-"""Which epochs end with a check."""
+"""Decides which epochs end with a check, an evaluation of the method in training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ChecksAt(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Set what Lightning reads at the end of an epoch."""
+        """Set ``limit_val_batches``, which Lightning reads at the end of an epoch."""
         assert isinstance(pl_module, ZeroShotMethod)
         # not in on_train_epoch_start, which is not called when training resumes within an epoch
         trainer.limit_val_batches = 1.0 if pl_module.step in self._steps else 0

@@ -27,17 +27,17 @@ from zsl_lab.run.checkpoints.state import SECTION, RunState, brief
 from zsl_lab.run.pretraining import SharedPretraining
 from zsl_lab.run.records.metrics_csv import read_rows
 
-#: seconds after which a check writes a state to resume from again: quick checks would cost more
+#: fewest seconds between two checks that write ``last.ckpt``; quick checks would cost less than it
 SECONDS_BETWEEN = 5.0
 
 
 class PhaseCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` regularly, and ``best.ckpt`` when the weights are those to report.
 
-    Each file is replaced atomically, and never by weights that are not finite. The ``last.ckpt``
-    before the present one is kept as ``last-previous.ckpt``. A check writes ``last.ckpt`` where
-    :data:`SECONDS_BETWEEN` have passed since it was written, at the end of the phase, and in any
-    case with ``every`` or several processes, whose clocks differ.
+    Each file is replaced atomically, and never by weights that are not finite. The previous
+    ``last.ckpt`` is kept as ``last-previous.ckpt``. A check writes ``last.ckpt`` if
+    :data:`SECONDS_BETWEEN` have passed since it was written, or if the phase ends; with ``every``,
+    or with several processes, whose clocks differ, every check does.
 
     Args:
         folder: The run's folder.
@@ -45,8 +45,8 @@ class PhaseCheckpoint(Checkpoint):
         is_best: Whether the weights right after a check are the best so far to report.
         last_step: The step that the phase ends after.
         every: Steps between two checkpoints to resume from, besides those at checks; None for none.
-        resumed: Whether the phase resumes from its own checkpoint, so that the weights it starts
-            with are no candidate to report.
+        resumed: Whether the phase resumes from its own checkpoint; the weights that it starts with
+            are then not reported.
         writes: Whether files are written; otherwise weights are only checked.
 
     Attributes:
@@ -92,7 +92,7 @@ class PhaseCheckpoint(Checkpoint):
 
     @property
     def stop(self) -> StopRequest:
-        """Whether SIGTERM asked the run to end; to be entered around the training."""
+        """Says whether SIGTERM asked the run to end; a context manager around the training."""
         return self._stop
 
     def share(self, pretraining: SharedPretraining) -> None:
@@ -100,7 +100,7 @@ class PhaseCheckpoint(Checkpoint):
         self._shared = pretraining
 
     def repeat_check(self) -> None:
-        """Make the last check of a shared pre-training again before training goes on."""
+        """Repeat the last check of a shared pre-training before training goes on."""
         self._repeat_check = True
 
     def how_to_go_on(self, happened: str) -> str:
@@ -113,9 +113,9 @@ class PhaseCheckpoint(Checkpoint):
         return f"Last good checkpoint: {self.last_path if self.last_path.exists() else 'none yet'}."
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the initial weights where they are to be reported.
+        """Write the initial weights if they are the best so far.
 
-        Initial weights may be a candidate: those of ``init_from``, or of shared pre-training.
+        They can be if they are those of ``init_from`` or of a shared pre-training.
         """
         if self._repeat_check:
             assert isinstance(pl_module, ZeroShotMethod)
@@ -213,7 +213,7 @@ class PhaseCheckpoint(Checkpoint):
         self._since = time.monotonic()
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise where weights are not finite; write metrics, before a checkpoint follows them."""
+        """Raise if weights are not finite; write the metrics before a checkpoint is written."""
         assert isinstance(pl_module, ZeroShotMethod)
         pl_module.check_finite()
         if self._writes:

@@ -11,10 +11,10 @@ import torch
 
 
 class Stopwatch(pl.Callback):
-    """Measures the time spent in training steps, and that in checks; both without checkpoints.
+    """Measures the time spent in training steps and in checks, without writing checkpoints.
 
-    A resumed run continues from its checkpoint's times; shared pre-training counts with the times
-    of the run that did it.
+    A resumed run continues from its checkpoint's times; a shared pre-training counts with the times
+    of the run that trained it.
 
     Attributes:
         seconds: Seconds in training steps so far.

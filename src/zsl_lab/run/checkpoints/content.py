@@ -1,4 +1,4 @@
-"""Checks of what Lightning, a method and the data module stored in a checkpoint."""
+"""Validation of what Lightning, a method and the data module stored in a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CLASSIFIER = "classifier"
 
 
 def check_content(content: Mapping[str, Any], size: int, origin: str) -> int:
-    """Check everything but the section of the run.
+    """Validate everything but the section of the run.
 
     Args:
-        content: What was read.
+        content: The content of the file.
         size: Bytes of the file.
         origin: ``KEY=PATH`` of the file, for messages.
 
@@ -28,7 +28,7 @@ def check_content(content: Mapping[str, Any], size: int, origin: str) -> int:
         Training steps that the phase had taken.
 
     Raises:
-        CheckpointError: A part is missing or absurd.
+        CheckpointError: A part is missing or invalid.
     """
     for name in ("method_state", "state_dict"):
         if not isinstance(content.get(name), Mapping):
@@ -49,7 +49,7 @@ def check_content(content: Mapping[str, Any], size: int, origin: str) -> int:
 
 @dataclass(frozen=True)
 class _MethodState:
-    """What a method stores beside its weights; resuming needs more than ``step``."""
+    """What a method stores beside its weights; only resuming needs the fields after ``step``."""
 
     step: Steps
     checks: list[StoredCheck] = field(default_factory=list)
@@ -59,14 +59,14 @@ class _MethodState:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-#: containers and values that a checkpoint may have
+#: most containers and values that a checkpoint may have
 _MOST_VALUES = 5_000_000
 
 
 def _check_tensors(content: Any, size: int, origin: str) -> None:
-    """Refuse tensors that would be larger than the file, and containers without an end.
+    """Refuse tensors that are larger than the file, and containers that contain themselves.
 
-    A view can repeat a number a million times, and a list can hold itself.
+    A view can repeat a number a million times, and a list can be an item of itself.
     """
     waiting, count = [content], 0
     while waiting:
@@ -154,7 +154,7 @@ def _check_data_state(content: Mapping[str, Any], step: int, origin: str) -> Non
     ids = known["ids"]
     if bool((ids < 0).any()) or bool((ids.diff() <= 0).any()):
         raise damaged(origin, f"field '{at}.ids' does not increase from class to class")
-    if "semantics" in known or "feature_dim" in state:  # samples are no images
+    if "semantics" in known or "feature_dim" in state:  # the samples are feature vectors
         width = _width(known.get("semantics"))
         _expect(known, f"{at}.semantics", origin, (len(names), width), torch.float32)
         _check_scaler(known.get("semantics_scaler"), width, f"{at}.semantics_scaler", origin)

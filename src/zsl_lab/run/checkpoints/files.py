@@ -36,12 +36,12 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        state: What it says about its run.
+        state: The state of its run.
         step: Training steps that its phase had taken.
         weights: The method's state dict.
         content: Everything that Lightning stored.
-        sha256: Of the file's bytes.
-        classifier: The fitted tensors of the classifier, by name; empty where it has none.
+        sha256: Hash of the file's bytes.
+        classifier: The fitted tensors of the classifier, by name; may be empty.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class Checkpoint:
         """Refuse a checkpoint that is only there to resume from.
 
         Raises:
-            CheckpointError: It is from the selection phase, or not the one that the run reports.
+            CheckpointError: It is from the selection phase, or its weights are not reported.
         """
         if self.state.phase != "refit":
             raise CheckpointError(
@@ -71,10 +71,11 @@ class Checkpoint:
             )
 
     def check_resumable(self) -> None:
-        """Refuse a checkpoint without the states of the optimisers, from which none can go on.
+        """Refuse a checkpoint without the states that resuming needs.
 
         Raises:
-            CheckpointError: It has none, as the checkpoint that a run reports.
+            CheckpointError: It has no optimiser states, like the ``best.ckpt`` that a run reports,
+                or another part is missing.
         """
         if "optimizer_states" not in self.content:
             raise CheckpointError(
@@ -111,7 +112,7 @@ class Checkpoint:
 
 
 def _without_others(content: Any) -> Any:
-    """Content in which no tensor is a part of a larger storage: all of that would be written."""
+    """Copy tensors that are views of a larger storage, all of which would be written."""
     if isinstance(content, Tensor):
         whole = content.untyped_storage().nbytes() == content.nbytes
         return content if whole else content.detach().clone()
@@ -123,14 +124,14 @@ def _without_others(content: Any) -> Any:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes sealed checkpoints atomically, and gives Lightning the one that was read already.
+    """Writes sealed checkpoints atomically, and passes Lightning one that was already read.
 
-    Lightning's own way copies from the system's temporary folder, which leaves half a checkpoint on
-    a full disk, and reads without any check.
+    Lightning itself copies from the system's temporary folder, which leaves half a checkpoint on a
+    full disk, and reads without validation.
 
     Args:
         resumed: The checkpoint that training resumes from. Another process may replace its file, so
-            it is not read again. None where the file is read when it is asked for.
+            it is not read again. None: the file is read when Lightning asks for it.
     """
 
     def __init__(self, resumed: Checkpoint | None = None) -> None:
@@ -142,7 +143,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write a checkpoint; on failure raise OutputError and keep the earlier file.
 
-        The one that a run reports has no states of optimisers, which only resuming needs.
+        The checkpoint that a run reports has no optimiser states, which only resuming needs.
         """
         section = checkpoint.get(SECTION)
         if isinstance(section, dict) and section.get("reported"):
@@ -152,7 +153,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         atomic_write(path, seal.seal(buffer.getvalue()))
 
     def resume_from(self, checkpoint: Checkpoint | None) -> None:
-        """Give Lightning this checkpoint next; None lets the file be read."""
+        """Pass Lightning this checkpoint at its next request; None: the file is read then."""
         self._resumed = checkpoint
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -174,12 +175,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def keep_previous(last: Path, written: FileStamp = ()) -> None:
-    """Keep the present ``last.ckpt`` as the one before the next; a damaged one is not kept.
+    """Keep ``last.ckpt`` as ``last-previous.ckpt`` before it is replaced, unless it is damaged.
 
     Args:
-        last: The file.
-        written: The stamp of the file as this process wrote it, which need not be read again while
-            it is unchanged; empty where this process wrote none.
+        last: The path of ``last.ckpt``.
+        written: The stamp of the file as this process wrote it; an unchanged file is not read to
+            find damage. Empty if this process wrote none.
     """
     unchanged = bool(written) and file_stamp([last]) == written
     if not last.is_file() or not (unchanged or _is_whole(last)):
@@ -269,10 +270,10 @@ def _validated(path: Path, content: Any, size: int, sha256: str, origin: str) ->
 
 
 def read_to_resume(path: Path, key: str) -> Checkpoint:
-    """As :func:`read`; of a damaged ``last.ckpt`` the one before, with a warning.
+    """As :func:`read`, but with ``last-previous.ckpt`` for a damaged ``last.ckpt``, and a warning.
 
     Raises:
-        CheckpointError: As :func:`read` does, and there is no whole one before it.
+        CheckpointError: As :func:`read`, if no valid ``last-previous.ckpt`` can replace the file.
     """
     try:
         return read(path, key)

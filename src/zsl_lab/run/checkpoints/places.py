@@ -14,8 +14,8 @@ def check_exists(path: Path, origin: str) -> None:
     """Check that there is a checkpoint.
 
     Args:
-        path: A file or folder; of ``last.ckpt`` the one before it suffices.
-        origin: What messages call it.
+        path: A file or folder; for ``last.ckpt``, the previous one beside it suffices.
+        origin: ``KEY=PATH`` of the file, for messages.
 
     Raises:
         CheckpointError: There is none.

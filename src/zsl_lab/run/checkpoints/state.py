@@ -76,15 +76,16 @@ class StoredCheck:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a checkpoint says about its run, beside weights, optimisers and random states.
+    """The part of a checkpoint on its run, beside weights, optimisers and random states.
 
     The annotations are the schema that :meth:`from_plain` checks.
 
     Attributes:
         config: The resolved configuration, plain containers.
         phase: The phase of training that the checkpoint belongs to.
-        selected: Training steps of the refit; None for all of them.
-        calibration: Constant added to the scores of unseen classes; None while it is selected.
+        selected: Number of training steps of the refit; None for the method's whole schedule.
+        calibration: Constant added to the scores of unseen classes; None in a phase that selects
+            it.
         validation: Metrics of the selected step on validation classes, and ``step``; None where
             validation classes did not select it.
         spent: Training done in earlier phases.
@@ -120,7 +121,7 @@ class RunState:
     metrics: list[dict[Name, Name | Metric]] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain containers to store; fields that most runs lack only where they are set."""
+        """Plain containers to store, without optional fields that are not set."""
         plain = {"format": FORMAT, **self.__dict__, "spent": asdict(self.spent)}
         for name in ("pretraining", "metrics"):
             if plain[name] is None:
@@ -142,7 +143,7 @@ class RunState:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], origin: str) -> RunState:
-        """Validate what :meth:`to_plain` gave, in this version or an older one.
+        """Validate the output of :meth:`to_plain`, of this version or an older one.
 
         Args:
             plain: The stored section; fields of newer versions are ignored.
@@ -152,7 +153,7 @@ class RunState:
             CheckpointError: The section has another format, or a field is missing or has another
                 type than expected.
         """
-        # a tensor here compares element by element
+        # the type first: a tensor would be compared element by element
         if not isinstance(plain.get("format"), int) or plain["format"] != FORMAT:
             raise CheckpointError(
                 f"{origin}: field 'format' is {brief(plain.get('format'))}; this version reads "
@@ -163,7 +164,7 @@ class RunState:
         if "calibration" not in plain and _calibrates(plain.get("config")):
             raise damaged(origin, "field 'calibration' is missing")
         found = checked(RunState, {**_OPTIONAL, **plain}, origin)
-        # validation converts whole numbers to floats, and copies; the file's own values stay
+        # the file's own values are kept: validation converts integers to floats, and copies
         objects = ("spent", "earlier", "selected_spans")
         names = (field.name for field in fields(cls) if field.name not in objects)
         known = {name: plain[name] for name in names if name in plain}
@@ -231,7 +232,7 @@ def checked(kind: type[Schema], plain: Any, origin: str, prefix: str = "") -> Sc
         return cast("Schema", schema.validate_python(plain))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-    except Exception as error:  # values of absurd types fail within pydantic
+    except Exception as error:  # values of unforeseen types fail within pydantic
         raise damaged(origin, f"section '{prefix}' cannot be read ({error})"[:300]) from error
     loc = [str(part) for part in problem["loc"]]
     name = shown((*prefix.split(".")[:-1], *loc[:3]))
@@ -252,7 +253,7 @@ def brief(value: Any) -> str:
 
 
 def damaged(origin: str, found: str) -> CheckpointError:
-    """The error for a file with an absurd section: what was found there."""
+    """The error for a damaged file; ``found`` says what is wrong in it."""
     return CheckpointError(
         f"{origin}: {found}; the file is damaged. Give another checkpoint, or train anew."
     )

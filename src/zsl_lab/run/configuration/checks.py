@@ -38,7 +38,7 @@ def check_early(cfg: DictConfig) -> None:
 
 @contextmanager
 def naming_methods() -> Iterator[None]:
-    """Add to the error that a dataset does not hold what a method takes the methods that fit it.
+    """Name the methods that fit a dataset in the error that it does not hold what a method takes.
 
     Raises:
         ConfigError: Instead of an :class:`InputError`.

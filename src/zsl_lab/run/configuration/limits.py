@@ -77,7 +77,7 @@ def out_of_memory(config: MethodConfig) -> Iterator[None]:
         config: The method's settings, the largest of which the message names.
 
     Raises:
-        TrainingError: There is not enough memory, or a size is larger than any.
+        TrainingError: There is not enough memory, or a size is too large for any machine.
     """
     try:
         yield

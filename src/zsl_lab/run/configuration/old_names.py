@@ -1,10 +1,10 @@
-"""Names that stored configurations give by ``_target_``, and that have moved since."""
+"""Old names in the ``_target_`` of stored configurations, and the current names."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: dotted names of modules and classes, as they were, and where they are
+#: old dotted names of modules and classes, and the current ones
 OLD_NAMES = {
     "zsl_lab.data.digits": "zsl_lab.data.datasets.digits",
     "zsl_lab.data.image_folder": "zsl_lab.data.datasets.image_folder",
@@ -21,7 +21,7 @@ OLD_NAMES = {
 
 
 def current_target(path: str) -> str:
-    """The present dotted name of what a stored configuration names by an old one."""
+    """The current dotted name for an old one; any other name is returned as it is."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         moved = OLD_NAMES.get(".".join(parts[:length]))
@@ -31,7 +31,7 @@ def current_target(path: str) -> str:
 
 
 def with_current_targets(node: Any) -> Any:
-    """A configuration in plain containers, with the present name in each ``_target_``."""
+    """A configuration in plain containers, with the current name in each ``_target_``."""
     if isinstance(node, list):
         return [with_current_targets(item) for item in node]
     if not isinstance(node, dict):

@@ -65,11 +65,11 @@ class SelectionConfig(Section):
         check_every: Steps between two checks of weights that may be selected, and between two
             checkpoints to resume from.
         max_checks: The most such checks in a phase, evenly spaced where there would be more.
-        checks: Checks from the first candidate to the last step, evenly spaced; None where
-            ``check_every`` holds.
+        checks: Number of checks from the first candidate to the last step, evenly spaced; None for
+            one every ``check_every`` steps.
         draws: Draws of validation classes; the step is chosen on the mean over them.
-        calibrate: Whether a constant is chosen with the step; without effect where no validation
-            classes choose.
+        calibrate: Whether a constant for the scores of unseen classes is selected with the step;
+            has an effect with ``selection=validation`` only.
     """
 
     name: Literal["validation", "oracle", "last"]
@@ -84,7 +84,7 @@ class SelectionConfig(Section):
 
 
 class DataConfig(Section):
-    """What is added to the benchmark, and what is done about what the data check finds.
+    """Classes to add to the benchmark, and what happens on findings of the data check.
 
     Attributes:
         extra_classes: A table of classes without samples that become unseen classes; see
@@ -101,14 +101,15 @@ class SettingsConfig(Section):
     """Which settings a run began with; see conf/settings.
 
     Attributes:
-        choice: ``best``, ``general``, ``published``, ``none`` or ``file``; None where the run does
-            not say.
-        name: The file whose settings were taken: its name in conf/tuned, conf/published or the
+        choice: ``best``, ``general``, ``published``, ``none`` or ``file``; None if the run did not
+            record it.
+        name: The file whose settings were used: its name in conf/tuned, conf/published or the
             user's folder, or a path. None for the values of the method's yaml alone.
-        method: The method that the file's settings were found for; None where it does not say.
-        dataset_name: The choice of ``dataset=`` that they were found on; likewise.
-        dataset: Keys of the dataset, with the values that they were found for.
-        study: How ``zsl_lab.tune`` found them: its study, trials, metric and draws.
+        method: The method that the file's settings were found for; None if the file does not say.
+        dataset_name: The choice of ``dataset=`` that they were found on; None if the file does not
+            say.
+        dataset: Keys of the dataset, with the values that the settings were found for.
+        study: How ``zsl_lab.tune`` found the settings: its study, trials, metric and draws.
     """
 
     choice: str | None = None
@@ -132,9 +133,10 @@ class SweepConfig(Section):
     Attributes:
         size: ``smoke`` gives every run the ``short`` settings of its method.
         smoke: Further overrides of such a run, by dotted key.
-        missing: What becomes of a job whose data are missing: ``error`` (no job starts), ``skip``
-            (it is left out) or ``substitute`` (it takes other data, synthetic ones if need be).
-        without: Combinations of values that are no job, each by key: a value, or a list of several.
+        missing: What happens to a job whose data are missing: ``error`` (no job starts), ``skip``
+            (it is left out) or ``substitute`` (it uses other data, synthetic ones if need be).
+        without: Combinations of values that are left out; each maps keys to a value or a list of
+            values.
         figures: Figures that compare the jobs: a file's name, and the function that draws it
             (``zsl_lab.sweep.panels``).
         together: How many jobs are trained together, their updates computed as one.
@@ -190,7 +192,7 @@ class RunKeys(Section):
     data: DataConfig = DataConfig()
     dataset: Annotated[dict[str, Any], FixedByCheckpoint()]
     method: Annotated[dict[str, Any], FixedByCheckpoint()]
-    # stored by versions without other classifiers: none
+    # versions that had no choice of classifier did not store it
     classifier: Annotated[dict[str, Any], FixedByCheckpoint()] = OWN
     settings: Annotated[SettingsConfig, Irrelevant(), FixedByCheckpoint()] = SettingsConfig()
     tuned: Annotated[TunedConfig, Irrelevant(), FixedByCheckpoint()] = TunedConfig()

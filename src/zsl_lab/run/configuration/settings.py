@@ -1,6 +1,6 @@
 """Settings of runs: read from a run's folder, flattened to dotted keys, compared.
 
-Nothing here needs torch, but for a ``config.yaml`` of an older version that names files.
+Nothing here needs torch, except reading a ``config.yaml`` of an older version that names files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Configuration:
     """A run's configuration, and what its keys mean.
 
     Attributes:
-        plain: Plain containers; ``_target_`` has present names.
+        plain: Plain containers, with current names in each ``_target_``.
         marks: The marks of its keys, as far as they are known.
     """
 
@@ -40,13 +40,13 @@ class Configuration:
     marks: Marks
 
     def settings(self, left_out: Iterable[str] = ()) -> Settings:
-        """The values by dotted keys, less those that no metric depends on.
+        """The values by dotted keys, without keys that no metric depends on.
 
-        Keys with the value that older versions stand for are left out: a configuration that was
-        stored before there was such a key is equal.
+        A key that was added later is left out if it has the value that gives the behaviour of older
+        versions, so that a configuration stored before the key existed compares equal.
 
         Args:
-            left_out: More keys and sections that are left out.
+            left_out: More keys and sections to leave out.
         """
         without = {*self.marks.irrelevant, *left_out}
         later = marked(RunKeys, AddedLater)
@@ -78,7 +78,7 @@ def read_configuration(path: Path) -> Configuration:
         text = read_bounded(path, _MAX_BYTES).decode()
         _check_structure(text)
         config = yaml.load(text, fast_yaml.loader())
-        if "${" in text:  # runs write values; an interpolation stays as it stands, if it is one
+        if "${" in text:  # not resolved, since runs store values; but refused if malformed
             from omegaconf import OmegaConf
 
             OmegaConf.create(config)
@@ -99,7 +99,7 @@ def _check_structure(text: str) -> None:
 
     Raises:
         ValueError: It has an alias or a tag, or is nested too deep.
-        yaml.YAMLError: It is no YAML.
+        yaml.YAMLError: It is not YAML.
     """
     import yaml
 
@@ -119,9 +119,10 @@ def _check_structure(text: str) -> None:
 
 
 def _marks_of_classes(plain: dict[str, Any]) -> Marks:
-    """Marks of a configuration that was stored without them: importing its classes takes seconds.
+    """Marks of a configuration that was stored without them, from the classes of its sections.
 
-    The classes are imported only where their keys hold absolute paths, as places are stored.
+    Importing the classes takes seconds, so it is done only if a key holds an absolute path, as keys
+    with the mark :class:`zsl_lab.keys.Place` are stored.
     """
     sections = {name: plain[name] for name in ("method", "dataset")}
     if any(isinstance(value, str) and os.path.isabs(value) for _, value in _flat(sections, "")):
@@ -147,7 +148,7 @@ def _frozen(value: Any) -> Any:
 
 
 def shown_value(value: Any) -> str:
-    """A value of a configuration as an override has it."""
+    """A value of a configuration, written as in an override."""
     if isinstance(value, tuple):
         return f"[{','.join(shown_value(item) for item in value)}]"
     if isinstance(value, bool):

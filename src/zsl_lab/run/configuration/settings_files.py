@@ -28,7 +28,7 @@ VARIABLE = "ZSL_LAB_SETTINGS"
 #: the choices of ``settings=``; anything else names a file
 Choice = Literal["best", "general", "published", "none"]
 CHOICES: tuple[Choice, ...] = ("best", "general", "published", "none")
-#: keys that hold only where another one is null
+#: keys that have an effect only if another key is null
 WHERE_NULL = {
     "method.epochs": "method.steps",
     "method.fine_tune_epochs": "method.fine_tune_steps",
@@ -113,7 +113,7 @@ def settings_folder(folder: str | None) -> Iterator[None]:
 
 
 def searched_folder() -> str:
-    """Where Hydra searches for the user's settings; this package where there is no such folder."""
+    """Where Hydra searches for the user's settings: the folder, or this package without it."""
     folder = user_folder()
     return f"file://{folder}" if folder.is_dir() else "pkg://zsl_lab.conf"
 
@@ -163,7 +163,7 @@ def general(method: str, dataset: str) -> SettingsFile | None:
 
 
 def _usable(path: Path) -> SettingsFile | None:
-    """A file of the user's folder; None where it is damaged, which does not end every run."""
+    """A file of the user's folder; None if it is damaged: one bad file must not end every run."""
     try:
         return read(path)
     except ConfigError:
@@ -286,7 +286,7 @@ _EXPECTED = (
 
 
 def _check_plain(node: Any, path: Path) -> None:
-    """Refuse what is no plain value: a file of settings names no code and looks nothing up."""
+    """Refuse what is not a plain value: a file of settings has no classes and interpolations."""
     for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
         if key == "_target_" or (isinstance(value, str) and "${" in value):
             raise ConfigError(f"settings={path}: found {key}={value!s:.60}. {_EXPECTED}")
@@ -295,7 +295,7 @@ def _check_plain(node: Any, path: Path) -> None:
 
 
 def merged_yaml(path: Path) -> dict[str, Any]:
-    """A yaml over those of its folder that its ``defaults`` name; nothing is resolved."""
+    """Merge a yaml over those of its folder that its ``defaults`` name; nothing is resolved."""
     above, own = _parsed(path, file_stamp([path]))
     if not above:
         return deepcopy(own)

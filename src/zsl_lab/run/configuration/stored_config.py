@@ -1,4 +1,4 @@
-"""Configurations that files brought: literal data, which name no code but what is allowed.
+"""Configurations read from files: literal data, which may name only allowed classes.
 
 A checkpoint or a run's folder may come from a stranger. Nothing in its configuration is looked up
 (no ``${...}``), and a ``_target_`` in it is imported only if it is allowed: the choices of this
@@ -81,7 +81,7 @@ def _walk(node: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
 
 def shown(keys: Keys) -> str:
-    """A dotted key as a message has it."""
+    """A dotted key, written for messages."""
     text = ".".join(keys)
     return text if text.isprintable() and len(text) <= 80 else reprlib.repr(text)
 
@@ -109,8 +109,8 @@ def foreign(config: Mapping[str, Any], command: Any = None) -> Iterator[tuple[Ke
     """The keys ``_target_`` of a stored configuration that are not allowed, and what they name.
 
     Args:
-        config: As of :func:`check_classes`.
-        command: Likewise.
+        config: See :func:`check_classes`.
+        command: See :func:`check_classes`.
     """
     named = set(_targets(command)) if isinstance(command, Mapping) else set()
     for keys, target in _targets(config):
@@ -168,7 +168,7 @@ def config_folders(group: str) -> list[Path]:
 
 
 def _is_imported(group: str, target: str) -> bool:
-    """Whether the program that uses this package has imported the class by itself."""
+    """Whether the calling program has imported the class itself."""
     module, _, name = target.rpartition(".")
     found = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     if group == "method":
@@ -215,8 +215,8 @@ def of_checkpoint(
         origin: ``KEY=PATH`` of the checkpoint, for messages.
         command: As of :func:`check_classes`; sections ``callbacks`` and ``logger`` that the command
             line chose must have been left out of ``config``.
-        trains: Whether training goes on with it. Where it does not, callbacks and loggers are not
-            used: those that are not allowed are left out with a warning.
+        trains: Whether training goes on with it. If not, callbacks and loggers are not used, and
+            those that are not allowed are left out with a warning.
 
     Raises:
         CheckpointError: A section is missing, or a class is not allowed.

@@ -1,7 +1,7 @@
-"""What ``sweep.size=smoke`` and ``sweep.missing`` make of a composed configuration.
+"""Applies ``sweep.size=smoke`` and ``sweep.missing`` to a composed configuration.
 
 Both are for trying out a whole experiment: the first makes every run short, the second leaves out
-runs whose data are missing or gives them others. Nothing here needs torch.
+runs whose data are missing, or gives them other data. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -111,14 +111,13 @@ def missing_files(dataset: DatasetConfig, paths: DataPaths) -> str | None:
 
 
 def missing(cfg: DictConfig) -> str | None:
-    """What a run lacks that is to be left out then (``sweep.missing``), in a sentence.
+    """Name the data or weights that a run lacks, if ``sweep.missing`` leaves such a run out.
 
     Args:
         cfg: A composed configuration.
 
     Returns:
-        What is not there, data or weights of its method; None where all is, or the run starts in
-        any case.
+        A sentence on what is missing; None if nothing is, or if the run starts in any case.
 
     Raises:
         ConfigError: The configuration is wrong.

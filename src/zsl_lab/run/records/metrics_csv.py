@@ -98,7 +98,7 @@ def _read(path: Path) -> tuple[list[Row], list[int]]:
     lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     columns = _cells(lines[0]) or []
     rows, incomplete = [], []
-    # what follows the last line end is no line, or one that was not written to its end
+    # what follows the last newline is empty, or an incomplete line
     for number, line in enumerate(lines[1:-1], start=2):
         row = _row(columns, line)
         if row is None:
@@ -109,7 +109,7 @@ def _read(path: Path) -> tuple[list[Row], list[int]]:
 
 
 def _row(columns: list[str], line: str) -> Row | None:
-    """A line's values without empty cells; None where it is no row of such columns."""
+    """A line's values without empty cells; None if it does not fit the columns."""
     cells = _cells(line)
     if cells is None or len(cells) != len(columns):
         return None

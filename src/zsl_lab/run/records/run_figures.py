@@ -28,14 +28,14 @@ def draw_figures(
     """Draw training curves, recall of each class, confusion of unseen classes and latent space.
 
     With very many unseen classes the last two show some of them, and their titles say how many.
-    A figure that no test sample fills is left out. A method's own figures
+    A figure without test samples is left out. A method's own figures
     (:meth:`ZeroShotMethod.plots`) are drawn too.
 
     Args:
         folder: The run's folder.
         data: The tested data.
         method: The tested method.
-        result: What the test found.
+        result: The result of the test.
         predicted: As :meth:`ZeroShotMethod.test_predictions` returns it.
         selected: Training step of the check that was selected, by phase: in ``select`` the check
             that selected the number of steps, in ``refit`` the one whose weights were tested.
@@ -51,7 +51,7 @@ def draw_figures(
         _draw_confusion(data, predicted, target / "confusion_matrix_unseen.png")
     for name, draw in method.plots().items():
         draw(target / name)
-    # more images than features may not fit in memory at once
+    # not for images, which may not fit in memory at once
     if method.takes == "features" and len(data.split.eval_unseen):
         _draw_latent_space(data, method, target / "latent_projection.png")
 

@@ -1,4 +1,4 @@
-"""Small files of unknown origin: read only where they are ordinary files of a bounded size."""
+"""Reads small files of unknown origin: only regular files, and only up to a size limit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
     A pipe or a device, which may have no end, is not opened.
 
     Raises:
-        DataError: It is no ordinary file, or a larger one.
-        OSError: It cannot be read.
+        DataError: If it is not a regular file, or is larger than ``limit``.
+        OSError: If it cannot be read.
     """
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):

@@ -205,7 +205,7 @@ class SyntheticImages(_StandIn):
 def _balanced(
     seen: IntArray, unseen: IntArray, counts: dict[str, int]
 ) -> tuple[IntArray, dict[str, Any]]:
-    """Labels in which the classes of a part are about equally frequent; the samples of each part."""
+    """Labels in which a part's classes are about equally frequent, and the samples of each part."""
     labels: list[IntArray] = []
     parts: dict[str, IntArray] = {}
     begun = 0

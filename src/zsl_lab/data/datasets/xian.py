@@ -132,7 +132,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         self.check_split(paths)
 
     def stand_in(self, paths: DataPaths) -> FeatureDatasetConfig | None:
-        """This dataset with another feature file of its folder, else synthetic features; or None."""
+        """This dataset with another feature file of its folder, else synthetic features, if any."""
         for features in _feature_files(paths.data_dir.absolute() / self.name):
             other = self.model_copy(update={"features": features})
             with suppress(DataError):

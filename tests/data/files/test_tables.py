@@ -278,21 +278,21 @@ def test_equal_attributes_are_a_warning(tmp_path: Path) -> None:
     [
         (
             "Class,legs,wings",
-            "'Class'; expected 'class', in small letters. Write it so, or give it another name if "
+            "'Class'; expected 'class', in lower case. Write it so, or give it another name if "
             "it is an attribute.",
         ),
         (
             "class,SPLIT,legs",
-            "'SPLIT'; expected 'split', in small letters. Write it so, or give it another name if "
+            "'SPLIT'; expected 'split', in lower case. Write it so, or give it another name if "
             "it is an attribute.",
         ),
         (
             "class,legs,Pre Trained",
-            "'Pre Trained'; expected 'pretrained', in small letters. Write it so, or give it",
+            "'Pre Trained'; expected 'pretrained', in lower case. Write it so, or give it",
         ),
         (
             "class,description,Description",
-            "'Description'; expected 'description', in small letters. Write it so, or take it out, "
+            "'Description'; expected 'description', in lower case. Write it so, or take it out, "
             "since there",
         ),
     ],

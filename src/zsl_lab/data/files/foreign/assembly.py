@@ -437,7 +437,7 @@ class _Reader:
         return replace(found, validation_classes=validation)
 
     def class_parts(self, samples: Samples, base: int) -> tuple[Part, ...] | None:
-        """The part of each class (unseen, validation or seen); None if the source lists no unseen."""
+        """The part of each class (unseen, validation, seen); None without ``unseen_classes``."""
         unseen = self.classes("unseen_classes", samples, base)
         if unseen is None:
             return None

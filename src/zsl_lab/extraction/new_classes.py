@@ -52,7 +52,7 @@ class SemanticsOfBenchmark:
 
     @property
     def names_suffice(self) -> bool:
-        """Whether a name is enough for a class, as the prompts of an image-text model need no text."""
+        """Whether a name suffices for a class: prompts of an image-text model without texts."""
         templates = self.recipe.texts.templates if self.recipe.texts else None
         return templates is not None and not uses_texts(templates)
 

@@ -412,7 +412,7 @@ def _sweep() -> ModuleType:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Interrupt the command as Ctrl-C does; while training, Lightning's handler replaces this one."""
+    """Interrupt the command as Ctrl-C does; Lightning's handler replaces this one in training."""
     if signal.getsignal(signal.SIGTERM) is _on_sigterm:
         raise KeyboardInterrupt(TerminationError.exit_code)
 

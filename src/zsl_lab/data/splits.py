@@ -258,7 +258,7 @@ def published_validation_classes(
     )
     warnings.warn(
         f"{val_field[0]}: fields '{train_field[1]}' and '{val_field[1]}' are ignored: found "
-        f"{found}; expected classes of their own in each."
+        f"{found}; expected training samples in each, of different classes."
         " Validation classes are drawn by the seed instead.",
         stacklevel=3,
     )

@@ -225,11 +225,11 @@ def choose_parts(
         )
     elif unseen is not None:
         raise ConfigError(
-            f"--unseen {unseen}: column 'split' of {table.path} says of every class what it is. "
-            "Leave --unseen out, or leave cells empty."
+            f"--unseen {unseen}: column 'split' of {table.path} gives the part of every class, so "
+            "that none is left to draw. Leave --unseen out, or leave cells empty."
             if folder is None
-            else f"--unseen {unseen}: the folders train and test of {folder} say of every class "
-            "what it is. Leave --unseen out."
+            else f"--unseen {unseen}: the folders train and test of {folder} give the part of "
+            "every class, so that none is left to draw. Leave --unseen out."
         )
     chosen = np.union1d(np.union1d(given, drawn), without)
     _check_counts(table, chosen, validation)
@@ -250,8 +250,8 @@ def _check_pretrained(table: ClassTable, pictured: npt.NDArray[np.bool_]) -> Non
         if part == "unseen" and known and tested:
             raise DataError(
                 f"{table.path}: class '{name}': found unseen in column 'split' and yes in column "
-                "'pretrained'; expected a class that the backbone was not trained on, or it is "
-                "not unseen. Make it seen, or take a backbone without it and write no."
+                "'pretrained'; expected unseen classes that the backbone was not trained on. Write "
+                "seen, or take a backbone that was not trained on the class and write no."
             )
 
 

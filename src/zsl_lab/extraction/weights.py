@@ -97,7 +97,7 @@ def read_state_dict(path: Path, name: str, terms: Terms) -> dict[str, Tensor]:
         state = _tensors(path)
     except Exception as error:  # torch raises many types of errors on unreadable files
         raise CheckpointError(
-            f"{origin}: these are no readable weights ({type(error).__name__}). They "
+            f"{origin}: these are not readable weights ({type(error).__name__}). They "
             f"were not unpickled further. {ways}"
         ) from error
     if not isinstance(state, Mapping):

@@ -22,14 +22,14 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if not stat.S_ISREG(state.st_mode):
         found = "a folder" if stat.S_ISDIR(state.st_mode) else "a pipe or a device"
         raise DataError(
-            f"{path}: found {found}; expected a file. Take it away, or put the file there."
+            f"{path}: found {found}; expected a file. Remove it, or put the file there."
         )
     with path.open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise DataError(
             f"{path}: found {size_text(max(state.st_size, len(content)))}; expected at most "
-            f"{size_text(limit)}. It is damaged or of another program: restore it, or take its "
-            "folder away."
+            f"{size_text(limit)}. It is damaged or of another program: restore it, or remove its "
+            "folder."
         )
     return content

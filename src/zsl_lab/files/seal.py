@@ -93,6 +93,6 @@ def _check_archive(data: bytes, *, checksums: bool) -> None:
     except ValueError:
         raise
     except Exception as error:  # a damaged archive raises many types
-        raise ValueError(f"it is no zip archive ({error})") from error
+        raise ValueError(f"it is not a zip archive ({error})") from error
     if damaged is not None:
         raise ValueError(f"the checksum of its member {damaged!r:.60} is wrong")

@@ -93,7 +93,8 @@ def encode(
     Raises:
         ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer
             tokens than ``max_tokens``.
-        DataError: If a text has no word that the encoder knows.
+        DataError: If a text has no word that GloVe knows, or no text of ``fit_on`` has a word for
+            tf-idf.
         OutputError: If the cache cannot be written.
     """
     if config.encoder == "tfidf":

@@ -228,7 +228,7 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         ),
         (
             "class,description\nwasp,grün\n".encode("latin1"),
-            "line 2: found the byte 0xfc, which is no UTF-8; expected a table in UTF-8.",
+            "line 2: found the byte 0xfc, which is not UTF-8; expected a table in UTF-8.",
         ),
         ("class,a\nant,1\n".encode("utf-16"), "found UTF-16 or a binary file; expected a CSV file"),
         (b"PK\3\4\0\0", "found a spreadsheet or another binary file; expected a CSV file"),

@@ -211,7 +211,7 @@ def _unpack(source: Source, archive: Path, folder: Path, intact: list[str]) -> N
                 f"{source.version(file, md5)}."
             )
         elif file in members and zip_archive.crc32(path) != members[file].CRC:
-            say(f"{path}: it is not the archive's, and is left alone; --overwrite replaces it.")
+            say(f"{path}: it differs from the archive's and is kept; --overwrite replaces it.")
         elif file not in members and not path.exists():
             say(f"{path}: not in the archive; it is {source.extra[file]}.")
 
@@ -223,7 +223,7 @@ def _is_intact(path: Path) -> bool:
     try:
         read_mat(path, _FIELDS.get(path.name, ["att"]))
     except DataError as error:
-        say(f"{error} It is replaced once an intact one is here.")
+        say(f"{error} It is replaced when an intact file has been downloaded.")
         return False
     return True
 

@@ -621,7 +621,7 @@ def _print_summary(
         f"{options.out}: {images:,} images of {content.num_classes} classes in {seconds:.0f} s",
         f"  features    {width} numbers each, {content.recipe.images.backbone}",
         f"  semantics   {kinds}"
-        + (" (dataset.semantics chooses; att by itself)" if len(content.semantics) > 1 else ""),
+        + (" (chosen by dataset.semantics; default: att)" if len(content.semantics) > 1 else ""),
         f"  seen        {seen} classes{held}: {len(content.trainval):,} images to train on, "
         f"{len(content.test_seen):,} to test",
         f"  unseen      {len(parts.unseen)} classes: {len(content.test_unseen):,} images "

@@ -88,7 +88,9 @@ class ColumnStatistics:
             found = state.get(field.name)
             length = 3 if field.name == "norms" else columns
             if not isinstance(found, Tensor) or found.shape != (length,):
-                raise ValueError(f"the statistic '{field.name}' of the features is no [{length}]")
+                raise ValueError(
+                    f"the statistic '{field.name}' of the features does not have shape [{length}]"
+                )
             arrays[field.name] = found.double().numpy()
             if not np.isfinite(arrays[field.name]).all():
                 raise ValueError(f"the statistic '{field.name}' of the features is not finite")

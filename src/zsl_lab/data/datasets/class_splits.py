@@ -175,7 +175,7 @@ class ClassSplitConfig(DatasetConfig):
         expected = (
             "expected a file with train_cid and test_cid"
             if place.suffix == ".mat"
-            else "expected a file with the names of the unseen classes, one a line"
+            else "expected a file with the names of the unseen classes, one per line"
             if place.suffix == ".txt"
             else f"expected a folder with {UNSEEN} and {SEEN} (and, for tuning, trainclasses1.txt, "
             "valclasses1.txt, ... up to 3)"

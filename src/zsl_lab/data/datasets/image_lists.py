@@ -58,7 +58,7 @@ class ImageListDataset(ImageDataset):
     @model_validator(mode="after")
     def _check_lists(self) -> ImageListDataset:
         if self.labels is None and self.hierarchy is not None:
-            raise ValueError("found hierarchy without labels, whose classes it has the parents of")
+            raise ValueError("found hierarchy without labels, which have the classes to merge")
         if self.labels is not None and self.image_list is None:
             raise ValueError("found labels without image_list, which has the paths of the images")
         return self

@@ -145,11 +145,11 @@ def _read_names(path: Path, class_names: Sequence[str]) -> IntArray:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); expected a text file with a class name a line."
+            f"{path}: cannot be read ({error}); expected a text file with one class name per line."
         ) from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise DataError(f"{path}: found an empty file; expected a class name a line.")
+        raise DataError(f"{path}: found an empty file; expected one class name per line.")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: found '{twice}' more than once; expected each class once.")

@@ -173,7 +173,7 @@ def join(table: SemanticsTable, known: KnownClasses) -> Array:
         DataWarning(
             f"{table.path}: field '{table.field}': the rows have no names; they were taken in the "
             f"order of {known.source}, {first}{agrees}. Name them to be sure: a CSV file with a "
-            f"column class, or {table.path.stem}.names.txt beside it with one name a line.",
+            f"column class, or {table.path.stem}.names.txt beside it with one name per line.",
             "semantics by position",
             "note" if same else "warning",
         ),
@@ -368,8 +368,8 @@ def _check_order(
                 table,
                 f"{_moved(relation, known.names, '', kind, known.source)} Expected {expected}. "
                 f"Name the rows correctly (a CSV file with a column class, or "
-                f"{table.path.stem}.names.txt beside it with one name a line), or put them in that "
-                "order.",
+                f"{table.path.stem}.names.txt beside it with one name per line), or put them in "
+                "that order.",
             )
 
 

@@ -164,9 +164,9 @@ def _lines(path: Path, what: str) -> list[tuple[int, str]]:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read as text ({error}); expected {what} a line."
+            f"{path}: cannot be read as text ({error}); expected {what} per line."
         ) from error
     lines = [(i, line.strip()) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
     if not lines:
-        raise DataError(f"{path}: found an empty file; expected {what} a line.")
+        raise DataError(f"{path}: found an empty file; expected {what} per line.")
     return lines

@@ -125,7 +125,7 @@ def rows_of(ids: Path, classes: ImageNetClasses, words: Path) -> IntArray:
         lines = ids.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{ids}: cannot be read ({error}); expected a text file with a WordNet id a line."
+            f"{ids}: cannot be read ({error}); expected a text file with one WordNet id per line."
         ) from error
     place = {wnid: row for row, wnid in enumerate(classes.wnids)}
     seen, found = set(classes.seen.tolist()), []
@@ -141,7 +141,7 @@ def rows_of(ids: Path, classes: ImageNetClasses, words: Path) -> IntArray:
             )
         found.append(row)
     if not found:
-        raise DataError(f"{ids}: found no class; expected a WordNet id a line.")
+        raise DataError(f"{ids}: found no class; expected one WordNet id per line.")
     return np.unique(np.array(found, dtype=np.int64))
 
 

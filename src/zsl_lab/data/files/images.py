@@ -245,7 +245,7 @@ def entry_kind(path: Path) -> str:
     if stat_module.S_ISDIR(mode):
         return "folder"
     if not stat_module.S_ISREG(mode):
-        return "no ordinary file"
+        return "not a regular file"
     if path.suffix.lower() in _SUFFIXES:
         return "image"
     return path.suffix.lower() or "without an ending"
@@ -355,7 +355,7 @@ def _unidentified(path: Path) -> str:
     if not start:
         return "an empty file"
     if start.startswith(_POSTSCRIPT_STARTS):
-        return "PostScript, which is not read: a program of its own would have to run"
+        return "PostScript, which is not read, since that would run another program"
     return "the bytes of no known format"
 
 

@@ -329,7 +329,7 @@ def _decoded(characters: Any, name: str) -> str:
     try:
         return np.asarray(characters, dtype="<u2").tobytes().decode("utf-16-le")
     except UnicodeDecodeError:
-        raise _UnsupportedError(f"field '{name}': found characters that are no UTF-16") from None
+        raise _UnsupportedError(f"field '{name}': found characters that are not UTF-16") from None
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

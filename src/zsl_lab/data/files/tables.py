@@ -310,8 +310,8 @@ def table_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}: line {line}: found the byte 0x{content[error.start]:02x}, which is no UTF-8; "
-            "expected a table in UTF-8. Save it so (spreadsheets call it CSV UTF-8), or convert "
+            f"{path}: line {line}: found the byte 0x{content[error.start]:02x}, which is not UTF-8"
+            "; expected a table in UTF-8. Save it so (spreadsheets call it CSV UTF-8), or convert "
             "it: iconv -f latin1 -t utf-8."
         ) from error
 

@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 def float32(array: Array) -> FloatArray:
     """An array as float32 in C order; not copied if it is so already.
 
-    A mapped array larger than memory is converted in blocks, through a temporary file.
+    A mapped array of another type is converted in blocks, if large into a mapped temporary file.
     """
     if is_mapped(array) and array.dtype != np.float32:
         buffer = RowBuffer()

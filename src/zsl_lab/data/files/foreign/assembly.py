@@ -320,9 +320,8 @@ class _Reader:
         if semantics:
             raise DataError(
                 f"{self.where('labels')}: found names of classes, and class semantics whose rows "
-                "have no names; expected to know which row is of which class. Add a field "
-                "class_names with a name for each row, or give --semantics FILE, a table with "
-                "names (CSV with the column class)."
+                "have no names; expected a name for each row. Add a field class_names with these "
+                "names, or give --semantics FILE, a table with names (CSV with the column class)."
             )
         return names
 

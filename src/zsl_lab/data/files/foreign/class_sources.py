@@ -161,7 +161,7 @@ def _first(places: Sequence[Path], name: str, *, required: bool = True) -> Path 
     if required:
         raise DataError(
             f"{places[0] / name}: no such file, nor in the folders above; expected the names of "
-            "the classes, one a line. Copy it there from the archive."
+            "the classes, one per line. Copy it there from the archive."
         )
     return None
 
@@ -259,7 +259,7 @@ def _names(path: Path) -> tuple[str, ...]:
     names = read_names(path)
     if not names or len(set(names)) < len(names):
         found = "no name" if not names else "a name twice"
-        raise DataError(f"{path}: found {found}; expected names, one a line, each once.")
+        raise DataError(f"{path}: found {found}; expected names, one per line, each once.")
     return names
 
 

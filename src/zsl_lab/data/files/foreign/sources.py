@@ -66,7 +66,7 @@ def read_awa_features(path: Path, advance: Advance = no_progress) -> Fields:
         raise DataError(f"{labels}: no such file; expected the class id of each line of {file}.")
     ids = read_names(labels)
     if not all(text.isdecimal() for text in ids):
-        raise DataError(f"{labels}: found a line that is no number; expected class ids.")
+        raise DataError(f"{labels}: found a line that is not a number; expected class ids.")
     values = {
         "features": _text_rows(file, advance),
         "labels": np.array([int(text) for text in ids]),

@@ -73,7 +73,7 @@ def read_csv(path: Path, advance: Advance = no_progress) -> Fields:
             return _csv_fields(path, header, rows, lambda: advance(raw.tell()))
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: found bytes that are no UTF-8 ({error.reason}); expected a table as CSV in "
+            f"{path}: found bytes that are not UTF-8 ({error.reason}); expected a table as CSV in "
             "UTF-8. Save it so: spreadsheets call it CSV UTF-8."
         ) from error
     except csv.Error as error:

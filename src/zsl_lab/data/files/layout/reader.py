@@ -75,8 +75,8 @@ def opened(path: Path, *, trusted: bool) -> Iterator[Any]:
     except Exception as error:
         brief = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise DataError(
-            f"{path}: found a damaged or truncated file, or none of HDF5 ({brief}); expected a "
-            "benchmark."
+            f"{path}: found a damaged or truncated file, or one that is not HDF5 ({brief}); "
+            "expected a benchmark."
         ) from error
 
 

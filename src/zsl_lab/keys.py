@@ -94,7 +94,7 @@ class PredictOnly:
 
 @dataclass(frozen=True)
 class NotStored:
-    """The key says how the command makes or finds runs: not stored, not compared."""
+    """The key controls how the command makes or finds runs: not stored, not compared."""
 
 
 @dataclass(frozen=True)

@@ -381,7 +381,7 @@ def _main(arguments: list[str]) -> int:
         if message is not None:
             command.cancel_jobs(error.__traceback__)
         ended = "Terminated." if error.args == (TerminationError.exit_code,) else "Interrupted."
-        if REPORT not in os.environ:  # else the launcher says it
+        if REPORT not in os.environ:  # else the launching process prints it
             say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:

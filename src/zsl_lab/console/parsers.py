@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         prog: The command, as it is typed.
-        description: What it does; line breaks are kept.
+        description: Description of the command; line breaks are kept.
         epilog: Examples; line breaks are kept.
     """
 

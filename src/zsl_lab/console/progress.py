@@ -26,7 +26,7 @@ _NARROW, _WIDE = 80, 160
 
 @dataclass(frozen=True)
 class Unit:
-    """What a task counts.
+    """The unit in which the progress of a task is counted.
 
     Attributes:
         name: As shown, such as ``steps``.
@@ -84,7 +84,7 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close it."""
+        """Close the display."""
         self.close()
 
     @property

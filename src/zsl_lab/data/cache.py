@@ -24,7 +24,7 @@ def save(benchmark: FeatureBenchmark, path: Path, notes: tuple[DataWarning, ...]
     """Write a benchmark, completely or not at all.
 
     Args:
-        benchmark: What to write.
+        benchmark: The benchmark to write.
         path: The file, replaced if it exists; its folder is made if it is missing.
         notes: Warnings given when the sources were read; :func:`load` gives them again.
 

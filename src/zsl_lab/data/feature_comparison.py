@@ -13,7 +13,7 @@ Array = npt.NDArray[np.floating]
 
 #: two vectors of an image count as equal where their cosine is larger
 EQUAL_COSINE = 0.99
-#: share of images with equal vectors from which on two files are said to hold the same features
+#: share of images with equal vectors from which on two files count as having the same features
 _SAME_SHARE = 0.99
 #: vectors with a larger cosine have the same direction but for rounding
 _VERY_SAME = 1 - 1e-6
@@ -33,7 +33,7 @@ _LOOKED_FOR, _FOUND_SHARE = 256, 0.9
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the vectors of the same images agree.
+    """The agreement of two sets of vectors of the same images.
 
     Attributes:
         least: The smallest cosine.
@@ -60,8 +60,8 @@ class Accuracies:
     """Mean per-class top-1 accuracy, in percent, of two classifiers of the seen classes.
 
     Attributes:
-        linear_probe: Of a ridge regression from features to one-hot classes.
-        nearest_neighbour: Of the nearest training image by cosine.
+        linear_probe: Accuracy of a ridge regression from features to one-hot classes.
+        nearest_neighbour: Accuracy of the class of the nearest training image by cosine.
     """
 
     linear_probe: float

@@ -49,7 +49,7 @@ class ImageRecipe(BaseModel):
             identifies the weights: the path is only where they are looked for first.
         resize: Side, in pixels, of the square that an image is scaled and cut to.
         image_size: Side, in pixels, of the square that the network sees, cut from the centre of
-            the former.
+            the square of side ``resize``.
         preparation: How images are scaled and normalised; None for a network of torchvision that is
             named without a prefix.
     """

@@ -46,7 +46,7 @@ class SemanticsOfBenchmark:
 
     @property
     def wanted(self) -> str:
-        """What is expected of a class, for messages."""
+        """The semantics that are expected for each class, in words, for messages."""
         named = f" ({_listed(self.attributes)})" if self.attributes else ""
         return f"{self.dim} numbers for each class{named}, as {self.benchmark} has them"
 

@@ -81,7 +81,7 @@ def _ends_without_comment(data: bytes) -> bool:
 
 
 def _check_archive(data: bytes, *, checksums: bool) -> None:
-    """Refuse compressed members, sizes beyond the file's and, if asked, wrong checksums."""
+    """Refuse compressed members, sizes beyond the file's and, on request, wrong checksums."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()

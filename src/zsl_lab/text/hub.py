@@ -98,7 +98,7 @@ def _unobtainable(origin: str, ways_out: str, error: Exception) -> ConfigError:
 
 def reason(error: Exception) -> str:
     """The text of an error, in one line of at most 200 characters."""
-    # the hub's messages are paragraphs, of which the first line may say no more than a number
+    # the hub's messages have several lines, of which the first may be only a status code
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 

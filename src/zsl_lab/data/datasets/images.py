@@ -400,7 +400,7 @@ class ImageDataset(ClassSplitConfig):
         warn_of_counts(benchmark, found, self.counts.model_dump(), self.name)
 
     def _missing(self, key: str, path: Path, data_dir: Path) -> DataError:
-        """Name the missing file and the keys that choose another one."""
+        """An error that names the missing file and the keys that choose another one."""
         what = "folder" if key == "images" else "file"
         text = [
             f"{path}: no such {what}; expected the {key.replace('_', ' ')} of dataset "

@@ -44,7 +44,7 @@ _ATT, _ORIGINAL = "att", "original_att"
 #: two rows are proportional if 1 minus their cosine is below the first, and not if it is above the
 #: second
 _EQUAL, _OTHER = 1e-6, 1e-4
-#: share of proportional rows of two tables from which on rows that are not are warned of
+#: share of proportional rows of two tables from which on the other rows are warned of
 _NEARLY_ALL = 0.8
 #: with fewer classes these rows are not compared
 _FEW_CLASSES = 5

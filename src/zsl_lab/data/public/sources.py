@@ -45,7 +45,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A benchmark of such an archive.
+    """A public benchmark: its place in an archive, and what is known of its files.
 
     Attributes:
         archive: The archive.

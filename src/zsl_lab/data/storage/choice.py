@@ -30,7 +30,7 @@ def reads_from_disk(storage: Storage, samples: int, dimensions: int) -> bool:
 
 
 def announcement(storage: Storage, samples: int, dimensions: int) -> str:
-    """The line that says that features are read from disk."""
+    """A line for the user: that features are read from disk, and why."""
     needed = size_text(_COPIES * 4 * samples * dimensions)
     free = free_memory()
     left = "" if free is None else f", {size_text(free)} are free"

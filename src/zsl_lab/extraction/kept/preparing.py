@@ -178,7 +178,7 @@ def _choose(folder: Path, key: Key, matching: Mapping[int, Path | None]) -> int:
 def _matching(
     folder: Path, files: Sequence[Path], report: Callable[[int, int], object]
 ) -> dict[int, Path | None]:
-    """For each block with files, the file whose images equal the present ones, or None."""
+    """For each kept block, the file whose images have the same contents as now, or None."""
     candidates = {
         number: _candidates(folder, number, len(block_of(files, number)))
         for number in _numbers(folder)

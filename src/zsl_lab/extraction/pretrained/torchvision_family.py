@@ -127,7 +127,7 @@ def _published(models: Any, name: str, terms: Terms) -> Any:
 
 
 def _remove_classifier(model: nn.Module) -> str:
-    """Remove the last linear layer and auxiliary classifiers; returns the former's name."""
+    """Remove the auxiliary classifiers and the last linear layer; returns this layer's name."""
     for part in _AUXILIARY:
         if getattr(model, part, None) is not None:
             setattr(model, part, None)

@@ -117,7 +117,7 @@ def read_samples(
 
     Args:
         fields: The fields.
-        mapping: Fields by role, for fields whose names do not tell their role.
+        mapping: Fields by role, for fields whose role does not follow from their name.
         classes: Class semantics from another file, and that file's table of classes (names,
             descriptions, parts).
         base: Whether ids and indices count from 0 or 1, if their values allow both; None raises an

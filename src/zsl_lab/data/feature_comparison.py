@@ -17,9 +17,10 @@ EQUAL_COSINE = 0.99
 _SAME_SHARE = 0.99
 #: vectors with a larger cosine have the same direction but for rounding
 _VERY_SAME = 1 - 1e-6
-#: most rows that a sentence names
+#: maximum number of rows that a sentence names
 _SHOWN = 5
-#: features are similar from this median cosine on, if accuracies differ by at most so many points
+#: features are similar if their median cosine is at least the first, and their accuracies differ by
+#: at most the second, in percentage points
 _SIMILAR_COSINE, _POINTS = 0.95, 2.0
 #: largest relative difference of norms that is not mentioned
 _SCALED = 0.01

@@ -17,8 +17,8 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_arrays
 
 _VALIDATION_FRACTION = 0.2
-#: largest share of the seen classes that are drawn as validation classes on account of unseen
-#: classes without test samples
+#: maximum share of the seen classes that is drawn as validation classes where unseen classes
+#: without test samples raise this share
 _MOST_UNTESTED_SHARE = 0.5
 
 

@@ -17,7 +17,7 @@ from zsl_lab.extraction.texts import embed_classes, embed_texts
 from zsl_lab.text import Terms
 from zsl_lab.text.prompts import uses_texts
 
-#: most names of attributes that a message lists
+#: maximum number of names of attributes that a message lists
 _SHOWN_NAMES = 5
 
 

@@ -25,7 +25,7 @@ from zsl_lab.files.hashing import sha256_arrays
 
 #: the share of a seen class's images that is held out for testing
 _TEST_SEEN_FRACTION = 0.2
-#: most names that a warning lists
+#: maximum number of names that a warning lists
 _SHOWN = 3
 
 

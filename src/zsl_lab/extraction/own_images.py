@@ -21,9 +21,9 @@ from zsl_lab.errors import ConfigError, DataError
 
 #: default share of unseen classes
 UNSEEN_SHARE = 0.2
-#: fewest seen and unseen classes: with a single one, every prediction is right
+#: minimum number of seen, and of unseen, classes: with a single one, every prediction is right
 _LEAST = 2
-#: most names that a message lists
+#: maximum number of names that a message lists
 _SHOWN = 5
 #: folders of a dataset that is already split, and the parts that they stand for
 _DIVISIONS = {"train": "train", "test": "test"} | dict.fromkeys(

@@ -19,9 +19,9 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.memory import ALWAYS_ALLOWED, check_size, free_memory
 from zsl_lab.files.probe import check_structure
 
-#: most names of a group that a message lists
+#: maximum number of names of a group that a message lists
 _SHOWN_NAMES = 12
-#: most texts that are read at once
+#: maximum number of texts that are read at once
 _MAX_TEXTS = 2**16
 
 

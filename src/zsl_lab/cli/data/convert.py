@@ -48,7 +48,7 @@ examples:
 The layout of the HDF5 file: python -m pydoc zsl_lab.data.files.benchmark_file
 """
 _FORMS = ("h5", "npz", "mat", "datasets")
-#: a temporary file not written to for so many seconds is one that a killed process left
+#: seconds without a write after which a temporary file counts as left by a killed process
 _IDLE = 600.0
 
 

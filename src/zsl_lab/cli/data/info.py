@@ -49,7 +49,7 @@ examples:
   {PROG} cub --data-dir DIR --split standard                another split
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
-#: most class names that a line lists
+#: maximum number of class names that a line lists
 _SHOWN_NAMES = 5
 _WHERE_FROM = (
     "`python -m zsl_lab.data extract` makes one of images and a table of classes, "

@@ -19,8 +19,8 @@ from zsl_lab.data.splits import Split
 
 #: samples per batch in evaluation
 EVALUATION_BATCH = 4096
-#: most scores (samples times classes) of an evaluation batch: several tables of this size are in
-#: memory at once
+#: maximum number of scores (samples times classes) of an evaluation batch: several tables of this
+#: size are in memory at once
 _MOST_SCORES = 2**23
 
 #: batch size at a step (numbered from 0); None for all samples, in their order

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 BatchT = TypeVar("BatchT", covariant=True)
 
-#: most batches of a group
+#: maximum number of batches of a group
 _MOST = 64
 #: seconds per group below which groups become larger, and above which they become smaller: the
 #: progress line and other callbacks wait for the end of a group

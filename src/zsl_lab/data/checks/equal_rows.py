@@ -19,11 +19,11 @@ _SAMPLED = 64
 #: largest distance, relative to their length, of rows that are equal up to rounding (to half
 #: precision, or to a few decimals)
 _ROUNDED = 1e-3
-#: fewest columns: with fewer, different rows are as near by chance
+#: minimum number of columns: with fewer, different rows are as near by chance
 _COLUMNS = 16
 #: columns that are compared first, directions that they are projected onto, neighbours compared
 _FIRST_COLUMNS, _DIRECTIONS, _NEIGHBOURS = 64, 4, 64
-#: most numbers in the columns compared first: of large tables fewer columns are taken
+#: maximum number of values in the columns compared first: of large tables fewer columns are taken
 _FIRST_NUMBERS = 2**24
 
 

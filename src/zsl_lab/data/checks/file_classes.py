@@ -19,9 +19,9 @@ from zsl_lab.errors import DataError, DataWarning
 
 #: largest share of samples with a wrong label that gives a warning only, not an error
 _MANY = 0.1
-#: most folders above a file that together make up a class's name
+#: maximum number of folders above a file that together form a class's name
 _DEPTH = 3
-#: most samples that a message names
+#: maximum number of samples that a message names
 _SHOWN = 3
 
 

@@ -25,7 +25,7 @@ from zsl_lab.files.hashing import sha256_arrays
 
 #: number of rows of the features that are hashed too, besides the hash that their file states
 _ROWS = 16
-#: most bytes of a file of findings
+#: maximum size, in bytes, of a file of findings
 _LIMIT = 2**22
 
 

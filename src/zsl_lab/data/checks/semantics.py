@@ -26,9 +26,9 @@ from zsl_lab.data.checks.words import (
 _CELL_ABOVE = 12.0
 #: factor by which a row of other units is longer or shorter than the median row
 _ROW_ABOVE = 20.0
-#: largest share of a table's numbers that count as exceptions
+#: maximum share of a table's numbers that count as exceptions
 _EXCEPTIONS = 0.01
-#: fewest numbers of a table that is examined for exceptions
+#: minimum number of values of a table that is examined for exceptions
 _ENOUGH_NUMBERS = 50
 
 

@@ -27,7 +27,7 @@ _MARGIN = 0.02
 # by chance, it must be almost 1
 _ALIKE, _ALIKE_IN_SMALL = 0.95, 0.99999
 _SMALL = 10
-# rows compared at a time, and most rows of tables compared by similarities
+# number of rows compared at a time, and maximum number of rows of tables compared by similarities
 _BLOCK, _MOST_ROWS = 512, 2048
 # number of random orders, which show how much the agreement of two tables varies by chance
 _RANDOM_ORDERS = 20

@@ -24,9 +24,9 @@ _FAR = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 255.0, 32767.0, 65535.0, 2147483
 _NEGATIVE = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -128.0, -32768.0, -2147483648.0)
 #: factor by which a mark of `_FAR` is at least larger than all other numbers
 _DISTANCE = 5
-#: largest share of marks in a table in which -1 might be an ordinary value
+#: maximum share of marks in a table in which -1 might be an ordinary value
 _SHARE = 0.1
-#: fewest other numbers of a column with marks, in a table with negative numbers elsewhere
+#: minimum number of other values in a column with marks, in a table with negative numbers elsewhere
 _ENOUGH = 8
 
 

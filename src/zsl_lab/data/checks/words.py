@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from zsl_lab.data.benchmark import Benchmark, IntArray
 
-#: most rows, classes or columns that a sentence names
+#: maximum number of rows, classes or columns that a sentence names
 SHOWN = 3
-#: most rows and classes that a finding lists
+#: maximum number of rows and of classes that a finding lists
 LISTED = 100
 
 

@@ -24,7 +24,7 @@ from zsl_lab.data.splits import hold_out
 from zsl_lab.files.hashing import sha256_arrays
 
 _TEST_SEEN_FRACTION = 0.2
-#: from so many classes on, the distance to the nearest class is measured for some of them only
+#: number of classes from which on distances to the nearest class are measured for a part of them
 _MEASURED = 2000
 
 

@@ -28,7 +28,7 @@ from zsl_lab.errors import DataError
 
 UNSEEN, SEEN = "testclasses.txt", "trainvalclasses.txt"
 _NUMBERED = re.compile(r"(\d+)\.")
-#: most divisions of the seen classes for tuning
+#: maximum number of divisions of the seen classes for tuning
 _FOLDS = 3
 
 

@@ -31,12 +31,12 @@ from zsl_lab.files.rows import LARGE, RowBuffer, row_blocks
 
 Array = npt.NDArray[Any]
 
-#: most levels of nested cells
+#: maximum depth of nested cells
 _DEPTH = 8
 _EXPECTED = "a MATLAB file (version 5 or 7.3), as the benchmark's authors published it"
-#: most fields whose names are read, most dimensions of an array
+#: maximum number of fields whose names are read, and of dimensions of an array
 _MAX_FIELDS, _MAX_DIMENSIONS = 10_000, 32
-#: most characters of a string whose size is not checked
+#: maximum number of characters of a string whose size is not checked
 _MAX_UNCHECKED = 2**16
 
 

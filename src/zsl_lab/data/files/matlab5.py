@@ -27,7 +27,7 @@ _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 #: bytes per number, by the type of a data element
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
-#: fewest bytes per character, by the type of a data element
+#: minimum number of bytes per character, by the type of a data element
 _TEXTS = {1: 1, 2: 1, 4: 2, 16: 1, 17: 2, 18: 4}
 _CELL, _CHAR, _NUMBERS, _OBJECT = 1, 4, range(6, 16), 17
 _OTHER_CLASSES = {
@@ -39,7 +39,7 @@ _OTHER_CLASSES = {
 }
 _COMPLEX = 0x0800
 _MAX_DIMENSIONS = 32
-#: most levels of nested arrays: text in a cell of a cell in a cell array is at level 3
+#: maximum depth of nested arrays: text in a cell of a cell in a cell array is at level 3
 _MAX_DEPTH = 8
 #: bytes that are enough for the head of a variable: its class, dimensions and name
 _HEAD = 1024

@@ -35,7 +35,7 @@ _EXPECTED = (
     "expected a CSV file whose first line names the columns: class, and description, attributes as "
     "numbers, or both (optional: split, pretrained)"
 )
-#: most characters of a cell that a message shows
+#: maximum number of characters of a cell that a message shows
 _SHOWN = 40
 
 

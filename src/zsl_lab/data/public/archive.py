@@ -41,7 +41,7 @@ class Limits:
     """Limits of a member's size.
 
     Attributes:
-        size: Most inflated bytes.
+        size: Maximum size after inflation, in bytes.
         ratio: Largest ratio of inflated to stored bytes, for members larger than ``small``. (The
             numbers of a benchmark are compressed to a tenth at best.)
         small: Size, in inflated bytes, up to which the ratio is not checked.

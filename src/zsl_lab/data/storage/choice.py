@@ -9,7 +9,7 @@ from zsl_lab.files.memory import free_memory, size_text
 #: with ``auto``, features are read from disk if they would fill too much of the free memory
 Storage = Literal["memory", "disk", "auto"]
 
-#: most bytes of float32 features that ``auto`` loads into memory however little is free
+#: size, in bytes, up to which ``auto`` loads float32 features whatever the free memory
 _ALWAYS_LOADED = 2**28
 #: copies of the features that a run holds at its peak: as loaded, and a phase's rows scaled
 _COPIES = 3

@@ -30,7 +30,7 @@ from zsl_lab.extraction.kept.preparing import Key, read_key
 
 #: value of --part that takes the number of the Slurm array task
 SLURM = "slurm"
-#: most parts that a message names
+#: maximum number of parts that a message names
 _SHOWN = 5
 
 

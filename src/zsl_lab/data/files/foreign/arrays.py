@@ -25,7 +25,7 @@ from zsl_lab.files.npy import load_npy, read_npy
 from zsl_lab.files.rows import LARGE, Advance, no_progress
 from zsl_lab.files.seal import damaged_member
 
-#: most levels of nested containers
+#: maximum depth of nested containers
 _DEPTH = 8
 _PICKLED = (
     "Python objects, which only a pickle stores, and a pickle can run any program; expected "

@@ -36,7 +36,7 @@ from zsl_lab.files.rows import Advance, no_progress, release, row_blocks
 UNUSED = "unused"
 _INDICES = (*PARTS, "train", "val", "validation_classes")
 _FORMAT = "zsl_lab benchmark"
-#: most numbers of features that are written at once
+#: maximum number of feature values that are written at once
 _BLOCK = 2**22
 
 

@@ -38,7 +38,7 @@ from zsl_lab.files.hdf5 import (
 from zsl_lab.files.memory import check_size, out_of_memory
 from zsl_lab.files.rows import LARGE
 
-#: most kinds of semantics, and most fields whose names are examined
+#: maximum number of kinds of semantics, and of fields whose names are examined
 _MAX_NAMES = 1000
 #: fields of ``split`` that are sample indices
 INDICES = (*PARTS, *PUBLISHED_PARTS)

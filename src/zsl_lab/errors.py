@@ -19,7 +19,7 @@ class ConfigError(ZslLabError):
 
 
 class InputError(ConfigError):
-    """A dataset does not hold what a method takes.
+    """A dataset does not hold the inputs (features or images) that a method takes.
 
     Attributes:
         holds: What the dataset holds: ``features`` or ``images``.
@@ -39,7 +39,7 @@ class UnreachableError(ZslLabError):
 
 
 class DataWarning(UserWarning):
-    """A data file can be read, and metrics may be wrong all the same.
+    """A data file can be read, but metrics computed from it may be wrong.
 
     Attributes:
         code: A short name of the kind, for programs.
@@ -52,7 +52,7 @@ class DataWarning(UserWarning):
 
 
 class CacheWarning(UserWarning):
-    """What is done with a cache, which says nothing about the data."""
+    """A message about a cache (rebuilt, kept elsewhere, ...), not about the data."""
 
 
 class CheckpointError(ZslLabError):
@@ -150,7 +150,7 @@ def nearest(key: str, keys: Iterable[str]) -> list[str]:
 
 
 def _known_as(key: str, keys: Iterable[str]) -> list[str]:
-    """The keys that other projects call this; those of the same section first, at most three."""
+    """At most three keys that other projects call this; only those of its section, if any are."""
     section, _, name = key.rpartition(".")
     wanted = _SYNONYMS.get(name.lower(), ())
     found = [known for known in keys if known.rpartition(".")[2] in wanted]

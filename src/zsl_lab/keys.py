@@ -47,10 +47,10 @@ class Place:
 
     Attributes:
         names: Values that are no path, such as ``imagenet``.
-        any_name: Whether every value that does not exist as a path is a name, as of a model that
-            would be downloaded.
-        per_seed: Whether each seed has a file of its own: runs that differ only in which file this
-            is are grouped as repetitions.
+        any_name: Whether a value that is not an existing path is taken as a name, such as that of
+            a model to download.
+        per_seed: Whether each seed has its own file. Runs that differ only in this file are
+            grouped as repetitions.
     """
 
     names: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Place:
     per_seed: bool = False
 
     def absolute(self, value: str) -> str:
-        """The value as it is stored: an absolute path, or the name that it is."""
+        """The value to store: an absolute path, or the value itself where it is a name."""
         path = Path(value).expanduser()
         if value in self.names or (self.any_name and not path.exists()):
             return value
@@ -77,10 +77,11 @@ class AfterPretraining:
 
 @dataclass(frozen=True)
 class AddedLater:
-    """Older versions had no such key and behaved as with this value.
+    """A key that older versions did not have.
 
     Attributes:
-        value: Configurations with it are compared as if they had no such key.
+        value: The value that gives the older versions' behaviour. A configuration with this value
+            is compared as if it did not have the key.
     """
 
     value: Any
@@ -93,12 +94,12 @@ class PredictOnly:
 
 @dataclass(frozen=True)
 class NotStored:
-    """The key says how the command makes or finds runs: not stored, not compared."""
+    """The key controls how the command makes or finds runs: not stored, not compared."""
 
 
 @dataclass(frozen=True)
 class FixedByCheckpoint:
-    """A checkpoint brings the key's value; only a :class:`Place` below it may be set."""
+    """The value is taken from the checkpoint; only keys in it marked :class:`Place` may be set."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +132,16 @@ def marked(model: type[BaseModel], mark: type[Mark], prefix: str = "") -> dict[s
     return marks
 
 
-@cache  # every run asks the same models
+@cache  # every run of a process asks for the same models
 def _annotated(model: type[BaseModel], prefix: str) -> list[tuple[str, list[Any]]]:
-    """The dotted keys of a model, and of the sections in it, with what they are annotated with."""
+    """The dotted keys of a model, and of the sections in it, with their annotations' metadata."""
     return [
         (key, [*info.metadata, *_metadata(info.annotation)]) for key, info in _walk(model, prefix)
     ]
 
 
 def _metadata(annotation: Any) -> list[Any]:
-    """What alternatives are annotated with: of ``Annotated[str, Place()] | None``, the place."""
+    """The metadata in an annotation or union; of ``Annotated[str, Place()] | None``, the place."""
     if get_origin(annotation) in (Union, types.UnionType):
         return [found for part in get_args(annotation) for found in _metadata(part)]
     return list(getattr(annotation, "__metadata__", ()))
@@ -155,7 +156,7 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models among the alternatives of an annotation: of ``Inner | None``, ``Inner``."""
+    """The models in an annotation or a union: ``[Inner]`` of ``Inner | None``."""
     if get_origin(annotation) in (Union, types.UnionType):
         return [model for part in get_args(annotation) for model in _models(part)]
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
@@ -164,11 +165,11 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 @dataclass(frozen=True)
 class Marks:
-    """What the keys of a configuration mean to those who compare runs.
+    """The marks of a configuration's keys that are needed to compare runs.
 
     Attributes:
         places: Keys that name a file or folder.
-        per_seed: Those of them of which each seed has a file of its own.
+        per_seed: Those of ``places`` with a separate file for each seed.
         irrelevant: Keys and sections that no metric depends on.
     """
 
@@ -252,7 +253,7 @@ def with_absolute_places(section: Mapping[str, Any], model: type[BaseModel]) -> 
 
 
 def without(section: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """A section less some dotted keys.
+    """A copy of a section without some dotted keys.
 
     Args:
         section: Plain containers.
@@ -280,13 +281,16 @@ def checked(model: type[Model], values: Mapping[str, Any], section: str) -> Mode
         values: Its keys and values.
         section: The section's dotted key, for the messages.
 
+    Returns:
+        The model with these values.
+
     Raises:
-        ConfigError: Values are wrong; a sentence for each, which names its key.
+        ConfigError: If values are wrong; the message has a sentence for each wrong key.
     """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        # by key: a value that fits none of several alternatives is one problem
+        # grouped by key: pydantic reports an error for each alternative of a union
         problems: dict[str, list[str]] = {}
         for problem in error.errors():
             key, _, what = _sentence(model, section, problem).partition(": ")
@@ -323,7 +327,7 @@ def _sentence(model: type[BaseModel], section: str, problem: Any) -> str:
 
 def _section_sentence(model: type[BaseModel], key: str, value: Any) -> str:
     names = list(model.model_fields)
-    # mostly the value is meant for the first key, which names a choice
+    # the value is usually meant for the first key, which names a choice
     example = f"{key}.{names[0]}={value if isinstance(value, str) else '...'}"
     return (
         f"{key}={_shown(value)}: this is a section of keys ({', '.join(names)}); set one of them, "
@@ -334,9 +338,9 @@ def _section_sentence(model: type[BaseModel], key: str, value: Any) -> str:
 def _key_of(
     model: type[BaseModel], section: str, loc: Sequence[int | str]
 ) -> tuple[list[str], type[BaseModel], str]:
-    """The key that a location of pydantic's stands for, its model and section.
+    """The parts of the key at a location (``loc``) of a pydantic error, its model and section.
 
-    Of what follows the field only an index is kept; the rest names a branch of a union.
+    After the field's name only list indices are kept: other parts name a branch of a union.
     """
     field = model.model_fields.get(str(loc[0])) if loc else None
     inner = field.annotation if field else None

@@ -271,8 +271,8 @@ def test_one_is_counted_as_one(tmp_path: Path) -> None:
             {"split": ["unseen", "seen", "seen", ""], "pretrained": ["yes", "no", "no", "no"]},
             None,
             "class 'c0': found unseen in column 'split' and yes in column 'pretrained'; expected "
-            "a class that the backbone was not trained on, or it is not unseen. Make it seen, or "
-            "take a backbone without it and write no.",
+            "unseen classes that the backbone was not trained on. Write seen, or take a backbone "
+            "that was not trained on the class and write no.",
         ),
         (
             {"split": ["seen", "seen", "seen", "validation"]},
@@ -288,7 +288,8 @@ def test_one_is_counted_as_one(tmp_path: Path) -> None:
         (
             {"split": ["unseen", "seen", "seen", "seen"]},
             2,
-            "--unseen 2: column 'split' of {table} says of every class what it is.",
+            "--unseen 2: column 'split' of {table} gives the part of every class, so that none is "
+            "left to draw.",
         ),
         (
             {"split": ["unseen", "unseen", "seen", ""]},
@@ -348,7 +349,7 @@ def test_folders_of_train_val_and_test_say_what_each_class_is(own: Path) -> None
     chosen = choose_parts(said, None, 0, found.labels, found.folder)
     assert (chosen.unseen.tolist(), chosen.drawn.tolist()) == ([3], [])
     assert chosen.version == "given in divided, seed=0"
-    with pytest.raises(ConfigError, match=r"--unseen 1: the folders train and test of .*divided s"):
+    with pytest.raises(ConfigError, match=r"--unseen 1: the folders train and test of .*divided g"):
         choose_parts(said, 1, 0, found.labels, found.folder)
     with pytest.raises(ConfigError, match=r"found the column 'split'.*which say the same"):
         with_parts(table(own), found)

@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: The command line; None takes that of the process.
+        arguments: The command line; None for that of the process.
 
     Returns:
-        The exit code: 0, 1 where something could not be done, 2 for a wrong command.
+        The exit code: 0 for success, 1 for a failure, 2 for a wrong command.
     """
     warnings.showwarning = show_warning
     try:

@@ -21,7 +21,7 @@ KNOWN_PLUGINS = {
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
-    """Whether help is all that is asked for, and no other package may add groups to it."""
+    """Whether only help is requested, and no installed Hydra plugin may add groups to it."""
     return list(arguments) in (["--help"], ["-h"]) and _plugins() <= KNOWN_PLUGINS
 
 
@@ -42,7 +42,7 @@ def help_text() -> str:
     choices: dict[str, list[str]] = {}
     for path in sorted(conf.rglob("*.yaml")):
         group = path.parent.relative_to(conf).as_posix()
-        # Hydra does not list its own groups, to which a package may add
+        # help does not list groups below hydra/
         if path.parent != conf and group.split("/")[0] != "hydra":
             choices.setdefault(group, []).append(path.stem)
     groups = "".join(f"{name}: {', '.join(sorted(choices[name]))}\n" for name in sorted(choices))

@@ -43,20 +43,20 @@ if TYPE_CHECKING:
 
 #: exit code of a command interrupted from the keyboard, by the convention of shells
 INTERRUPTED = 130
-#: in a sweep's folder, the folder of what its jobs share
+#: folder, in a sweep's folder, of the pre-training that its jobs share
 PRETRAINED = "pretrained"
-#: seconds in which a worker that lost its machine's connection ends, after its job began again
+#: seconds to wait, when a job begins again, for an earlier worker of it that lost its connection
 LOST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended, unless by an exception.
+    """The outcome of a job that did not end by an exception.
 
     Attributes:
-        outcome: As :class:`zsl_lab.sweep.job.Job` has it.
+        outcome: As in :class:`zsl_lab.sweep.job.Job`.
         value: The value that a sweeper maximises; None where there is none.
-        why: Why it was left out.
+        why: Why the job was left out; else empty.
     """
 
     outcome: str
@@ -92,7 +92,7 @@ def _experiment(cfg: DictConfig) -> float | None:
 
 
 def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
-    """Run a job of a sweep, in whatever process its launcher runs it.
+    """Run a job of a sweep, in the process that the launcher chose.
 
     Returns:
         The value that a sweeper maximises; None where there is none.
@@ -111,15 +111,15 @@ def _job(cfg: DictConfig, overrides: list[str], folder: Path) -> float | None:
 def _recorded(
     job: Job, cfg: DictConfig, overrides: list[str], work: Callable[[], Ended | None]
 ) -> float | None:
-    """Do the work of a job and record how it ended.
+    """Do the work of a job and record its outcome.
 
-    A failure is recorded in the job's folder and does not end the other jobs.
+    A failure is recorded in the job's folder; the other jobs go on.
 
     Args:
         job: The job.
         cfg: Its configuration.
         overrides: Its overrides.
-        work: What to do; returns None where another call will end the job.
+        work: Does the work; returns None if the job ends in a later call.
 
     Returns:
         The value that a sweeper maximises; None where there is none.
@@ -146,7 +146,11 @@ def _recorded(
 def _begun(
     cfg: DictConfig, overrides: list[str], job: Job, hydra_cfg: HydraConf, *, again: bool
 ) -> Ended | None:
-    """Begin a job: run it, unless its result is there or it waits to be trained with others."""
+    """Begin a job: run it, unless it has a result already or is to be trained together with others.
+
+    Returns:
+        The outcome; None if the job waits to be trained together with others.
+    """
     from zsl_lab.sweep import job as record
     from zsl_lab.sweep import sweep, together
 
@@ -191,7 +195,7 @@ def _ended(cfg: DictConfig, job: Job, hydra_cfg: HydraConf) -> Ended:
 
 
 def _prepared(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
-    """The configuration of a run, complete and checked as far as that needs no imports."""
+    """The complete configuration of a run, checked as far as possible without slow imports."""
     if cfg.paths.run_dir is not None:
         raise ConfigError(
             "paths.run_dir is filled in by the command. hydra.run.dir=FOLDER moves the run's "
@@ -215,19 +219,19 @@ def _prepared(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig
 
 
 def _run(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
-    """Run a prepared configuration, in this process or in those that it asks for."""
+    """Run a prepared configuration, in this process or in several new ones."""
     if not _run_in_processes(cfg, overrides, folder):
         _run_here(cfg, folder)
 
 
 def _say_starting(cfg: DictConfig) -> None:
-    """On a terminal, say what the seconds before the first progress are spent on."""
+    """On a terminal, say that PyTorch is being imported, which takes seconds without progress."""
     if sys.stderr.isatty() and "torch" not in sys.modules and REPORT not in os.environ:
         say(f"Starting task={cfg.task}: importing PyTorch takes a few seconds.")
 
 
 def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The configuration that a checkpoint was trained with, with what the command line sets."""
+    """The configuration stored in a checkpoint, changed by the overrides of the command line."""
     from zsl_lab.run.checkpoints import files as checkpoints
     from zsl_lab.run.configuration import stored_config
 
@@ -245,7 +249,7 @@ def _with_stored_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     stored = OmegaConf.create({**plain, "task": "fit"})
     assert isinstance(stored, DictConfig)
     _check_values(stored, origin)
-    # the sweep that made it may have been moved
+    # the folder of the sweep that trained it may have been moved
     if not Path(stored.paths.get("pretrained_dir") or "").exists():
         OmegaConf.update(stored, "paths.pretrained_dir", cfg.paths.pretrained_dir, force_add=True)
     for name in ("data_dir", "cache_dir"):  # on another machine, or from another working folder
@@ -266,10 +270,12 @@ def _check_values(stored: DictConfig, origin: str) -> None:
 
 
 def _check_folder_is_shared(cfg: DictConfig) -> None:
-    """Refuse several processes that would each choose a folder, which is named by the time.
+    """Check that processes that were started from outside use the same run folder.
+
+    Each would choose its own folder, named by the time, if none is given.
 
     Raises:
-        ConfigError: The processes were started from outside, and no folder is given.
+        ConfigError: If there are several such processes and no folder is given, or for a sweep.
     """
     if REPORT in os.environ:
         return
@@ -293,7 +299,7 @@ def _check_folder_is_shared(cfg: DictConfig) -> None:
 
 
 def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bool:
-    """Start the processes of a run that needs several, and wait; False if it needs only this."""
+    """Start the processes of a run that needs several, and wait; False if one is enough."""
     wanted = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(wanted, dict)
     if wanted.get("devices") == 1 or cfg.task == "predict":
@@ -310,7 +316,7 @@ def _run_in_processes(cfg: DictConfig, overrides: list[str], folder: Path) -> bo
         return False  # the run itself reports it, with all other wrong values
     if not processes:
         return False
-    if cfg.paths.pretrained_dir:  # the processes do not know of a sweep
+    if cfg.paths.pretrained_dir:  # the processes do not know that they belong to a sweep
         escaped = cfg.paths.pretrained_dir.replace("\\", "\\\\").replace("'", "\\'")
         overrides = [*overrides, f"paths.pretrained_dir='{escaped}'"]
     launch(overrides, folder, processes, trainer.seconds_to_answer)
@@ -337,18 +343,18 @@ def _run_here(cfg: DictConfig, folder: Path) -> None:
 def main() -> None:
     """Run the command.
 
-    A mistake of the user's ends in a sentence and exit code 1 or 2, an interruption in 130.
+    It exits with 1 or 2 after an error, and with 130 (143 after SIGTERM) after an interruption.
     """
     arguments = sys.argv[1:]
     with suppress(ValueError):  # called from a thread of another program
         signal.signal(signal.SIGTERM, _on_sigterm)
-    # Hydra then raises errors instead of printing its own summary
+    # makes Hydra raise errors instead of printing its own summary
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # that of a notebook, which its shells inherit, cannot always be imported
+    # the backend of a notebook, which commands started there inherit, cannot always be imported
     os.environ["MPLBACKEND"] = "Agg"
     warnings.formatwarning = format_warning
     sys.unraisablehook = _interrupt_again
-    if "zsl_lab.sweep.sweep" in sys.modules:  # an earlier command of this process
+    if "zsl_lab.sweep.sweep" in sys.modules:  # state of an earlier command in this process
         _sweep().forget()
     try:
         code = _main(arguments)
@@ -375,7 +381,7 @@ def _main(arguments: list[str]) -> int:
         if message is not None:
             command.cancel_jobs(error.__traceback__)
         ended = "Terminated." if error.args == (TerminationError.exit_code,) else "Interrupted."
-        if REPORT not in os.environ:  # else the launcher says it
+        if REPORT not in os.environ:  # else the launching process prints it
             say(message or ended)
         sys.exit(error.args[0] if error.args else INTERRUPTED)
     except Exception as error:
@@ -383,7 +389,7 @@ def _main(arguments: list[str]) -> int:
         message = sentence(error, arguments)
         if message is not None and "debug=true" not in arguments:
             say(message)
-        elif _sweep().is_running():  # the results of its jobs are reported in any case
+        elif _sweep().is_running():  # go on, so that the results of its jobs are reported
             traceback.print_exc()
         else:
             raise
@@ -400,21 +406,21 @@ def _run_waiting() -> None:
 
 
 def _sweep() -> ModuleType:
-    from zsl_lab.sweep import sweep  # it needs imports that --help has no time for
+    from zsl_lab.sweep import sweep  # its imports would make --help slow
 
     return sweep
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """End what this process has started, as Ctrl-C does; Lightning replaces it while it trains."""
+    """Interrupt the command as Ctrl-C does; Lightning's handler replaces this one in training."""
     if signal.getsignal(signal.SIGTERM) is _on_sigterm:
         raise KeyboardInterrupt(TerminationError.exit_code)
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
-    """Send a signal again that came while Python cleaned up, where its exception is only printed.
+    """Send a signal again whose exception Python ignored.
 
-    That is so in callbacks of weak references and in ``__del__``.
+    Exceptions raised in callbacks of weak references and in ``__del__`` are only printed.
     """
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)

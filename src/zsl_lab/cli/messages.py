@@ -15,11 +15,11 @@ _usual_format = warnings.formatwarning
 
 
 def sentence(error: Exception, arguments: Sequence[str]) -> str | None:
-    """What to tell the user; None for an error that the user cannot solve.
+    """The message for the user; None for an error that the user cannot solve.
 
     Args:
-        error: What a run or Hydra raised.
-        arguments: The command line, for the choices that it makes.
+        error: An error that a run or Hydra raised.
+        arguments: The command line, to explain errors about its choices.
     """
     if isinstance(error, ZslLabError):
         return str(error)
@@ -33,7 +33,7 @@ def sentence(error: Exception, arguments: Sequence[str]) -> str | None:
 
 
 def told(error: Exception, arguments: Sequence[str], *, debug: bool) -> str:
-    """The sentence, or the stack trace where there is none or ``debug`` asks for it."""
+    """The message of :func:`sentence`; the stack trace if it has none, or with ``debug``."""
     return (None if debug else sentence(error, arguments)) or traceback.format_exc().rstrip()
 
 

@@ -1,7 +1,7 @@
-"""The arguments of the command, before and after Hydra has composed them.
+"""The arguments of the command: prepared for Hydra, applied to a checkpoint, explained in errors.
 
-All that depends on Hydra's internals, or on those of its plugins, is in this file: a patch that
-makes it faster, the grammar of overrides, the texts of its errors, the variables of a launcher.
+All code that depends on internals of Hydra or its plugins is in this file: a patch that makes it
+faster, the grammar of overrides, the texts of its errors, the local variables of a launcher.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from zsl_lab.sweep import composition
 
 CONFIG_MODULE = "zsl_lab.conf"
 
-#: choices of Hydra's own groups that need more packages, and the extra that installs them
+#: choices of Hydra's own groups that need further packages, and the extra that installs them
 EXTRAS = {
     "hydra/launcher=joblib": "sweep",
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
 }
 
-#: groups that every run needs, and whose choice has no name for none
+#: groups that every run needs: none of them can be left out
 _NEEDED = ("method", "dataset", "classifier", "selection", "hardware")
 
-# Hydra deep-copies this singleton for every group that it looks at; with plugins that is most of a
-# second of --help. What it takes out of the store it copies in any case.
+# Hydra deep-copies this singleton for every group that it examines; with plugins this takes most of
+# a second of --help. It is not needed: Hydra also copies each configuration that it loads from it.
 ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 composition.install()
 
-# Hydra's own launcher for Ray may be installed too; ours of the same name has the same keys
+# Hydra's own launcher for Ray may be installed too; this package's, of the same name, has its keys
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against")
 
 
@@ -61,15 +61,15 @@ def is_override(argument: str) -> bool:
 
 
 def parsed(arguments: Iterable[str]) -> dict[str, Override]:
-    """The overrides among the arguments by key or group, in Hydra's grammar.
+    """The overrides among the arguments, parsed by Hydra, by key or group.
 
-    Those that Hydra cannot parse are left out: it reports them itself.
+    Those that Hydra cannot parse are left out: Hydra reports them later.
     """
     found = [_parsed(argument) for argument in arguments if is_override(argument)]
     return {str(override.key_or_group): override for override in found if override is not None}
 
 
-@lru_cache(maxsize=1024)  # a command asks several times
+@lru_cache(maxsize=1024)  # the same arguments are parsed several times
 def _parsed(argument: str) -> Override | None:
     """An override; None where Hydra cannot parse it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -101,15 +101,15 @@ def has_checkpoint(given: Mapping[str, Override]) -> bool:
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra needs them.
+    """Prepare the arguments of the command for Hydra.
 
     Raises:
-        ConfigError: They contradict each other, or change what a checkpoint brings.
+        ConfigError: If they contradict each other, or change settings of a checkpoint.
     """
     expanded = [expand_home(argument) for argument in arguments]
     if not any(map(is_override, expanded)):
-        return expanded  # importing the grammar takes time that --help does not have
-    # Hydra takes no option, such as -m, between overrides
+        return expanded  # importing the grammar would make --help slow
+    # Hydra accepts no option, such as -m, between overrides
     expanded.sort(key=is_override)
     given = parsed(expanded)
     check_needed(given)
@@ -124,10 +124,10 @@ def expand_home(argument: str) -> str:
 
 
 def check_needed(given: Mapping[str, Override]) -> None:
-    """Refuse to leave out a group that every run needs, which Hydra does not know.
+    """Check that no group is removed (``~group``) that every run needs; Hydra does not check this.
 
     Raises:
-        ConfigError: Such a group is left out.
+        ConfigError: If such a group is removed.
     """
     for key in _NEEDED:
         if key in given and given[key].is_delete():
@@ -138,10 +138,10 @@ def check_needed(given: Mapping[str, Override]) -> None:
 
 
 def check_tuned(given: Mapping[str, Override]) -> None:
-    """Refuse an unknown choice of ``tuned``, an optional group, for which Hydra takes any name.
+    """Check the choice of ``tuned``: Hydra accepts any name, as the group is optional.
 
     Raises:
-        ConfigError: There is no such choice.
+        ConfigError: If there is no such choice.
     """
     if "tuned" not in given or "${" in text(given["tuned"]):
         return
@@ -157,7 +157,7 @@ def check_tuned(given: Mapping[str, Override]) -> None:
 
 
 def literal(value: Any) -> str:
-    """A plain value in Hydra's grammar of overrides."""
+    """A plain value written in Hydra's grammar of overrides."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(literal, value))}]"
     if value is None or isinstance(value, bool):
@@ -169,16 +169,16 @@ def literal(value: Any) -> str:
 
 
 def insert(arguments: Sequence[str], *overrides: str) -> list[str]:
-    """Insert overrides before the first one: Hydra reads none after an option that follows some."""
+    """Insert overrides before the first one, since Hydra reads none after a later option."""
     first = next((i for i, argument in enumerate(arguments) if is_override(argument)), 0)
     return [*arguments[:first], *overrides, *arguments[first:]]
 
 
 def choose_own_dataset(arguments: list[str]) -> list[str]:
-    """Add ``dataset=own`` to ``dataset.path=FILE``, unless a checkpoint brings the dataset.
+    """Add ``dataset=own`` to ``dataset.path=FILE``, unless the dataset is a checkpoint's.
 
     Raises:
-        ConfigError: Another dataset is chosen beside it.
+        ConfigError: If another dataset is chosen too.
     """
     given = parsed(arguments)
     if "dataset.path" not in given or has_checkpoint(given):
@@ -197,11 +197,11 @@ def choose_own_dataset(arguments: list[str]) -> list[str]:
 def set_run_dir(arguments: list[str]) -> list[str]:
     """With a checkpoint, add the folder of the run.
 
-    A resumed run continues in its own folder, where Hydra's record of its start is left unchanged;
-    a test or a prediction gets a new folder.
+    A resumed run continues in its own folder, where Hydra's record of its start (``.hydra``) stays
+    unchanged; a test or a prediction gets a new folder.
 
     Raises:
-        ConfigError: The checkpoint to resume from is not in the folder of a run.
+        ConfigError: If the checkpoint to resume from is not in the folder of a run.
     """
     given = parsed(arguments)
     if "ckpt" not in given or "hydra.run.dir" in given:
@@ -211,7 +211,7 @@ def set_run_dir(arguments: list[str]) -> list[str]:
         now = "${now:%Y-%m-%d_%H-%M-%S-%f}"
         return insert(arguments, f"hydra.run.dir=${{paths.output_dir}}/{task}/{now}")
     path = Path(str(value(given["ckpt"]))).absolute()
-    # of a lost last.ckpt, the one before is read
+    # if last.ckpt is lost, the one before it is read
     if not path.is_file() and not path.with_name("last-previous.ckpt").is_file():
         return arguments
     if path.parent.name != "checkpoints":
@@ -227,13 +227,14 @@ def set_run_dir(arguments: list[str]) -> list[str]:
 
 
 def allow_places(arguments: list[str]) -> list[str]:
-    """With a checkpoint, let Hydra compose keys of a method or dataset that it does not know.
+    """With a checkpoint, make Hydra accept keys of the checkpoint's method and dataset.
 
-    The method and the dataset are the checkpoint's, which is read later. Then all but those keys
-    that name files are refused (:func:`update_stored`); what needs no class is refused here.
+    Hydra composes the default method and dataset, which may lack these keys. The checkpoint is read
+    later, and then only keys that name files may be changed (:func:`update_stored`). Arguments that
+    can be refused without knowing the checkpoint's classes are refused here.
 
     Raises:
-        ConfigError: An argument changes what the checkpoint brings.
+        ConfigError: If an argument changes a setting of the checkpoint.
     """
     given = parsed(arguments)
     if not has_checkpoint(given):
@@ -241,7 +242,7 @@ def allow_places(arguments: list[str]) -> list[str]:
     from zsl_lab.keys import Place, is_below, marked
     from zsl_lab.run.configuration.schema import RunKeys
 
-    # sections whose keys are declared by a class that the checkpoint names
+    # sections whose keys are declared by the checkpoint's classes
     open_sections = [
         name for name, info in RunKeys.model_fields.items() if info.annotation == dict[str, Any]
     ]
@@ -260,12 +261,12 @@ def allow_places(arguments: list[str]) -> list[str]:
 
 
 def _may_be_read(ckpt: Override) -> bool:
-    """Whether ``ckpt`` names one file or folder that exists, so that its settings are compared."""
+    """Whether ``ckpt`` names an existing file or folder, whose settings can be compared later."""
     return not ckpt.is_sweep_override() and Path(str(value(ckpt))).expanduser().exists()
 
 
 def _never_equal(given: Mapping[str, Override]) -> list[Override]:
-    """Overrides that cannot repeat what a checkpoint brings: deletions and several values."""
+    """Overrides that cannot repeat a setting of a checkpoint: deletions and several values."""
     return [
         override
         for override in given.values()
@@ -274,12 +275,12 @@ def _never_equal(given: Mapping[str, Override]) -> list[Override]:
 
 
 def _repeats(override: Override, stored: DictConfig, cfg: DictConfig) -> bool:
-    """Whether an override gives a checkpoint's own setting again.
+    """Whether an override gives the same value as the checkpoint's own setting.
 
     Args:
-        override: One of the command's own.
+        override: An override of the command.
         stored: The checkpoint's configuration.
-        cfg: The command's, as Hydra composed it.
+        cfg: The command's configuration, as Hydra composed it.
     """
     if override.is_delete() or override.is_sweep_override():
         return False
@@ -299,14 +300,14 @@ def _repeats(override: Override, stored: DictConfig, cfg: DictConfig) -> bool:
 
 
 def check_not_fixed(overrides: Iterable[Override], places: Collection[str]) -> None:
-    """Check that overrides leave the settings that a checkpoint brings.
+    """Check that overrides do not change settings that are taken from a checkpoint.
 
     Args:
-        overrides: The command's own.
-        places: Keys that name files, which may lie elsewhere now.
+        overrides: Overrides of the command.
+        places: Keys that name files, which may be changed.
 
     Raises:
-        ConfigError: A setting is changed.
+        ConfigError: If a setting is changed.
     """
     for override in overrides:
         key = str(override.key_or_group)
@@ -320,7 +321,7 @@ def check_not_fixed(overrides: Iterable[Override], places: Collection[str]) -> N
 
 
 def _is_fixed(name: str) -> bool:
-    """Whether a checkpoint brings a section, a key at the top, or what a group sets."""
+    """Whether a section, top-level key or group is taken from the checkpoint."""
     from importlib.resources import files
 
     from zsl_lab.keys import FixedByCheckpoint, marked
@@ -328,14 +329,14 @@ def _is_fixed(name: str) -> bool:
 
     if name in RunKeys.model_fields:
         return name in marked(RunKeys, FixedByCheckpoint)
-    if name == "hydra":  # its own section, of which conf/hydra has choices
+    if name == "hydra":  # Hydra's own section, though there is a folder conf/hydra
         return False
     # other groups, such as tuned, set keys of several sections
     return name not in sections_of_groups() and (files(CONFIG_MODULE) / name).is_dir()
 
 
 def sections_of_groups() -> dict[str, str]:
-    """The groups that fill a section of another name, and that section."""
+    """For each group that fills a section of another name, that section."""
     from zsl_lab.keys import FilledBy, marked
     from zsl_lab.run.configuration.schema import RunKeys
 
@@ -354,15 +355,15 @@ def without_chosen(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[
 
 
 def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Set what the command gives in the configuration that a checkpoint brought.
+    """Apply the command's overrides to the configuration of a checkpoint.
 
     Args:
-        stored: The checkpoint's configuration; changed.
-        cfg: The command's, as Hydra composed it.
+        stored: The checkpoint's configuration, changed in place.
+        cfg: The command's configuration, as Hydra composed it.
         overrides: The command's overrides.
 
     Raises:
-        ConfigError: An override changes what the checkpoint brings.
+        ConfigError: If an override changes a setting that is taken from the checkpoint.
     """
     from zsl_lab.keys import Place, marked
     from zsl_lab.run.config import class_marks, plain_config
@@ -391,7 +392,7 @@ def update_stored(stored: DictConfig, cfg: DictConfig, overrides: Sequence[str])
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
-    """What an error of Hydra, OmegaConf or a plugin means to the user; None for any other error."""
+    """A message for an error of Hydra, OmegaConf or a plugin; None for any other error."""
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(str(error.missing_cfg_file), error.options)
     if isinstance(error, ConfigCompositionException):
@@ -415,7 +416,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
 
 
 def _refused_choice(error: ConfigCompositionException) -> str | None:
-    """The sentence of a ConfigError that was raised while Hydra chose a file of settings."""
+    """The message of a ConfigError raised while Hydra resolved the files of settings, if any."""
     found = re.match(
         r"ConfigError raised while resolving interpolation: (.*)", str(error.__context__)
     )
@@ -423,7 +424,7 @@ def _refused_choice(error: ConfigCompositionException) -> str | None:
 
 
 def _needs_multirun(error: ConfigCompositionException, arguments: Sequence[str]) -> str | None:
-    """The answer to several values of a key in a single run; None for another error."""
+    """A message about several values of a key without ``-m``; None for another error."""
     found = re.search(
         r"(?:Sweep parameters?|Ambiguous value for argument) '(.*?)'(?: requires --multirun|\n|$)",
         str(error),
@@ -450,7 +451,7 @@ def _how_to_write(argument: str, arguments: Sequence[str]) -> str:
 
 
 def _cut_at_space(argument: str, arguments: Sequence[str]) -> str | None:
-    """A hint where an argument seems to be the rest of the one before, cut at a space."""
+    """A hint if an argument seems to be the rest of the one before it, cut at a space; or None."""
     place = next((i for i, given in enumerate(arguments) if given == argument), 0)
     start = place
     while start > 0 and not is_override(arguments[start - 1]):
@@ -508,7 +509,7 @@ def _unknown_key(error: ConfigCompositionException, arguments: Sequence[str]) ->
 
 
 def _known(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """All groups, and all keys that the groups chosen on the command line compose."""
+    """All groups, and all keys of the configuration composed with the chosen groups."""
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.object_type import ObjectType
@@ -543,7 +544,7 @@ def _dotted(node: object, prefix: str) -> list[str]:
 
 
 def cancel_jobs(frame: TracebackType | None) -> None:
-    """Cancel the jobs that a launcher left when it was interrupted; submitit's does not.
+    """Cancel the jobs of an interrupted launcher, which submitit's launcher does not do itself.
 
     Args:
         frame: The traceback of the interruption.
@@ -554,7 +555,9 @@ def cancel_jobs(frame: TracebackType | None) -> None:
 
 
 def wait_for_jobs(frame: TracebackType | None) -> None:
-    """Wait for the other jobs of a launcher that failed; submitit's ends with the first lost job.
+    """Wait for the other jobs of a launcher after an error.
+
+    submitit's launcher itself stops at the first lost job.
 
     Args:
         frame: The traceback of the error.
@@ -569,7 +572,7 @@ def wait_for_jobs(frame: TracebackType | None) -> None:
 
 
 def is_lost_job(error: Exception) -> bool:
-    """Whether an error is a launcher's, about a job whose process was lost."""
+    """Whether an error is a launcher's about a job whose process was lost."""
     return isinstance(error, TrainingError) or _of_submitit(error)
 
 
@@ -578,7 +581,7 @@ def _of_submitit(error: Exception) -> bool:
 
 
 def _jobs(frame: TracebackType | None) -> list[Any]:
-    """The jobs that a launcher keeps in a local variable."""
+    """The jobs that a launcher keeps in its local variable ``jobs``, found by a traceback."""
     found: list[Any] = []
     while frame is not None:
         jobs = frame.tb_frame.f_locals.get("jobs")

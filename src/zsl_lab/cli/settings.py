@@ -1,7 +1,7 @@
-"""What the command makes of ``settings=``: the files that it stands for, checked and recorded.
+"""Resolves ``settings=`` to files of settings, and records the choice.
 
-``settings=best`` is resolved while Hydra composes the configuration, by the method and the dataset.
-Keys such as ``dataset.features`` are not known there, so the command looks at them beforehand.
+While Hydra composes the configuration, ``settings=best`` is resolved by method and dataset only:
+keys such as ``dataset.features`` are not known then. So the command examines these keys beforehand.
 """
 
 from __future__ import annotations
@@ -28,22 +28,25 @@ from zsl_lab.run.configuration.settings_files import (
     SettingsFile,
 )
 
-#: choices of ``method`` and ``dataset`` where the command names none
+#: default choices of ``method`` and ``dataset``
 _METHOD, _DATASET = "sgal", "digits"
 
-#: a method, a dataset and the keys of the dataset that the command sets
+#: the method and the dataset of a job, and the dataset's keys that the command sets
 _Job = tuple[str, str, dict[str, str]]
 
 
 def choose(arguments: list[str]) -> list[str]:
-    """The arguments with the settings that fit the data, and without names that Hydra lacks.
+    """Replace ``settings=`` by choices that Hydra knows and that fit the command's data.
 
     Args:
         arguments: The command line.
 
+    Returns:
+        The changed arguments.
+
     Raises:
-        ConfigError: A file of settings does not exist, is none, or is of another method; or jobs of
-            a sweep need different files.
+        ConfigError: If a file of settings does not exist, is not valid or is of another method; or
+            if jobs of a sweep need different files.
     """
     given = command.parsed(arguments)
     if command.has_checkpoint(given):
@@ -60,7 +63,7 @@ def choose(arguments: list[str]) -> list[str]:
 
 def _chosen(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
     if "experiment" in given and "settings" not in given and "tuned" not in given:
-        return arguments  # its file says which settings
+        return arguments  # the experiment's file chooses the settings
     if "settings" not in given and "tuned" not in given:
         return _fitting(arguments, given)
     if "settings" not in given:
@@ -85,7 +88,7 @@ def _chosen(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
 
 
 def _fitting(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
-    """The arguments, with another choice where the one by name was found for other features."""
+    """Choose other settings if those for method and dataset were found for other features."""
     others: list[tuple[str, SettingsFile | None]] = []
     clauses: list[str] = []
     jobs = list(_jobs(given))
@@ -114,7 +117,7 @@ def _fitting(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
 
 
 def _replaced(arguments: list[str], *new: str) -> list[str]:
-    """The arguments with others in place of ``settings=...``."""
+    """The arguments with ``settings=...`` replaced by others."""
     place = next((i for i, given in enumerate(arguments) if given.startswith("settings=")), None)
     if place is None:
         return command.insert(arguments, *new)
@@ -126,7 +129,7 @@ def _name(found: SettingsFile | None) -> str:
 
 
 def _jobs(given: Mapping[str, Any]) -> Iterator[_Job]:
-    """Each method on each dataset with each choice of its keys, as the command names them."""
+    """Each combination of the methods, datasets and dataset keys that the command names."""
     keys = [key for key in given if key.startswith("dataset.") and not given[key].is_delete()]
     choices = [_values(given[key]) for key in keys]
     for dataset in _values(given.get("dataset")) or [_DATASET]:
@@ -137,7 +140,7 @@ def _jobs(given: Mapping[str, Any]) -> Iterator[_Job]:
 
 
 def _methods(given: Mapping[str, Any]) -> list[str]:
-    """The methods that the command names; of a sweep with a name, those that there are."""
+    """The methods that the command names; all methods for a named sweep, which chooses its own."""
     known = settings_files.names("method")
     methods = _values(given.get("method")) or ([] if "sweep" in given else [_METHOD])
     if not methods or not set(methods) <= set(known):
@@ -153,7 +156,7 @@ def _values(override: Any) -> list[str]:
 
 
 def _check_published(given: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a paper has no settings for a dataset."""
+    """Raise a ConfigError if the paper of a method has no settings for a dataset."""
     if "published" in _values(given.get("settings")) and "sweep" not in given:
         for method, dataset, _ in _jobs(given):
             if method in settings_files.names("method"):
@@ -164,7 +167,7 @@ def _check_published(given: Mapping[str, Any]) -> None:
 
 
 def _named(arguments: list[str], given: Mapping[str, Any], typed: str) -> list[str]:
-    """The arguments with Hydra's name of a file of settings, or with what the file sets."""
+    """The arguments with Hydra's name of a file of settings, or with the values in the file."""
     names = typed.split(",")
     if set(names) <= set(settings_files.names(TUNED)):
         for name in names:
@@ -214,16 +217,16 @@ def _flat(found: SettingsFile) -> Iterator[tuple[str, Any]]:
 
 
 def _check_methods(found: SettingsFile | None, typed: str, given: Mapping[str, Any]) -> None:
-    """Check that a file's settings are of the methods that the command names.
+    """Check that a file's settings are for the methods that the command names.
 
     Raises:
-        ConfigError: They were found for another method, or set a key that the method lacks.
+        ConfigError: If they were found for another method, or set a key that the method lacks.
     """
     if found is None:
         return
     for method in _values(given.get("method")) or [_METHOD]:
         keys = settings_files.yaml_keys("method", method)
-        if not keys:  # no method of this package: it is looked at when it is composed
+        if not keys:  # not a method of this package: Hydra checks it
             continue
         if found.method not in (None, method):
             raise ConfigError(
@@ -242,10 +245,10 @@ def _check_methods(found: SettingsFile | None, typed: str, given: Mapping[str, A
 
 
 def record(cfg: DictConfig) -> None:
-    """Store in a composed configuration which settings were taken, in the section ``settings``."""
+    """Record the chosen settings in a composed configuration, in its section ``settings``."""
     choices = HydraConfig.get().runtime.choices
     name = OmegaConf.select(cfg, "settings.name")
-    if name is not None:  # a file by its path
+    if name is not None:  # recorded already, for a file given by path
         return
     method, dataset = choices.get("method"), choices.get("dataset")
     published = choices.get("published")
@@ -270,6 +273,6 @@ def _store(cfg: DictConfig, choice: str, name: str | None) -> None:
 
 
 def folder_given(arguments: Sequence[str]) -> str | None:
-    """The folder of ``paths.settings_dir`` on a command line; None where it is not given."""
+    """The folder that ``paths.settings_dir`` gives on a command line; None if it is not given."""
     value = command.value(command.parsed(arguments).get("paths.settings_dir"))
     return None if value is None else str(Path(str(value)).expanduser().absolute())

@@ -26,28 +26,28 @@ from zsl_lab.run.configuration.settings_files import settings_folder
 PROG = "python -m zsl_lab.tune"
 #: exit code of a command interrupted from the keyboard
 INTERRUPTED = 130
-#: trials where the command names no budget
+#: default number of trials
 TRIALS = 50
-#: draws of validation classes where the command names none
+#: default number of draws of validation classes
 DRAWS = 3
 HELP = f"""\
 {PROG} [KEY=VALUE ...]
 
-Finds settings of a method for a dataset: trials on validation classes, no look at a test sample.
+Finds settings of a method for a dataset by trials on validation classes; no test sample is used.
 The best are written to your folder of settings, where runs of the same method, dataset and features
 find them by themselves.
 
   {PROG} method=sgal dataset=cub paths.data_dir=DIR
-  {PROG} method=sgal dataset=cub trials=100       the same again goes on with the study
+  {PROG} method=sgal dataset=cub trials=100       continues the same study
   {PROG} method=sgal dataset=cub minutes=60       in two terminals: two processes share the study
 
-  trials=50            trials of the study, those of all processes together
+  trials=50            trials of the study, of all processes together
   minutes=M            instead: this process begins no trial after that time
-  study=NAME           its folder below paths.output_dir/studies; by itself METHOD_DATASET_FEATURES
-  space=FILE.yaml      which keys are varied; by itself conf/search/METHOD.yaml
-  selection.draws={DRAWS}    draws of validation classes that a trial is the mean of
-  selection.metric=harmonic_mean   what is maximised
-  settings=general     what the keys begin with that are not varied (also the first trial)
+  study=NAME           its folder below paths.output_dir/studies; default: METHOD_DATASET_FEATURES
+  space=FILE.yaml      the keys that are varied; default: conf/search/METHOD.yaml
+  selection.draws={DRAWS}    draws of validation classes over which a trial is averaged
+  selection.metric=harmonic_mean   the metric that is maximised
+  settings=general     values of the keys that are not varied, and of all keys in the first trial
   paths.settings_dir=DIR           your folder of settings (or the variable ZSL_LAB_SETTINGS)
   --config-dir FOLDER              a folder of yamls of your own (method/, dataset/, search/, ...)
 
@@ -57,15 +57,15 @@ Every other key is that of a run: python -m zsl_lab --help
 
 @dataclass(frozen=True)
 class Options:
-    """The command's own keys.
+    """The parsed arguments.
 
     Attributes:
-        trials: Trials of the study; None for no limit.
+        trials: Number of trials of the study; None for no limit.
         minutes: Minutes after which no trial begins; None for no limit.
         study: Name of the study; None for that of method, dataset and features.
-        space: Search space; None for the method's own.
-        config_dir: The user's folder of yamls.
-        overrides: The keys of runs.
+        space: File of the search space; None for the method's own.
+        config_dir: The user's folder of yamls; None for none.
+        overrides: All other arguments: overrides of the trials' configuration.
     """
 
     trials: int | None
@@ -196,7 +196,7 @@ def _tune(options: Options) -> None:
     with settings_folder(settings.folder_given(prepared)), _hydra(options.config_dir):
         chosen = settings.choose(prepared)
         choices, cfg = _composed(chosen)
-        # where the data lie, which the values of the method's yaml do not say
+        # the method's own defaults on the same data
         data = [a for a in options.overrides if _is_of_data(a)]
         _, none = _composed([*command.prepare(data), "settings=none"])
         _search(options, choices, cfg, none)
@@ -211,14 +211,14 @@ def _is_of_data(override: str) -> bool:
 
 @contextmanager
 def _hydra(config_dir: Path | None) -> Iterator[None]:
-    """Hydra with the package's yamls and the user's own, for all that asks which there are."""
+    """Initialize Hydra with the package's yamls and the user's own, within this context."""
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
     with initialize_config_module(command.CONFIG_MODULE, version_base="1.3"):
         if config_dir is not None:
             loader: Any = GlobalHydra.instance().config_loader()
-            # what hydra.main does; its functions for Python have no such argument
+            # as hydra.main does for --config-dir; Hydra's compose API has no such argument
             path = loader.get_search_path()
             path.prepend("command-line", f"file://{config_dir}", "schema")
             loader.repository.initialize_sources(path)

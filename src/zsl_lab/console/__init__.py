@@ -1,1 +1,1 @@
-"""What is printed on a terminal, and how command lines are parsed."""
+"""Output on the terminal, and parsing of command lines."""

@@ -19,7 +19,7 @@ _quiet = ContextVar("quiet", default=False)
 
 @contextmanager
 def quiet(on: bool = True) -> Iterator[None]:
-    """While it lasts, :func:`say` prints nothing; with ``on=False`` nothing changes."""
+    """Within this context :func:`say` prints nothing; with ``on=False`` nothing changes."""
     token = _quiet.set(on or _quiet.get())
     try:
         yield
@@ -63,7 +63,7 @@ def duration(seconds: float) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console of rich that prints names and paths as text: "[" begins no markup.
+    """A rich console that prints names and paths as they are: "[" does not begin markup.
 
     Control characters in strings are escaped. A :class:`rich.text.Text` is printed as it is.
     """

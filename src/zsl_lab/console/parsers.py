@@ -1,4 +1,4 @@
-"""Command lines of the tools that take options; a wrong option is answered with the nearest one."""
+"""The parser of the tools' command lines; an error for an unknown option names the nearest one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         prog: The command, as it is typed.
-        description: What it does; line breaks are kept.
+        description: Description of the command; line breaks are kept.
         epilog: Examples; line breaks are kept.
     """
 
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise the problem that argparse found."""
+        """Raise a problem that argparse found as a :class:`ConfigError`."""
         raise ConfigError(
             f"{message[0].upper()}{message[1:]}. `{self.prog} --help` shows examples."
         )
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         """Parse options and positional arguments in any order.
 
         Raises:
-            ConfigError: Something is missing, or an option is unknown.
+            ConfigError: If an argument is missing or wrong, or an option is unknown.
         """
         options, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:

@@ -1,4 +1,4 @@
-"""Progress of a long task with rate and time left: a bar in a terminal, elsewhere lines."""
+"""Progress of a long task, with rate and time left: a bar in a terminal, else a line at a time."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NARROW, _WIDE = 80, 160
 
 @dataclass(frozen=True)
 class Unit:
-    """What a task counts.
+    """The unit in which the progress of a task is counted.
 
     Attributes:
         name: As shown, such as ``steps``.
-        size: How many of what is counted make one unit, such as 10^6 bytes a MB.
+        size: Counts per unit, such as 10^6 where bytes are counted and MB are shown.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close it."""
+        """Close the display."""
         self.close()
 
     @property
@@ -98,10 +98,10 @@ class Progress:
         return time.monotonic() > self._due
 
     def start(self, done: int = 0) -> None:
-        """Begin to measure the rate; the first update does it too.
+        """Begin to measure the rate; without this call, the first update does.
 
         Args:
-            done: The count that was done before.
+            done: The count that was done before, which the rate leaves out.
         """
         self._first = self._done = done
         self._began = time.monotonic()
@@ -121,12 +121,12 @@ class Progress:
         """Show the state of the task, if an update is due.
 
         Args:
-            done: The count so far; where it falls, the task began anew.
+            done: The count so far; a smaller one than before starts the measurement again.
             total: The count of the whole task, where it was not known before.
-            left: The count that is left, where more follows than ``total``.
-            note: Returns what is shown beside, given the columns that it may use; None for no
-                limit.
-            force: Whether to show it in any case.
+            left: The count that is left, where it is not ``total - done``.
+            note: Returns a text to show beside the counts, given the number of columns that it may
+                take (None for no limit).
+            force: Show it even if no update is due.
         """
         self._total = total or self._total
         if self._first is None or done < self._done:

@@ -18,13 +18,13 @@ _LABELS = {
     "last": "last step",
 }
 
-#: how splits begin that are a dataset's own, which need no line
+#: beginnings of the names of a dataset's own splits, for which no line is printed
 _USUAL_SPLITS = ("proposed", "unknown", "unseen", "generated")
 _ORACLE = "oracle: at the step that is best on test by this metric; a biased estimate."
 
 
 def print_result(result: Result, run_folder: Path, command: str) -> None:
-    """Print to standard output; without colours where that is not a terminal.
+    """Print the table to standard output; without colours where that is not a terminal.
 
     Args:
         result: The run's result.
@@ -80,7 +80,7 @@ def print_result(result: Result, run_folder: Path, command: str) -> None:
 
 
 def _oracles(result: Result) -> dict[str, Mapping[str, float]]:
-    """What the oracle found, by the metric that it went by; that of the selection comes last."""
+    """The oracle's metrics by the metric it selects on; that of the run's selection comes last."""
     found: dict[str, Mapping[str, float]] = dict(result.oracle_by_metric or {})
     if result.oracle is not None:
         metric = result.metric or "harmonic_mean"
@@ -90,11 +90,11 @@ def _oracles(result: Result) -> dict[str, Mapping[str, float]]:
 
 
 def classified(result: Result) -> str:
-    """`` with classifier=NAME``; nothing for the method's own scores."""
+    """`` with classifier=NAME``; empty for the method's own scores."""
     return "" if result.classifier == "own" else f" with classifier={one_line(result.classifier)}"
 
 
-#: what is said about settings, by the choice that was taken
+#: description of the settings by the value of ``settings``
 _SETTINGS = {
     "best": "found on validation classes of this dataset",
     "general": "general settings, for any dataset",
@@ -104,7 +104,7 @@ _SETTINGS = {
 
 
 def settings_text(result: Result) -> str | None:
-    """Which settings a run began with, in a line; None where its result does not say."""
+    """The settings that a run began with, in a line; None where its result does not name them."""
     choice = "best" if result.tuned is not None else None
     name = result.tuned
     if result.settings is not None:
@@ -117,14 +117,14 @@ def settings_text(result: Result) -> str | None:
 
 
 def class_counts(benchmark: Mapping[str, Any]) -> str:
-    """The numbers of classes in words, from the facts that ``result.json`` holds."""
+    """The numbers of classes in words, from the section ``benchmark`` of ``result.json``."""
     untested = benchmark.get("untested", 0)
     which = f" ({untested} of them without test samples)" if untested else ""
     return f"{benchmark['seen']} seen + {benchmark['unseen']} unseen classes{which}"
 
 
 def undefined(result: Result) -> list[str]:
-    """A sentence for each reason why metrics on test are undefined, which tables show as ``-``."""
+    """A sentence for each reason why test metrics are undefined (``-``) or cover fewer classes."""
     metrics, facts = result.metrics, result.benchmark
     untested = facts.get("untested", 0)
     no_seen, no_unseen = math.isnan(metrics["seen"]), untested == facts["unseen"]

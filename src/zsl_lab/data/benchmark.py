@@ -1,4 +1,4 @@
-"""The benchmark: samples, labels, class descriptions, and the parts of the split.
+"""The benchmark: samples, labels, class semantics or descriptions, and the parts of the split.
 
 Readers build a :class:`FeatureBenchmark` (feature vectors, and a vector for each class), a
 :class:`StoredBenchmark` (the same with features on disk) or an :class:`ImageBenchmark` (images, and
@@ -36,15 +36,16 @@ class Provenance:
     """Where a benchmark came from, for error messages and for ``result.json``.
 
     Attributes:
-        origin: What an error message calls the source (a file's path, or the generator's name).
+        origin: Name of the source in error messages (a file's path, or the generator's name).
         splits_sha256: SHA-256 of the split file, or of the generated index arrays.
         features_sha256: SHA-256 of the feature file, or of the generated feature array.
         splits_version: Name of the split version that the hash identifies; ``"unknown"`` for other
             hashes.
-        sources: The file and the field in it that an attribute of the benchmark was read from, for
-            error messages; what is not listed is called by its own name, in ``origin``.
-        file_sha256: SHA-256 of the file of this project's layout that the benchmark was read from,
-            where the file states it and it was verified.
+        sources: For each attribute of the benchmark, the file and the field in it that it was read
+            from, for error messages; an attribute without an entry is named as it is, in
+            ``origin``.
+        file_sha256: SHA-256 of the HDF5 file of this project's layout that the benchmark was read
+            from, if the file states it and it was verified; else empty.
     """
 
     origin: str
@@ -59,7 +60,7 @@ class Provenance:
 class Benchmark:
     """Validated, labelled samples of seen and unseen classes.
 
-    Subclasses add the samples themselves and what describes the classes.
+    Subclasses add the samples themselves, and the semantics or descriptions of the classes.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
@@ -68,18 +69,18 @@ class Benchmark:
         trainval: 0-based sample indices of the seen classes that may be trained on, int64.
         test_seen: 0-based sample indices of the seen classes that are only tested on, int64; empty
             in conventional zero-shot learning.
-        test_unseen: 0-based sample indices of the unseen classes, int64. An unseen class need not
-            have any: it is a candidate by its description alone, and no metric measures it.
+        test_unseen: 0-based sample indices of the unseen classes, int64. An unseen class without
+            samples is a candidate in predictions, but its recall is not measured.
         validation_classes: Ids of the seen classes that the benchmark's authors hold out for
-            tuning, or None where the files name none. Samples of validation are always drawn from
+            tuning, or None where the files name none. Validation samples are always drawn from
             ``trainval``: the published ``train_loc`` and ``val_loc`` contain the images of
             ``test_seen_loc``.
         more_validation_classes: Further such sets of classes, where the authors publish several.
-        provenance: Where all this came from.
+        provenance: Where the data came from.
 
     Raises:
-        DataError: If any of it is inconsistent; the text names the source, the field, what was
-            found and expected.
+        DataError: If attributes are inconsistent; the message names the source, the field, what
+            was found and what was expected.
     """
 
     name: str
@@ -107,12 +108,12 @@ class Benchmark:
 
     @cached_property
     def seen_classes(self) -> IntArray:
-        """Sorted ids of the classes that train."""
+        """Sorted ids of the classes with samples in ``trainval``."""
         return np.unique(self.labels[self.trainval])
 
     @cached_property
     def unseen_classes(self) -> IntArray:
-        """Sorted ids of all classes that do not train, with or without samples."""
+        """Sorted ids of all classes without samples in ``trainval``."""
         return np.setdiff1d(np.arange(self.num_classes), self.seen_classes)
 
     @cached_property
@@ -129,7 +130,7 @@ class Benchmark:
         provenance: Provenance,
         more_validation_classes: tuple[IntArray, ...] = (),
     ) -> B:
-        """The same samples and classes with another split."""
+        """A copy with the same samples and classes and another split."""
         return replace(
             self,
             trainval=trainval,
@@ -143,17 +144,17 @@ class Benchmark:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VectorBenchmark(Benchmark):
-    """A benchmark of feature vectors, in memory or on disk; a vector describes each class.
+    """A benchmark of feature vectors, in memory or on disk, with a semantic vector for each class.
 
     Attributes:
         semantics: Class semantics, float32 ``[C, Q]``; row ``c`` describes class id ``c``.
-        recipe: How features and semantics were made of images and texts, where that is known.
+        recipe: How features and semantics were computed from images and texts, where known.
     """
 
     semantics: FloatArray
     recipe: Recipe = field(default_factory=Recipe)
 
-    if TYPE_CHECKING:  # a property here would be taken for the default of the field
+    if TYPE_CHECKING:  # at run time, dataclass would take the property as the field's default
 
         @property
         def features(self) -> FloatArray:
@@ -231,8 +232,7 @@ class FeatureBenchmark(VectorBenchmark):
 class StoredBenchmark(VectorBenchmark):
     """A benchmark whose feature vectors are read from disk in blocks.
 
-    Whether they are finite is checked by those who open the files, in the pass that computes their
-    hash.
+    Code that opens the files checks that the features are finite, while it computes their hash.
 
     Attributes:
         stored: Visual features ``[N, D]``, numbers of any type.
@@ -242,7 +242,7 @@ class StoredBenchmark(VectorBenchmark):
 
     @property
     def features(self) -> FloatArray:
-        """All features, read into memory; only for what cannot take them in blocks."""
+        """All features, read into memory; only for code that cannot read them in blocks."""
         return float32(self.stored.read(0, len(self.stored)))
 
     @property
@@ -253,12 +253,12 @@ class StoredBenchmark(VectorBenchmark):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageBenchmark(Benchmark):
-    """A benchmark of images; a text describes each class.
+    """A benchmark of images, with a text for each class.
 
     Attributes:
         images: uint8 ``[N, height, width, channels]``, 1 or 3 channels; may be a memory map
             of a file, so read rows, not the whole array.
-        descriptions: ``C`` texts; row ``c`` describes class id ``c``. None is empty.
+        descriptions: ``C`` texts, none of them empty; text ``c`` describes class id ``c``.
     """
 
     images: ImageArray

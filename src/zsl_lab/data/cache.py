@@ -1,6 +1,6 @@
 """The cache: benchmarks as HDF5 files (:mod:`zsl_lab.data.files.benchmark_file`).
 
-A file holds one kind of semantics, the one that was chosen.
+A file holds one kind of class semantics: that of ``dataset.semantics``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def save(benchmark: FeatureBenchmark, path: Path, notes: tuple[DataWarning, ...]
     """Write a benchmark, completely or not at all.
 
     Args:
-        benchmark: What to write.
-        path: The file, which is replaced if it exists; its folder is made if it doesn't.
-        notes: What was warned of when it was read; :func:`load` repeats it.
+        benchmark: The benchmark to write.
+        path: The file, replaced if it exists; its folder is made if it is missing.
+        notes: Warnings given when the sources were read; :func:`load` gives them again.
 
     Raises:
         OutputError: If the folder cannot be written or the disk is full; nothing half-written
@@ -52,16 +52,16 @@ def save(benchmark: FeatureBenchmark, path: Path, notes: tuple[DataWarning, ...]
 def load(path: Path, storage: Storage = "memory") -> VectorBenchmark:
     """Read a benchmark that :func:`save` wrote; peak memory is the arrays' own size and a few MiB.
 
-    What was warned of when its sources were read is warned of again.
+    The warnings given when its sources were read are given again.
 
     Args:
         path: The file.
-        storage: Whether features are loaded into memory or stay on disk.
+        storage: Where features are read from in training: ``memory``, ``disk`` or ``auto``.
 
     Raises:
         DataError: If the file is missing, of another format version, damaged or inconsistent.
     """
-    # that numbers on disk are finite was checked when the file was written
+    # features on disk were checked to be finite when the file was written
     content = hdf5.read_for_training(path, storage, remedy="")
     benchmark = content.benchmark(_KIND, provenance=replace(content.provenance, sources={}))
     for note in content.notes:
@@ -76,14 +76,14 @@ def cached(
     cache_dir: Path,
     storage: Storage = "memory",
 ) -> VectorBenchmark:
-    """The benchmark from the cache where it is there and intact; otherwise build it and store it.
+    """Read the benchmark from the cache if it is there and intact; otherwise build and save it.
 
     Args:
-        name: Start of the cache file's name, which makes the folder readable.
+        name: Start of the cache file's name, for people who look into the folder.
         key: All that the benchmark depends on: hashes of its sources and the keys of the dataset.
         build: Makes the benchmark from its sources.
         cache_dir: The cache's folder.
-        storage: Whether features are loaded into memory or stay on disk.
+        storage: As in :func:`load`.
 
     Raises:
         OutputError: If the cache cannot be written.

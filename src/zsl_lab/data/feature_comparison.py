@@ -1,4 +1,4 @@
-"""Whether two files of features hold the same ones: cosines per image, and what can be learnt."""
+"""Compares two sets of features of the same images: cosines, and accuracies of classifiers."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from zsl_lab.data.benchmark import IntArray
 
 Array = npt.NDArray[np.floating]
 
-#: two vectors of an image with a larger cosine count as equal
+#: two vectors of an image count as equal where their cosine is larger
 EQUAL_COSINE = 0.99
-#: share of images with equal vectors from which on two files are said to hold the same features
+#: share of images with equal vectors from which on two files count as having the same features
 _SAME_SHARE = 0.99
-#: cosine from which on two vectors have the same direction but for rounding
+#: vectors with a larger cosine have the same direction but for rounding
 _VERY_SAME = 1 - 1e-6
-#: how many rows a sentence names
+#: maximum number of rows that a sentence names
 _SHOWN = 5
-#: median cosine from which on features are similar, if accuracies agree within so many points
+#: features are similar if their median cosine is at least the first, and their accuracies differ by
+#: at most the second, in percentage points
 _SIMILAR_COSINE, _POINTS = 0.95, 2.0
-#: relative difference of norms from which on it is mentioned
+#: largest relative difference of norms that is not mentioned
 _SCALED = 0.01
-#: ridge of the linear probe, where features have variance 1
+#: ridge penalty of the linear probe, for features of variance 1
 _RIDGE = 0.1
 _BLOCK = 1024
-#: images without an equal vector that are looked for in other rows, and the share that is found
-#: where rows are in another order
+#: number of images without an equal vector that are searched for in other rows, and the share to be
+#: found there for the rows to count as permuted
 _LOOKED_FOR, _FOUND_SHARE = 256, 0.9
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the vectors of the same images agree.
+    """The agreement of two sets of vectors of the same images.
 
     Attributes:
         least: The smallest cosine.
         median: The median cosine.
         equal: Share of images whose cosine is above :data:`EQUAL_COSINE`.
         scale: Median ratio of the norms, second over first.
-        others: Indices of the other images, where most have the very same direction; else none.
+        others: Indices of the images whose vectors are not equal, if most vectors have the same
+            direction up to rounding; else empty.
         scales: The smallest and largest ratio of the norms, where it varies; else None.
         permuted: Whether the vectors of the second file are those of the first in another order.
     """
@@ -56,11 +58,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Mean per-class top-1 in percent of classifiers of the seen classes.
+    """Mean per-class top-1 accuracy, in percent, of two classifiers of the seen classes.
 
     Attributes:
-        linear_probe: Of a ridge regression to the classes.
-        nearest_neighbour: Of the class of the training image with the largest cosine.
+        linear_probe: Accuracy of a ridge regression from features to one-hot classes.
+        nearest_neighbour: Accuracy of the class of the nearest training image by cosine.
     """
 
     linear_probe: float
@@ -72,7 +74,7 @@ def agreement(a: Array, b: Array) -> Agreement:
 
     Args:
         a: ``[N, D]``; no row is zero.
-        b: Likewise, rows in the same order.
+        b: ``[N, D]``, with the images in the same order; no row is zero.
     """
     norms = [np.linalg.norm(part.astype(np.float64), axis=1) for part in (a, b)]
     products = np.einsum("nd,nd->n", a.astype(np.float64), b.astype(np.float64))
@@ -93,7 +95,7 @@ def agreement(a: Array, b: Array) -> Agreement:
 
 
 def _elsewhere(wanted: Array, rows: Array) -> float:
-    """The share of vectors, of a sample of them, that some row has the direction of."""
+    """The share of (a sample of) the wanted vectors whose direction occurs among the rows."""
     step = -(-len(wanted) // _LOOKED_FOR)
     x = wanted[::step].astype(np.float64)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -106,13 +108,13 @@ def _elsewhere(wanted: Array, rows: Array) -> float:
 
 
 def accuracies(features: Array, labels: IntArray, train: IntArray, test: IntArray) -> Accuracies:
-    """Classify test samples by training samples.
+    """The accuracies of two classifiers fitted on some samples and tested on others.
 
     Args:
         features: ``[N, D]``.
         labels: Class ids, ``[N]``.
         train: Indices of the training samples.
-        test: Indices of the test samples, of classes that train.
+        test: Indices of the test samples; all their classes have training samples.
     """
     x, y = features[train].astype(np.float64), labels[train]
     z, truth = features[test].astype(np.float64), labels[test]
@@ -148,12 +150,12 @@ def _per_class(predicted: IntArray, truth: IntArray) -> float:
 
 
 def verdict(found: Agreement | None, a: Accuracies | None, b: Accuracies | None) -> str:
-    """What follows, as a sentence.
+    """A sentence on whether two files hold the same features, and on what to do.
 
     Args:
         found: None where the vectors have different dimensions.
         a: Accuracies of the first file; None where there are no labels.
-        b: Those of the second.
+        b: Accuracies of the second file; None where there are no labels.
     """
     if found is None:
         return (

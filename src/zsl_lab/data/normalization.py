@@ -1,4 +1,4 @@
-"""Kinds of scaling by name; :class:`zsl_lab.data.scaling.Scaler` describes them."""
+"""The names of the kinds of scaling; :class:`zsl_lab.data.scaling.Scaler` describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a benchmark's features and semantics were computed, to compute those of new data."""
+"""How a benchmark's features and semantics were computed, so that new data get comparable ones."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import SerializerFunctionWrapHandler as Handler
 
 from zsl_lab.errors import DataError
 
-#: the kinds of semantics that are made of a table of classes
+#: names of the kinds of class semantics made from a table of classes: its numbers, its texts
 ATTRIBUTES, TEXT = "att", "text"
 
 
 class Preparation(BaseModel):
-    """How a network's images are scaled and normalised.
+    """How images are scaled and normalised for a backbone.
 
     Attributes:
-        mean: Of each channel of an image in [0, 1], subtracted.
-        std: Of each channel, divided by.
+        mean: Subtracted from each channel of an image in [0, 1].
+        std: Each channel is then divided by it.
         interpolation: Pillow's filter for scaling.
         crop_mode: ``center`` scales the short side and cuts a square from the centre; ``squash``
             scales both sides and does not keep their ratio.
@@ -34,21 +34,22 @@ class Preparation(BaseModel):
 
 
 class ImageRecipe(BaseModel):
-    """From an image to a feature vector.
+    """How a feature vector is computed from an image.
 
     Attributes:
-        backbone: The network whose pooled features were taken; the prefix ``timm:``,
-            ``torchvision:``, ``open_clip:`` or ``hf:`` names its package, and a name without one is
-            a network of torchvision.
+        backbone: The network whose pooled features are taken. The prefix ``timm:``,
+            ``torchvision:``, ``open_clip:`` or ``hf:`` names its package; a name without a prefix
+            is a network of torchvision.
         weights: ``imagenet`` (torchvision or timm downloads them), a tag of open_clip, ``hub`` (the
-            Hugging Face Hub has them), ``random``, or the name of the file of its state dict
-            or of the model's folder, without the folder that holds it.
-        weights_sha256: SHA-256 of that file, downloaded or not; of several files, of their hashes;
-            of random weights, of the state dict.
-        weights_path: Where that file or folder lay; None where it was downloaded. The hash
-            identifies it, so this is only the first place that is looked at.
-        resize: Side of the square that an image is scaled and cut to.
-        image_size: Side of the square that the network sees, cut from its centre.
+            Hugging Face Hub has them), ``random``, or the name of the state dict's file or of the
+            model's folder, without the path before it.
+        weights_sha256: SHA-256 of the weights' file, downloaded or not; where there are several,
+            of their hashes; of random weights, of the state dict.
+        weights_path: Path of the weights' file or folder; None where it was downloaded. The hash
+            identifies the weights: the path is only where they are looked for first.
+        resize: Side, in pixels, of the square that an image is scaled and cut to.
+        image_size: Side, in pixels, of the square that the network sees, cut from the centre of
+            the square of side ``resize``.
         preparation: How images are scaled and normalised; None for a network of torchvision that is
             named without a prefix.
     """
@@ -65,23 +66,23 @@ class ImageRecipe(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides on the features: every field but the place of the weights."""
+        """The fields that determine the features: all but ``weights_path``."""
         return self.model_dump(exclude={"weights_path"})
 
     @model_serializer(mode="wrap")
     def _without_none(self, handler: Handler) -> dict[str, Any]:
-        """Leave out fields that are None, as files from before they existed do."""
+        """Leave out fields that are None, as in files that are older than these fields."""
         fields: dict[str, Any] = handler(self)
         return {name: value for name, value in fields.items() if value is not None}
 
 
 def recipe_differences(given: ImageRecipe, expected: ImageRecipe, called: str) -> list[str]:
-    """What differs between the recipes of two sets of features, as parts of a sentence.
+    """The differences between the recipes of two sets of features, as parts of a sentence.
 
     Args:
-        given: The one.
-        expected: The other.
-        called: What the other's features are called.
+        given: A recipe.
+        expected: The recipe that it is compared with.
+        called: Name of the features of ``expected`` in the sentence.
     """
     theirs, ours = given.model_dump(), expected.model_dump()
     found = []
@@ -97,22 +98,23 @@ def recipe_differences(given: ImageRecipe, expected: ImageRecipe, called: str) -
 
 
 class TextRecipe(BaseModel):
-    """From a class's texts to its semantics.
+    """How the semantics of a class are computed from its texts.
 
-    They are the mean of the states of its tokens; or, of an image-text model, the mean of the
-    embeddings of its prompts, each of length 1, scaled to length 1.
+    With a text encoder, they are the mean of the token states. With an image-text model, the
+    embedding of each prompt is scaled to length 1, and so is the mean of these.
 
     Attributes:
         encoder: A text encoder (``minilm``, ``bert``, ``glove``, ``tfidf``), or the image-text
-            model whose text tower reads (``open_clip:...``, ``hf:...``).
-        model: Of ``bert``, the folder or the name on the hub.
-        max_tokens: At how many tokens texts are cut.
+            model whose text tower is used (``open_clip:...``, ``hf:...``).
+        model: The folder of ``bert``, or its name on the hub; None for other encoders.
+        max_tokens: Number of tokens at which texts are cut.
         fitted_on: The texts that the encoder took its statistics from; empty for an encoder without
-            any.
-        templates: What prompts are made of; None but for an image-text model, as all that follow.
+            statistics.
+        templates: The templates of the prompts. This field and the following ones are None for a
+            text encoder.
         weights: As in :class:`ImageRecipe`.
-        weights_sha256: Likewise.
-        weights_path: Likewise.
+        weights_sha256: As in :class:`ImageRecipe`.
+        weights_path: As in :class:`ImageRecipe`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -128,18 +130,18 @@ class TextRecipe(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_tower(self, handler: Handler) -> dict[str, Any]:
-        """Leave out the last four fields where they are None, as older files do."""
+        """Leave out the last four fields where they are None, as in older files."""
         fields: dict[str, Any] = handler(self)
         later = ("templates", "weights", "weights_sha256", "weights_path")
         return {k: v for k, v in fields.items() if k not in later or v is not None}
 
 
 class Recipe(BaseModel):
-    """How a benchmark's features and semantics were computed; None for those from elsewhere.
+    """How a benchmark's features and semantics were computed.
 
     Attributes:
-        images: Of the features.
-        texts: Of the semantics.
+        images: The recipe of the features; None where it is not known.
+        texts: The recipe of the semantics; None where they were not computed from texts.
         attributes: The names of the semantics' columns; empty where they have none.
     """
 
@@ -150,11 +152,11 @@ class Recipe(BaseModel):
     attributes: list[str] = []
 
     def of(self, kind: str, columns: int) -> Recipe:
-        """What of it is true of one kind of semantics, where a file has several.
+        """The recipe without the parts that do not apply to one kind of semantics.
 
         Args:
-            kind: The kind.
-            columns: Its columns.
+            kind: The kind, as a file with several kinds names it.
+            columns: The number of its columns.
         """
         of_texts = kind == TEXT or not self.attributes
         of_attributes = kind != TEXT and len(self.attributes) == columns
@@ -166,10 +168,14 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], origin: str) -> Recipe:
-        """Read what ``model_dump()`` gave, from an HDF5 file or a checkpoint.
+        """Build a recipe from the output of ``model_dump()``, read from a file or checkpoint.
+
+        Args:
+            values: The output.
+            origin: The file, for the message.
 
         Raises:
-            DataError: A field is missing, unknown or of another type.
+            DataError: If a field is missing, unknown or of another type.
         """
         try:
             return cls.model_validate(dict(values))

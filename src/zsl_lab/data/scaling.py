@@ -13,9 +13,9 @@ from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.data.checks.statistics import ColumnStatistics
 from zsl_lab.data.normalization import Normalization
 
-#: float32 holds sums of squares of numbers between these without loss
+#: sums of squares of numbers between these neither overflow nor underflow in float32
 _LARGE, _SMALL = 1e15, 1e-10
-#: below every length that float32 numbers have, but 0
+#: smaller than the length of any float32 vector but 0
 _TINY = 1e-100
 
 
@@ -24,15 +24,14 @@ class Scaler:
     """An affine map per dimension; some kinds add a square root or normalise each row.
 
     Attributes:
-        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``minmax_sqrt`` (the square roots of
-            that, so that large values count for less; what lies below the smallest training value
-            becomes 0); ``l2`` (rows of norm 1); ``standard`` (each dimension to mean 0 and standard
-            deviation 1); ``scale`` (all of it divided by one number, the standard deviation of all
-            values, which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean
-            row subtracted, then rows of norm 1: what classes share says nothing about which is
-            which).
-        shift: Subtracted first, ``[D]``.
-        scale: Divided by then, ``[D]``.
+        kind: ``none``; ``minmax`` (each dimension to [0, 1]); ``minmax_sqrt`` (the square root
+            after ``minmax``, so that large values count for less; values below the smallest fitted
+            one become 0); ``l2`` (rows of norm 1); ``standard`` (each dimension to mean 0 and
+            standard deviation 1); ``scale`` (all values divided by their common standard deviation,
+            which keeps zeros and the proportions of dimensions); ``centered_l2`` (the mean row
+            subtracted, which removes what all classes have in common, then rows of norm 1).
+        shift: Subtracted from each row, ``[D]``.
+        scale: The difference is divided by it, ``[D]``.
     """
 
     kind: Normalization
@@ -53,16 +52,16 @@ class Scaler:
             scale = _std(table).expand_as(scale)
         elif kind == "centered_l2":
             shift = _mean(table)
-        # a constant dimension carries nothing; dividing it by 1 leaves it at 0
+        # a constant dimension has no information; dividing it by 1 leaves it at 0
         return cls(kind, shift, torch.where(scale > 0, scale, torch.ones_like(scale)))
 
     @classmethod
     def fit_blocks(cls, kind: Normalization, blocks: Iterable[FloatArray], columns: int) -> Scaler:
-        """As :meth:`fit`, from rows that come in blocks, in double precision.
+        """Like :meth:`fit`, from rows in blocks; statistics are computed in double precision.
 
         Args:
             kind: The kind.
-            blocks: Rows ``[n, D]``; not read where ``kind`` takes nothing from them.
+            blocks: Rows ``[n, D]``; not read for ``none`` and ``l2``, which need no statistics.
             columns: D.
         """
         if kind in ("none", "l2"):
@@ -71,7 +70,7 @@ class Scaler:
 
     @classmethod
     def of_statistics(cls, kind: Normalization, found: ColumnStatistics) -> Scaler:
-        """What :meth:`fit` takes from rows, from their statistics in double precision."""
+        """Like :meth:`fit`, from the rows' statistics in double precision."""
         low, high = torch.from_numpy(found.low), torch.from_numpy(found.high)
         mean, std = torch.from_numpy(found.mean), torch.from_numpy(found.std)
         shift, scale = torch.zeros_like(mean), torch.ones_like(mean)
@@ -99,11 +98,11 @@ class Scaler:
         return _unit_rows(rows) if self.kind.endswith("l2") else rows
 
     def invert(self, rows: Tensor) -> Tensor:
-        """Rows ``[N, D]`` that :meth:`apply` makes of these; the argument is left as it is.
+        """Undo :meth:`apply` for rows ``[N, D]``; the argument is left as it is.
 
-        Exact but for rounding where nothing was lost. ``minmax_sqrt`` makes no values below 0,
-        which become 0 here. ``l2`` and ``centered_l2`` keep a row's direction only, from 0 or from
-        the mean row; rows get the length that they have here.
+        Exact up to rounding, with two exceptions. For ``minmax_sqrt``, values below 0, which
+        :meth:`apply` never returns, are taken as 0. For ``l2`` and ``centered_l2``, the original
+        length of a row is lost: the result has the length of the given row.
         """
         if self.kind == "none":
             return rows
@@ -117,10 +116,10 @@ class Scaler:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Scaler:
-        """What :meth:`state` was taken of.
+        """The scaler that :meth:`state` describes.
 
         Raises:
-            ValueError: This is no such state.
+            ValueError: If ``state`` is not of this form.
         """
         kind, shift, scale = state.get("kind"), state.get("shift"), state.get("scale")
         if (
@@ -136,7 +135,7 @@ class Scaler:
 
 
 def _extreme_columns(table: Tensor) -> Tensor:
-    """Indices of the columns whose statistics float32 would lose."""
+    """Indices of the columns whose sums of squares overflow or underflow in float32."""
     largest = table.abs().amax(0)
     return ((largest > _LARGE) | (largest < _SMALL)).nonzero().flatten()
 
@@ -169,7 +168,7 @@ def _std(table: Tensor) -> Tensor:
 def _unit_rows(rows: Tensor) -> Tensor:
     """Rows divided by their length; a row of length 0 stays as it is.
 
-    Lengths are computed in float64 where float32 would lose them.
+    Lengths are computed in float64 where they would overflow or underflow in float32.
     """
     lengths = torch.linalg.vector_norm(rows, dim=1)
     unit = torch.nn.functional.normalize(rows, dim=1)

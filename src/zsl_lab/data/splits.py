@@ -17,7 +17,8 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_arrays
 
 _VALIDATION_FRACTION = 0.2
-#: share of seen classes that unseen classes without test samples may turn into validation classes
+#: maximum share of the seen classes that is drawn as validation classes where unseen classes
+#: without test samples raise this share
 _MOST_UNTESTED_SHARE = 0.5
 
 
@@ -30,7 +31,7 @@ class Split:
         train: 0-based indices of the samples to train on, int64.
         eval_seen: 0-based indices of held-out samples of the seen classes, int64; may be empty.
         eval_unseen: 0-based indices of the samples of the unseen classes, int64; may be empty.
-        seen_classes: Sorted ids of the classes that train.
+        seen_classes: Sorted ids of the classes with training samples.
         unseen_classes: Sorted ids of the classes that act as unseen in this phase, with or without
             samples.
     """
@@ -56,22 +57,23 @@ def test_split(benchmark: Benchmark) -> Split:
 
 
 def validation_split(benchmark: Benchmark, seed: int, draw: int = 0) -> Split:
-    """The tuning phase: some seen classes act as unseen, a fifth of the others is held out.
+    """The validation phase: some seen classes act as unseen; of the others, samples are held out.
 
     The classes that act as unseen are the benchmark's own validation classes. Where it names none,
-    they are drawn by the seed: the same share of the seen classes as the unseen classes are of all,
-    rounded, at least 1, leaving at least 2. Unseen classes without test samples raise that share
-    to at most a half.
+    they are drawn by the seed. Their share of the seen classes is then that of the unseen classes
+    among all classes, rounded, at least 1 class, with at least 2 left to train on. Unseen classes
+    without test samples raise the share to at most a half.
 
     Args:
         benchmark: The benchmark; only samples of its ``trainval`` are used.
         seed: Draws the validation classes where the benchmark names none, and the held-out samples
             of each class (20 %, rounded, at least one; a class with a single sample keeps it).
-        draw: Which of several draws with this seed. Draw ``k`` takes the ``k``-th set of validation
-            classes that the benchmark names; after the last they are drawn: as many.
+        draw: Number of the draw with this seed, from 0. Draw ``k`` takes the ``k``-th set of
+            validation classes that the benchmark names; after the last set, classes are drawn, as
+            many as the first set has.
 
     Raises:
-        DataError: If fewer than 2 classes, or no sample to hold out, would remain to train on.
+        DataError: If fewer than 2 classes would remain to train on, or no sample can be held out.
     """
     rng = np.random.default_rng(seed if draw == 0 else [seed, draw])
     seen, named = benchmark.seen_classes, benchmark.validation_classes
@@ -118,12 +120,11 @@ def _unseen_share(benchmark: Benchmark) -> float:
 
 
 def redraw(benchmark: B, seed: int) -> B:
-    """The same benchmark with as many tested unseen classes, drawn by the seed.
+    """The same benchmark with the same number of unseen classes with samples, drawn by the seed.
 
-    Classes without samples in the split stay unseen: they cannot train. Of each seen class the
-    share of samples that ``test_seen`` has of the proposed split's seen samples is held out,
-    rounded, at least one; a class with a single sample keeps it for training. Where ``test_seen``
-    is empty none is held out.
+    Classes without samples stay unseen. The same share of samples as in the proposed split becomes
+    ``test_seen``: of each seen class, rounded, at least one; a class with a single sample keeps it
+    for training. If the proposed split has no ``test_seen``, neither has the result.
 
     Args:
         benchmark: A benchmark with its proposed split.
@@ -164,15 +165,16 @@ def split_by_classes(
 
     Args:
         benchmark: A benchmark with any split; only samples in a part of it are used.
-        unseen: Class ids that do not train.
-        validation: Sets of seen classes that are held out for tuning, the first one first.
-        version: What the split is called in results.
-        test_seen_fraction: The share of each seen class that is ``test_seen``, rounded, at least
-            one sample; 0 trains on all of them (conventional zero-shot learning).
+        unseen: Ids of the unseen classes.
+        validation: Sets of seen classes that are held out for tuning, in the order of their use.
+        version: Name of the split in results.
+        test_seen_fraction: The share of each seen class's samples that becomes ``test_seen``,
+            rounded, at least one sample; with 0 all are trained on (conventional zero-shot
+            learning).
         seed: Draws the samples of ``test_seen``.
 
     Raises:
-        DataError: As of :class:`~zsl_lab.data.benchmark.Benchmark`.
+        DataError: As in :class:`~zsl_lab.data.benchmark.Benchmark`.
     """
     parts = (benchmark.trainval, benchmark.test_seen, benchmark.test_unseen)
     samples = np.sort(np.concatenate(parts))
@@ -203,9 +205,9 @@ def hold_out(
     Args:
         index: Sample indices, int64 ``[n]``.
         labels: Class ids of all samples, int64 ``[N]``.
-        fraction: The share of each class to hold out, rounded, at least one sample and never all of
-            them; a class with a single sample keeps it.
-        rng: Draws them.
+        fraction: The share of each class's samples to hold out, rounded, at least one and never
+            all: a class with a single sample keeps it.
+        rng: Draws the held-out samples.
 
     Returns:
         The kept and the held-out sample indices, both sorted.
@@ -228,21 +230,22 @@ def published_validation_classes(
     train_field: tuple[str, str],
     val_field: tuple[str, str],
 ) -> IntArray | None:
-    """The classes of the published ``val``.
+    """The classes of the published ``val`` samples.
 
-    Only training samples count: the published fields contain images of ``test_seen``.
+    Only samples in ``trainval`` count: the published fields contain images of ``test_seen``.
 
     Args:
         labels: Class ids of all samples, int64 ``[N]``.
-        class_names: C names.
-        trainval: 0-based sample indices; likewise ``train`` and ``val``, as published.
-        train: The samples of the other classes.
-        val: The samples of the classes held out for tuning.
+        class_names: Names of the C classes.
+        trainval: 0-based sample indices.
+        train: 0-based indices of the published samples to train on in tuning.
+        val: 0-based indices of the published samples of the classes held out for tuning.
         train_field: The file and field that ``train`` comes from, for the warning.
-        val_field: Likewise of ``val``.
+        val_field: The file and field that ``val`` comes from.
 
     Returns:
-        Sorted class ids; None, with a warning, where the two share a class or ``val`` has none.
+        Sorted class ids; None, with a warning, where ``train`` and ``val`` share a class or ``val``
+        has no training sample.
     """
     classes = np.unique(labels[np.intersect1d(val, trainval)])
     common = np.intersect1d(classes, labels[np.intersect1d(train, trainval)])
@@ -255,7 +258,7 @@ def published_validation_classes(
     )
     warnings.warn(
         f"{val_field[0]}: fields '{train_field[1]}' and '{val_field[1]}' are ignored: found "
-        f"{found}; expected classes of their own in each."
+        f"{found}; expected training samples in each, of different classes."
         " Validation classes are drawn by the seed instead.",
         stacklevel=3,
     )
@@ -263,11 +266,11 @@ def published_validation_classes(
 
 
 def warn_of_one_part(fields: Sequence[tuple[str, str]], present: Sequence[bool]) -> None:
-    """Warn where only one of the published ``train`` and ``val`` is there.
+    """Warn if only one of the published ``train`` and ``val`` exists.
 
     Args:
-        fields: The file and field of each.
-        present: Whether each is there.
+        fields: The file and field of ``train``, and those of ``val``.
+        present: Whether each of the two exists.
     """
     if all(present) or not any(present):
         return

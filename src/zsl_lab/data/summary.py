@@ -1,6 +1,6 @@
-"""What a benchmark holds, in numbers: counts, ranges, and how published tuning sets overlap tests.
+"""Summaries of benchmarks: counts, ranges, and the overlap of published tuning sets with test sets.
 
-Nothing here prints or needs torch; ``python -m zsl_lab.data info`` shows these summaries.
+This module needs no torch. ``python -m zsl_lab.data info`` prints the summaries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HIGHEST = 4
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A matrix of numbers.
+    """Summary of a matrix.
 
     Attributes:
         shape: Rows and columns.
@@ -64,13 +64,13 @@ class TableSummary:
 
 @dataclass(frozen=True)
 class TuningOverlap:
-    """How the samples that the authors published for tuning lie in the parts of the split.
+    """How many of the samples that the authors published for tuning are in each part of the split.
 
     Attributes:
-        place: The fields that list the samples, for messages.
-        inside: Number of these samples in each part.
+        place: The fields that list the tuning samples, for messages.
+        inside: Number of tuning samples in each part.
         sizes: Number of samples of each part.
-        outside: Number of these samples in no part.
+        outside: Number of tuning samples in no part.
     """
 
     place: str
@@ -90,12 +90,12 @@ class TuningOverlap:
 
     @property
     def leaks(self) -> bool:
-        """Whether tuning on these samples as published would use test samples."""
+        """Whether tuning on the samples as published would use test samples."""
         return self.inside["test_seen"] + self.inside["test_unseen"] > 0
 
     @property
     def unused(self) -> int:
-        """Number of ``trainval`` samples in neither of the two sets."""
+        """Number of ``trainval`` samples in neither of the published tuning sets."""
         return self.sizes["trainval"] - self.inside["trainval"]
 
 
@@ -106,8 +106,8 @@ class ClassExample:
     Attributes:
         name: Its name.
         part: ``seen``, ``unseen``, or empty where the labels are not known.
-        highest: Column and value of its highest semantics above 0, in decreasing order.
-        text: Its description; empty where vectors describe the classes.
+        highest: Column and value of its largest positive semantics, in decreasing order.
+        text: Its description; empty where classes have semantics instead.
     """
 
     name: str
@@ -118,7 +118,7 @@ class ClassExample:
 
 @dataclass(frozen=True)
 class ClassSizes:
-    """How many samples classes have.
+    """The numbers of samples of classes.
 
     Attributes:
         smallest: Name and size of the smallest class.
@@ -133,20 +133,20 @@ class ClassSizes:
 
 @dataclass(frozen=True)
 class BenchmarkSummary:
-    """What a benchmark holds.
+    """Summary of a benchmark.
 
     Attributes:
-        counts: Numbers of samples, classes, seen and unseen classes, of semantic dimensions and of
-            samples of each part; None where the files do not say it.
+        counts: Numbers of ``samples``, ``classes``, ``seen`` and ``unseen`` classes, semantic
+            dimensions (``semantic_dim``), and samples of each part; None where it is not known.
         examples: Some classes.
-        class_sizes: None where the labels are not known.
-        features: None where samples are images, or the features are missing.
-        semantics: None where texts describe the classes.
+        class_sizes: Sizes of the classes; None where the labels are not known.
+        features: Summary of the features; None where samples are images, or features are missing.
+        semantics: Summary of the class semantics; None where classes have descriptions instead.
         images: Shape of the images ``[N, height, width, channels]``; None without images.
         words: Smallest, largest and median number of words of the descriptions; None without them.
         validation_classes: Number of published validation classes; None where none are published.
         untested: Names of the unseen classes without a sample in ``test_unseen``.
-        tuning: None where no samples for tuning are published.
+        tuning: Overlap of the published tuning samples; None where none are published.
     """
 
     counts: Mapping[str, int | None]
@@ -256,7 +256,7 @@ def _examples(benchmark: Benchmark) -> tuple[ClassExample, ...]:
 
 
 def _highest(row: npt.NDArray[Any]) -> tuple[tuple[int, float], ...]:
-    # of standardised semantics, zero is the average
+    # only values above 0: in standardised semantics, 0 is the average
     order = np.argsort(-row, kind="stable")[:_HIGHEST]
     return tuple((int(i), float(row[i])) for i in order if row[i] > 0)
 

@@ -1,1 +1,1 @@
-"""From images and texts to features and class semantics."""
+"""Extraction of features from images, and of class semantics from texts."""

@@ -1,4 +1,4 @@
-"""Frozen networks of torchvision without their classifier: images in, averaged features out."""
+"""Frozen backbones of torchvision: networks without their classifier, which return features."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state
 
 @dataclass(frozen=True)
 class AdaptedTensor:
-    """A weight tensor of a network that a method may replace.
+    """Description of a weight tensor of a network that a method may replace.
 
     Attributes:
-        name: Its name in the network, as ``functional_call`` takes it.
+        name: Its name in the network's state dict, for ``functional_call``.
         kind: The type of its layer.
-        filters: K, the layer's output filters: the rows of the tensor.
-        size: Numbers in a filter, ``C * kh * kw``.
+        filters: Number K of the layer's output filters: the rows of the tensor.
+        size: Number of weights of a filter, ``C * kh * kw``.
         shape: The tensor's shape, ``[K, C, kh, kw]`` or ``[K, C]``.
     """
 
@@ -43,11 +43,12 @@ class _Architecture:
     Attributes:
         removed: Parts that belong to the classifier or are only used in training.
         classifier: The layer with a row for each class.
-        min_size: The smallest height and width of an image that leaves something to pool.
-        mean: Of each channel of an image in [0, 1], subtracted for the published weights.
-        std: Of each channel, divided by.
+        min_size: Smallest height and width of an image, in pixels, that leaves at least one output
+            to pool.
+        mean: Subtracted from each channel of an image in [0, 1], for the published weights.
+        std: Each channel is then divided by it.
         options: Arguments of torchvision's constructor.
-        kernel: Height and width of the classifier's filters where it is a convolution.
+        kernel: Height and width of the classifier's filters if it is a convolution; else empty.
     """
 
     removed: tuple[str, ...]
@@ -69,8 +70,8 @@ ARCHITECTURES = {
         ("aux1", "aux2", "avgpool", "dropout", "fc"),
         "fc",
         min_size=15,
-        # its weights come from another framework: torchvision's transform_input makes these of the
-        # usual mean and std
+        # its weights come from another framework, with other statistics than torchvision's, which
+        # transform_input converts
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         options={"init_weights": False},
@@ -80,15 +81,20 @@ ARCHITECTURES = {
 
 
 def _resnet_stages(width: int, *blocks: int) -> dict[str, int]:
-    """The ends of a ResNet's stem and of its four stages, the first of ``width`` channels."""
+    """The last layers of a ResNet's stem and four stages, with their numbers of channels.
+
+    Args:
+        width: Channels of the first stage; each further stage has twice as many.
+        blocks: Number of blocks of each stage.
+    """
     return {
         "relu": 64,
         **{f"layer{i}.{count - 1}": width * 2 ** (i - 1) for i, count in enumerate(blocks, 1)},
     }
 
 
-#: of each network the layers that end a stage and their channels, from input to output; a stage
-#: lies between two reductions of the image's size
+#: for each network the last layer of each stage and its number of channels, from input to output; a
+#: stage is a part in which the size of the image does not change
 STAGES: dict[str, dict[str, int]] = {
     "resnet18": _resnet_stages(64, 2, 2, 2, 2),
     "resnet34": _resnet_stages(64, 3, 4, 6, 3),
@@ -114,30 +120,30 @@ STAGES: dict[str, dict[str, int]] = {
 
 
 class BaseNetwork(nn.Module):
-    """A convolutional network: images in, averaged features out.
+    """A convolutional backbone: takes images and returns features averaged over the image.
 
     The weight of every convolution can be replaced through ``functional_call``. The state dict has
-    the names of torchvision's, without the classifier. Batch norm is always in evaluation mode.
+    torchvision's names, without the classifier. Batch norm is always in evaluation mode.
 
     Args:
         name: The network's name, for messages.
         layers: The layers by name, applied in this order; each returns ``[B, channels, height,
             width]``.
-        ends: The layers that end a stage and their channels, from input to output.
-        stages: The stages that are read, by number from 1 at the input; None for the last. Layers
-            after them are not applied.
-        min_size: The smallest height and width of an image.
-        mean: Of each channel of an image in [0, 1], subtracted; one for each input channel.
-        std: Of each channel, divided by.
-        terms: For messages.
+        ends: The last layer of each stage and its number of channels, from input to output.
+        stages: Numbers of the stages whose outputs are the features, from 1 at the input; None for
+            the last. Later layers are not applied.
+        min_size: The smallest height and width of an image, in pixels.
+        mean: Subtracted from each channel of an image in [0, 1]; one value for each input channel.
+        std: Each channel is then divided by it.
+        terms: Words for messages.
         cells: Rows and columns of the grid in whose cells averages are taken.
 
     Attributes:
         feature_dim: F, the dimension of the features.
         weights_file: The file that the weights were read from; None for none.
-        reads_last: Whether the features are those that the network's own classifier reads.
+        reads_last: Whether the features are the input of the network's own classifier.
         tensors: The weights that can be replaced.
-        half_precision: Whether a GPU computes extracted features in half precision.
+        half_precision: Whether features are extracted in half precision on a GPU.
     """
 
     half_precision = False
@@ -169,7 +175,7 @@ class BaseNetwork(nn.Module):
         self.tensors = tuple(
             tensor for part, layer in self._applied() for tensor in _adapted_tensors(part, layer)
         )
-        # constants of the architecture: no part of a state dict
+        # constants of the architecture, not stored in a state dict
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         self.mean: Tensor
@@ -177,17 +183,17 @@ class BaseNetwork(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        """The outputs of the stages that are read, averaged over the image.
+        """The outputs of the selected stages, averaged over the image.
 
         Args:
             images: uint8 ``[B, channels, height, width]``; a single channel is repeated for all
-                that the network takes.
+                input channels of the network.
 
         Returns:
-            ``[B, F]``.
+            The features ``[B, F]``.
 
         Raises:
-            ConfigError: The images are too small for the network.
+            ConfigError: If the images are too small for the network.
         """
         height, width = images.shape[-2:]
         if min(height, width) < self.min_size:
@@ -208,7 +214,7 @@ class BaseNetwork(nn.Module):
         return torch.cat(averages, dim=1)
 
     def _applied(self) -> Iterator[tuple[str, nn.Module]]:
-        """The layers up to the last that is read; those of a sequence one by one."""
+        """The layers up to the last selected stage; those of an ``nn.Sequential`` one by one."""
         for part, module in self.named_children():
             inner = (
                 [(f"{part}.{name}", layer) for name, layer in module.named_children()]
@@ -222,7 +228,7 @@ class BaseNetwork(nn.Module):
 
     @property
     def description(self) -> str:
-        """The network's name, and which stages its classifier reads if not the last."""
+        """The network's name, with the selected stages if they are not the last."""
         return (
             self.name
             if self.reads_last
@@ -231,7 +237,7 @@ class BaseNetwork(nn.Module):
         )
 
     def train(self, mode: bool = True) -> BaseNetwork:
-        """Set the mode of all layers but batch norm, which keeps the statistics of its weights."""
+        """Set the mode of all layers but batch norm, which keeps its stored statistics."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -239,7 +245,9 @@ class BaseNetwork(nn.Module):
         return self
 
     def classifier_state(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-        """State dict of a classifier, under torchvision's names if it reads the same features.
+        """The state dict of a classifier of these features.
+
+        It has torchvision's names if these are the features of the network's own classifier.
 
         Args:
             weight: A row for each of k classes, ``[k, F]``.
@@ -262,14 +270,14 @@ def build_network(
 
     Args:
         name: One of :data:`ARCHITECTURES`.
-        weights: ``imagenet`` (torchvision downloads them) or the file of a state dict; None leaves
-            all weights 0, to be loaded from a checkpoint.
-        terms: For messages.
-        stages: The stages that are read; None for the last.
+        weights: ``imagenet`` (torchvision downloads them) or the file of a state dict; None sets
+            all weights to 0, to be loaded from a checkpoint.
+        terms: Words for messages.
+        stages: Numbers of the stages whose outputs are the features; None for the last.
 
     Raises:
-        ConfigError: torchvision is missing, or the weights cannot be downloaded.
-        CheckpointError: The weights' file is missing, damaged or of another network.
+        ConfigError: If torchvision is missing, or the weights cannot be downloaded.
+        CheckpointError: If the weights' file is missing, damaged or of another network.
     """
     models = import_package("torchvision.models", name, "images", terms)
     network = _without_classifier(models, name, terms, stages)
@@ -297,7 +305,7 @@ def _without_classifier(
 ) -> BaseNetwork:
     """The network of torchvision up to its classifier, on the meta device."""
     architecture = ARCHITECTURES[name]
-    # random weights would take time and advance the random state of the run
+    # on the meta device: drawing random weights would take time and advance the run's random state
     with torch.device("meta"):
         model = models.get_model(name, weights=None, **architecture.options)
     layers = {
@@ -316,7 +324,7 @@ def _without_classifier(
 
 
 def _adapted_tensors(part: str, layer: nn.Module) -> list[AdaptedTensor]:
-    """The weights of the convolutions and linear layers in a part of a network, input first."""
+    """The weights of convolutions and linear layers in a part of a network, from its input on."""
     found = []
     for name, module in layer.named_modules(prefix=part):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -359,7 +367,7 @@ def _load(
     """Copy weights into a network, all of them or none.
 
     Raises:
-        CheckpointError: They are weights of another network; the message names it if it is known.
+        CheckpointError: If they are of another network; the message names it if it is known.
     """
     problem = _misfit(network, state)
     if problem:

@@ -15,7 +15,7 @@ from zsl_lab.text import Terms
 
 KEY = "data.extra_classes"
 
-#: for messages: encoder and model were chosen when the benchmark was made
+#: words for messages: encoder and model cannot be chosen here, only when the benchmark was made
 _TEXT_TERMS = Terms(
     encoder="The text encoder of the benchmark's semantics, ",
     model="The model of the benchmark's text encoder, ",
@@ -31,18 +31,18 @@ _TEXT_TERMS = Terms(
 
 
 def with_extra_classes(benchmark: Benchmark, file: Path, cache_dir: Path | None) -> Benchmark:
-    """The benchmark with more unseen classes, which have no samples.
+    """The benchmark with further unseen classes, which have no samples.
 
     Args:
         benchmark: A benchmark of features or of images.
-        file: A table of classes, as :func:`zsl_lab.data.files.tables.read_class_table` reads it;
-            described by attributes, or by texts where texts describe the benchmark's classes.
+        file: A table of classes, as :func:`zsl_lab.data.files.tables.read_class_table` reads it,
+            with attributes; or with texts, if the benchmark's semantics were computed from texts.
         cache_dir: The cache of token states; None for none.
 
     Raises:
-        ConfigError: The text encoder is not available.
-        DataError: The table is damaged, does not describe classes as the benchmark does, or names a
-            class that is there.
+        ConfigError: If the text encoder is not available.
+        DataError: If the table is damaged, does not have the semantics that the benchmark has, or
+            names a class of the benchmark.
     """
     origin = f"{KEY}={file}"
     described = (

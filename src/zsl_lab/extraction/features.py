@@ -1,4 +1,4 @@
-"""From images to feature vectors."""
+"""Extracts feature vectors from images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from zsl_lab.extraction.recipes import Backbone
 from zsl_lab.files.rows import RowBuffer
 
 BATCH_SIZE = 64
-#: how many batches are decoded ahead of the network
+#: number of batches that are decoded ahead of the network
 _AHEAD = 2
 
-#: a prepared image, or why there is none, and the digest of its file
+#: a prepared image, or the reason why there is none; and the digest of its file
 _Decoded = tuple[ImageArray | Problem, bytes]
 
 
@@ -45,19 +45,19 @@ def extract_features(
     kept: Path | None = None,
     report: Callable[[int], object] = lambda _: None,
 ) -> Extracted:
-    """Pooled features of images; many are collected in a temporary file.
+    """Pooled features of images; large ones are collected in a temporary file.
 
     Args:
-        files: N images.
-        network: As of :func:`feature_blocks`.
-        recipe: Likewise.
-        batch_size: Likewise.
-        kept: Likewise; the temporary file is there too.
-        report: Likewise.
+        files: The N image files.
+        network: As in :func:`feature_blocks`.
+        recipe: As in :func:`feature_blocks`.
+        batch_size: As in :func:`feature_blocks`.
+        kept: As in :func:`feature_blocks`; the temporary file is in this folder too.
+        report: As in :func:`feature_blocks`.
 
     Raises:
-        ZslLabError: As :func:`feature_blocks` does.
-        OutputError: The temporary file cannot be written.
+        ZslLabError: As :func:`feature_blocks`.
+        OutputError: If the temporary file cannot be written.
     """
     found = feature_blocks(files, network, recipe, batch_size, kept, report)
     return collect(found, network.feature_dim, kept)
@@ -72,25 +72,29 @@ def feature_blocks(
     report: Callable[[int], object] = lambda _: None,
     numbers: Sequence[int] | None = None,
 ) -> Iterator[Extracted]:
-    """Pooled features of images, a block of them at a time.
+    """Pooled features of images, a block of images at a time.
 
-    An image is turned upright, its short side scaled to ``recipe.resize``, and the square of
-    ``recipe.image_size`` cut from its centre.
+    An image is rotated upright, its short side is scaled to ``recipe.resize``, and the square of
+    ``recipe.image_size`` is cut from its centre.
 
     Args:
-        files: N images.
+        files: The N image files.
         network: The network of ``recipe``, on the device that computes.
         recipe: How images are prepared.
-        batch_size: Images in a forward pass.
-        kept: A folder that :func:`prepare_kept` prepared for these files; None keeps nothing.
-        report: Called with the number of images that are done: first those that were kept, then
-            after each batch.
-        numbers: Of the blocks, ascending; None for all.
+        batch_size: Images per forward pass.
+        kept: A folder that :func:`prepare_kept` prepared for these files, from which features are
+            read if it has them, and to which they are written; None for none.
+        report: Called with the number of finished images: first with that of the images whose
+            features were kept, then after each batch.
+        numbers: Numbers of the blocks to extract, ascending; None for all.
+
+    Yields:
+        The features of each block, and its unreadable images.
 
     Raises:
-        DataError: Features are not finite.
-        UnreachableError: The images' file system has gone.
-        OutputError: ``kept`` cannot be written.
+        DataError: If features are not finite.
+        UnreachableError: If the images' file system cannot be reached any more.
+        OutputError: If ``kept`` cannot be written.
     """
     numbers = range(count_blocks(len(files))) if numbers is None else numbers
     whole = {
@@ -131,15 +135,15 @@ def feature_blocks(
 
 
 def collect(blocks: Iterable[Extracted], feature_dim: int, folder: Path | None = None) -> Extracted:
-    """All blocks as one; large features are mapped from a temporary file.
+    """Join blocks into one; large features are mapped from a temporary file.
 
     Args:
-        blocks: In the order of the images.
-        feature_dim: The number of columns.
-        folder: Where the temporary file is; None for the system's folder of such files.
+        blocks: The blocks, in the order of the images.
+        feature_dim: The dimension of the features.
+        folder: Folder of the temporary file; None for the system's temporary folder.
 
     Raises:
-        OutputError: The temporary file cannot be written.
+        OutputError: If the temporary file cannot be written.
     """
     features = RowBuffer(folder)
     features.append(np.zeros((0, feature_dim), dtype=np.float32))
@@ -155,7 +159,7 @@ def collect(blocks: Iterable[Extracted], feature_dim: int, folder: Path | None =
 def _decoded(
     batches: Sequence[Sequence[Path]], recipe: ImageRecipe
 ) -> Generator[list[_Decoded], None, None]:
-    """The images of each batch; the next batches are decoded meanwhile."""
+    """The images of each batch; the next batches are decoded in threads meanwhile."""
     pool = ThreadPoolExecutor(os.cpu_count())
     waiting: deque[list[Future[_Decoded]]] = deque()
     try:
@@ -170,7 +174,7 @@ def _decoded(
 
 
 def _prepared(file: Path, recipe: ImageRecipe) -> _Decoded:
-    # read once, for both; where it cannot be read, decoding says why
+    # read once, to decode and to hash; if it cannot be read, decoding reports why
     content = read_content(file)
     return _picture(file, content, recipe), digest_of(content)
 
@@ -187,7 +191,7 @@ def _picture(file: Path, content: bytes | None, recipe: ImageRecipe) -> ImageArr
     except DataError as error:
         return Problem(file, str(error).removeprefix(f"{file}: "))
     margin = recipe.resize - recipe.image_size
-    # timm's crop rounds
+    # with a preparation, the crop is rounded as timm does
     edge = margin // 2 if preparation is None else round(margin / 2)
     return picture[edge : edge + recipe.image_size, edge : edge + recipe.image_size]
 
@@ -214,7 +218,7 @@ def _through(
 
 
 def _precision(network: Backbone) -> AbstractContextManager[object]:
-    """Half precision on a GPU, but for the networks whose features are in float32 from before."""
+    """A context of half precision on a GPU, for the networks that use it."""
     device = network.mean.device.type
     if device != "cuda" or not network.half_precision:
         return nullcontext()

@@ -1,8 +1,8 @@
-"""The names of backbones; importing them brings neither torch nor torchvision."""
+"""The names of backbones; this module imports neither torch nor torchvision."""
 
 from __future__ import annotations
 
-#: the networks of torchvision
+#: the networks of torchvision that need no prefix
 TORCHVISION_NETWORKS = (
     "resnet18",
     "resnet34",
@@ -13,22 +13,21 @@ TORCHVISION_NETWORKS = (
     "googlenet",
     "efficientnet_b0",
 )
-#: the choice of published weights
+#: value of ``weights`` for the published ones
 IMAGENET = "imagenet"
-#: the choice of random weights, to try a command without a download
+#: value of ``weights`` for random ones, to try a command without a download
 RANDOM = "random"
-#: precede the names of networks with their own preprocessing; the networks of torchvision above
-#: stand alone
+#: prefixes of the names of networks that bring their own preprocessing of images
 TORCHVISION_PREFIX, TIMM_PREFIX, OPEN_CLIP_PREFIX, HF_PREFIX = PREFIXES = (
     "torchvision:",
     "timm:",
     "open_clip:",
     "hf:",
 )
-#: of models that may have a text tower
+#: prefixes of models that may have a text tower
 IMAGE_TEXT_PREFIXES = (OPEN_CLIP_PREFIX, HF_PREFIX)
 
 
 def prefix_of(name: str) -> str:
-    """The prefix of a network's name with its colon; empty where it has none that is known."""
+    """The prefix of a network's name, with its colon; empty if it has no known prefix."""
     return next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")

@@ -1,4 +1,4 @@
-"""Semantics of classes that a benchmark lacks, in the units of its own."""
+"""Computes semantics of new classes in the same way as those of a benchmark's classes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from zsl_lab.extraction.texts import embed_classes, embed_texts
 from zsl_lab.text import Terms
 from zsl_lab.text.prompts import uses_texts
 
-#: how many names of attributes a message lists
+#: maximum number of names of attributes that a message lists
 _SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
 class SemanticsOfBenchmark:
-    """What the semantics of a benchmark's classes are.
+    """The kind of semantics that a benchmark's classes have, to compute those of new classes.
 
     Attributes:
-        benchmark: Its name.
-        dim: Q.
-        recipe: How they were made.
-        terms: The text encoder, for messages.
+        benchmark: The benchmark's name.
+        dim: Dimension of the semantics, Q.
+        recipe: How the benchmark's semantics were computed.
+        terms: Words for messages about the text encoder.
         cache_dir: The cache of token states; None for none.
     """
 
@@ -41,23 +41,23 @@ class SemanticsOfBenchmark:
 
     @property
     def attributes(self) -> list[str]:
-        """Names of the dimensions; empty where they have none."""
+        """Names of the semantics' dimensions; empty where they have none."""
         return self.recipe.attributes if len(self.recipe.attributes) == self.dim else []
 
     @property
     def wanted(self) -> str:
-        """What is expected of a class, for messages."""
+        """The semantics that are expected for each class, in words, for messages."""
         named = f" ({_listed(self.attributes)})" if self.attributes else ""
         return f"{self.dim} numbers for each class{named}, as {self.benchmark} has them"
 
     @property
     def names_suffice(self) -> bool:
-        """Whether a class needs no more than a name, which an image-text model reads."""
+        """Whether a name suffices for a class: prompts of an image-text model without texts."""
         templates = self.recipe.texts.templates if self.recipe.texts else None
         return templates is not None and not uses_texts(templates)
 
     def takes_texts_of(self, table: ClassTable) -> bool:
-        """Whether the texts of a table, or its names, describe its classes; else attributes do."""
+        """Whether semantics are computed from a table's texts or names, not from its attributes."""
         if table.descriptions is None:
             return self.names_suffice
         return self.recipe.texts is not None or table.attributes is None
@@ -70,8 +70,9 @@ class SemanticsOfBenchmark:
             origin: Begins messages.
 
         Raises:
-            ConfigError: The text encoder is not available.
-            DataError: The table does not describe classes as the benchmark does.
+            ConfigError: If the text encoder is not available.
+            DataError: If the table lacks the texts or attributes that the benchmark's semantics
+                need.
         """
         if self.takes_texts_of(table):
             return self.of_texts(table.names, table.descriptions, origin, table.text_lists)
@@ -92,11 +93,11 @@ class SemanticsOfBenchmark:
         """The semantics of classes from their texts, ``[C, Q]``; see :meth:`of_table`.
 
         Args:
-            names: C names, which an image-text model may read too.
+            names: Names of the C classes, which prompts of an image-text model may contain.
             descriptions: A text for each class; None where names suffice.
             origin: Begins messages.
-            text_lists: Of each class the texts that ``descriptions`` joins; None where each has
-                one.
+            text_lists: For each class the separate texts that ``descriptions`` joins; None where
+                each class has one text.
         """
         recipe = self.recipe.texts
         if recipe is None:
@@ -121,7 +122,7 @@ class SemanticsOfBenchmark:
         return semantics
 
     def _columns(self, table: ClassTable, origin: str) -> list[int]:
-        """The table's columns in the order of the semantics' dimensions."""
+        """Indices of the table's columns in the order of the semantics' dimensions."""
         found, expected = table.attribute_names, self.attributes
         missing = [name for name in expected if name not in found]
         extra = [name for name in found if name not in expected] if expected else []
@@ -147,7 +148,7 @@ class SemanticsOfBenchmark:
 
 @lru_cache(maxsize=1)
 def _text_tower(recipe: str) -> TextTower:
-    """The text tower of a recipe in JSON, kept for the next classes."""
+    """The text tower of a recipe (as JSON), cached for further classes."""
     return load_text_tower(TextRecipe.model_validate_json(recipe))
 
 

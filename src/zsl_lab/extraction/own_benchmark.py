@@ -1,4 +1,4 @@
-"""A benchmark file from extracted features, class semantics and a choice of unseen classes."""
+"""Assembles a benchmark file from extracted features, class semantics and a split."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.escaping import csv_row
 from zsl_lab.files.hashing import sha256_arrays
 
-#: the share of a seen class's images that are held out for testing
+#: the share of a seen class's images that is held out for testing
 _TEST_SEEN_FRACTION = 0.2
-#: how many names a warning lists
+#: maximum number of names that a warning lists
 _SHOWN = 3
 
 
@@ -40,21 +40,21 @@ def assemble(
     seed: int,
     problems_file: Path,
 ) -> BenchmarkFile:
-    """Assemble a benchmark of the readable images; warns of seen classes with a single one.
+    """Assemble a benchmark of the readable images; warns of seen classes with a single image.
 
     Args:
         name: The benchmark's name.
         table: The classes.
-        parts: Which of them are unseen.
+        parts: The unseen classes and the validation classes.
         pictures: The images.
-        extracted: Their features.
-        recipe: How these were made.
-        semantics: Of the classes.
+        extracted: The features of the images.
+        recipe: How the features were computed.
+        semantics: The semantics of the classes.
         seed: Draws the test images of seen classes.
-        problems_file: Where unreadable images are listed, for messages.
+        problems_file: The file that lists unreadable images, for messages.
 
     Raises:
-        DataError: No image of a class is readable, or no seen class has two.
+        DataError: If no image of a class is readable, or no seen class has two images.
     """
     labels = pictures.labels[extracted.readable]
     _expect_each_class(table, pictures, labels, problems_file)
@@ -113,7 +113,7 @@ def _expect_each_class(
 def _check_seen(
     table: ClassTable, parts: Parts, pictures: Pictures, labels: IntArray, test_seen: IntArray
 ) -> None:
-    """Raise where no image of a seen class is left for testing; warn where some have none."""
+    """Raise an error if no seen class has a test image; warn of those that have none."""
     counts = np.bincount(labels, minlength=len(table.names))
     seen = np.setdiff1d(np.arange(len(table.names)), parts.unseen)
     if not len(test_seen):
@@ -127,7 +127,7 @@ def _check_seen(
         verb = "has" if len(single) == 1 else "have"
         warnings.warn(
             f"{len(single)} of {len(seen)} seen classes {verb} a single image ({names}): it is "
-            "trained on, none tests them.",
+            "trained on, and no image is left to test the class.",
             stacklevel=2,
         )
 
@@ -136,13 +136,12 @@ def list_problems(problems: Sequence[Problem], pictures: Pictures, path: Path) -
     """Write the unreadable images to a CSV file and warn of them.
 
     Args:
-        problems: The unreadable images; where there are none, the file of an earlier run is
-            deleted.
+        problems: The unreadable images; if there are none, the file of an earlier run is deleted.
         pictures: All images.
         path: The file.
 
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: If the file cannot be written.
     """
     if not problems:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Images for a benchmark: the class that each shows, and which classes are unseen."""
+"""Finds the images of each class for a benchmark, and chooses the unseen classes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from zsl_lab.data.files.labels import check_files, read_labels
 from zsl_lab.data.files.tables import ClassTable, Part
 from zsl_lab.errors import ConfigError, DataError
 
-#: the share of unseen classes by default
+#: default share of unseen classes
 UNSEEN_SHARE = 0.2
-#: with fewer seen or unseen classes every prediction among them is right
+#: minimum number of seen, and of unseen, classes: with a single one, every prediction is right
 _LEAST = 2
-#: how many names a message lists
+#: maximum number of names that a message lists
 _SHOWN = 5
-#: folders of a dataset that is divided already
+#: folders of a dataset that is already split, and the parts that they stand for
 _DIVISIONS = {"train": "train", "test": "test"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
 )
@@ -37,11 +37,10 @@ class Pictures:
 
     Attributes:
         folder: The folder of all images.
-        names: N file names below ``folder``, with ``/`` between folders.
-        labels: 0-based class ids in the table's order, int64 ``[N]``; a class without any picture
-            is unseen.
-        parts: ``train``, ``val`` or ``test`` for each picture, where the folders say it; None where
-            they don't.
+        names: Paths of the N images relative to ``folder``, with ``/`` between folders.
+        labels: 0-based class ids in the table's order, int64 ``[N]``; a class without images is
+            unseen.
+        parts: ``train``, ``val`` or ``test`` for each image if they are in such folders; else None.
     """
 
     folder: Path
@@ -51,19 +50,19 @@ class Pictures:
 
     @property
     def files(self) -> list[Path]:
-        """Their paths."""
+        """The paths of the images."""
         return [self.folder / name for name in self.names]
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Which classes are unseen.
+    """The classes of a split.
 
     Attributes:
-        unseen: Sorted 0-based class ids.
-        drawn: Those of them that were drawn by the seed, sorted.
-        validation: Sorted ids of the seen classes that are held out for tuning; None for classes
-            drawn by a run's seed.
+        unseen: Sorted 0-based ids of the unseen classes.
+        drawn: Sorted ids of those unseen classes that were drawn by the seed.
+        validation: Sorted ids of the seen classes that are held out for tuning; None if a run is to
+            draw them by its seed.
         version: How the unseen classes were chosen, in words.
     """
 
@@ -77,16 +76,16 @@ def find_class_pictures(folder: Path, table: ClassTable, labels: Path | None) ->
     """Find the images of each class.
 
     Args:
-        folder: Holds a folder for each class, with the class's name; or the folders ``train``,
-            ``test`` and, where it is there, ``val``, with these folders in each (torchvision's
-            ``ImageFolder``); or any files, with ``labels``.
+        folder: A folder with a subfolder for each class, of the class's name; or with the folders
+            ``train``, ``test`` and, optionally, ``val``, with such subfolders in each
+            (torchvision's ``ImageFolder``); or with any files, and ``labels``.
         table: The classes.
-        labels: A CSV file with the columns ``file`` (below ``folder``) and ``class``; None for
-            folders.
+        labels: A CSV file with the columns ``file`` (relative to ``folder``) and ``class``; None if
+            the subfolders name the classes.
 
     Raises:
-        DataError: A class that trains has no image, a folder no class, or a labelled file is
-            missing.
+        DataError: If a seen class has no image, a subfolder has the name of no class, or a labelled
+            file is missing.
     """
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "there is no such folder"
@@ -119,10 +118,10 @@ def _check_names(folder: Path, names: Sequence[str]) -> None:
 
 
 def _is_divided(folder: Path, table: ClassTable) -> bool:
-    """Whether the folder holds ``train`` and ``test`` in place of classes.
+    """Whether the subfolders are ``train`` and ``test`` (and ``val``) instead of classes.
 
     Raises:
-        DataError: It holds one of them, or ``val``, alone.
+        DataError: If there are such subfolders, but not both ``train`` and ``test``.
     """
     found = {path.name.casefold() for path in _inside(folder) if path.is_dir()}
     names = {name.casefold() for name in table.names}
@@ -141,7 +140,7 @@ def _is_divided(folder: Path, table: ClassTable) -> bool:
 
 
 def _divided(folder: Path, table: ClassTable) -> Pictures:
-    """The pictures of ``train``, ``val`` and ``test``."""
+    """The images in ``train``, ``val`` and ``test``."""
     names: list[str] = []
     parts: list[str] = []
     labels: list[IntArray] = []
@@ -157,13 +156,13 @@ def _divided(folder: Path, table: ClassTable) -> Pictures:
 
 
 def with_parts(table: ClassTable, pictures: Pictures) -> ClassTable:
-    """The table with what the folders ``train``, ``val`` and ``test`` say of each class.
+    """The table with the part of each class, by the folders ``train``, ``val`` and ``test``.
 
-    A class in ``train`` is seen, one in ``val`` and not in ``train`` is held out for tuning, one in
-    ``test`` only is unseen.
+    A class in ``train`` is seen, one in ``val`` and not in ``train`` is held out for tuning, and
+    others are unseen. Without such folders the table is returned unchanged.
 
     Raises:
-        ConfigError: The table has a column ``split`` too.
+        ConfigError: If the table has a column ``split`` too.
     """
     if pictures.parts is None:
         return table
@@ -189,24 +188,25 @@ def choose_parts(
     labels: IntArray | None = None,
     folder: Path | None = None,
 ) -> Parts:
-    """Choose the unseen classes: those that the table names, and others drawn from the undecided.
+    """Choose the unseen classes: those that the table gives, and others drawn by the seed.
 
-    Undecided classes without images are unseen too, beside those that ``unseen`` counts.
+    Classes are drawn from the undecided ones: those to which the table gives no part. Undecided
+    classes without images are unseen too, in addition to the number that ``unseen`` gives.
 
     Args:
-        table: The classes; one that the backbone was trained on is never drawn.
-        unseen: How many of the classes with images are unseen, or what share of these; None for
-            :data:`UNSEEN_SHARE`. A share makes at least 2 if that leaves 2 seen ones. A single
-            unseen class is warned of.
-        seed: Draws them.
-        labels: 0-based class id of each image, int64 ``[N]``; None where every class has images.
-        folder: Has the folders ``train`` and ``test`` that say it, see :func:`with_parts`; None
-            where the table says it.
+        table: The classes. A class that the backbone was trained on is never drawn.
+        unseen: Number of unseen classes with images, or their share of all classes with images;
+            None for :data:`UNSEEN_SHARE`. A share gives at least 2 if that leaves 2 seen ones. If
+            there is only one unseen class, a warning is given.
+        seed: Draws the classes.
+        labels: 0-based class id of each image, int64 ``[N]``; None if every class has images.
+        folder: The folder whose subfolders ``train`` and ``test`` gave the table's parts
+            (:func:`with_parts`), for messages; None if the table's column ``split`` did.
 
     Raises:
-        DataError: The table has an unseen class that the backbone was trained on, no unseen one, or
-            too few seen ones, with validation classes or without.
-        ConfigError: There are fewer classes that may be unseen.
+        DataError: If the table has an unseen class that the backbone was trained on, no unseen
+            class, or fewer than 2 seen classes besides validation classes.
+        ConfigError: If there are too few classes to draw from.
     """
     parts = table.parts or ("",) * len(table.names)
     pretrained = table.pretrained or (False,) * len(table.names)
@@ -225,11 +225,11 @@ def choose_parts(
         )
     elif unseen is not None:
         raise ConfigError(
-            f"--unseen {unseen}: column 'split' of {table.path} says of every class what it is. "
-            "Leave --unseen out, or leave cells empty."
+            f"--unseen {unseen}: column 'split' of {table.path} gives the part of every class, so "
+            "that none is left to draw. Leave --unseen out, or leave cells empty."
             if folder is None
-            else f"--unseen {unseen}: the folders train and test of {folder} say of every class "
-            "what it is. Leave --unseen out."
+            else f"--unseen {unseen}: the folders train and test of {folder} give the part of "
+            "every class, so that none is left to draw. Leave --unseen out."
         )
     chosen = np.union1d(np.union1d(given, drawn), without)
     _check_counts(table, chosen, validation)
@@ -241,7 +241,7 @@ def choose_parts(
 
 
 def _check_pretrained(table: ClassTable, pictured: npt.NDArray[np.bool_]) -> None:
-    """Raise where a class that is tested as unseen is known to the backbone."""
+    """Raise an error if the backbone was trained on an unseen class with images."""
     if table.parts is None or table.pretrained is None:
         return
     for name, part, known, tested in zip(
@@ -250,13 +250,13 @@ def _check_pretrained(table: ClassTable, pictured: npt.NDArray[np.bool_]) -> Non
         if part == "unseen" and known and tested:
             raise DataError(
                 f"{table.path}: class '{name}': found unseen in column 'split' and yes in column "
-                "'pretrained'; expected a class that the backbone was not trained on, or it is "
-                "not unseen. Make it seen, or take a backbone without it and write no."
+                "'pretrained'; expected unseen classes that the backbone was not trained on. Write "
+                "seen, or take a backbone that was not trained on the class and write no."
             )
 
 
 def _check_counts(table: ClassTable, chosen: IntArray, validation: IntArray) -> None:
-    """Raise where unseen classes or those left to train on are too few; warn of a single one."""
+    """Raise an error if there are too few unseen or seen classes; warn of a single unseen class."""
     seen = len(table.names) - len(chosen)
     if not len(chosen):
         raise DataError(
@@ -292,7 +292,16 @@ def _draw(
     unseen: int | float | None,
     rng: np.random.Generator,
 ) -> IntArray:
-    """Undecided classes, of ``count`` with images, of which ``given`` are unseen already."""
+    """Draw unseen classes.
+
+    Args:
+        table: The classes.
+        count: Number of classes with images.
+        given: Number of those that the table gives as unseen.
+        pool: Ids of the classes to draw from.
+        unseen: As in :func:`choose_parts`.
+        rng: Draws them.
+    """
     wanted = UNSEEN_SHARE if unseen is None else unseen
     if isinstance(wanted, float):
         least = max(min(_LEAST, count - _LEAST, given + len(pool)), 1)
@@ -366,7 +375,7 @@ def _by_folders(folder: Path, table: ClassTable) -> tuple[list[str], IntArray]:
 
 
 def _matched(folders: Sequence[str], table: ClassTable) -> tuple[list[int | None], list[str]]:
-    """The class of each folder; and the names that differ in case or separators, in words."""
+    """The class of each folder, or None; and sentences on names that match but are not equal."""
     # file systems may store names in another Unicode normal form
     own = [unicodedata.normalize("NFC", name) for name in folders]
     found = match(own, [unicodedata.normalize("NFC", name) for name in table.names])
@@ -388,7 +397,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _expect_seen_classes(where: Path, table: ClassTable, labels: IntArray) -> None:
-    """Raise where a class that the table wants to train has no image; warn of the others."""
+    """Raise an error if a class given as seen has no image; warn of other such classes."""
     parts = table.parts or ("",) * len(table.names)
     empty = np.setdiff1d(np.arange(len(table.names)), labels)
     wanted = [table.names[i] for i in empty if parts[i] in ("seen", "validation")]

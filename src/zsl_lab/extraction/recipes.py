@@ -1,4 +1,4 @@
-"""From the choice of a backbone to the network and its recipe, and from a recipe to the network."""
+"""Builds a backbone and its recipe from a user's choice, and rebuilds a backbone from a recipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from zsl_lab.extraction.weights import Terms
 from zsl_lab.files.hashing import sha256_file
 
 Backbone = BaseNetwork | PooledNetwork
-#: side of the images of torchvision's networks
+#: side, in pixels, of the images that torchvision's networks see
 _IMAGE_SIZE = 224
 
 
@@ -42,20 +42,21 @@ def default_sizes(
     terms: Terms,
     weights: str = IMAGENET,
 ) -> tuple[int, int]:
-    """The sizes that images are scaled to and that the network sees, where they are not given.
+    """The sizes ``resize`` and ``image_size`` in pixels, with defaults for those not given.
 
-    torchvision's networks without a prefix see 224 pixels, cut from 8/7 of that; the others have
-    sizes of their own.
+    Images are scaled to ``resize``, and the network sees the centre of size ``image_size``. The
+    defaults of torchvision's networks without a prefix are 256 and 224; those of other networks
+    come from their packages.
 
     Args:
         name: The network.
-        resize: The first size, or None.
-        image_size: The second size, or None.
-        terms: For messages.
+        resize: The first size; None for the default.
+        image_size: The second size; None for the default.
+        terms: Words for messages.
         weights: As in :func:`build_backbone`.
 
     Raises:
-        ConfigError: Its package is missing or has no such network.
+        ConfigError: If the network's package is missing or has no such network.
     """
     if prefix_of(name):
         defaults = _defaults(name, weights, image_size, terms)
@@ -74,13 +75,13 @@ def build_backbone(
             :data:`zsl_lab.extraction.names.PREFIXES`.
         weights: ``imagenet`` for published weights, or the file of a state dict, with the
             classifier or without; of a network with a prefix also ``random`` for random ones.
-        resize: Side of the square that an image is scaled and cut to.
-        image_size: Side of the square that the network sees, at most ``resize``.
-        terms: For messages.
+        resize: Side, in pixels, of the square that an image is scaled and cut to.
+        image_size: Side, in pixels, of the square that the network sees, at most ``resize``.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: The network's package is missing, or the weights cannot be downloaded.
-        CheckpointError: The weights' file is missing, damaged or of another network.
+        ConfigError: If the network's package is missing, or the weights cannot be downloaded.
+        CheckpointError: If the weights' file is missing, damaged or of another network.
     """
     network: Backbone
     preparation = None
@@ -93,7 +94,7 @@ def build_backbone(
         loaded = _of_file(name, weights, network.weights_file)
     recipe = ImageRecipe(
         backbone=loaded.name,
-        # the recipe travels to other machines: the hash identifies the file, wherever it lies
+        # a recipe is used on other machines too, where the hash identifies the file
         weights=loaded.label,
         weights_sha256=loaded.sha256,
         resize=resize,
@@ -105,7 +106,7 @@ def build_backbone(
 
 
 def _of_file(name: str, weights: str, file: Path) -> LoadedWeights:
-    """Weights of one file: the published one, or the user's."""
+    """The description of weights in a single file, published or the user's own."""
     path = file.absolute()
     if weights == IMAGENET:
         return LoadedWeights(IMAGENET, sha256_file(path), None, name)
@@ -113,7 +114,7 @@ def _of_file(name: str, weights: str, file: Path) -> LoadedWeights:
 
 
 def _defaults(name: str, weights: str, image_size: int | None, terms: Terms) -> Defaults:
-    """How the package of a network with a prefix prepares images for it."""
+    """The preparation of images that the package of a network with a prefix defines."""
     chosen = None if weights == IMAGENET else weights
     prefix = prefix_of(name)
     if prefix == TIMM_PREFIX:
@@ -128,7 +129,7 @@ def _defaults(name: str, weights: str, image_size: int | None, terms: Terms) -> 
 def _build(
     name: str, weights: str, image_size: int, preparation: Preparation, terms: Terms
 ) -> tuple[PooledNetwork, LoadedWeights]:
-    """A network with a prefix, and where its weights come from."""
+    """A network with a prefix, and the description of its weights."""
     chosen = None if weights == IMAGENET else weights
     prefix = prefix_of(name)
     if prefix == TORCHVISION_PREFIX:
@@ -147,16 +148,17 @@ def _build(
 def build_text_tower(
     name: str, weights: str, templates: list[str], terms: Terms
 ) -> tuple[TextTower, TextRecipe]:
-    """Load the text tower that classes are described with, and the recipe that describes it.
+    """Load the text tower that computes class semantics, and make the recipe that describes it.
 
     Args:
         name: ``open_clip:MODEL/PRETRAINED`` or ``hf:ID_OR_FOLDER``.
         weights: As in :func:`build_backbone`.
-        templates: What prompts are made of.
-        terms: For messages.
+        templates: The templates of the prompts.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: The model's package is missing, it cannot be loaded, or it has no text tower.
+        ConfigError: If the model's package is missing, or the model cannot be loaded or has no text
+            tower.
     """
     tower = _text_tower(name, None if weights == IMAGENET else weights, terms)
     loaded = tower.weights
@@ -189,13 +191,13 @@ def load_backbone(
 
     Args:
         recipe: The recipe of the benchmark's features.
-        weights: The file of its weights, or the folder of its model; None looks for the recipe's
-            where it lay when the features were made, then in the working folder.
-        key: What precedes this file in messages.
+        weights: The file of its weights, or the folder of its model. None looks for that of the
+            recipe: at its path when the features were extracted, then in the working folder.
+        key: Precedes this file in messages.
 
     Raises:
-        ConfigError: The network's package is missing, or the weights cannot be downloaded.
-        CheckpointError: The file is missing, damaged, or holds other weights.
+        ConfigError: If the network's package is missing, or the weights cannot be downloaded.
+        CheckpointError: If the file is missing, damaged, or has other weights.
     """
     what = f"the weights of {recipe.backbone} that the features were made with"
     if recipe.backbone not in ARCHITECTURES and not prefix_of(recipe.backbone):
@@ -214,15 +216,15 @@ def load_backbone(
 
 
 def load_text_tower(recipe: TextRecipe, key: str = "weights=") -> TextTower:
-    """Load the text tower that a benchmark's classes were described with, for new classes.
+    """Load the text tower that a benchmark's semantics were computed with, for new classes.
 
     Args:
         recipe: The recipe of the benchmark's semantics, of an image-text model.
-        key: What precedes weights in messages.
+        key: Precedes weights in messages.
 
     Raises:
-        ConfigError: The model's package is missing, or it cannot be downloaded.
-        CheckpointError: Its files are missing, or hold other weights.
+        ConfigError: If the model's package is missing, or the model cannot be downloaded.
+        CheckpointError: If its files are missing, or have other weights.
     """
     what = f"the weights of {recipe.encoder} that the class semantics were made with"
     given = _place(recipe, None, what, key)
@@ -235,10 +237,10 @@ def load_text_tower(recipe: TextRecipe, key: str = "weights=") -> TextTower:
 
 
 def _place(recipe: ImageRecipe | TextRecipe, weights: str | None, what: str, key: str) -> str:
-    """Where the weights of a recipe are now: a path, or what it calls published or random ones.
+    """The present path of a recipe's weights; the recipe's label if they are published or random.
 
     Raises:
-        CheckpointError: There is nothing at the place.
+        CheckpointError: If they should be at a path and are not.
     """
     kept = recipe.weights_path
     label = recipe.weights or IMAGENET
@@ -246,7 +248,7 @@ def _place(recipe: ImageRecipe | TextRecipe, weights: str | None, what: str, key
     of_folder = label == RANDOM and kept is not None
     given = weights or (kept if kept is not None and there else label)
     name = recipe.backbone if isinstance(recipe, ImageRecipe) else recipe.encoder
-    # older recipes have the name of a file and no place of it
+    # older recipes have the name of a file without its path
     of_file = label not in (IMAGENET, RANDOM) and prefix_of(name) not in IMAGE_TEXT_PREFIXES
     if weights is None and kept is None and not of_file:
         return given
@@ -264,8 +266,8 @@ def _place(recipe: ImageRecipe | TextRecipe, weights: str | None, what: str, key
 
 
 def _named(recipe: ImageRecipe | TextRecipe, name: str, given: str) -> tuple[str, str | None]:
-    """The name and weights that build a model of open_clip or transformers again."""
-    # without a place of their own they are published or random, and the label says which
+    """The name and weights to build a model of open_clip or transformers again."""
+    # without a path, weights are published or random, and the label says which
     placed = recipe.weights_path is not None or given != recipe.weights
     chosen = RANDOM if recipe.weights == RANDOM else None
     if prefix_of(name) == HF_PREFIX:

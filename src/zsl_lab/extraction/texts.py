@@ -1,4 +1,4 @@
-"""From the texts of classes to their semantics."""
+"""Computes class semantics from the texts of classes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from zsl_lab.text import CONFIGURATION, TextConfig, encode
 from zsl_lab.text import Terms as TextTerms
 from zsl_lab.text.prompts import prompts, uses_texts
 
-#: how many prompts a text tower reads at once
+#: number of prompts that a text tower encodes at once
 _PROMPTS = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Semantics:
-    """Class semantics of each kind that a table has.
+    """The class semantics of a table.
 
     Attributes:
-        by_kind: ``att`` and ``text``, float32 ``[C, Q]`` each.
+        by_kind: Class semantics of the kinds ``att`` and ``text``, or one of them, each float32
+            ``[C, Q]``.
         texts: How the texts were encoded; None where there are none.
     """
 
@@ -49,14 +50,14 @@ def table_semantics(
 
     Args:
         table: The classes.
-        recipe: How to encode their texts; None leaves these out.
-        terms: For messages.
-        attributes: Whether to take the table's attributes, where it has any.
-        tower: The text tower of the recipe, where it is of an image-text model.
+        recipe: How to encode their texts; None leaves out the texts.
+        terms: Words for messages.
+        attributes: Whether to include the table's attributes, if it has any.
+        tower: The recipe's text tower, if the recipe is that of an image-text model.
 
     Raises:
-        ConfigError: The encoder is not available.
-        DataError: The encoder finds no token in a text.
+        ConfigError: If the encoder is not available.
+        DataError: If the encoder finds no token in a text.
     """
     found: dict[str, FloatArray] = {}
     if attributes and table.attributes is not None:
@@ -76,22 +77,23 @@ def embed_classes(
     templates: Sequence[str],
     tower: TextTower,
 ) -> FloatArray:
-    """Class semantics of an image-text model, as CLIP makes its zero-shot classifiers.
+    """Class semantics from an image-text model, computed like CLIP's zero-shot classifiers.
 
-    The embeddings of a class's prompts are scaled to length 1 and averaged, and so is their mean
-    (Radford et al., ICML 2021, section 3.1.4). Texts that are cut are warned of.
+    The embeddings of a class's prompts are scaled to length 1 and averaged, and their mean is
+    scaled to length 1 again (Radford et al., ICML 2021, section 3.1.4). If texts are cut, a warning
+    is given.
 
     Args:
-        names: C names.
+        names: Names of the C classes.
         texts: The texts of each class; None where only names are known.
-        templates: What prompts are made of.
+        templates: The templates of the prompts.
         tower: The model's text tower.
 
     Returns:
         float32 ``[C, D]``, rows of length 1.
 
     Raises:
-        DataError: A template needs texts, and there are none.
+        DataError: If a template needs texts, and there are none.
     """
     if texts is None and uses_texts(templates):
         raise DataError(
@@ -102,7 +104,7 @@ def embed_classes(
         prompts(name, of_class, templates)
         for name, of_class in zip(names, texts or [()] * len(names), strict=True)
     ]
-    # equal prompts of several classes are read once
+    # equal prompts of several classes are encoded once
     every = list(dict.fromkeys(prompt for of_class in own for prompt in of_class))
     _warn_of_cut(every, tower)
     rows = torch.cat([tower.embed(every[i : i + _PROMPTS]) for i in range(0, len(every), _PROMPTS)])
@@ -133,24 +135,24 @@ def embed_texts(
     """Encode texts, each as the mean of its token states.
 
     Args:
-        texts: C texts.
+        texts: The C texts.
         recipe: The encoder.
         cache_dir: The cache of token states; None for none.
-        terms: For messages.
+        terms: Words for messages.
 
     Returns:
         float32 ``[C, Q]``.
 
     Raises:
-        ConfigError: A package is not installed, the model cannot be loaded, or it takes fewer
-            tokens.
-        DataError: The encoder finds no token in a text.
+        ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer
+            tokens than the recipe's.
+        DataError: If the encoder finds no token in a text.
     """
     config = TextConfig.model_validate(
         {name: getattr(recipe, name) for name in ("encoder", "model", "max_tokens")}
     )
     tokens = encode(config, texts, cache_dir, recipe.fitted_on, terms)
-    # padding is 0
+    # the sum over all positions is that over the tokens, as padding is 0
     mean: FloatArray = tokens.states.sum(axis=1) / tokens.mask.sum(axis=1, keepdims=True).astype(
         np.float32
     )

@@ -1,6 +1,6 @@
-"""Frozen networks of timm without their classifier: images in, pooled features out.
+"""Frozen backbones of timm: networks without their classifier, which return pooled features.
 
-timm's own facts about a network decide how images are scaled and normalised and how its features
+timm's configuration of a network determines how images are scaled and normalised, and how features
 are pooled (``num_classes=0``).
 """
 
@@ -30,21 +30,21 @@ from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state
 
 #: names of files of weights on the Hugging Face Hub, the preferred one first
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-#: how batch norm's counters are called, which nothing uses
+#: end of the names of batch norm's counters, which have no effect here
 _COUNTER = ".num_batches_tracked"
 
 
 def timm_defaults(name: str, image_size: int | None, terms: Terms) -> Defaults:
-    """How timm prepares images for a network, at its own size or another.
+    """The sizes and the preparation of images that timm uses for a network.
 
     Args:
         name: The network, with :data:`TIMM_PREFIX`.
-        image_size: Side of the square that the network sees; None for timm's.
-        terms: For messages.
+        image_size: Side, in pixels, of the square that the network sees; None for timm's.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: timm is missing, there is no such network, or its images are prepared in
-            another way than by a square from the centre.
+        ConfigError: If timm is missing, there is no such network, or its images are not prepared as
+            a square of 3 channels, cut from the centre or squashed.
     """
     timm = _import_timm(name, terms)
     config = timm.data.resolve_data_config(pretrained_cfg=_facts(timm, name, terms).to_dict())
@@ -65,9 +65,9 @@ def timm_defaults(name: str, image_size: int | None, terms: Terms) -> Defaults:
 
 
 def full_name(name: str, terms: Terms) -> str:
-    """The name with the tag of the weights that timm downloads for it: ``timm:resnet18.a1_in1k``.
+    """A network's name with the tag of its weights in timm: ``timm:resnet18.a1_in1k``.
 
-    A later timm may download others for the same name without a tag.
+    For a name without a tag, a later version of timm may download other weights.
     """
     timm = _import_timm(name, terms)
     tagged = f"{name}.{_facts(timm, name, terms).tag}"
@@ -83,14 +83,14 @@ def build_timm_network(
         name: Its name, with :data:`TIMM_PREFIX`.
         weights: ``imagenet`` (timm's own weights, downloaded), the file of a state dict, with the
             classifier or without, or ``random`` for random weights.
-        image_size: Side of the images that it will see.
+        image_size: Side of its images, in pixels.
         preparation: Mean and standard deviation of its images.
-        terms: For messages.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: timm is missing, there is no such network, its weights cannot be downloaded,
+        ConfigError: If timm is missing, there is no such network, its weights cannot be downloaded,
             or it does not take images of this size.
-        CheckpointError: The weights' file is missing, damaged or of another network.
+        CheckpointError: If the weights' file is missing, damaged or of another network.
     """
     timm = _import_timm(name, terms)
     facts = _facts(timm, name, terms)
@@ -142,7 +142,7 @@ def _create(timm: Any, name: str, facts: Any, image_size: int, terms: Terms) -> 
             model: nn.Module = timm.create_model(
                 name.removeprefix(TIMM_PREFIX), pretrained=False, num_classes=0, **options
             )
-        except Exception as error:  # families check a size each in its own way
+        except Exception as error:  # each family of networks checks the size in its own way
             raise wrong_size(name, facts.input_size[-1], image_size, error, terms) from error
     return model.eval()
 
@@ -188,7 +188,7 @@ def _load(
     """Copy weights into a network, all of them or none.
 
     Raises:
-        CheckpointError: They are weights of another network.
+        CheckpointError: If they are of another network.
     """
     problem = misfit(model.state_dict(), state, _classifier(facts))
     if problem:
@@ -204,13 +204,13 @@ def _load(
 
 
 def _classifier(facts: Any) -> tuple[str, ...]:
-    """How the names of the classifier's weights begin."""
+    """The beginnings of the names of the classifier's weights."""
     parts = (facts.classifier,) if isinstance(facts.classifier, str) else facts.classifier or ()
     return tuple(f"{part}." for part in parts)
 
 
 def _converted(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights as timm converts them: position embeddings of another image size, other names."""
+    """Weights converted by timm: position embeddings of another image size, other names."""
     if "_conv_stem.weight" in state:
         return _of_efficientnet_packages(model, state)
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
@@ -218,7 +218,7 @@ def _converted(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Te
         return state
     try:
         converted: Mapping[str, Tensor] = convert(dict(state), model)
-    except Exception:  # of weights that it does not know; the caller says what does not fit
+    except Exception:  # timm does not know these weights; the caller says what does not fit
         return state
     return converted
 
@@ -226,9 +226,9 @@ def _converted(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Te
 def _of_efficientnet_packages(
     model: nn.Module, state: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
-    """Weights of efficientnet-pytorch and efficientnet-lite-pytorch.
+    """Weights of efficientnet-pytorch and efficientnet-lite-pytorch, under timm's names.
 
-    They have timm's tensors in timm's order, under other names.
+    They have the same tensors in the same order as timm's, under other names.
     """
     ours = [name for name in model.state_dict() if not name.endswith(_COUNTER)]
     theirs = [name for name in state if not name.startswith("_fc.") and not name.endswith(_COUNTER)]

@@ -1,9 +1,9 @@
-"""Makes torchvision importable where its compiled operators do not load.
+"""Makes torchvision importable if its compiled operators do not load.
 
-They do not load in a build for another PyTorch. The import then fails ("operator torchvision::nms
-does not exist"), and so does that of every package that imports torchvision: torchmetrics,
-Lightning, transformers, timm. The operators (for object detection) are not needed here; defining
-their schemas is enough.
+They do not load if torchvision was built for another version of PyTorch. Then its import fails
+("operator torchvision::nms does not exist"), and so does that of every package that imports it:
+torchmetrics, Lightning, transformers, timm. The operators (for object detection) are not needed
+here; for the import it is enough to define their schemas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-#: the operators that torchvision registers on import even if they are not compiled, both alike
+#: the operators that torchvision's import needs even if they are not compiled, with equal schemas
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _NAME = "torchvision"
@@ -52,7 +52,7 @@ def _define_missing() -> None:
         try:
             torch.ops.load_library(compiled)  # type: ignore[no-untyped-call]
             return
-        except OSError:  # torchvision too goes on without operators then
+        except OSError:  # without operators: torchvision's own import ignores this, too
             pass
     for operator in _OPERATORS:
         library.define(f"{_NAME}::{operator}", _SCHEMA)

@@ -1,4 +1,4 @@
-"""Files of weights, and what messages call the options that name them."""
+"""Reads files of weights; words for messages about the options that name them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from zsl_lab.errors import CheckpointError, ConfigError
 from zsl_lab.extraction.names import IMAGENET
 from zsl_lab.files.seal import damaged_member
 
-#: batch norm's count of training batches, which nothing depends on here; old state dicts lack it
+#: batch norm's count of training batches, which has no effect here; old state dicts lack it
 _COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The names of a user's choices in messages: keys of a configuration, or options of a command.
+    """Words for messages: the user chooses by keys of a configuration or options of a command.
 
     Attributes:
-        network: What precedes the name of a network (``"method.base.name="``, ``"--backbone "``).
-        weights: What precedes its weights.
+        network: Precedes the name of a network (``"method.base.name="``, ``"--backbone "``).
+        weights: Precedes the network's weights.
         networks: The networks of torchvision that can be chosen.
-        otherwise: An alternative to installing torchvision; empty where there is none.
-        larger: The sentence that says what to do about images that are too small.
+        otherwise: What to do instead of installing the package; empty where there is nothing.
+        larger: Sentence on what to do about images that are too small.
     """
 
     network: str
@@ -55,12 +55,12 @@ def import_package(module: str, name: str, extra: str, terms: Terms) -> Any:
 
     Args:
         module: The module.
-        name: The network's name, with the prefix of its package where it has one.
-        extra: The extra of this package that it comes with.
-        terms: For messages.
+        name: The network's name, with the prefix of its package if it has one.
+        extra: The extra of zsl-lab that installs the package.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: It cannot be imported.
+        ConfigError: If it cannot be imported.
     """
     try:
         return import_module(module)
@@ -79,10 +79,10 @@ def read_state_dict(path: Path, name: str, terms: Terms) -> dict[str, Tensor]:
     Args:
         path: A file of ``torch.save``, or one that ends in ``.safetensors``.
         name: The network that it is for, in messages.
-        terms: For messages.
+        terms: Words for messages.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or no state dict.
+        CheckpointError: If the file is missing, damaged, or not a state dict.
     """
     ways = (
         f"Give the file of a state dict of {name} (torch.save(model.state_dict(), FILE) writes "
@@ -95,9 +95,9 @@ def read_state_dict(path: Path, name: str, terms: Terms) -> dict[str, Tensor]:
         raise CheckpointError(f"{origin}: there is no such file. {ways}")
     try:
         state = _tensors(path)
-    except Exception as error:  # torch raises many kinds for one and the same reason
+    except Exception as error:  # torch raises many types of errors on unreadable files
         raise CheckpointError(
-            f"{origin}: these are no readable weights ({type(error).__name__}). They "
+            f"{origin}: these are not readable weights ({type(error).__name__}). They "
             f"were not unpickled further. {ways}"
         ) from error
     if not isinstance(state, Mapping):
@@ -130,15 +130,15 @@ def _tensors(path: Path) -> Any:
 def misfit(
     expected: Mapping[str, Tensor], found: Mapping[str, Tensor], ignored: tuple[str, ...]
 ) -> str:
-    """How the names and shapes of weights differ from a network's.
+    """Compare the names and shapes of weights with those of a network.
 
     Args:
         expected: The network's state dict.
         found: The weights.
-        ignored: Starts of names that the weights may have in addition: the classifier's.
+        ignored: Beginnings of the names of the classifier's weights, which ``found`` may have too.
 
     Returns:
-        What differs, as a part of a sentence; empty where nothing does.
+        The differences, as a part of a sentence; empty if there are none.
     """
     shapes = {
         name: list(tensor.shape) for name, tensor in expected.items() if not name.endswith(_COUNTER)

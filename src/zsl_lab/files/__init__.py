@@ -1,1 +1,1 @@
-"""Writing files atomically, hashing them, and caching what was read."""
+"""Files: atomic writes, hashes, checked reading of untrusted files, and caches."""

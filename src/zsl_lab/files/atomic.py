@@ -76,12 +76,12 @@ def atomic_write_all(contents: Mapping[Path, Content]) -> None:
 def remove_leftovers(folder: Path, name: str = "*", idle: float = 0.0) -> None:
     """Remove temporary files and folders that killed processes left in a folder.
 
-    Only while no other process writes these files, unless ``idle`` tells them apart.
+    With ``idle=0``, call it only while no other process writes these files.
 
     Args:
         folder: The folder, which need not exist.
-        name: A pattern of what was written; by default anything.
-        idle: How many seconds nothing must have been written to it.
+        name: A glob pattern of the names of the files that were being written.
+        idle: Only remove what has not been written to for this many seconds.
     """
     hexadecimal = "[0-9a-f]" * 32
     for path in folder.glob(f".{name}.{hexadecimal}.tmp"):

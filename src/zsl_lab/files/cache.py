@@ -1,4 +1,4 @@
-"""An LRU cache for values that runs of one process share, and a stamp that tells files apart."""
+"""An LRU cache for values that runs of one process share; a stamp that detects changed files."""
 
 from __future__ import annotations
 

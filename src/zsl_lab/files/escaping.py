@@ -1,4 +1,4 @@
-"""Texts of other people's files, made harmless for a terminal, a spreadsheet and Markdown.
+"""Escapes text of unknown origin for a terminal, a spreadsheet and Markdown.
 
 Names of classes, files and datasets may hold anything: control sequences that move a terminal's
 cursor or forge lines, what a spreadsheet takes as a formula, HTML. Files keep names as they are;
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 #: characters that a terminal acts on or that change the order of the text around them: controls,
-#: line and paragraph separators, embedded and isolated directions, invisible ones, surrogates
+#: line and paragraph separators, directional embeddings and isolates, invisible ones, surrogates
 _ACTIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -20,9 +20,9 @@ _ACTIVE_IN_LINE = re.compile(f"[\t\n]|{_ACTIVE.pattern}")
 #: what a spreadsheet takes as the beginning of a formula, in half and full width
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
-#: length of a name in a message, a table or a figure
+#: maximum length of a name in a message, a table or a figure
 MAX_NAME = 60
-#: length of a line of a message
+#: maximum length of a line of a message
 MAX_LINE = 5000
 
 
@@ -36,7 +36,7 @@ def one_line(text: str, limit: int = MAX_NAME) -> str:
 
     Args:
         text: The name.
-        limit: Length at most; what is left out in the middle becomes ``...``.
+        limit: Maximum length; a longer name is cut as :func:`shortened` does.
     """
     # escaping makes at most ten characters of one, so no more of a long name needs to be escaped
     kept = shortened(text, 2 * limit) if len(text) > 2 * limit else text
@@ -44,7 +44,7 @@ def one_line(text: str, limit: int = MAX_NAME) -> str:
 
 
 def shortened(text: str, limit: int = MAX_NAME) -> str:
-    """The beginning and the end of a text that is longer than ``limit``."""
+    """A text cut to ``limit`` characters, with ``...`` for what is left out in the middle."""
     if len(text) <= limit:
         return text
     end = (limit - 3) // 3
@@ -52,9 +52,9 @@ def shortened(text: str, limit: int = MAX_NAME) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe before it.
+    """A CSV cell with an apostrophe before a text that a spreadsheet would take as a formula.
 
-    :func:`from_csv_cell` takes it away. Numbers, and texts that are numbers, stay as they are.
+    :func:`from_csv_cell` removes it. Numbers, and texts that are numbers, stay as they are.
     """
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
@@ -62,12 +62,12 @@ def csv_cell(value: object) -> object:
 
 
 def from_csv_cell(text: str) -> str:
-    """The text that :func:`csv_cell` made a cell of."""
+    """The inverse of :func:`csv_cell`: the text without the apostrophe put before it."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def csv_row(values: Iterable[object]) -> list[object]:
-    """A row of :func:`csv_cell`."""
+    """A row of a CSV file, each value escaped by :func:`csv_cell`."""
     return [csv_cell(value) for value in values]
 
 

@@ -1,6 +1,6 @@
-"""OmegaConf's reader and writer of YAML on libyaml, where PyYAML has it: several times as fast.
+"""OmegaConf's YAML reader and writer on libyaml, where PyYAML has it: several times as fast.
 
-What they read and write is the same; where a long line is broken may differ.
+They read and write the same values; only the breaks in long lines may differ.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def dumper() -> Any:
     base: Any = yaml.CDumper if yaml.__with_libyaml__ else usual
 
     class Dumper(base):  # type: ignore[misc]
-        def ignore_aliases(self, data: Any) -> bool:  # a list that stands twice is written twice
+        def ignore_aliases(self, data: Any) -> bool:  # write repeated lists in full
             return True
 
     Dumper.yaml_representers = {**base.yaml_representers, **usual.yaml_representers}

@@ -68,17 +68,17 @@ def sha256_arrays(*arrays: npt.NDArray[Any]) -> str:
 
 
 class ArrayHash:
-    """:func:`sha256_arrays` of arrays that are given in blocks of rows."""
+    """Computes :func:`sha256_arrays` of arrays that are given in blocks of rows."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def begin(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        """Begin the next array."""
+        """Begin the next array, whose rows follow by :meth:`add`."""
         self._digest.update(f"{dtype.str}{shape}".encode())
 
     def add(self, rows: npt.NDArray[Any]) -> None:
-        """Add its next rows."""
+        """Add the next rows of the array begun last."""
         self._digest.update(np.ascontiguousarray(rows).data)
 
     def hexdigest(self) -> str:

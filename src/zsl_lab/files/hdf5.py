@@ -19,9 +19,9 @@ from zsl_lab.errors import DataError
 from zsl_lab.files.memory import ALWAYS_ALLOWED, check_size, free_memory
 from zsl_lab.files.probe import check_structure
 
-#: names of a group that a message lists
+#: maximum number of names of a group that a message lists
 _SHOWN_NAMES = 12
-#: texts that are read at once
+#: maximum number of texts that are read at once
 _MAX_TEXTS = 2**16
 
 
@@ -31,12 +31,13 @@ def open_hdf5(path: Path, *, trusted: bool = False) -> Iterator[Any]:
 
     Args:
         path: The file.
-        trusted: Whether its bytes are known to be those that HDF5 wrote.
+        trusted: Whether its bytes are known to be undamaged; then they are not checked in another
+            process first.
 
     Raises:
-        DataError: It is open for writing, here or in another program; or it is damaged in a way
-            that makes HDF5 loop or crash.
-        OSError: It cannot be opened: damaged, or no such file.
+        DataError: If it is open for writing, here or in another program; or damaged in a way that
+            makes HDF5 loop or crash.
+        OSError: If it cannot be opened: it is damaged in another way, or missing.
     """
     check_not_written(path)
     if not trusted:
@@ -53,16 +54,16 @@ def open_hdf5(path: Path, *, trusted: bool = False) -> Iterator[Any]:
 
 
 def check_not_written(path: Path) -> None:
-    """Refuse a file that a program has open for writing: what it holds may be half written.
+    """Refuse a file that a program has open for writing: its data may be half written.
 
     Raises:
-        DataError: It is locked, as HDF5 locks a file that is open for writing.
+        DataError: If it is locked, as HDF5 locks a file that is open for writing.
     """
     try:
         import fcntl
     except ImportError:  # Windows refuses to open such a file
         return
-    # where locks do not work, or the file cannot be opened, reading it says so
+    # where locks do not work nothing is checked; a file that cannot be opened is its reader's error
     with suppress(OSError), path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -79,7 +80,7 @@ def _written(path: Path) -> DataError:
 
 
 def _opened_like_before(path: Path, error: OSError) -> Any:
-    """A file that this process has open: HDF5 wants it opened with the same flags again."""
+    """Open a file that this process has open already: HDF5 then requires the same flags."""
     for locking in (True, "best-effort"):
         with suppress(OSError):
             return h5py.File(path, "r", locking=locking)
@@ -99,7 +100,7 @@ def member(group: Any, name: str, where: str) -> Any:
         where: File and field, for the message.
 
     Raises:
-        DataError: It is a link to something else: links are not followed.
+        DataError: If it is a soft or external link: links are not followed.
     """
     link = group.get(name, getlink=True)
     if link is None:
@@ -123,10 +124,10 @@ def check_dataset(dataset: Any, where: str, *, itemsize: int | None = None) -> N
     Args:
         dataset: The dataset.
         where: File and field, for the message.
-        itemsize: Bytes of a number as it is read; None for that of the dataset's type.
+        itemsize: Bytes per number once it is read; None for those of the dataset's type.
 
     Raises:
-        DataError: They don't.
+        DataError: If one of these is not so.
     """
     check_inside(dataset, where)
     stored = min(dataset.id.get_storage_size(), file_size(dataset))
@@ -154,7 +155,7 @@ def check_inside(dataset: Any, where: str) -> None:
     """Refuse a dataset whose numbers lie in another file.
 
     Raises:
-        DataError: They do.
+        DataError: If they lie in another file (external storage, a virtual dataset).
     """
     if dataset.external or dataset.is_virtual:
         found = "a virtual dataset" if dataset.is_virtual else "external storage"
@@ -181,14 +182,14 @@ def _partly_written(where: str) -> DataError:
 
 
 def read_texts(dataset: Any, where: str) -> list[str]:
-    """Texts of a dataset of one dimension, or a single text.
+    """The texts of a dataset of one dimension, or the single text of one without dimensions.
 
-    A file can refer to one long text many times, so they are read by parts, and all of them
+    A file can refer to one long text many times, so the texts are read in parts, and all of them
     together may not be longer than the file.
 
     Raises:
-        DataError: They are, or numbers of them lie in another file.
-        UnicodeDecodeError: A text is not UTF-8.
+        DataError: If the texts are longer than the file, or lie in another file.
+        UnicodeDecodeError: If a text is not UTF-8.
     """
     check_inside(dataset, where)
     rows = dataset.asstr("utf-8")

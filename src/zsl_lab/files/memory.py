@@ -35,10 +35,10 @@ def check_size(
         stored: Bytes that store them in the file.
         where: File and field, for the message.
         needed: Bytes of memory that reading takes; None for ``declared``.
-        remedy: What else the user can do.
+        remedy: What else the user can do: a sentence that ends the message.
 
     Raises:
-        DataError: They are too many.
+        DataError: If there are too many.
     """
     needed = declared if needed is None else needed
     end = f" {remedy}".rstrip()
@@ -50,7 +50,7 @@ def check_size(
             f"fewer of them.{end}"
         )
     free = free_memory()
-    # less than that is not worth asking the system for
+    # smaller reads are never refused
     if free is not None and needed > ALWAYS_ALLOWED // 16 and needed > free:
         raise DataError(
             f"{where}: found numbers that take {size_text(needed)} to read; expected at most the "
@@ -85,13 +85,13 @@ def _of_machine() -> int | None:
         for line in (_PROC / "meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    with suppress(AttributeError, OSError, ValueError):  # no Linux: all of its memory
+    with suppress(AttributeError, OSError, ValueError):  # not Linux: all memory of the machine
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
 def _of_group() -> int | None:
-    """What a control group, of version 2 or 1, has left."""
+    """Bytes left in the control group, of version 2 or 1."""
     for folder, limit, used in (
         (_CGROUP, "memory.max", "memory.current"),
         (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),

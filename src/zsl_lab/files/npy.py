@@ -1,4 +1,4 @@
-"""NumPy's ``.npy`` files: the header's size is checked before anything is allocated."""
+"""Reads NumPy's ``.npy`` files; the size in the header is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[A
         mmap_mode: ``r`` maps the file into memory; None reads it.
 
     Raises:
-        DataError: The header declares more numbers than the file has or than fit into memory.
-        OSError: The file cannot be read.
-        ValueError: It is no such file, or a damaged one.
+        DataError: If the header declares more numbers than the file has or than fit into memory.
+        OSError: If the file cannot be read.
+        ValueError: If it is not a ``.npy`` file, or is damaged.
     """
     with path.open("rb") as file:
         _check_header(file, path.stat().st_size, str(path), mapped=mmap_mode is not None)
@@ -34,15 +34,14 @@ def load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[A
 
 
 def read_npy(content: bytes, where: str) -> npt.NDArray[Any]:
-    """Read the bytes of such a file, as a member of an archive has them.
+    """Read an array from the bytes of a ``.npy`` file, such as a member of an archive.
 
     Args:
         content: The bytes.
         where: File and member, for messages.
 
     Raises:
-        DataError: As :func:`load_npy`.
-        ValueError: Likewise.
+        DataError, ValueError: As :func:`load_npy`.
     """
     _check_header(io.BytesIO(content), len(content), where, mapped=False)
     return _loaded(io.BytesIO(content), where)
@@ -65,10 +64,10 @@ def _loaded(
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """The shape, whether columns come first, and the type; the numbers follow in the file.
+    """The shape, whether the order is Fortran's, and the dtype; the file is left at the numbers.
 
     Raises:
-        Exception: Almost any, of a damaged header: it is a text that NumPy evaluates.
+        Exception: Of almost any type if the header is damaged, since NumPy evaluates its text.
     """
     version = np.lib.format.read_magic(file)
     read = (
@@ -82,7 +81,7 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def _check_header(file: IO[bytes], size: int, where: str, *, mapped: bool) -> None:
     if file.read(len(_START)) != _START:
-        return  # NumPy says what it is
+        return  # np.load raises the error
     file.seek(0)
     try:
         shape, _, dtype = read_header(file)
@@ -90,7 +89,7 @@ def _check_header(file: IO[bytes], size: int, where: str, *, mapped: bool) -> No
         raise ValueError(str(error) or type(error).__name__) from error
     stored = size - file.tell()
     if dtype.hasobject:
-        return  # NumPy refuses it
+        return  # np.load refuses it
     if any(length < 0 for length in shape):
         raise ValueError(f"shape {list(shape)}")
     declared = math.prod(shape) * dtype.itemsize

@@ -34,7 +34,12 @@ def content(per_class: Mapping[str, Mapping[str, float]]) -> bytes:
 
 
 def summary(recalls: Mapping[str, float]) -> dict[str, Any]:
-    """Number of classes with a recall, their mean and quartiles (NaN where there are too few)."""
+    """Summarise the recalls in percent; classes without samples (NaN) are left out.
+
+    Returns:
+        ``classes``, how many have a recall; ``mean``, NaN where none has; ``quartiles``, empty for
+        fewer than two classes.
+    """
     known = [recall for recall in recalls.values() if not math.isnan(recall)]
     enough = len(known) > 1
     return {
@@ -45,10 +50,13 @@ def summary(recalls: Mapping[str, float]) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, dict[str, float]]:
-    """What :func:`content` was given; no classes where there is no file.
+    """Read the recalls in percent that :func:`content` wrote; no classes where there is no file.
+
+    Returns:
+        ``unseen`` and ``seen``: recall by class name, NaN for a class without samples.
 
     Raises:
-        DataError: The file is damaged.
+        DataError: If the file is damaged.
     """
     found: dict[str, dict[str, float]] = {"unseen": {}, "seen": {}}
     try:

@@ -1,7 +1,8 @@
-"""HDF5 files of unknown origin are walked through by another process before this one opens them.
+"""Checks HDF5 files of unknown origin in another process before this one opens them.
 
 HDF5 is a library in C that trusts the structures of a file: a single wrong byte can make it loop
-for ever, or end the process. A process that only walks through the file may be killed then.
+for ever, or end the process. So a helper process walks through the file first: it may crash, and
+is killed if it loops.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 
 from zsl_lab.errors import DataError
 
-#: seconds that walking through a file may take, which mostly is done in a few milliseconds
+#: time limit for a file, in seconds; most take a few milliseconds
 TIMEOUT = 15.0
-#: members of a group and attributes that are visited, groups within groups, bytes that are read
+#: limits: members and attributes of a group, depth of nested groups, bytes read of one of them
 _MOST, _DEPTH, _SMALL = 1000, 16, 2**20
 _ANSWER = b"done\n"
 
@@ -31,12 +32,12 @@ _owner = 0
 
 
 def check_structure(path: Path) -> None:
-    """Refuse a file that HDF5 cannot be trusted with.
+    """Refuse a file that makes the HDF5 library loop or crash.
 
-    Any error that HDF5 reports is left to whoever reads the file.
+    Errors that HDF5 reports are ignored here: reading the file raises them again.
 
     Raises:
-        DataError: HDF5 does not come to an end with it, or crashes.
+        DataError: If HDF5 crashes, or has not finished within :data:`TIMEOUT`.
     """
     with _lock:
         worker = _running()
@@ -50,7 +51,7 @@ def check_structure(path: Path) -> None:
             worker.stdin.write(json.dumps(os.fspath(path.absolute())).encode() + b"\n")
             worker.stdin.flush()
             answer = worker.stdout.readline()
-        except OSError:  # it was ended from outside
+        except OSError:  # the helper process was ended from outside
             answer = b""
         finally:
             alive = timer.is_alive()
@@ -65,9 +66,9 @@ def check_structure(path: Path) -> None:
 
 
 def _running() -> subprocess.Popen[bytes] | None:
-    """The process that walks through files; None where none can be started."""
+    """The helper process, started where needed; None where none can be started."""
     global _worker, _owner
-    # a process that was forked shares no pipe with the one that it is a copy of
+    # a forked process must not use the pipes of its parent
     if _worker is None or _owner != os.getpid() or _worker.poll() is not None:
         command = [sys.executable, "-c", "from zsl_lab.files import probe; probe.serve()"]
         try:
@@ -96,9 +97,9 @@ def _end() -> None:
 
 
 def serve() -> None:
-    """Walk through the files whose names come in, until there are no more."""
+    """Walk through each file named on standard input (a JSON string per line), until it ends."""
     for line in sys.stdin.buffer:
-        with suppress(Exception):  # whoever reads the file finds the same error
+        with suppress(Exception):  # reading the file raises the same error
             _walk(json.loads(line))
         sys.stdout.buffer.write(_ANSWER)
         sys.stdout.buffer.flush()

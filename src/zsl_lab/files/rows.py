@@ -17,7 +17,7 @@ from zsl_lab.files.atomic import reason
 
 Array = npt.NDArray[Any]
 
-#: bytes from which on an array is mapped from a file
+#: size, in bytes, from which on an array is mapped from a file
 LARGE = 2**28
 #: called with the bytes of a file that were read or written so far
 Advance = Callable[[int], object]
@@ -26,16 +26,16 @@ _BLOCK = 2**24
 
 
 def no_progress(done: int) -> None:
-    """Show nothing."""
+    """An :data:`Advance` that ignores the progress."""
 
 
 class RowBuffer:
     """Collects rows, in memory or, once they take ``large`` bytes, in a temporary file.
 
     Args:
-        folder: Where the temporary file is, made where it is missing; None for the system's folder
-            of such files.
-        large: Bytes from which on rows are in the file.
+        folder: Folder of the temporary file, made where it is missing; None for the system's
+            temporary folder.
+        large: Size, in bytes, from which on the rows are in the file; None for :data:`LARGE`.
     """
 
     def __init__(self, folder: Path | None = None, large: int | None = None) -> None:
@@ -91,7 +91,7 @@ class RowBuffer:
 
 
 def row_blocks(array: Array, size: int = _BLOCK) -> Iterator[Array]:
-    """Blocks of rows of about ``size`` bytes; of a mapped file, no more stays in memory."""
+    """Blocks of rows of about ``size`` bytes; of a mapped file, only one block is in memory."""
     step = max(1, size // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         yield array[start : start + step]
@@ -99,7 +99,7 @@ def row_blocks(array: Array, size: int = _BLOCK) -> Iterator[Array]:
 
 
 def release(array: Array) -> None:
-    """Give the memory of a mapped file back to the system; nothing happens to other arrays."""
+    """Give the memory of a mapped file back to the system; other arrays are left alone."""
     base: Any = array
     while isinstance(base, np.ndarray) and base.base is not None:
         base = base.base

@@ -1,7 +1,7 @@
 """The seal of a checkpoint: the SHA-256 of its bytes, in the comment that ends its zip archive.
 
-PyTorch, Lightning and zip tools read a sealed file as any other. The seal finds damage; it is no
-signature, since whoever writes a file can seal it.
+PyTorch, Lightning and zip tools read a sealed file as any other. The seal detects damage; it is not
+a signature, since anyone who writes a file can seal it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-#: the record that ends a zip archive, in front of the comment, whose length is its last field
+#: the last record of a zip archive, before the comment; its last field is the comment's length
 _END = struct.Struct("<4s4H2LH")
 _SIGNATURE = b"PK\x05\x06"
 _MARK = b"zsl_lab sha256 "
@@ -36,7 +36,7 @@ def seal(archive: bytes) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """Check the seal of a file; of one without a seal, the checksums in its archive.
+    """Check the seal of a checkpoint; where it has none, the checksums in its archive.
 
     Versions before 0.2.0 wrote no seal.
 
@@ -57,16 +57,17 @@ def check(data: bytes) -> None:
 
 
 def damaged_member(path: Path) -> str | None:
-    """The first member of a zip archive whose checksum is wrong, which PyTorch does not look at.
+    """The first member of a zip archive whose checksum is wrong; PyTorch does not check them.
 
     Args:
-        path: A file of :func:`torch.save`; one of PyTorch before 1.6 is no archive, and has none.
+        path: A file of :func:`torch.save`. Those of PyTorch before 1.6 are not zip archives, and
+            are not checked.
 
     Returns:
-        The member's name; None where all are whole.
+        The member's name; None where no checksum is wrong.
 
     Raises:
-        OSError, zipfile.BadZipFile: The file cannot be read.
+        OSError, zipfile.BadZipFile: If the file cannot be read.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -80,7 +81,7 @@ def _ends_without_comment(data: bytes) -> bool:
 
 
 def _check_archive(data: bytes, *, checksums: bool) -> None:
-    """Refuse members that would take more memory than the file has bytes."""
+    """Refuse compressed members, sizes beyond the file's and, on request, wrong checksums."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
@@ -92,6 +93,6 @@ def _check_archive(data: bytes, *, checksums: bool) -> None:
     except ValueError:
         raise
     except Exception as error:  # a damaged archive raises many types
-        raise ValueError(f"it is no zip archive ({error})") from error
+        raise ValueError(f"it is not a zip archive ({error})") from error
     if damaged is not None:
         raise ValueError(f"the checksum of its member {damaged!r:.60} is wrong")

@@ -1,8 +1,8 @@
-"""What a frozen encoder made of a text, kept on the disk: one file per text, encoder and limit.
+"""Token states of texts, cached on disk: one file per text, encoder and limit of tokens.
 
 A file is one line with the format version and the SHA-256 of all that follows, then an ``.npz``
-archive with ``states`` (float32 ``[T, E]``) and ``num_tokens``. Files of single texts are found
-again whichever other texts come with them, as they do in the phases of a run.
+archive with ``states`` (float32 ``[T, E]``) and ``num_tokens``. There is a file for each text,
+since the phases of a run encode different sets of texts that share many.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class EncodedText:
 
     Attributes:
         states: A vector for each token, float32 ``[T, E]``.
-        num_tokens: How many tokens the whole text has; more than T where it was cut.
+        num_tokens: Number of tokens of the whole text; more than T where it was cut.
     """
 
     states: FloatArray
     num_tokens: int
 
 
-#: texts that the next job of a sweep need not read again, up to 256 mebibytes
+#: texts that the next jobs of a sweep need not read again, up to 256 MiB
 _texts: LRUCache[EncodedText] = LRUCache(2**28, lambda encoded: encoded.states.nbytes)
 
 
 def text_file(cache_dir: Path, encoder: str, identity: str, max_tokens: int, text: str) -> Path:
-    """Where a text's states are kept.
+    """The file that a text's states are cached in.
 
     Args:
         cache_dir: The cache's folder.
-        encoder: Start of the folder's name, for people who look into the cache.
-        identity: What tells the encoder from every other, such as a hash of its weights.
-        max_tokens: At how many tokens texts are cut.
+        encoder: The encoder's name, which begins the folder's, for people who look into the cache.
+        identity: Identifies the encoder, such as a hash of its weights.
+        max_tokens: Number of tokens at which texts are cut.
         text: The text.
     """
     key = json.dumps(
@@ -65,7 +65,7 @@ def text_file(cache_dir: Path, encoder: str, identity: str, max_tokens: int, tex
 
 
 def cached(path: Path, build: Callable[[], EncodedText]) -> EncodedText:
-    """What is kept in a file where it is there and intact; otherwise build it and keep it.
+    """Read a text's states from a file if it exists and is intact; else build and save them.
 
     Raises:
         OutputError: If the cache cannot be written.

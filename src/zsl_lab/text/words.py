@@ -1,4 +1,4 @@
-"""Token states without a language model: a vector for each word, whatever stands around it."""
+"""Token states without a language model: a vector for each word, whatever its context."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from zsl_lab.errors import DataError
 from zsl_lab.text.cache import EncodedText
 from zsl_lab.text.packages import CONFIGURATION, Terms, module
 
-#: the words of tf-idf: the most frequent ones, so that a text of hundreds of words stays a matrix
-#: of some MiB
+#: size of tf-idf's vocabulary, the most frequent words: limits the states of a text of hundreds of
+#: words to a few MiB
 MAX_VOCABULARY = 2048
 
 
@@ -31,11 +31,12 @@ def load_glove(
     Args:
         folder: Holds ``glove_6B_50d_emb.npy``, float32 ``[V, 50]``, and ``glove_6B_index.parquet``,
             the word of each row.
-        max_tokens: At how many known words texts are cut.
-        terms: For messages.
+        max_tokens: Number of known words at which texts are cut.
+        terms: Words for messages.
 
     Returns:
-        A function from a text to the vectors of its words; words without a vector are left out.
+        A function that takes a text and returns the vectors of its words; words without a vector
+        are left out. It raises :class:`DataError` for a text without any known word.
 
     Raises:
         ConfigError: If pyarrow is not installed.
@@ -65,21 +66,21 @@ def load_glove(
 def encode_tfidf(
     texts: Sequence[str], fit_on: Sequence[str], max_tokens: int, terms: Terms = CONFIGURATION
 ) -> list[EncodedText]:
-    """Each distinct word of a text as a one-hot vector times its tf-idf weight in that text.
+    """Encode each distinct word of a text as a one-hot vector times its tf-idf weight in the text.
 
-    The weights of a text, (1 + ln tf)(1 + ln((1 + n) / (1 + df))) for a word that occurs tf times
-    in it and in df of the n texts of ``fit_on``, are divided by their L2 norm.
+    A word that occurs tf times in the text, and in df of the n texts of ``fit_on``, has the weight
+    (1 + ln tf)(1 + ln((1 + n) / (1 + df))), divided by the L2 norm of all weights of the text.
 
     Args:
-        texts: What to encode.
+        texts: The texts to encode.
         fit_on: The texts that vocabulary and document frequencies are taken from.
-        max_tokens: At how many distinct known words a text is cut, in the order in which they first
-            occur.
-        terms: For messages.
+        max_tokens: Number of distinct known words at which a text is cut, in order of their first
+            occurrence.
+        terms: Words for messages.
 
     Returns:
-        States ``[T, V]`` of each text, V the size of the vocabulary; a single zero vector where no
-        word is known.
+        For each text, states ``[T, V]`` with V the size of the vocabulary; a single zero vector,
+        with a warning, where no word is known.
 
     Raises:
         DataError: If ``fit_on`` has no words.

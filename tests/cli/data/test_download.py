@@ -158,7 +158,7 @@ def test_a_damaged_file_is_replaced_and_an_intact_one_is_not(
     assert features.read_bytes() == whole
     assert splits.read_bytes() == own
     assert (
-        "att_splits.mat: it is not the archive's, and is left alone; --overwrite replaces it"
+        "att_splits.mat: it differs from the archive's and is kept; --overwrite replaces it"
         in capsys.readouterr().err
     )
     get(source, data_dir, overwrite=True)

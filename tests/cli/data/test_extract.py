@@ -229,8 +229,8 @@ def test_a_seen_class_with_a_single_image_is_said(
         (own / "images" / "ant" / f"{number}.png").unlink()
     assert extract() == 0
     assert (
-        "Warning: 1 of 4 seen classes has a single image ('ant'): it is trained on, none tests "
-        "them." in message(capsys)
+        "Warning: 1 of 4 seen classes has a single image ('ant'): it is trained on, and no image "
+        "is left to test the class." in message(capsys)
     )
 
 

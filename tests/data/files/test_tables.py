@@ -228,7 +228,7 @@ def test_json_without_a_name_is_refused(tmp_path: Path) -> None:
         ),
         (
             "class,description\nwasp,grün\n".encode("latin1"),
-            "line 2: found the byte 0xfc, which is no UTF-8; expected a table in UTF-8.",
+            "line 2: found the byte 0xfc, which is not UTF-8; expected a table in UTF-8.",
         ),
         ("class,a\nant,1\n".encode("utf-16"), "found UTF-16 or a binary file; expected a CSV file"),
         (b"PK\3\4\0\0", "found a spreadsheet or another binary file; expected a CSV file"),
@@ -278,21 +278,21 @@ def test_equal_attributes_are_a_warning(tmp_path: Path) -> None:
     [
         (
             "Class,legs,wings",
-            "'Class'; expected 'class', in small letters. Write it so, or give it another name if "
+            "'Class'; expected 'class', in lower case. Write it so, or give it another name if "
             "it is an attribute.",
         ),
         (
             "class,SPLIT,legs",
-            "'SPLIT'; expected 'split', in small letters. Write it so, or give it another name if "
+            "'SPLIT'; expected 'split', in lower case. Write it so, or give it another name if "
             "it is an attribute.",
         ),
         (
             "class,legs,Pre Trained",
-            "'Pre Trained'; expected 'pretrained', in small letters. Write it so, or give it",
+            "'Pre Trained'; expected 'pretrained', in lower case. Write it so, or give it",
         ),
         (
             "class,description,Description",
-            "'Description'; expected 'description', in small letters. Write it so, or take it out, "
+            "'Description'; expected 'description', in lower case. Write it so, or take it out, "
             "since there",
         ),
     ],

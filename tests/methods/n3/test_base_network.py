@@ -509,17 +509,17 @@ def test_a_single_missing_or_additional_tensor_is_named(
     ("content", "says"),
     [
         (None, "there is no such file"),
-        (b"", "these are no readable weights (EOFError). They were not unpickled further"),
+        (b"", "these are not readable weights (EOFError). They were not unpickled further"),
         (
             b"<html>404</html>",
-            "these are no readable weights (UnpicklingError). They were not unpickled further",
+            "these are not readable weights (UnpicklingError). They were not unpickled further",
         ),
         ([torch.zeros(1)], "found a value of type list; expected tensors by name"),
         ({}, "found nothing; expected tensors by name"),
         ({"epoch": 3, "state_dict": {}}, "found 'epoch' of type int; expected tensors by name"),
         (
             nn.ReLU(),
-            "these are no readable weights (UnpicklingError). They were not unpickled further",
+            "these are not readable weights (UnpicklingError). They were not unpickled further",
         ),
     ],
 )
@@ -550,13 +550,13 @@ def test_a_flipped_bit_of_the_weights_is_noticed(tmp_path: Path, models: Any) ->
     data = bytearray(path.read_bytes())
     data[data.index(weight.numpy().tobytes()) + 9] ^= 4
     path.write_bytes(data)
-    assert "these are no readable weights" in message(CheckpointError, "resnet18", path)
+    assert "these are not readable weights" in message(CheckpointError, "resnet18", path)
 
 
 def test_half_a_file_is_not_readable(weights: Callable[[str], Path], tmp_path: Path) -> None:
     path = tmp_path / "half.pth"
     path.write_bytes(weights("squeezenet1_1").read_bytes()[:2_000_000])
-    assert "these are no readable weights" in message(CheckpointError, "squeezenet1_1", path)
+    assert "these are not readable weights" in message(CheckpointError, "squeezenet1_1", path)
 
 
 def test_without_weights_both_sources_are_named() -> None:

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data compare``: whether two files hold the same features."""
+"""``python -m zsl_lab.data compare``: compares the features in two files."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _SEED, _TEST_SHARE = 0, 0.2
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """What a file says.
+    """The content of a file.
 
     Attributes:
         path: The file.
         features: ``[N, D]``.
-        labels: Class ids, ``[N]``; None in ``.npy``.
-        files: Names of the images without folders, in case they are all known and different.
-        parts: Indices of ``trainval`` and ``test_seen``; None without a split.
+        labels: Class ids, ``[N]``; None for ``.npy``.
+        files: Names of the images without folders; None if they are not known or not different.
+        parts: Sample indices of ``trainval`` and ``test_seen``; None without a split.
     """
 
     path: Path
@@ -171,7 +171,7 @@ def _aligned(a: _Features, b: _Features) -> _Features:
     """The second file with its images in the order of the first.
 
     Raises:
-        DataError: They are not the same images.
+        DataError: If they are not the same images.
     """
     import numpy as np
 
@@ -199,7 +199,7 @@ def _aligned(a: _Features, b: _Features) -> _Features:
 
 
 def _check_labels(a: _Features, b: _Features) -> None:
-    """Check that both files divide the images alike into classes, whatever these are called."""
+    """Check that both files group the images into the same classes, up to the classes' ids."""
     import numpy as np
 
     assert a.labels is not None
@@ -216,7 +216,7 @@ def _check_labels(a: _Features, b: _Features) -> None:
 
 
 def _split(a: _Features, b: _Features) -> tuple[IntArray, IntArray, IntArray, str] | None:
-    """Labels, training and test samples, and what the split is; None without labels."""
+    """Labels, training and test samples, and a description of the split; None without labels."""
     import numpy as np
 
     from zsl_lab.data.splits import hold_out

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data convert``: a benchmark from one form into another."""
+"""``python -m zsl_lab.data convert``: converts a benchmark from one format into another."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ examples:
 The layout of the HDF5 file: python -m pydoc zsl_lab.data.files.benchmark_file
 """
 _FORMS = ("h5", "npz", "mat", "datasets")
-#: seconds after which a file that nothing was written to is one that a killed process left
+#: seconds without a write after which a temporary file counts as left by a killed process
 _IDLE = 600.0
 
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     form = _form(target, options.to)
     _check_places(source, target, form, options)
     content = _read(source, options)
-    findings = check_content(content)  # before anything is written that no run could read
+    findings = check_content(content)  # first, so that nothing is written that no run could read
     _remove_leftovers(target)
     written = _write(content, target, form, options)
     _tell(content, written)
@@ -150,7 +150,7 @@ def _write(
 
 
 def _form(target: Path, asked: str | None) -> str:
-    """The form that TARGET is written in."""
+    """The format that TARGET is written in, one of ``_FORMS``."""
     from zsl_lab.data.files.foreign.sources import PICKLES, READERS
 
     suffixes = {".h5": "h5", ".hdf5": "h5", ".npz": "npz"}
@@ -204,7 +204,11 @@ def _check_source(source: Path) -> None:
 
 
 def _is_class_table(source: Path, target: Path) -> bool:
-    """Whether SOURCE holds classes only, or TARGET is a table of them."""
+    """Whether to write a table of classes: SOURCE has only classes, and TARGET is a CSV file.
+
+    Raises:
+        ConfigError: If only one of these is so.
+    """
     from zsl_lab.data.files.foreign.class_sources import is_class_source
     from zsl_lab.data.files.foreign.sources import find_reader
 
@@ -247,7 +251,7 @@ def _check_places(source: Path, target: Path, form: str, options: argparse.Names
     from zsl_lab.data.files import benchmark_mat
     from zsl_lab.data.files.foreign.sources import find_reader
 
-    # a file of our own layout is sealed in place
+    # converting an HDF5 file onto itself is allowed: it checks and seals the file
     if form != "h5" and target.exists() and target.samefile(source):
         raise ConfigError(
             f"{target}: found SOURCE as TARGET; expected another name. What is not converted would "
@@ -285,7 +289,7 @@ def _check_places(source: Path, target: Path, form: str, options: argparse.Names
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what a conversion to TARGET left that was killed; one that still runs writes to it."""
+    """Remove temporary files of killed conversions to TARGET, not of running ones."""
     from zsl_lab.files.atomic import remove_leftovers
 
     remove_leftovers(target.parent, escape(target.name), _IDLE)
@@ -331,7 +335,7 @@ def _size(path: Path) -> int:
 
 
 def _command(path: Path) -> str:
-    """What trains on an HDF5 file, or on the folder that a feature file lies in."""
+    """The command that trains on an HDF5 file, or on the folder of a feature file."""
     from zsl_lab.data.files.benchmark_file import is_hdf5
     from zsl_lab.data.public.sources import PUBLIC
 

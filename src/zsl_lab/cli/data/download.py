@@ -43,7 +43,7 @@ examples:
   {PROG} flo --data-dir DIR --url https://HOST/cvpr18xian.zip
 """
 _INTERRUPTED = 130
-# of version 5 and of version 7.3
+# beginnings of MATLAB files of version 5 and of version 7.3
 _MATLAB = (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")
 _FIELDS = {
     FEATURES: ["features", "labels"],
@@ -55,8 +55,11 @@ _ZIP = b"PK\x03\x04"
 def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
+    Returns:
+        The exit code.
+
     Raises:
-        ZslLabError: As a sentence.
+        ZslLabError: If the benchmark cannot be downloaded; the message is shown to the user.
     """
     parser = Parser(PROG, DESCRIPTION, EXAMPLES)
     parser.add_argument("dataset", metavar="DATASET", help=f"one of {', '.join(PUBLIC)}")
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="URL",
         nargs="+",
         action="extend",
-        help="where the archive is, in order; the known places are not asked then",
+        help="addresses of the archive, tried in order instead of the known ones",
     )
     parser.add_argument(
         "--keep-archive", action="store_true", help="leave the archive in the data folder"
@@ -123,20 +126,20 @@ def download(
     overwrite: bool = False,
     patience: transfer.Patience = transfer.PATIENCE,
 ) -> None:
-    """Get the files of a benchmark that are not here, or not intact.
+    """Download the files of a benchmark that are missing or not intact.
 
     Args:
         source: The benchmark.
-        data_dir: The folder that holds one folder per benchmark.
-        urls: Where the archive is, in order; None takes the known places.
+        data_dir: The folder with one folder per benchmark.
+        urls: Addresses of the archive, tried in order; None for the known ones.
         keep_archive: Whether the archive stays in the data folder.
         overwrite: Whether intact files are replaced too.
         patience: Timeout and retries.
 
     Raises:
-        DataError: No source gave an intact archive with the wanted files; nothing that was here has
-            changed.
-        OutputError: The disk is full, the folder cannot be written, or another download uses it.
+        DataError: If no server gave an intact archive with the required files; existing files are
+            then unchanged.
+        OutputError: If the disk is full, the folder cannot be written, or another download uses it.
     """
     with _locked(data_dir, source.archive):
         folder = data_dir / source.folder
@@ -190,7 +193,7 @@ def _fetch(url: str, part: Path, patience: transfer.Patience) -> None:
 
 
 def _unpack(source: Source, archive: Path, folder: Path, intact: list[str]) -> None:
-    """Extract the files that are not intact, and name their versions."""
+    """Extract the files that are not intact yet, and print their versions."""
     ends = {file: f"{source.folder}/{file}" for file in (*source.wanted, *source.extra)}
     found = zip_archive.find(
         archive, [ends[file] for file in source.wanted], [ends[file] for file in source.extra]
@@ -208,25 +211,25 @@ def _unpack(source: Source, archive: Path, folder: Path, intact: list[str]) -> N
                 f"{source.version(file, md5)}."
             )
         elif file in members and zip_archive.crc32(path) != members[file].CRC:
-            say(f"{path}: it is not the archive's, and is left alone; --overwrite replaces it.")
+            say(f"{path}: it differs from the archive's and is kept; --overwrite replaces it.")
         elif file not in members and not path.exists():
             say(f"{path}: not in the archive; it is {source.extra[file]}.")
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether a file can be read."""
+    """Whether a file exists and can be read; prints why if it cannot."""
     if not path.exists():
         return False
     try:
         read_mat(path, _FIELDS.get(path.name, ["att"]))
     except DataError as error:
-        say(f"{error} It is replaced once an intact one is here.")
+        say(f"{error} It is replaced when an intact file has been downloaded.")
         return False
     return True
 
 
 def _part(archive: Archive, data_dir: Path, url: str) -> Path:
-    """The part of one address: another server may have another version of the file."""
+    """The file of a partial download, one for each address: servers may have other versions."""
     return data_dir / f"{archive.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
 
 
@@ -245,7 +248,7 @@ def _put_away(part: Path, kept: Path | None) -> None:
 
 
 def _sweep(folder: Path, files: Sequence[str]) -> None:
-    """Remove temporary files of a killed download; the lock excludes that one is still writing."""
+    """Remove temporary files of a killed download; the lock excludes that one is still running."""
     for file in files:
         for left in folder.glob(f".{file}.*.tmp"):
             with suppress(OSError):
@@ -268,7 +271,7 @@ def _unavailable(source: Source, data_dir: Path, failures: list[str]) -> str:
 def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
     place = data_dir / f".{archive.name}.lock"
     try:
-        # the deepest first
+        # the deepest folder first, to remove them in this order if they stay empty
         made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(str(place))
@@ -286,8 +289,8 @@ def _locked(data_dir: Path, archive: Archive) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            # only then: another download may have opened the lock file, and removing it would
-            # hide that lock from a third one
+            # only if nothing else was written: another download may have opened the lock file, and
+            # a third one would not see its lock if the file were removed
             if made and list(data_dir.iterdir()) == [place]:
                 place.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""``extract``: make a benchmark from a folder of images and a table of classes."""
+"""``python -m zsl_lab.data extract``: makes a benchmark from images and a table of classes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ examples:
     {PROG} ... --text-encoder tfidf --unseen 10 --seed 1
 """
 ENCODERS = ("minilm", "bert", "glove", "tfidf")
-#: what becomes of kept features, and why
+#: ends of the message about kept features that are not used, by the state of their folder
 _UNUSED = {
     "other images": "not used: images of their blocks were changed, added or removed (or an "
     "earlier version kept them, which compared times of change only)",
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     tower = _tower_name(options)
     table = read_class_table(options.classes, names_suffice=tower is not None)
     _check_semantics(table, options.semantics, tower)
-    # these import torch, which an error in the options need not wait for
+    # imported late: they import torch, which takes a while, and options are checked before
     from zsl_lab.data.files import benchmark_file as hdf5
     from zsl_lab.extraction.own_benchmark import assemble, list_problems
     from zsl_lab.extraction.own_images import choose_parts, find_class_pictures, with_parts
@@ -176,14 +176,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--image-size",
         metavar="N",
         type=int,
-        help="side of what the network sees (default: 224; of names with a prefix their own)",
+        help="side of the square that the network sees (default: 224; for names with a prefix, the "
+        "network's own)",
     )
     parser.add_argument(
         "--resize",
         metavar="N",
         type=int,
-        help="images are scaled and cut to this square first (default: 8/7 of --image-size; of "
-        "names with a prefix by their own crop)",
+        help="side of the square that images are scaled and cut to first (default: 8/7 of "
+        "--image-size; for names with a prefix, by the network's own crop)",
     )
     parser.add_argument(
         "--semantics",
@@ -193,31 +194,32 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--text-encoder",
         metavar="NAME",
-        help=f"{', '.join(ENCODERS)}, or an image-text model (default: the backbone where it is "
-        "one, else minilm)",
+        help=f"{', '.join(ENCODERS)}, or an image-text model (default: the backbone if it is one, "
+        "else minilm)",
     )
     parser.add_argument(
         "--template",
         metavar="TEXT",
         action="append",
-        help="of an image-text model: a prompt with {name}, {description} or {clause} (a part of a "
-        "sentence, as 'which has ...'), or the file of a list of them; several are averaged "
-        "(default: by what the table has)",
+        help="for an image-text model: a prompt with {name}, {description} or {clause} (a part of "
+        "a sentence, as 'which has ...'), or a file with a list of them; several are averaged "
+        "(default: one that fits the table)",
     )
     parser.add_argument(
         "--text-model",
         metavar="NAME",
-        help="of bert: a local folder or a name on the hub (default: bert-base-uncased)",
+        help="for bert: a local folder or a name on the hub (default: bert-base-uncased)",
     )
     parser.add_argument(
         "--max-tokens",
         metavar="N",
         type=int,
         default=512,
-        help="longer descriptions are cut (default: %(default)s; of image-text models their own)",
+        help="longer descriptions are cut (default: %(default)s; image-text models have their own "
+        "limit)",
     )
     parser.add_argument(
-        "--unseen", metavar="N", help="how many classes are unseen, or what share (default: 0.2)"
+        "--unseen", metavar="N", help="number of unseen classes, or their share (default: 0.2)"
     )
     parser.add_argument(
         "--seed",
@@ -244,7 +246,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parts.add_argument(
         "--join",
         action="store_true",
-        help="write OUT.h5 from the parts, all other options as theirs",
+        help="write OUT.h5 from the parts; all other options must be those of the parts",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.h5")
     options = parser.parse(arguments)
@@ -255,13 +257,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         from zsl_lab.extraction.kept.parts import parse_part
 
         options.part = parse_part(options.part, os.environ)
-    # kept features are found again from another working folder
+    # absolute, so that kept features are found again from another working folder
     options.images = options.images.absolute()
     return options
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    # a package itself says what it has
+    # names with a prefix are checked by their package
     if not prefix_of(options.backbone):
         _check_name("backbone", options.backbone, TORCHVISION_NETWORKS, PREFIXES)
         if options.weights == RANDOM:
@@ -313,7 +315,7 @@ def _check_options(options: argparse.Namespace) -> None:
 def _check_name(
     option: str, value: str, known: Sequence[str], prefixes: Sequence[str] = ()
 ) -> None:
-    """Raise where a value is not known; ``prefixes`` begin further values."""
+    """Raise a ConfigError if a value is not known; values that begin with a prefix are allowed."""
     if value in known:
         return
     head, colon, rest = value.partition(":")
@@ -338,10 +340,10 @@ def _check_sizes(resize: int, image_size: int) -> None:
 
 
 def parse_unseen(given: str | None) -> int | float | None:
-    """The value of ``--unseen``: a number of classes, a share, or None.
+    """Parse the value of ``--unseen``: a number of classes, a share, or None.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: If it is none of these.
     """
     if given is None:
         return None
@@ -376,7 +378,7 @@ def _terms() -> Terms:
 
 
 def _tower_name(options: argparse.Namespace) -> str | None:
-    """The image-text model whose text tower describes the classes; None for none."""
+    """The image-text model whose text tower computes class semantics; None for none."""
     name: str | None = options.text_encoder
     if name is None and options.semantics != "attributes" and _has_text_tower(options):
         name = options.backbone
@@ -412,7 +414,7 @@ def _check_semantics(table: ClassTable, kind: str | None, tower: str | None) -> 
 
 
 def _image_text_semantics(table: ClassTable, name: str, options: argparse.Namespace) -> Semantics:
-    """The semantics of classes by the text tower of an image-text model."""
+    """The semantics of classes from the text tower of an image-text model, and attributes."""
     from zsl_lab.extraction.recipes import build_text_tower
     from zsl_lab.extraction.texts import table_semantics
     from zsl_lab.text import choices
@@ -447,7 +449,7 @@ def _semantics(table: ClassTable, parts: Parts, options: argparse.Namespace) -> 
     recipe = None
     encoder = options.text_encoder or ENCODERS[0]
     if table.descriptions is not None and options.semantics != "attributes":
-        # word statistics must not come from the texts of unseen classes
+        # word statistics must be taken from the texts of seen classes only
         seen = [
             text for class_id, text in enumerate(table.descriptions) if class_id not in parts.unseen
         ]
@@ -470,7 +472,7 @@ def _semantics(table: ClassTable, parts: Parts, options: argparse.Namespace) -> 
 def _extract(
     pictures: Pictures, options: argparse.Namespace
 ) -> tuple[Extracted, ImageRecipe, list[Path]]:
-    """The features, their recipe, and the folders that they were kept in."""
+    """The features, their recipe, and the folders that they were kept in, to be removed later."""
     from zsl_lab.extraction.features import collect, feature_blocks
     from zsl_lab.extraction.kept.parts import find_parts, joined_blocks
 
@@ -490,7 +492,7 @@ def _extract(
 
 
 def _extract_part(pictures: Pictures, options: argparse.Namespace) -> None:
-    """Keep the features of one part of the images."""
+    """Extract one part of the images, and keep the features in the part's folder."""
     from zsl_lab.extraction.features import feature_blocks
     from zsl_lab.extraction.kept.blocks import block_of
 
@@ -553,7 +555,7 @@ def _prepare(
 
 @contextmanager
 def _computing(network: Backbone, options: argparse.Namespace) -> Iterator[None]:
-    """The network is on the GPU where there is one; too little memory there is said."""
+    """Put the network on the GPU, if there is one; convert errors about too little memory there."""
     import torch
 
     network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -568,7 +570,7 @@ def _computing(network: Backbone, options: argparse.Namespace) -> Iterator[None]
 
 @contextmanager
 def _comparing(place: Path) -> Iterator[Callable[[int, int], None]]:
-    """A function that says that contents are compared, and shows how many images are done."""
+    """A function that shows the progress of comparing images, after a first line that says so."""
     shown: Progress | None = None
     with ExitStack() as stack:
 
@@ -587,7 +589,7 @@ def _comparing(place: Path) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A function that shows how many images are done; the first call tells those done before."""
+    """A function that shows the number of finished images; its first call, of those kept before."""
     begun = False
     with Progress(Unit("images"), total) as shown:
 
@@ -619,7 +621,7 @@ def _print_summary(
         f"{options.out}: {images:,} images of {content.num_classes} classes in {seconds:.0f} s",
         f"  features    {width} numbers each, {content.recipe.images.backbone}",
         f"  semantics   {kinds}"
-        + (" (dataset.semantics chooses; att by itself)" if len(content.semantics) > 1 else ""),
+        + (" (chosen by dataset.semantics; default: att)" if len(content.semantics) > 1 else ""),
         f"  seen        {seen} classes{held}: {len(content.trainval):,} images to train on, "
         f"{len(content.test_seen):,} to test",
         f"  unseen      {len(parts.unseen)} classes: {len(content.test_unseen):,} images "
@@ -632,7 +634,7 @@ def _print_summary(
 
 
 def _untrained(content: BenchmarkFile, path: Path) -> list[str]:
-    """A line on the training-free baseline, where both towers are of one model."""
+    """A line on the training-free baseline, if both towers are of one image-text model."""
     images, texts = content.recipe.images, content.recipe.texts
     if images is None or texts is None or texts.weights_sha256 != images.weights_sha256:
         return []
@@ -641,7 +643,7 @@ def _untrained(content: BenchmarkFile, path: Path) -> list[str]:
 
 
 def _unseen_names(content: BenchmarkFile, parts: Parts) -> list[str]:
-    """Lines that name the classes that were drawn, and those without images."""
+    """Lines with the names of the drawn unseen classes, and of those without images."""
     assert content.class_names is not None
     tested = set(content.labels.tolist())
     without = [class_id for class_id in parts.unseen if class_id not in tested]

@@ -1,4 +1,4 @@
-"""What the data check finds, as the data tool prints it."""
+"""Runs the data check for the data tool, and prints its findings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 def check_content(content: BenchmarkFile) -> list[Finding]:
     """Check features and every kind of class semantics of a file.
 
+    Returns:
+        The findings, the most serious first.
+
     Raises:
-        DataError: Any of it is inconsistent.
+        DataError: If the content is inconsistent.
     """
     from zsl_lab.data.checks.check import check
     from zsl_lab.data.checks.findings import by_level
@@ -50,7 +53,7 @@ def warn_of_findings(findings: Sequence[Finding]) -> None:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Print findings with their levels, or that there are none."""
+    """Print findings with their levels, or that there are none, to standard output."""
     from zsl_lab.data.checks.findings import lines
 
     out = console()

@@ -1,4 +1,4 @@
-"""Sources of ``convert`` that other programs wrote: fields, class semantics and the split."""
+"""The part of ``convert`` that reads files of other programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zsl_lab.data.files.tables import ClassTable
     from zsl_lab.files.rows import Advance
 
-#: bytes from which on progress is shown
+#: size of a file, in bytes, from which on progress is shown
 _SHOWN = 2**26
 _OPTIONS = ("map", "semantics", "split", "unseen", "seed", "ids_from", "name")
 
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--map",
         metavar="ROLE=FIELD",
         action="append",
-        help="which field is what, such as features=emb,labels=y; roles: features, labels, "
+        help="the field of each role, such as features=emb,labels=y; roles: features, labels, "
         "class_names, semantics, semantics/KIND, trainval, test_seen, test_unseen, train, val, "
         "validation_classes, unseen_classes, split, files, descriptions",
     )
@@ -48,12 +48,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split",
         metavar="PLACE",
         type=Path,
-        help="the unseen classes: a text file, a name a line, or a folder with testclasses.txt",
+        help="the unseen classes: a text file, one name per line, or a folder with testclasses.txt",
     )
     group.add_argument(
         "--unseen",
         metavar="N",
-        help="without a split in SOURCE: how many classes are unseen, or what share (default: 0.2)",
+        help="without a split in SOURCE: number of unseen classes, or their share (default: 0.2)",
     )
     group.add_argument(
         "--seed", metavar="N", type=int, help="draws unseen classes and test samples (default: 0)"
@@ -63,15 +63,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="0|1",
         type=int,
         choices=(0, 1),
-        help="whether class ids and sample indices count from 0 or 1, where their values leave it "
-        "open",
+        help="whether class ids and sample indices count from 0 or 1, if their values do not show "
+        "it",
     )
     group.add_argument("--name", help="the benchmark's name in results (default: SOURCE's)")
 
 
 @contextmanager
 def shown_progress(size: int) -> Iterator[Advance]:
-    """Show how many bytes of a large file were read or written, with rate and time left."""
+    """A function that shows the progress of reading or writing a large file of ``size`` bytes."""
     from zsl_lab.files.rows import no_progress
 
     if size < _SHOWN:
@@ -83,7 +83,7 @@ def shown_progress(size: int) -> Iterator[Advance]:
 
 
 def refuse_options(options: argparse.Namespace, source: Path) -> None:
-    """Raise where an option of foreign files is given for a benchmark of our own forms."""
+    """Raise an error if options for files of other programs are given for our own formats."""
     given = next((name for name in _OPTIONS if getattr(options, name) is not None), None)
     if given is not None:
         raise ConfigError(
@@ -96,8 +96,8 @@ def read_foreign(source: Path, options: argparse.Namespace) -> BenchmarkFile:
     """Read a benchmark from a file or folder of another program.
 
     Raises:
-        ConfigError: A field, the class semantics or the way of counting has to be named.
-        DataError: A file is damaged, or its fields do not fit together.
+        ConfigError: If an option is needed to find a field or the base of ids.
+        DataError: If a file is damaged, or its fields are inconsistent.
     """
     from zsl_lab.data.files.foreign.assembly import (
         assemble,
@@ -145,7 +145,7 @@ def read_foreign(source: Path, options: argparse.Namespace) -> BenchmarkFile:
 
 
 def _split(samples: Samples, options: argparse.Namespace) -> GivenSplit:
-    """The split of the source, unless an option asks for another."""
+    """The split that an option gives; else that of the source; else one drawn by the seed."""
     from zsl_lab.cli.data.extract import parse_unseen
     from zsl_lab.data.files.foreign.assembly import split_by_class
     from zsl_lab.data.files.tables import ClassTable
@@ -182,7 +182,7 @@ def _listed_split(samples: Samples, place: Path, names: tuple[str, ...], seed: i
 
 
 def refuse_tables(source: Path) -> None:
-    """Raise where a folder holds parts of a table, as the hub of datasets has them."""
+    """Raise an error if a folder has .parquet files, as repositories of datasets on the Hub do."""
     first = next((path for path in sorted(source.rglob("*.parquet")) if path.is_file()), None)
     if first is not None:
         raise ConfigError(
@@ -193,7 +193,7 @@ def refuse_tables(source: Path) -> None:
 
 
 def refuse_images(source: Path) -> None:
-    """Raise where a folder holds images, of which ``extract`` makes features."""
+    """Raise an error if a folder has images, which ``extract`` takes, not ``convert``."""
     from zsl_lab.data.files.images import entry_kind
 
     folders = [path for path in sorted(source.iterdir()) if path.is_dir()]
@@ -211,7 +211,7 @@ def write_class_table(table: ClassTable, path: Path) -> None:
     """Write a table of classes as CSV, which ``extract`` reads.
 
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: If the file cannot be written.
     """
     from zsl_lab.data.files.tables import COLUMNS
     from zsl_lab.files.atomic import atomic_write

@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data info``: the contents of a dataset, read and checked as in a run."""
+"""``python -m zsl_lab.data info``: shows a dataset's contents, read and checked as in a run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ examples:
   {PROG} cub --data-dir DIR --split standard                another split
   {PROG} my.h5                                              a file that `extract` or `convert` made
 """
-#: how many class names a line lists
+#: maximum number of class names that a line lists
 _SHOWN_NAMES = 5
 _WHERE_FROM = (
     "`python -m zsl_lab.data extract` makes one of images and a table of classes, "
@@ -60,12 +60,15 @@ _WHERE_FROM = (
 def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
+    Returns:
+        The exit code.
+
     Raises:
-        ZslLabError: As a sentence.
+        ZslLabError: If the dataset cannot be read; the message is shown to the user.
     """
     parser = Parser(PROG, DESCRIPTION, EXAMPLES)
     parser.add_argument(
-        "dataset", metavar="DATASET", help="as `dataset=` has it, or an HDF5 file (.h5)"
+        "dataset", metavar="DATASET", help="a value of `dataset=`, or an HDF5 file (.h5)"
     )
     parser.add_argument(
         "--data-dir",
@@ -109,7 +112,7 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
     check_choice(name)
     if name == "own":
         raise ConfigError(f"own: this is a file of yours; name it: {PROG} my.h5. {_WHERE_FROM}.")
-    # Lightning and torch come with it
+    # imported late: they import Lightning and torch
     from zsl_lab.data.datasets.base import DataPaths, FeatureDatasetConfig
     from zsl_lab.data.datasets.xian import XianDataset
 
@@ -134,7 +137,7 @@ def _show_dataset(name: str, data_dir: Path, keys: Mapping[str, str]) -> None:
 
 
 def _configured(name: str, keys: Mapping[str, str]) -> DatasetConfig:
-    """The dataset as ``dataset=NAME`` configures it."""
+    """The configuration of ``dataset=NAME``, changed by the options."""
     from hydra import compose, initialize_config_module
     from hydra.utils import get_class
     from omegaconf import OmegaConf
@@ -211,7 +214,7 @@ def _show_file(path: Path, keys: Mapping[str, str]) -> None:
 
 
 def _show_xian(name: str, config: XianDataset, data_dir: Path) -> None:
-    """A benchmark in .mat files; only the split file where the features are missing."""
+    """Show a benchmark in .mat files; without features, the content of its split file."""
     from zsl_lab.data.datasets.base import DataPaths
     from zsl_lab.data.files.benchmark_mat import read_splits
     from zsl_lab.data.public.sources import split_version
@@ -290,7 +293,7 @@ def _published_tuning(splits: Splits) -> Tuning | None:
 
 
 def _versions(name: str, paths: Sequence[Path]) -> dict[Path, str]:
-    """The versions of a public benchmark's files, by their hashes."""
+    """Descriptions of the versions of a public benchmark's files, found by their hashes."""
     source = PUBLIC.get(name)
     known = (
         {}
@@ -354,7 +357,7 @@ def _show_class_sizes(sizes: ClassSizes) -> None:
 
 
 def _show_untested(summary: BenchmarkSummary) -> None:
-    """What no test sample measures."""
+    """Show which classes and metrics are not measured, for lack of test samples."""
     names, counts = summary.untested, summary.counts
     if names:
         more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
@@ -371,7 +374,7 @@ def _show_untested(summary: BenchmarkSummary) -> None:
 
 
 def _comparable(published: Mapping[str, int], kind: str) -> dict[str, int]:
-    """Published numbers, without the dimension of other semantics than these."""
+    """Published counts; without that of semantic dimensions if ``kind`` has no published one."""
     own = kind in ("att", "original_att")
     return {name: count for name, count in published.items() if own or name != "semantic_dim"}
 
@@ -407,8 +410,8 @@ def _show_leaks(tuning: TuningOverlap) -> None:
     )
     if tuning.leaks:
         _say(
-            "  Used as published they would leak test images into tuning; zsl_lab takes of them "
-            "what is in trainval, and no test image."
+            "  Used as published they would leak test images into tuning; zsl_lab uses only those "
+            "in trainval."
         )
     if tuning.outside or tuning.unused:
         _say(
@@ -481,5 +484,5 @@ def _title(text: str) -> None:
 
 
 def _say(text: str = "") -> None:
-    """Print to standard output; a path survives copying, however narrow the terminal."""
+    """Print to standard output without breaking lines, so that paths can be copied."""
     console().print(text, soft_wrap=True)

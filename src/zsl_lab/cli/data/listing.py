@@ -1,4 +1,4 @@
-"""``python -m zsl_lab.data list``: what there is, what of it is here, and how to get the rest."""
+"""``python -m zsl_lab.data list``: all datasets, which files are here, how to get the others."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ _WIDTH = 80
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset, as the list shows it.
+    """The description of a dataset in the list.
 
     Attributes:
-        name: As ``dataset=`` has it.
-        samples: How many; None where it depends on the user.
-        seen: Number of seen classes; None likewise. Likewise ``unseen``.
+        name: The value of ``dataset=``.
+        samples: Number of samples; None where it depends on the user's files.
+        seen: Number of seen classes; None where it depends on the user's files.
+        unseen: Number of unseen classes; None where it depends on the user's files.
         semantics: Kinds of class semantics with their dimensions.
-        state: Whether it is on the disk, in a word or two.
+        state: Whether its files are on the disk, in a word or two.
         here: Files on the disk, with their sizes where they are known.
-        missing: Files that are not there, and that a run would take.
-        command: What gets them; empty where nothing is missing.
-        terms: What its authors say of its use.
+        missing: Files that a run needs, or can use, and that are not on the disk.
+        command: How to get them, mostly a command; empty where nothing is missing.
+        terms: Its authors' terms of use.
     """
 
     name: str
@@ -69,8 +70,11 @@ class Entry:
 def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
+    Returns:
+        The exit code.
+
     Raises:
-        ZslLabError: As a sentence.
+        ConfigError: If the data folder is a file.
     """
     parser = Parser(PROG, DESCRIPTION, EXAMPLES)
     parser.add_argument(
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     found = entries(data_dir)
     screen = console()
-    # in a narrow terminal lines are wrapped, where the table would otherwise lose words
+    # in a narrow terminal, lines are wrapped rather than cells of the table cut off
     screen.width = max(screen.width, _WIDTH)
     screen.print(
         f"data folder: {data_dir.absolute()}" + ("" if data_dir.is_dir() else " (not there yet)"),
@@ -118,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def entries(data_dir: Path) -> list[Entry]:
-    """Every dataset that ``dataset=`` may be, public benchmarks first."""
+    """The entries of all values of ``dataset=``, public benchmarks first."""
     return [
         _public(name, PUBLIC[name], data_dir) if name in PUBLIC else _other(name, data_dir)
         for name in choices()
@@ -158,7 +162,7 @@ def _state(here: Collection[str], missing: Collection[str]) -> str:
 
 
 def _other(name: str, data_dir: Path) -> Entry:
-    """An embedded dataset, a folder of images, or the user's own file."""
+    """The entry of an embedded dataset, a folder of images, ImageNet, or the user's own file."""
     keys = settings(name)
     entry = Entry(name, None, None, None, "", "", (), (), "", NOT_STATED)
     if name in IMAGES:
@@ -261,7 +265,7 @@ def _files(found: Sequence[Entry], columns: int) -> list[str]:
     lines = []
     for entry in found:
         parts = {"on disk": entry.here, "missing": entry.missing}
-        # spaces in names are hidden from the wrapping
+        # spaces in names are replaced meanwhile, so that lines are not broken there
         texts = [
             f"{what}: {', '.join(name.replace(' ', chr(0)) for name in names)}"
             for what, names in parts.items()

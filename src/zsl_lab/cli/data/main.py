@@ -20,7 +20,7 @@ PROG = "python -m zsl_lab.data"
 
 
 class Command(NamedTuple):
-    """A command: the module that has ``main(arguments) -> exit code``, and a line of help."""
+    """A command: its module, which has ``main(arguments) -> exit code``, and a line of help."""
 
     module: str
     help: str
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: The command line; None takes that of the process.
+        arguments: The command line; None for that of the process.
 
     Returns:
-        The exit code: 0, 1 where something could not be done, 2 for a wrong command.
+        The exit code: 0 for success, 1 for a failure, 2 for a wrong command, 130 if interrupted.
     """
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     warnings.showwarning = show_warning

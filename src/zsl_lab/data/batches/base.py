@@ -1,4 +1,4 @@
-"""The data module that every phase of an experiment has, and its batches and classes."""
+"""The base class of the data modules of a phase, and the types of their batches and classes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from zsl_lab.data.splits import Split
 
 #: samples per batch in evaluation
 EVALUATION_BATCH = 4096
-#: scores in a batch of evaluation at most; several tables of this size are in memory at once
+#: maximum number of scores (samples times classes) of an evaluation batch: several tables of this
+#: size are in memory at once
 _MOST_SCORES = 2**23
 
-#: batch size at a step (the number of batches before it); None for all samples, in their order
+#: batch size at a step (numbered from 0); None for all samples, in their order
 BatchSize = Callable[[int], int | None]
 
 
@@ -56,11 +57,11 @@ class ClassSpace:
 
     Attributes:
         ids: Class id in the benchmark of each position, ``[C]``.
-        semantics: Scaled class semantics, float32 ``[C, Q]``; Q is 0 where texts describe the
-            classes.
+        semantics: Scaled class semantics, float32 ``[C, Q]``; Q is 0 where classes have
+            descriptions instead.
         seen_mask: Whether each class is seen, bool ``[C]``.
         names: The classes' names.
-        descriptions: The classes' texts, C of them; empty where vectors describe the classes.
+        descriptions: The C descriptions; empty where classes have semantics instead.
         tested_mask: Whether the phase evaluates samples of each class, bool ``[C]``; None for all.
     """
 
@@ -85,10 +86,10 @@ def tested_mask(ids: IntArray, benchmark: Benchmark, split: Split) -> npt.NDArra
 
 @dataclass(frozen=True)
 class Shard:
-    """One of the processes that share the samples.
+    """A process's place among the processes that divide the samples between them.
 
     Attributes:
-        number: Its rank, from 0.
+        number: Rank of the process, from 0.
         count: Number of processes.
     """
 
@@ -96,12 +97,12 @@ class Shard:
     count: int
 
 
-#: the only process
+#: a single process, which takes all samples
 WHOLE = Shard(0, 1)
 
 
 class Stream(Protocol):
-    """Training batches, cut in epochs that end where a check is due.
+    """Training batches, divided into epochs that each end at a check, when an evaluation is due.
 
     Attributes:
         step: Number of batches given so far.
@@ -115,8 +116,10 @@ class Stream(Protocol):
     def state_after(self, step: int) -> dict[str, Any]:
         """The stream's position after ``step`` batches, for a checkpoint.
 
-        ``step`` is the number of batches given, or one less where a batch is drawn ahead. The
-        result holds plain containers and tensors only.
+        The result holds plain containers and tensors only.
+
+        Args:
+            step: The number of batches given, or one less where a batch was drawn ahead.
         """
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -150,7 +153,7 @@ class PhaseDataModule(pl.LightningDataModule):
 
     @abstractmethod
     def samples(self, index: IntArray, device: torch.device | None = None) -> Batch:
-        """Samples as evaluation uses them, with class positions as labels.
+        """A batch of samples, prepared as for evaluation; labels are class positions.
 
         Args:
             index: 0-based sample indices in the benchmark, ``[B]``.
@@ -170,14 +173,14 @@ class PhaseDataModule(pl.LightningDataModule):
 
     @abstractmethod
     def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
-        """The given samples in slices: an iterable of known length that can be repeated."""
+        """The given samples in batches: an iterable with a length, which can be repeated."""
 
     def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterable[Batch]:
-        """The training samples in slices, as evaluation uses them, each sample once.
+        """The training samples in batches, prepared as for evaluation, each sample once.
 
         Args:
             device: Where the batches are put.
-            shard: This process of those that share the samples.
+            shard: This process's place among all; it takes only its share of the samples.
         """
         return self.evaluation_batches(self.split.train[shard.number :: shard.count], device)
 
@@ -208,8 +211,9 @@ class PhaseDataModule(pl.LightningDataModule):
                 training.
             seed: Seed of the order of samples.
             first_step: Number of steps taken before.
-            pause_every: Callbacks are called after every multiple of so many steps at least.
-            stopped: Whether training is to end after the present step.
+            pause_every: Callbacks are called at least after every multiple of this number of steps;
+                None for no such steps.
+            stopped: Returns whether training is to end after the present step.
         """
         self._plan = (batch_size, list(check_steps), seed, first_step)
         self._pauses = (pause_every, stopped)
@@ -238,7 +242,7 @@ class PhaseDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> StepGroups[Batch]:
-        """Training batches, in groups."""
+        """The training batches up to the next check, in groups."""
         assert self._stream is not None
         if self._stream_state is not None:
             self._stream.load_state(self._stream_state)
@@ -264,8 +268,8 @@ class PhaseDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The benchmark's name, the classes, and the training stream's position.
 
-        The position is that after the number of steps in the method's ``step``. Prediction reads
-        name and classes; :meth:`load_state_dict` ignores them.
+        The position is the one after as many steps as the method's ``step`` says. Prediction reads
+        the name and the classes; :meth:`load_state_dict` ignores them.
         """
         classes = {
             "names": list(self.classes.names),

@@ -41,7 +41,7 @@ class TrainStream(PassStream):
         batch_size: Batch size at a step.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the permutations.
-        shard: This process of those that train together.
+        shard: This process's place among those that train together.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class _Batches:
 
 
 class FeatureDataModule(PhaseDataModule):
-    """Scaled features as tensors on the training device; a batch is an index into them.
+    """Scaled features as tensors on the training device, from which batches are taken by index.
 
     Args:
         benchmark: The benchmark.
@@ -122,11 +122,11 @@ class FeatureDataModule(PhaseDataModule):
 
     @property
     def feature_dim(self) -> int:
-        """D."""
+        """D, the dimension of the features."""
         return self._source.shape[1]
 
     def _fitted(self, normalize: Normalization) -> Scaler:
-        """The scaler of the features."""
+        """The scaler of the features, fitted on the training samples."""
         return Scaler.fit(normalize, self._rows(self.split.train))
 
     def _rows(self, index: IntArray) -> FloatArray:
@@ -158,7 +158,7 @@ class FeatureDataModule(PhaseDataModule):
         return TrainStream(self._training, batch_size, check_steps, seed, shard)
 
     def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterable[Batch]:
-        """Slices of the samples that training holds on the device already."""
+        """Batches of the training samples; those that training put on the device are reused."""
         samples = self._training
         if samples is None or samples.labels.device != device:
             samples = self.samples(self.split.train, device)
@@ -172,8 +172,8 @@ class FeatureDataModule(PhaseDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The base class's state, the scalers, and statistics of the training samples.
 
-        Prediction scales new data with the first and compares them with the second. On loading,
-        the scalers are fitted again, on the same samples.
+        Prediction scales new data with the scalers and compares them with the statistics. Loading
+        ignores both: the scalers are fitted again, on the same samples.
         """
         state = super().state_dict()
         state["classes"] |= {
@@ -190,7 +190,7 @@ class FeatureDataModule(PhaseDataModule):
 
 
 def _warn_of_twins(benchmark: VectorBenchmark, scaler: Scaler) -> None:
-    """Warn of classes with equal semantics, among all classes so that each phase warns alike."""
+    """Warn of equal semantics among all classes of the benchmark, so that all phases warn alike."""
     ids = np.union1d(benchmark.seen_classes, benchmark.unseen_classes)
     table = torch.from_numpy(benchmark.semantics[ids])
     pair = twins(scaler.apply(table).numpy())
@@ -214,6 +214,6 @@ def _warn_of_twins(benchmark: VectorBenchmark, scaler: Scaler) -> None:
     )
 
 
-@cache  # once a run: imports between its phases reset Python's own record of warnings
+@cache  # warn once per run: imports between its phases reset Python's own record of warnings
 def _warn_once(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=1)

@@ -1,4 +1,4 @@
-"""Several training steps for each turn of Lightning's loop, which costs as much as a small step."""
+"""Several training steps per iteration of Lightning's loop, which costs as much as a small step."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Generic, Protocol, TypeVar
 
 BatchT = TypeVar("BatchT", covariant=True)
 
-#: most batches of a group
+#: maximum number of batches of a group
 _MOST = 64
-#: seconds between two groups, below which they become larger and above which they become smaller:
-#: what watches the training, as the progress line, waits for the end of a group
+#: seconds per group below which groups become larger, and above which they become smaller: the
+#: progress line and other callbacks wait for the end of a group
 _SHORT, _LONG = 0.1, 0.4
 
 
 class Counted(Protocol[BatchT]):
-    """Batches up to the next check; ``step`` is how many were given so far."""
+    """Batches up to the next check; ``step`` is the number of batches given so far."""
 
     step: int
 
@@ -27,16 +27,17 @@ class Counted(Protocol[BatchT]):
 class StepGroups(Generic[BatchT]):
     """The batches of a stream up to the next check, in groups.
 
-    A batch is drawn when its step begins, so that the stream is never ahead of the training. How
-    the batches are grouped changes nothing else.
+    A batch is drawn when its step begins, so that the stream is never ahead of the training. The
+    size of the groups does not affect the result of training.
 
     Args:
         stream: Gives the batches.
-        check_steps: Increasing steps at which an epoch ends, as the stream has them.
+        check_steps: Increasing steps at which an epoch ends; the same as the stream's.
         pause_every: A group also ends at every multiple of so many steps; None for no such steps.
-        stopped: Whether training is to end now: the present group then has no further batch.
-        alone: Whether the process trains by itself. Of several, each would measure other times, and
-            they agree after each group on whether to stop; their groups have one batch.
+        stopped: Returns whether training is to end now; the present group then gives no further
+            batch.
+        alone: Whether this is the only training process. Several processes have groups of one
+            batch: they measure different times, and agree on whether to stop after each group.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class StepGroups(Generic[BatchT]):
         end = next((check for check in self._check_steps if check > step), step)
         batches = iter(self._stream)
         while step < end:
-            # the last batch stands alone: of a group that was stopped Lightning then knows that the
-            # epoch has not ended with it
+            # the last batch is a group of its own: if an earlier group is stopped, Lightning then
+            # knows that the epoch has not ended
             count = min(self._size, max(end - step - 1, 1))
             if self._pause_every is not None:
                 count = min(count, self._pause_every - step % self._pause_every)

@@ -22,24 +22,24 @@ from zsl_lab.data.batches.base import (
 from zsl_lab.data.benchmark import ImageArray, ImageBenchmark, IntArray
 from zsl_lab.data.splits import Split
 
-#: pictures scored at once in evaluation: enough to keep a processor busy, little beside a network's
-#: activations
+#: images per batch in evaluation: enough to keep the device busy, while the activations fit into
+#: memory
 EVALUATION_BATCH = 128
 
 
 class ImageDataModule(PhaseDataModule):
     """Images of one phase, cropped to the size of the network's input; a training batch is a task.
 
-    A task is made of k classes, drawn without replacement from the classes that train, and of
-    samples of these: for each sample first its class is drawn, then a picture of that class, so
-    that large classes are not seen more often.
+    A task has k classes, drawn without replacement from the seen classes, and samples of these. For
+    each sample first its class is drawn, then an image of that class, so that all classes occur
+    equally often.
 
     Args:
-        benchmark: The benchmark; its pictures are at least ``image_size`` wide and high.
+        benchmark: The benchmark; its images are at least ``image_size`` wide and high.
         split: Which samples train and which are evaluated.
-        image_size: Side of the square that is cut from a picture: anywhere for training, from the
-            centre for evaluation.
-        flip: Whether training mirrors half of the pictures left to right.
+        image_size: Side, in pixels, of the square that is cut from an image: anywhere in training,
+            from the centre in evaluation.
+        flip: Whether training mirrors half of the images left to right.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class ImageDataModule(PhaseDataModule):
         self.flip = flip
         self._task_classes: int | None = None
         positions = self.positions(split.train)
-        # the training samples of class position c stand in _by_class from _starts[c] on, _counts[c]
-        # of them
+        # the training samples of class position c are the _counts[c] entries of _by_class from
+        # _starts[c] on
         self._by_class = split.train[np.argsort(positions, kind="stable")]
         self._counts = np.bincount(positions, minlength=len(ids))
         self._starts = np.cumsum(self._counts) - self._counts
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """Number of colour channels: 1 or 3."""
         return int(self._images.shape[3])
 
     def draw_tasks(self, k: int | None) -> None:
-        """Set the number of classes of a training batch, before a fit.
+        """Set the number of classes of a training batch; call it before a fit.
 
         Args:
             k: Number of classes; None, or more than there are seen classes, takes all of them.
@@ -103,17 +103,17 @@ class ImageDataModule(PhaseDataModule):
         return TaskStream(self, self._task_classes, batch_size, check_steps, seed, device, shard)
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> ImageBatches:
-        """Slices of the samples, each read when it is needed."""
+        """Batches of the samples, each read when it is needed."""
         return ImageBatches(self, index, device)
 
     def draw(self, k: int | None, count: int, seed: Sequence[int], device: torch.device) -> Batch:
-        """One task.
+        """Draw a task.
 
         Args:
-            k: How many classes it has; None, or more than train, takes all that train.
-            count: How many samples it has.
-            seed: Decides everything that is drawn.
-            device: Where the batch goes.
+            k: Number of its classes; None, or more than there are seen classes, takes all of them.
+            count: Number of its samples.
+            seed: Seed of all that is drawn.
+            device: Where the batch is put.
         """
         rng = np.random.default_rng(seed)
         seen = np.flatnonzero(self.classes.seen_mask)
@@ -132,18 +132,18 @@ class ImageDataModule(PhaseDataModule):
 
 
 class TaskStream:
-    """Training tasks, cut in epochs that end where a check is due.
+    """Training tasks, divided into epochs that each end at a check, when an evaluation is due.
 
     The task of a step depends on the seed, the step and the process alone.
 
     Args:
         data: Draws a task.
-        k: Classes of a task; None for all that train.
-        batch_size: Size of the task at a step.
+        k: Number of classes of a task; None for all seen classes.
+        batch_size: Number of samples of the task at a step.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the tasks.
-        device: Where the batches go.
-        shard: This process of those that train together; each has tasks of its own.
+        device: Where the batches are put.
+        shard: This process's place among those that train together; each draws different tasks.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class TaskStream:
         self._check_steps = list(check_steps)
         self._seed = seed
         self._device = device
-        # nothing for the first: its tasks are those of a single process
+        # empty for rank 0, so that it draws the tasks of a single process
         self._own = [shard.number] if shard.number else []
         self.step = 0
 
@@ -171,7 +171,7 @@ class TaskStream:
         end = next((step for step in self._check_steps if step > self.step), self.step)
         while self.step < end:
             count = self._batch_size(self.step)
-            assert count is not None, "all pictures at once are more than a network can take"
+            assert count is not None, "a batch of all images would not fit into memory"
             step, self.step = self.step, self.step + 1
             yield self._data.draw(self._k, count, [self._seed, step, *self._own], self._device)
 
@@ -190,7 +190,7 @@ class ImageBatches:
     Args:
         data: Reads the samples.
         index: 0-based sample indices in the benchmark.
-        device: Where the batches go.
+        device: Where the batches are put.
     """
 
     def __init__(self, data: ImageDataModule, index: IntArray, device: torch.device) -> None:
@@ -209,14 +209,14 @@ class ImageBatches:
 def crop(
     images: ImageArray, rows: IntArray, corners: IntArray, flips: npt.NDArray[np.bool_], size: int
 ) -> Tensor:
-    """Squares cut from pictures.
+    """Cut squares from images.
 
     Args:
         images: uint8 ``[N, height, width, channels]``.
-        rows: Which pictures, ``[B]``.
+        rows: Indices of the images, ``[B]``.
         corners: Upper left corner of each square, ``[B, 2]``: row, column.
-        flips: Which squares to mirror left to right, ``[B]``.
-        size: Their side.
+        flips: Whether to mirror each square left to right, ``[B]``.
+        size: Side of the squares, in pixels.
 
     Returns:
         uint8 ``[B, channels, size, size]``.

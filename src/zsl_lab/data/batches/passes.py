@@ -1,4 +1,4 @@
-"""Shuffled passes over training samples, cut in epochs that end where a check is due."""
+"""Shuffled passes over training samples, divided into epochs that each end at a check."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class PassStream(ABC):
     """Training batches drawn from passes over all training samples.
 
     A pass is a permutation; a batch may span two passes, so that every batch has its full size and
-    every sample is drawn equally often. The state is that of a generator, a position and a step,
-    and is restored exactly.
+    every sample is drawn equally often. The state (of the generator, the position in the pass and
+    the step) is restored exactly.
 
     Args:
         count: Number of training samples.
         batch_size: Batch size at a step.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the permutations.
-        shard: This process of those that train together; all draw the same sequence, and each
-            takes its own batches of it.
+        shard: This process's place among those that train together; all draw the same sequence,
+            and each takes its own part of every batch.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PassStream(ABC):
 
     @abstractmethod
     def _take(self, rows: Tensor) -> Batch:
-        """The training samples ``rows`` ``[B]``, numbers from 0 to ``count - 1``."""
+        """The training samples at the positions ``rows`` ``[B]``, from 0 to ``count - 1``."""
 
     @abstractmethod
     def _all(self) -> Batch:
@@ -89,7 +89,7 @@ class PassStream(ABC):
 
     @property
     def layout(self) -> dict[str, int] | None:
-        """What else the order depends on; None where it does not."""
+        """Further numbers that the order of samples depends on; None for none."""
         return None
 
     def _state(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class PassStream(ABC):
         return state if self.layout is None else {**state, "blocks": self.layout}
 
     def state_after(self, step: int) -> dict[str, Any]:
-        """The position after ``step`` batches: the present one or the one before."""
+        """The position after ``step`` batches, where ``step`` is the present step or one less."""
         state = self._state() if step == self.step else self._one_before
         assert state["step"] == step
         return state
@@ -106,8 +106,8 @@ class PassStream(ABC):
         """Restore a position from :meth:`state_after`.
 
         Raises:
-            ValueError: The position lies outside a pass over these samples, or samples were drawn
-                in another way.
+            ValueError: If the position lies outside a pass over these samples, or the samples were
+                drawn in another order.
         """
         if state.get("blocks") != self.layout:
             raise ValueError(_other_storage(state.get("blocks"), self.layout))

@@ -1,8 +1,9 @@
 """Batches of feature vectors that stay on disk and are read in blocks while training.
 
-A pass over the training samples reads blocks of neighbouring rows. As many shuffled blocks as fit
-into a window are read together and their rows are shuffled, so that reading is sequential within
-blocks and every sample is drawn once a pass. The next window is read while the present one is used.
+A pass over the training samples reads blocks of neighbouring rows in a shuffled order. The blocks
+of a window are read together and their rows are shuffled, so that reading is sequential within
+blocks and every sample is drawn once per pass. The next window is read while the present one is
+used.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from zsl_lab.files.memory import check_size
 
 T = TypeVar("T")
 
-#: float32 bytes of a block of neighbouring rows, and of the blocks that are shuffled together. The
-#: order of samples depends on them, so a change makes older checkpoints unable to resume.
+#: bytes, as float32, of a block of neighbouring rows, and of a window of blocks that are shuffled
+#: together. The order of samples depends on them: after a change, older checkpoints cannot resume.
 _BLOCK_BYTES, _WINDOW_BYTES = 2**19, 2**27
-#: float32 bytes of a block in a pass in the samples' own order
+#: bytes, as float32, of a block in a pass in the order of the file
 _PASS_BYTES = 2**24
 
 
@@ -46,13 +47,13 @@ class StoredTrainStream(PassStream):
     """Passes over training samples on disk: shuffled blocks of rows, whose rows are shuffled.
 
     Args:
-        data: The phase; its ``split.train`` is drawn from.
+        data: The phase; samples are drawn from its ``split.train``.
         device: Where batches are put.
         batch_size: Batch size at a step.
         check_steps: Increasing steps at which an epoch ends; the last ends the training.
         seed: Seed of the order.
-        shard: This process of those that train together. Each reads all blocks and takes its own
-            batches.
+        shard: This process's place among those that train together. Each reads all blocks and
+            takes its own part of every batch.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class StoredTrainStream(PassStream):
 
     @property
     def layout(self) -> dict[str, int]:
-        """Rows of a block, and blocks of a window."""
+        """The number of rows of a block (``rows``) and of blocks of a window (``blocks``)."""
         return {"rows": self._block, "blocks": self._window}
 
     def _permutation(self, generator: torch.Generator) -> Tensor:
@@ -86,7 +87,7 @@ class StoredTrainStream(PassStream):
         self._window_of = np.empty(len(blocks), dtype=np.int64)
         for number, members in enumerate(self._windows):
             self._window_of[members] = number
-        self._ahead = None  # of the pass before
+        self._ahead = None  # it was read for the previous pass
         parts = []
         for members in self._windows:
             rows = torch.from_numpy(self._rows_of(members))
@@ -94,7 +95,7 @@ class StoredTrainStream(PassStream):
         return torch.cat(parts)
 
     def _rows_of(self, blocks: IntArray) -> IntArray:
-        """The rows of increasing blocks, in their order."""
+        """The rows of the given blocks (increasing numbers), in increasing order."""
         rows = (blocks[:, None] * self._block + np.arange(self._block)).ravel()
         return rows[rows < self._count]
 
@@ -111,7 +112,7 @@ class StoredTrainStream(PassStream):
         return self._data.batch(features, self._index[wanted], self._device)
 
     def _load(self, number: int) -> tuple[IntArray, Array]:
-        """A window of this pass: its rows, increasing, and their features. Reads the next ahead."""
+        """The rows of a window, increasing, and their features; begins to read the next window."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] == number:
             loaded = ahead[1].result()
@@ -134,7 +135,7 @@ class StoredTrainStream(PassStream):
 def _copy(
     held: tuple[IntArray, Array], wanted: IntArray, missing: IntArray, out: Array
 ) -> IntArray:
-    """Copy features of the missing rows that a window holds; the places of the others."""
+    """Copy the features of missing rows from a window to ``out``; returns what remains missing."""
     rows, features = held
     at = np.searchsorted(rows, wanted[missing])
     there = rows[np.minimum(at, len(rows) - 1)] == wanted[missing]
@@ -146,7 +147,7 @@ def _copy(
 class StoredSamples(Batch):
     """All training samples on disk as one batch: :meth:`blocks` reads them a block at a time."""
 
-    #: the samples in the order of the split; the batch has them in the order of the file, ``[N]``
+    #: position in this batch, which has the order of the file, of each sample of the split, ``[N]``
     order: Tensor
     _data: StoredDataModule
     _index: IntArray
@@ -172,7 +173,7 @@ class StoredSamples(Batch):
         """All features in memory, for methods that cannot take them in blocks.
 
         Raises:
-            DataError: They do not fit into the free memory.
+            DataError: If they do not fit into the free memory.
         """
         return self.every(1)
 
@@ -186,7 +187,7 @@ class StoredSamples(Batch):
 
 
 def sample_blocks(batch: Batch, rows: int) -> Iterator[Batch]:
-    """A batch in blocks of at most ``rows`` samples, read one after the other if it is on disk."""
+    """A batch in blocks of at most ``rows`` samples; one on disk is read a block at a time."""
     if isinstance(batch, StoredSamples):
         yield from batch.blocks(rows)
         return
@@ -195,13 +196,13 @@ def sample_blocks(batch: Batch, rows: int) -> Iterator[Batch]:
 
 
 class StoredBatches:
-    """Samples on disk in slices, the next of which is read ahead; it can be repeated.
+    """Samples on disk in batches, the next of which is read ahead; can be iterated repeatedly.
 
     Args:
         data: The phase.
         index: 0-based indices of the samples.
         device: Where batches are put.
-        rows: Samples of a slice.
+        rows: Samples per batch.
     """
 
     def __init__(
@@ -248,7 +249,7 @@ class StoredDataModule(FeatureDataModule):
         return ColumnStatistics.of_blocks(blocks, self.feature_dim)
 
     def _fitted(self, normalize: Normalization) -> Scaler:
-        if normalize in ("none", "l2"):  # they take nothing from the samples
+        if normalize in ("none", "l2"):  # these need no statistics
             dim = self.feature_dim
             return Scaler(normalize, torch.zeros(dim), torch.ones(dim))
         return Scaler.of_statistics(normalize, self.statistics)
@@ -258,8 +259,14 @@ class StoredDataModule(FeatureDataModule):
         return self._source.take(index)
 
     def batch(self, features: Array, index: IntArray, device: torch.device | None) -> Batch:
-        """Samples with features as they are stored, scaled, with class positions as labels."""
-        # torch converts float16 several times faster than NumPy, and knows no other byte order
+        """A batch of scaled samples; labels are class positions.
+
+        Args:
+            features: The samples' features as they are stored, ``[B, D]``.
+            index: 0-based sample indices in the benchmark, ``[B]``.
+            device: Where the batch is put; None leaves it on the CPU.
+        """
+        # torch converts float16 several times faster than NumPy, but takes native byte order only
         native = np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("="))
         if native.dtype.kind == "u" and native.dtype.itemsize > 1:
             native = native.astype(np.float32)
@@ -271,7 +278,7 @@ class StoredDataModule(FeatureDataModule):
         """Scaled samples (0-based indices) in memory.
 
         Raises:
-            DataError: They do not fit into the free memory.
+            DataError: If they do not fit into the free memory.
         """
         size = 4 * len(index) * self.feature_dim
         remedy = (
@@ -295,10 +302,10 @@ class StoredDataModule(FeatureDataModule):
         return StoredTrainStream(self, device, batch_size, check_steps, seed, shard)
 
     def training_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterable[Batch]:
-        """Slices of the training samples; each process reads a range of its own."""
+        """Batches of the training samples; each process reads a contiguous range of them."""
         index = np.array_split(np.sort(self.split.train), shard.count)[shard.number]
         return StoredBatches(self, index, device, evaluation_rows(len(self.classes.ids)))
 
     def evaluation_batches(self, index: IntArray, device: torch.device) -> Iterable[Batch]:
-        """Slices of the samples, each read when it is due."""
+        """Batches of the samples, each read when it is due."""
         return StoredBatches(self, index, device, evaluation_rows(len(self.classes.ids)))

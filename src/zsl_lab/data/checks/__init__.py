@@ -1,1 +1,1 @@
-"""Checks of a benchmark: findings that are shown, stored and may stop a run."""
+"""The data check of a benchmark; its findings are shown and stored, and may stop a run."""

@@ -1,8 +1,8 @@
-"""The data check: what is wrong or odd in the numbers of a benchmark, as a list of findings.
+"""The data check: problems in the content of a benchmark, as a list of findings.
 
-Readers refuse files that are inconsistent. What is checked here is consistent and can still make
-every metric wrong: the same picture in training and in test, a class without a description, marks
-of unknown values, features of a network that answers the same to every picture.
+Readers refuse inconsistent files. This check finds problems in consistent files that can make every
+metric wrong: the same image in training and in test, a class without a description, marks of
+unknown values, a backbone whose features are the same for every image.
 
     >>> for finding in check(benchmark):
     ...     print(finding.level, finding.text)
@@ -41,7 +41,7 @@ def check(benchmark: Benchmark) -> list[Finding]:
         benchmark: Features and semantics, or images and texts.
 
     Returns:
-        What was found, the gravest first.
+        The findings, the most serious first.
     """
     found = [*check_samples(benchmark), *_check_classes(benchmark)]
     found += _check_names(benchmark)
@@ -95,7 +95,7 @@ def _check_classes(benchmark: Benchmark) -> Iterator[Finding]:
 
 
 def _check_names(benchmark: Benchmark) -> Iterator[Finding]:
-    """Names that readers take for one another."""
+    """Class names that look alike."""
     groups: dict[str, list[str]] = {}
     for name in benchmark.class_names:
         groups.setdefault(alike(name), []).append(name)

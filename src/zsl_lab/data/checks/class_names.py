@@ -1,8 +1,9 @@
 """Matches the class names of two sources: the rows of a table, folders, a benchmark's classes.
 
-Names that are equal match. Others match where they differ only in case, accents' encoding,
-separators (space, ``_``, ``+``, ``-``, ``.``) or a number before them (``002.Laysan_Albatross`` and
-``laysan albatross``), provided that no third name has the same spelling.
+Equal names match. Other names match if they have the same normalized form: they differ only in
+case, the encoding of accents, separators (space, ``_``, ``+``, ``-``, ``.``) or a number before
+them (``002.Laysan_Albatross`` and ``laysan albatross``). A third name of the same normalized form
+prevents the match.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from zsl_lab.errors import nearest
 _NUMBER = re.compile(r"(?:class)?[\W_]*0*(\d+)(?:\.0*)?")
 _NUMBERED = re.compile(r"\d+[\W_]+(?=.*[^\W\d_])")
 _SEPARATORS = re.compile(r"[\W_]+")
-#: small letters of Greek and Cyrillic that look like Latin ones
+#: lower-case letters of Greek and Cyrillic that look like Latin ones
 _LOOK_ALIKES = str.maketrans("аеорсухіјѕһԁαο", "aeopcyxijshdao")
 #: how many names a message lists
 _SHOWN = 5
 
 
 def normalized(name: str) -> str:
-    """A name without case, separators and the number before it; a number stays a number."""
+    """A name in lower case, without separators and without a number before it.
+
+    Of a name that is only a number (``007``, ``class 7``), the number without leading zeros.
+    """
     plain = unicodedata.normalize("NFKC", name).casefold().strip()
     number = _NUMBER.fullmatch(plain)
     if number:
@@ -33,9 +37,10 @@ def normalized(name: str) -> str:
 
 
 def alike(name: str) -> str:
-    """A name as the eye takes it: without case, separators and invisible characters.
+    """A name reduced to what distinguishes it for a reader.
 
-    Numbers stay: they tell ``001.crane`` from ``517.crane``.
+    It is in lower case, without separators and invisible characters, and with look-alike letters
+    replaced. Numbers stay, as they distinguish ``001.crane`` from ``517.crane``.
     """
     plain = unicodedata.normalize("NFKC", name).casefold().translate(_LOOK_ALIKES)
     visible = "".join(c for c in plain if unicodedata.category(c) != "Cf")
@@ -43,7 +48,7 @@ def alike(name: str) -> str:
 
 
 def by_normalized(names: Sequence[str]) -> dict[str, int]:
-    """Position by normalized name; names that share one are left out."""
+    """Position by normalized name; names with the same normalized form are left out."""
     found: dict[str, list[int]] = {}
     for position, name in enumerate(names):
         found.setdefault(normalized(name), []).append(position)
@@ -52,14 +57,14 @@ def by_normalized(names: Sequence[str]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Match:
-    """How the classes of a benchmark are found among other names.
+    """The classes of a benchmark matched with the names of a table.
 
     Attributes:
-        row: The position among the other names by position among the benchmark's; a class without
-            a match is absent.
-        spelled: Pairs (benchmark's name, other name) that match though they are not equal.
+        row: For the position of each class in the benchmark, the position of its name in the
+            table; classes without a match are absent.
+        spelled: Pairs (benchmark's name, table's name) that match though they are not equal.
         missing: Positions of the benchmark's classes without a match.
-        extra: The other names that match no class.
+        extra: The table's names that match no class.
     """
 
     row: Mapping[int, int]
@@ -79,7 +84,7 @@ def match(own: Sequence[str], known: Sequence[str]) -> Match:
     row = {c: position[name] for c, name in enumerate(known) if name in position}
     taken = set(row.values())
     left = [r for r in range(len(own)) if r not in taken]
-    # unique among all names, not only among those that are left
+    # normalized forms must be unique among all classes, not only among those without a match
     classes = by_normalized(known)
     rows = {name: left[i] for name, i in by_normalized([own[r] for r in left]).items()}
     similar = {c: rows[name] for name, c in classes.items() if c not in row and name in rows}
@@ -105,6 +110,6 @@ def near_name(name: str, names: Sequence[str]) -> str | None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few names in quotes, and how many follow."""
+    """The first five names in quotes, and the number of further ones."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + more

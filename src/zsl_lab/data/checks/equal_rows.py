@@ -12,30 +12,31 @@ from zsl_lab.files.rows import row_blocks
 
 Array = npt.NDArray[Any]
 
-#: rows are equal up to this squared distance, relative to their squared lengths
+#: largest squared distance of equal rows, relative to the sum of their squared lengths
 _SAME = 1e-12
-#: bytes at each end and in the middle of a row that are compared first
+#: bytes at the beginning, in the middle and at the end of a row that are compared first
 _SAMPLED = 64
-#: rows that were rounded, to half precision or a few decimals, differ by this share of their length
+#: largest distance, relative to their length, of rows that are equal up to rounding (to half
+#: precision, or to a few decimals)
 _ROUNDED = 1e-3
-#: with fewer columns other rows are as near by chance
+#: minimum number of columns: with fewer, different rows are as near by chance
 _COLUMNS = 16
-#: columns compared first, directions that they are projected onto, neighbours looked at
+#: columns that are compared first, directions that they are projected onto, neighbours compared
 _FIRST_COLUMNS, _DIRECTIONS, _NEIGHBOURS = 64, 4, 64
-#: numbers of these columns, of which large tables have fewer
+#: maximum number of values in the columns compared first: of large tables fewer columns are taken
 _FIRST_NUMBERS = 2**24
 
 
 def equal_rows(table: Array) -> IntArray:
-    """For each row the index of the first row that is equal to it, bit for bit but for -0.
+    """For each row the index of the first row that is bit-equal to it (0 and -0 count as equal).
 
-    Most rows differ in a few bytes already; only the others are read as a whole.
+    Most rows already differ in a sample of their bytes; only the others are read as a whole.
 
     Args:
         table: ``[N, D]`` or ``[N, ...]``; may be a memory map.
 
     Returns:
-        int64 ``[N]``; a row that is equal to none before it has its own index.
+        int64 ``[N]``; a row without an equal row before it has its own index.
     """
     first = np.arange(len(table), dtype=np.int64)
     candidates = _repeated(_sampled(table))
@@ -49,18 +50,18 @@ def equal_rows(table: Array) -> IntArray:
 
 
 def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
-    """As :func:`equal_rows`, of rows that are equal up to rounding.
+    """Like :func:`equal_rows`, for rows that are equal up to rounding.
 
-    Rows are equal where their distance is at most a thousandth of their length: copies that went
-    through half precision, or through a text of a few decimals. They are sorted by a projection of
-    some columns, in which such rows are neighbours.
+    These are rows whose distance is at most a thousandth of their length: copies that were stored
+    in half precision, or as text with a few decimals. Rows are sorted by a projection of some
+    columns, so that equal rows are neighbours.
 
     Args:
-        table: ``[N, D]``; tables of fewer than 16 columns are left as they are.
-        first: What :func:`equal_rows` found.
+        table: ``[N, D]``.
+        first: The result of :func:`equal_rows`.
 
     Returns:
-        int64 ``[N]``.
+        int64 ``[N]``; ``first`` itself where D is less than 16.
     """
     rows = np.flatnonzero(first == np.arange(len(first)))
     width = table.shape[1]
@@ -68,7 +69,7 @@ def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
         return first
     columns = max(_COLUMNS, min(_FIRST_COLUMNS, _FIRST_NUMBERS // len(table)))
     start = max(0, (width - columns) // 2)
-    # copies: a view would keep the pages of a mapped file
+    # copies: views would keep the pages of a mapped file in memory
     parts = [block[:, start : start + columns].copy() for block in row_blocks(table)]
     part = np.concatenate(parts)
     lengths = np.sqrt(np.einsum("ij,ij->i", part, part))
@@ -76,7 +77,8 @@ def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
     rows = rows[lengths[rows] > 0]
     rows = rows[np.argsort(places[rows, 0])]
     lines, found = np.ascontiguousarray(places[rows].T), first.copy()
-    # a difference is shared among the directions: four deviations of its part in one of them
+    # of a difference of random direction, the largest projection to be expected: four standard
+    # deviations
     reach = 4 * _ROUNDED / np.sqrt(part.shape[1])
     for lag in range(1, min(_NEIGHBOURS, len(rows))):
         near = np.flatnonzero(lines[0, lag:] - lines[0, :-lag] <= reach)
@@ -91,7 +93,7 @@ def rounded_rows(table: FloatArray, first: IntArray) -> IntArray:
 
 
 def _directions(part: FloatArray) -> FloatArray:
-    """Directions ``[columns, 8]`` of length 1; along the first one rows are far apart."""
+    """Unit vectors ``[columns, directions]``; along the first one the rows vary most."""
     found = np.random.default_rng(0).standard_normal((part.shape[1], _DIRECTIONS))
     some = part[:: max(1, len(part) // (2 * part.shape[1]))].astype(np.float64)
     if np.isfinite(some).all():
@@ -107,7 +109,7 @@ def _is_rounded(one: Array, other: Array) -> bool:
 
 
 def _sampled(table: Array) -> Array:
-    """Some bytes of each row, ``[N, bytes]``; equal rows have equal ones."""
+    """A sample of each row's bytes, ``[N, bytes]``; those of equal rows are equal."""
     flat = table.reshape(len(table), -1)
     width = flat.shape[1]
     count = max(1, _SAMPLED // flat.dtype.itemsize)
@@ -123,10 +125,10 @@ def _sampled(table: Array) -> Array:
 
 
 def _repeated(rows: npt.NDArray[np.uint8]) -> IntArray:
-    """Increasing indices of the rows of bytes that occur more than once."""
+    """Indices, increasing, of the rows of bytes that occur (or seem to occur) more than once."""
     keys = rows.view(f"V{rows.shape[1]}").ravel()
     if rows.shape[1] >= 8:
-        # a hash is sorted much faster than bytes; equal hashes of other rows do no harm here
+        # a hash is sorted much faster than bytes; a collision only adds a row to be compared
         padded = np.zeros((len(rows), -(-rows.shape[1] // 8) * 8), dtype=np.uint8)
         padded[:, : rows.shape[1]] = rows
         words = padded.view(np.uint64)
@@ -141,18 +143,18 @@ def _repeated(rows: npt.NDArray[np.uint8]) -> IntArray:
 def equal_classes(semantics: FloatArray) -> IntArray:
     """For each row the index of the first row that is equal to it up to rounding.
 
-    Rows are equal where their squared distance is at most 1e-12 of the sum of their squared
-    lengths. They are sorted by their projection onto one direction, in which equal rows are
-    neighbours: the cost is that of a sort, and the memory that of the table.
+    Rows are equal if their squared distance is at most 1e-12 of the sum of their squared lengths.
+    They are sorted by their projection onto one direction, so that equal rows are neighbours: this
+    takes the time of a sort, and the memory of the table.
 
     Args:
         semantics: ``[C, Q]``.
 
     Returns:
-        int64 ``[C]``; a row that is equal to none before it has its own index.
+        int64 ``[C]``; a row without an equal row before it has its own index.
     """
     exact = semantics.astype(np.float64)
-    # so that neither the squares of large nor those of small numbers are lost
+    # scaled so that squares neither overflow nor underflow
     scale = np.abs(exact).max(initial=0.0)
     exact = exact / scale if scale > 0 else exact
     squares = (exact**2).sum(axis=1)
@@ -169,7 +171,7 @@ def equal_classes(semantics: FloatArray) -> IntArray:
         left, right = left[near], right[near]
         apart = first[left] != first[right]
         if not apart.any():
-            break  # none is near, or all that are near are known to be equal
+            break  # no rows are near, or all near rows are known to be equal
         left, right = left[apart], right[apart]
         distance = ((exact[left] - exact[right]) ** 2).sum(axis=1)
         same = distance <= _SAME * (squares[left] + squares[right])
@@ -190,7 +192,7 @@ def twins(rows: FloatArray) -> tuple[int, int] | None:
 
 
 def _join(first: IntArray, one: int, other: int) -> None:
-    """Make one group of the groups of two rows."""
+    """Merge the groups of two rows."""
     one, other = _root(first, one), _root(first, other)
     first[max(one, other)] = min(one, other)
 

@@ -1,8 +1,8 @@
-"""Whether the names of image files agree with the labels of the samples.
+"""Checks whether the paths of image files agree with the labels of the samples.
 
-Published feature files list the images in class folders (``images/001.Black_footed_Albatross/
-x.jpg``). Labels in another order than the features, or of another order of classes, contradict
-them.
+Published feature files list the paths of the images, in class folders
+(``images/001.Black_footed_Albatross/x.jpg``). They contradict labels that are in another order than
+the features, or that number the classes in another order.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from zsl_lab.data.benchmark import IntArray
 from zsl_lab.data.checks.class_names import by_normalized, normalized
 from zsl_lab.errors import DataError, DataWarning
 
-#: the share of contradicting samples from which on they are an error
+#: largest share of samples with a wrong label that gives a warning only, not an error
 _MANY = 0.1
-#: how many folders above a file may make up a class's name together
+#: maximum number of folders above a file that together form a class's name
 _DEPTH = 3
-#: how many samples a message names
+#: maximum number of samples that a message names
 _SHOWN = 3
 
 
 def classes_of_files(files: Sequence[str], class_names: Sequence[str]) -> IntArray:
-    """The class that each file's folders name; -1 where they name none.
+    """The class id, int64 ``[N]``, that each file's folders name; -1 where they name none.
 
     Args:
         files: N paths, with slashes or backslashes between folders.
-        class_names: C names. Numbers are names of folders too often to be told from classes, and
-            are not looked for.
+        class_names: Names of the C classes. Names that are numbers are ignored, since folders are
+            often numbered for other reasons.
     """
     class_of_name = {
         name: class_id
@@ -58,16 +58,16 @@ def check_file_classes(
 ) -> None:
     """Compare the folders of image files with labels.
 
-    Few samples whose folder is another class's are warned of.
+    If few samples are in the folder of another class, a warning is given.
 
     Args:
         files: N paths.
         labels: 0-based class ids, int64 ``[N]``.
-        class_names: C names.
-        sources: The file, and in it the fields of the paths and of the labels, for messages.
+        class_names: Names of the C classes.
+        sources: The file, its field of the paths and its field of the labels, for messages.
 
     Raises:
-        DataError: Many samples, or all samples of a class, lie in folders of other classes.
+        DataError: If many samples, or all samples of a class, are in folders of other classes.
     """
     if len(files) != len(labels) or not len(labels):
         return
@@ -104,7 +104,7 @@ def check_file_classes(
 
 def _class_of_folder(folder: str, class_of_name: Mapping[str, int]) -> int:
     parts = [part for part in PurePosixPath(folder).parts if part.strip("/")]
-    # SUN has folders in folders: apartment_building/outdoor is apartment_building_outdoor
+    # SUN has nested folders: apartment_building/outdoor is class apartment_building_outdoor
     for depth in range(min(_DEPTH, len(parts)), 0, -1):
         class_id = class_of_name.get(normalized("_".join(parts[-depth:])))
         if class_id is not None:
@@ -117,7 +117,7 @@ def _tail(file: str) -> str:
 
 
 def _cause(named: IntArray, labels: IntArray, class_names: Sequence[str]) -> str:
-    """What makes many labels wrong, in a sentence."""
+    """A sentence on the likely cause of many wrong labels."""
     pairs = np.unique(np.stack([labels, named], axis=1), axis=0)
     if len(pairs) == len(np.unique(labels)) == len(np.unique(named)):
         moved = int(pairs[np.argmax(pairs[:, 0] != pairs[:, 1]), 0])

@@ -1,4 +1,4 @@
-"""What a check of the data found: the type, and how findings are shown, stored and enforced."""
+"""Findings of the data check: their type, and how they are shown, stored and enforced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zsl_lab.errors import DataError, DataWarning
 T = TypeVar("T")
 Level = Literal["error", "warning", "note"]
 
-#: the levels, the gravest first
+#: the levels, the most serious first
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
@@ -21,13 +21,13 @@ class Finding:
     """A property of the data that makes metrics wrong, or hard to interpret.
 
     Attributes:
-        level: ``error`` (no metric on these data means anything), ``warning`` (metrics are
-            affected) or ``note``.
-        code: A short name of the kind, for programs.
-        sentence: What was found and where, and what was expected.
-        way_out: What can be done about it.
-        rows: Samples concerned, as 0-based indices; the first ones where there are many.
-        classes: Names of the classes concerned; the first ones where there are many.
+        level: ``error`` (metrics on these data are meaningless), ``warning`` (metrics are affected)
+            or ``note`` (metrics are not affected).
+        code: A short name of the kind of finding, for programs.
+        sentence: Says what was found, where, and what was expected.
+        way_out: Says what to do about it.
+        rows: 0-based indices of the affected samples; of many, the first ones.
+        classes: Names of the affected classes; of many, the first ones.
     """
 
     level: Level
@@ -39,11 +39,11 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What was found, and the way out."""
+        """The sentence and the way out."""
         return f"{self.sentence} {self.way_out}".strip()
 
     def plain(self) -> dict[str, Any]:
-        """The fields as ``result.json`` has them."""
+        """The fields as plain values, for ``result.json``."""
         return {
             "level": self.level,
             "code": self.code,
@@ -55,12 +55,12 @@ class Finding:
 
 
 def by_level(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings, the gravest first; each once."""
+    """Findings without repetitions, the most serious first."""
     return sorted(dict.fromkeys(findings), key=lambda finding: LEVELS.index(finding.level))
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:
-    """Findings as lines of text that begin with the level."""
+    """Findings as lines of text that begin with the level, the most serious first."""
     return [f"{finding.level}: {finding.text}" for finding in by_level(findings)]
 
 
@@ -72,15 +72,16 @@ def warn(findings: Iterable[Finding]) -> None:
 
 
 def with_reader_findings(read: Callable[[], T]) -> tuple[T, tuple[Finding, ...]]:
-    """Call a function that reads data; the warnings it emits become findings.
+    """Call a function that reads data, and turn the warnings it emits into findings.
 
     Args:
-        read: Emits a :class:`UserWarning` or a :class:`DataWarning` for what it left out, replaced
-            or found contradictory.
+        read: Emits a :class:`UserWarning` or a :class:`DataWarning` for data that it left out,
+            replaced or found contradictory.
 
     Returns:
-        What it returned, and a finding for each of these warnings. Warnings of other categories are
-        emitted, and so are those of level ``note``, which :func:`warn` does not show.
+        The function's result, and a finding for each of these warnings. Warnings of other
+        categories are emitted again, and so are those of level ``note``, which :func:`warn` does
+        not show.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -96,23 +97,23 @@ def with_reader_findings(read: Callable[[], T]) -> tuple[T, tuple[Finding, ...]]
 
 
 def _finding_of(said: Warning | str) -> Finding | None:
-    """What a warning says of the data; None where it is about something else."""
+    """The finding of a warning about the data; None for other warnings."""
     if isinstance(said, DataWarning):
         level: Level = "note" if said.level == "note" else "warning"
         return Finding(level, said.code.replace(" ", "_") or "reader", str(said), "")
-    # other categories have a meaning of their own, as that of a cache has
+    # other categories, such as CacheWarning, are not about the data
     return Finding("warning", "reader", str(said), "") if type(said) is UserWarning else None
 
 
 def refuse(findings: Sequence[Finding], name: str) -> None:
-    """Stop where the data have errors or warnings (``data.check=strict``).
+    """Raise an error if there are findings above the level ``note`` (``data.check=strict``).
 
     Args:
-        findings: What the check found.
+        findings: The findings.
         name: The benchmark's name.
 
     Raises:
-        DataError: There is at least one; the text lists all of them.
+        DataError: If there is such a finding; the message lists all of them.
     """
     grave = [finding for finding in findings if finding.level != "note"]
     if not grave:

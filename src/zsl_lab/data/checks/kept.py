@@ -1,8 +1,8 @@
-"""Findings that are kept beside the cache: a benchmark that was checked is not checked again.
+"""Findings kept in the cache's folder, so that a benchmark is not checked again.
 
-They belong to the content: the verified hash of the file that features come from, the labels, the
-split, the semantics and the names, and the code of the checks. Where any of it differs, the
-benchmark is checked.
+They are found by a hash of the content (the verified hash of the features' file, the labels, the
+split, the semantics, the names) and of the code of the checks. If any of these differs, the
+benchmark is checked again.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from zsl_lab.files.atomic import atomic_write
 from zsl_lab.files.bounded import read_bounded
 from zsl_lab.files.hashing import sha256_arrays
 
-#: rows of the features that are compared too, whatever their file says
+#: number of rows of the features that are hashed too, besides the hash that their file states
 _ROWS = 16
-#: bytes of a file of findings at most
+#: maximum size, in bytes, of a file of findings
 _LIMIT = 2**22
 
 
 def checked_once(benchmark: Benchmark, folder: Path) -> list[Finding]:
-    """:func:`zsl_lab.data.checks.check.check` of a benchmark, kept in a folder.
+    """Like :func:`zsl_lab.data.checks.check.check`, with findings kept in a folder.
 
     Args:
-        benchmark: It is checked anew, and nothing is kept, unless its features come from a file
-            with a verified hash (``provenance.file_sha256``).
-        folder: The cache's folder. One that cannot be written only costs the time of the check.
+        benchmark: The benchmark. Findings are kept only if its features come from a file with a
+            verified hash (``provenance.file_sha256``).
+        folder: The cache's folder. If it cannot be written, the benchmark is checked each time.
+
+    Returns:
+        The findings, the most serious first.
     """
     if not isinstance(benchmark, FeatureBenchmark) or not benchmark.provenance.file_sha256:
         return check(benchmark)
@@ -44,7 +47,7 @@ def checked_once(benchmark: Benchmark, folder: Path) -> list[Finding]:
     kept = _read(path, key)
     if kept is None:
         kept = check(benchmark)
-        # ASCII: names may hold bytes that are not UTF-8
+        # as ASCII, since names may hold surrogates, which UTF-8 cannot encode
         content = json.dumps([finding.plain() for finding in kept]).encode()
         with contextlib.suppress(OutputError):
             atomic_write(path, _digest(key, content).encode() + b"\n" + content)
@@ -78,7 +81,7 @@ def _digest(key: str, content: bytes) -> str:
 
 
 def _read(path: Path, key: str) -> list[Finding] | None:
-    """The findings in a file; None where it is absent, damaged or of other content."""
+    """The findings in a file; None if it is missing, damaged or belongs to other content."""
     try:
         digest, _, content = read_bounded(path, _LIMIT).partition(b"\n")
     except (OSError, DataError):

@@ -1,4 +1,4 @@
-"""Numbers that single precision loses, and columns of other units: for features and semantics."""
+"""Checks of features and semantics: numbers beyond single precision, columns of other units."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from zsl_lab.data.benchmark import FloatArray, IntArray
 from zsl_lab.data.checks.findings import Finding
 from zsl_lab.data.checks.words import columns_text, count_text
 
-#: how many rows are looked at where a sample of them is enough
+#: number of rows that are examined where a sample is enough
 PROBED = 64
-#: float32 holds squares of numbers between these, and sums of many
+#: sums of squares of numbers between these neither overflow nor underflow in float32
 _LARGE, _SMALL = 1e15, 1e-15
-#: spread of a column over its largest number, below which float32 keeps no more than two digits
+#: ratio of a column's spread to its largest number below which float32 keeps at most two digits of
+#: the differences
 _PRECISION = 1e-5
-#: share of the typical size below which a column is taken as empty, not as one of other units
+#: share of the typical size below which a column counts as empty, not as one of other units
 _NEGLIGIBLE = 1e-4
-#: how many times larger or smaller a column is than the median one
+#: factors by which a column of other units is larger or smaller than the median column
 _COLUMN_ABOVE, _COLUMN_BELOW = 30.0, 80.0
-#: the same, from where on a column lies between the median one and those of other units
+#: factor from which on a column is neither of the median size nor of other units: such a column
+#: shows that sizes vary gradually
 _GAP = 15.0
 
 
 def off_columns(columns: npt.NDArray[np.float64], middle: float) -> IntArray:
-    """Columns far above or below the median size; none where sizes in between are found too."""
+    """Indices of columns of other units: far above or below the median size, with a gap between.
+
+    Args:
+        columns: Size of each column, ``[D]``.
+        middle: The median size.
+    """
     above, below = columns > _COLUMN_ABOVE * middle, columns * _COLUMN_BELOW < middle
     below &= columns > _NEGLIGIBLE * middle
     if ((columns > _GAP * middle) & (columns <= _COLUMN_ABOVE * middle)).any():
@@ -40,7 +47,15 @@ def off_columns(columns: npt.NDArray[np.float64], middle: float) -> IntArray:
 def check_scale(
     table: FloatArray, largest: float, where: str, what: str, remedy: str
 ) -> Iterator[Finding]:
-    """Numbers that float32, in which training computes, loses."""
+    """Find numbers that float32, in which training computes, cannot represent well.
+
+    Args:
+        table: ``[N, D]``.
+        largest: The largest absolute value.
+        where: File and field, for the sentence.
+        what: ``features`` or ``semantics``.
+        remedy: Begins the way out.
+    """
     if largest > _LARGE or 0 < largest < _SMALL:
         odd = "large" if largest > _LARGE else "small"
         yield Finding(
@@ -68,7 +83,7 @@ def check_scale(
             f"{what}_precision",
             f"{where}: found {count_text(len(lost), 'column')} whose numbers differ by less than "
             f"{_PRECISION:.0e} of their size (column {column + 1}: {probe[0, column]:.8g} and "
-            "others alike); single precision, in which training computes, keeps seven digits.",
+            "similar ones); single precision, in which training computes, keeps seven digits.",
             "Subtract a constant from these columns before writing the file, or leave them out.",
         )
 
@@ -76,12 +91,12 @@ def check_scale(
 def check_rounding(
     table: npt.NDArray[np.generic], where: str, what: Literal["features", "semantics"]
 ) -> list[Finding]:
-    """Check what single precision, in which training computes, makes of numbers.
+    """Find numbers that change their meaning in single precision, in which training computes.
 
     Args:
-        table: ``[N, D]``, of the type that the file has.
+        table: ``[N, D]``, in the type that the file has.
         where: File and field, for the sentence.
-        what: What the table holds.
+        what: The content of the table.
     """
     if table.dtype.kind not in "iuf" or table.dtype.itemsize <= 2 or table.dtype == np.float32:
         return []

@@ -33,19 +33,19 @@ from zsl_lab.data.checks.words import (
 )
 from zsl_lab.files.rows import release, row_blocks
 
-#: shares of constant columns of features from which on they are a note, and a warning
+#: shares of constant columns of features from which on they give a note, and a warning
 _CONSTANT, _MOSTLY_CONSTANT = 0.5, 0.9
-#: how many times larger or smaller the largest number of a sample is than the typical one
+#: factor by which the largest number of a sample of another scale differs from the typical one
 _SAMPLE_OFF = 50.0
 
 
 def check_samples(benchmark: Benchmark) -> Iterator[Finding]:
-    """Check features or images, and look for copies among them."""
+    """Check features or images, and find copies among them."""
     if isinstance(benchmark, FeatureBenchmark):
         dead = _all_equal(benchmark.features)
         yield from check_features(benchmark.features, place(benchmark, "features"))
         if dead:
-            return  # every row is equal to every other
+            return  # all rows are copies of each other
         table: npt.NDArray[np.generic] = benchmark.features
     elif isinstance(benchmark, ImageBenchmark):
         table = benchmark.images
@@ -60,7 +60,7 @@ def check_samples(benchmark: Benchmark) -> Iterator[Finding]:
 
 
 def check_features(features: FloatArray, where: str) -> list[Finding]:
-    """Check feature vectors by themselves.
+    """Check feature vectors, without labels or split.
 
     Args:
         features: ``[N, D]``.
@@ -124,7 +124,13 @@ def check_features(features: FloatArray, where: str) -> list[Finding]:
 
 
 def _check_copies(benchmark: Benchmark, first: IntArray, copies: IntArray) -> Iterator[Finding]:
-    """Findings of equal rows, by the parts of the split and by the classes."""
+    """Findings about equal rows: across parts of the split, across classes, and within both.
+
+    Args:
+        benchmark: The benchmark.
+        first: For each row the index of the first row equal to it.
+        copies: Indices of the rows with an equal row before them.
+    """
     where = place(benchmark, "features" if isinstance(benchmark, VectorBenchmark) else "images")
     part = np.full(len(first), -1)
     for number, name in enumerate(PARTS):
@@ -207,7 +213,7 @@ def _mixed_classes(
 
 
 def _equal_pair(benchmark: Benchmark, one: int, other: int) -> str:
-    # images are compared bit for bit
+    # images are copies only if they are bit-equal
     rounded = isinstance(benchmark, FeatureBenchmark) and not np.array_equal(
         benchmark.features[one], benchmark.features[other]
     )
@@ -223,7 +229,7 @@ def _all_equal(features: FloatArray) -> bool:
 
 
 def _alike(rows: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which columns have one value up to the rounding of float32."""
+    """Whether each column has a single value, up to the rounding of float32."""
     low, high = rows[0], rows[0]
     for block in row_blocks(rows):
         low = np.minimum(low, block.min(axis=0))
@@ -249,7 +255,7 @@ def _constant_columns(features: FloatArray) -> IntArray:
 
 
 def _row_ranges(features: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The smallest and the largest number of each row, in blocks that stay in the cache."""
+    """The smallest and the largest number of each row, in blocks that fit into the CPU's cache."""
     low, high = np.empty(len(features), np.float32), np.empty(len(features), np.float32)
     block = max(1, 2**16 // features.shape[1])
     for start in range(0, len(features), block):
@@ -262,7 +268,7 @@ def _row_ranges(features: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _check_rows(
     features: FloatArray, low: FloatArray, high: FloatArray, where: str
 ) -> Iterator[Finding]:
-    """Rows of one number, and rows of another scale than the others."""
+    """Rows with the same number in all columns, and rows of another scale than the others."""
     flat = np.flatnonzero((low == high) & (high != 0))
     if len(flat) and features.shape[1] > SHOWN:
         yield Finding(
@@ -297,7 +303,7 @@ def _check_rows(
 
 
 def _of_length_1(features: FloatArray) -> IntArray:
-    """Rows that were scaled to length 1 where others were not, among a sample of the rows."""
+    """Rows (of a sample of them) that were scaled to length 1 while others were not."""
     step = max(1, len(features) // (4 * PROBED))
     lengths = np.linalg.norm(features[::step].astype(np.float64), axis=1)
     unit = np.abs(lengths - 1) < 1e-4
@@ -309,13 +315,13 @@ def _of_length_1(features: FloatArray) -> IntArray:
 
 
 def _check_columns(features: FloatArray, where: str) -> Iterator[Finding]:
-    """Columns far above the others, as of another unit, judged by some of the rows."""
+    """Columns far above the others, as if in another unit, judged by a sample of the rows."""
     if len(features) < 4 or features.shape[1] < 4:
         return
     columns = np.abs(features[:: max(1, len(features) // PROBED)]).max(axis=0).astype(np.float64)
     middle = float(np.median(columns[columns > 0])) if columns.any() else 0.0
     off = off_columns(columns, middle)
-    off = off[columns[off] > middle]  # those that are rarely above 0 look small
+    off = off[columns[off] > middle]  # small ones may just be rarely above 0
     if len(off) and len(off) <= max(1, len(columns) // 4):
         worst = off[columns[off].argmax()]
         yield Finding(

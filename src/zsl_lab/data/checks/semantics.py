@@ -1,4 +1,4 @@
-"""The data check of class semantics: tables of numbers, and texts."""
+"""The data check of class semantics (tables of numbers) and of descriptions (texts)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from zsl_lab.data.checks.words import (
     place,
 )
 
-#: how many times larger a number of a class is than that of every other class
+#: factor by which a number of other units is larger than those of all other classes in its column
 _CELL_ABOVE = 12.0
-#: how many times longer a row of semantics is than the median one
+#: factor by which a row of other units is longer or shorter than the median row
 _ROW_ABOVE = 20.0
-#: share of a table's numbers up to which they are exceptions to what the others are
+#: maximum share of a table's numbers that count as exceptions
 _EXCEPTIONS = 0.01
-#: numbers of a table from which on it has such exceptions
+#: minimum number of values of a table that is examined for exceptions
 _ENOUGH_NUMBERS = 50
 
 
@@ -38,13 +38,13 @@ def check_semantics(
     where: str,
     attributes: Sequence[str] = (),
 ) -> list[Finding]:
-    """Check class semantics by themselves.
+    """Check class semantics, without samples.
 
     Args:
         semantics: ``[C, Q]``, unscaled.
-        class_names: C names.
+        class_names: Names of the C classes.
         where: File and field, for the sentences.
-        attributes: Q names of columns; empty where they have none.
+        attributes: Names of the Q columns; empty where they have none.
     """
     found: list[Finding] = []
     size = np.abs(semantics).max(axis=1)
@@ -98,7 +98,14 @@ def check_semantics(
 def _check_proportional(
     semantics: FloatArray, first: IntArray, class_names: Sequence[str], where: str
 ) -> Iterator[Finding]:
-    """Classes that coincide once each is scaled to length 1, and not as they are (``first``)."""
+    """Classes with different semantics that become equal once each row is scaled to length 1.
+
+    Args:
+        semantics: ``[C, Q]``.
+        first: For each class the first class with equal unscaled semantics.
+        class_names: Names of the C classes.
+        where: File and field, for the sentence.
+    """
     lengths = np.linalg.norm(semantics.astype(np.float64), axis=1)
     rows = np.flatnonzero(lengths > 0)
     if semantics.shape[1] < SHOWN or not np.isfinite(lengths).all():
@@ -117,8 +124,8 @@ def _check_proportional(
             "warning",
             "semantics_proportional",
             f"{where}: found semantics that are the same but for a factor: {groups_text(pairs)}; "
-            "expected other proportions for each class. Scaled to length 1 such classes cannot be "
-            "told apart.",
+            "expected different proportions for each class. Scaled to length 1 such classes cannot "
+            "be told apart.",
             "Describe them differently, or scale columns instead of classes "
             "(dataset.normalize_semantics=standard or minmax).",
             classes=tuple(name for names in pairs for name in names)[:LISTED],
@@ -147,7 +154,7 @@ def _check_exceptions(
     where: str,
     attributes: Sequence[str],
 ) -> Iterator[Finding]:
-    """Few numbers unlike all others: below 0 where none is, or beside a code of two values."""
+    """Few numbers unlike all others: negative among positive ones, or neither of two values."""
     if semantics.size < _ENOUGH_NUMBERS or min(semantics.shape) < 4:
         return
     few = max(1, int(_EXCEPTIONS * semantics.size))
@@ -155,7 +162,7 @@ def _check_exceptions(
     if not 0 < odd.sum() <= few:
         probe = semantics[:: max(1, len(semantics) // PROBED)]
         if len(np.unique(probe)) > max(_ENOUGH_NUMBERS, probe.size // 2):
-            return  # no code: sorting all numbers of a large table takes long
+            return  # not a code of two values; sorting all numbers of a large table takes long
         values, counts = np.unique(semantics[~marks], return_counts=True)
         if len(values) < 3 or len(values) > 2 + few:
             return
@@ -179,7 +186,7 @@ def _check_exceptions(
 
 
 def check_texts(benchmark: ImageBenchmark) -> Iterator[Finding]:
-    """Look for classes with the same text."""
+    """Find classes with the same text."""
     where = place(benchmark, "descriptions")
     classes: dict[str, list[str]] = {}
     for name, text in zip(benchmark.class_names, benchmark.descriptions, strict=True):
@@ -201,11 +208,11 @@ def _coinciding(where: str, groups: Sequence[Sequence[str]], what: str) -> Findi
 
 
 def unknown_finding(benchmark: VectorBenchmark, marks: Mask) -> Finding:
-    """The finding of marks of unknown values.
+    """The finding about marks of unknown values.
 
     Args:
         benchmark: The benchmark with the marks.
-        marks: Which numbers are marks, bool ``[C, Q]``
+        marks: Whether each number is a mark, bool ``[C, Q]``
             (:func:`zsl_lab.data.checks.unknown.unknown_marks`).
     """
     return _unknown(
@@ -249,7 +256,7 @@ def _unknown(
 def _check_units(
     table: FloatArray, class_names: Sequence[str], where: str, attributes: Sequence[str]
 ) -> Iterator[Finding]:
-    """Columns, classes and single numbers far off the others, as of other units."""
+    """Columns, classes and single numbers far off the others, as if in other units."""
     size = np.abs(table.astype(np.float64))
     if min(table.shape) < 4:
         return

@@ -1,4 +1,4 @@
-"""Statistics of the rows of a table, column by column, to compare other rows with."""
+"""Statistics of the columns of a table, with which new rows are compared."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 Float64Array = npt.NDArray[np.float64]
 
-#: rows of a table looked at together
+#: rows of a table that are added at once
 _BLOCK = 4096
-#: numbers converted to double precision at once: they are read four times, from the cache
+#: numbers converted to double precision at once: they are read four times, so they should stay in
+#: the CPU's cache
 _CONVERTED = 2**17
 
 
@@ -45,7 +46,7 @@ class ColumnStatistics:
 
         Args:
             table: ``[N, D]``.
-            index: The rows that count; None for all.
+            index: Indices of the rows to use; None for all.
         """
         return cls.of_blocks(_blocks(table, index), table.shape[1])
 
@@ -68,14 +69,14 @@ class ColumnStatistics:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], columns: int) -> ColumnStatistics:
-        """What :meth:`state` was taken of.
+        """The statistics that :meth:`state` describes.
 
         Args:
             state: The plain values.
             columns: D.
 
         Raises:
-            ValueError: This is no such state.
+            ValueError: If ``state`` is not of this form.
         """
         rows = state.get("rows")
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
@@ -87,7 +88,9 @@ class ColumnStatistics:
             found = state.get(field.name)
             length = 3 if field.name == "norms" else columns
             if not isinstance(found, Tensor) or found.shape != (length,):
-                raise ValueError(f"the statistic '{field.name}' of the features is no [{length}]")
+                raise ValueError(
+                    f"the statistic '{field.name}' of the features does not have shape [{length}]"
+                )
             arrays[field.name] = found.double().numpy()
             if not np.isfinite(arrays[field.name]).all():
                 raise ValueError(f"the statistic '{field.name}' of the features is not finite")
@@ -95,7 +98,11 @@ class ColumnStatistics:
 
 
 class RunningStatistics:
-    """Statistics of rows that are added in blocks."""
+    """Computes the statistics of rows that are added in blocks.
+
+    Args:
+        columns: D.
+    """
 
     def __init__(self, columns: int) -> None:
         self._rows = 0
@@ -110,7 +117,7 @@ class RunningStatistics:
             self._add(block[start : start + rows].astype(np.float64))
 
     def _add(self, block: Float64Array) -> None:
-        """Add a few rows, whose numbers are changed."""
+        """Add a few rows; the block is overwritten."""
         count, total = len(block), self._rows + len(block)
         self._low = np.minimum(self._low, block.min(0))
         self._high = np.maximum(self._high, block.max(0))
@@ -120,7 +127,7 @@ class RunningStatistics:
         mean = block.mean(0)
         delta = mean - self._mean
         block -= mean
-        # Chan et al.: exact for means far larger than the deviations
+        # Chan et al.: accurate even where means are far larger than deviations
         squares = np.einsum("nd,nd->d", block, block)
         self._squares += squares + delta**2 * self._rows * count / total
         self._mean += delta * count / total

@@ -1,8 +1,8 @@
-"""Whether two tables of the same classes agree, row by row.
+"""Checks whether two tables of the same classes have their rows in the same order.
 
-A table of classes without names can only be taken in the order of its rows. Where another table of
-the same classes is known (``att`` and ``original_att`` of a split file), an order that is not the
-benchmark's can be found: the rows are similar, but to those of other classes.
+A table without class names is taken in the order of its rows. If another table of the same classes
+is known (``att`` or ``original_att`` of a split file), rows in another order can be detected: each
+is similar to a row of the known table, but to that of another class.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from zsl_lab.data.checks.class_names import normalized
 Array = npt.NDArray[Any]
 Kind = Literal["same", "permuted", "transposed", "different", "unknown"]
 
-# correlations of a row with the row of another class: higher than with that of its own by this much
+# a row is misplaced if its correlation with the row of another class is higher by this much than
+# that with the row of its own
 _MARGIN = 0.02
-# rows that are called equal up to scaling correlate at least so much; in small tables, whose rows
-# are similar by chance, almost completely
+# correlation from which on rows are equal up to scaling; in small tables, whose rows may be similar
+# by chance, it must be almost 1
 _ALIKE, _ALIKE_IN_SMALL = 0.95, 0.99999
 _SMALL = 10
-# rows compared at a time, and at most
+# number of rows compared at a time, and maximum number of rows of tables compared by similarities
 _BLOCK, _MOST_ROWS = 512, 2048
-# random orders that show by how much the agreement of two tables varies by chance
+# number of random orders, which show how much the agreement of two tables varies by chance
 _RANDOM_ORDERS = 20
-# with fewer classes unrelated tables can look like permutations of each other
+# with fewer classes, unrelated tables can look like permutations of each other
 _FEW = 20
 
 
@@ -39,12 +40,12 @@ class Relation:
     """How a table relates to a known table of the same classes.
 
     Attributes:
-        kind: ``same`` (rows agree), ``permuted`` (rows are those of other classes), ``transposed``
-            (its transpose agrees), ``different`` (of the same width, and no order makes them
-            agree), ``unknown`` (they cannot be compared).
-        row: Of ``permuted``: for each row of the table the class whose row it is; -1 where that is
-            not known.
-        order: Of ``permuted``: the order in words, where it is a usual one.
+        kind: ``same`` (rows agree), ``permuted`` (rows belong to other classes), ``transposed``
+            (the table's transpose agrees), ``different`` (of the same width, but rows agree in no
+            order), ``unknown`` (the tables cannot be compared).
+        row: For ``permuted``, the class that each row belongs to, -1 where that is not known; else
+            None.
+        order: For ``permuted``, a description of the order if it is a usual one; else empty.
     """
 
     kind: Kind
@@ -53,7 +54,7 @@ class Relation:
 
     @property
     def moved(self) -> IntArray:
-        """The rows that are those of another class."""
+        """Indices of the rows that belong to another class."""
         if self.row is None:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero((self.row >= 0) & (self.row != np.arange(len(self.row))))
@@ -67,9 +68,9 @@ def relate(
     Args:
         table: Numbers ``[C, Q]``.
         known: Numbers ``[C, K]``.
-        names: C names, whose sorted orders are recognised; None where there are none.
-        by_similarity: Whether tables of different widths are compared too, by which classes are
-            similar to each other.
+        names: Names of the C classes, to recognise rows sorted by name; None where there are none.
+        by_similarity: Whether tables of different widths are compared too, by the similarities
+            between their rows.
     """
     if (
         table.ndim != 2
@@ -89,7 +90,14 @@ def relate(
 
 
 def usual_orders(names: Sequence[str]) -> dict[str, IntArray]:
-    """Orders that tables of these classes often have: the class of each row, by description."""
+    """Orders that tables of these classes often have.
+
+    Args:
+        names: Names of the C classes.
+
+    Returns:
+        The class of each row, int64 ``[C]``, by a description of the order.
+    """
     keys: dict[str, Callable[[str], Any]] = {
         "sorted by name": str,
         "sorted by name, case-insensitive": str.casefold,
@@ -111,7 +119,7 @@ def _leading_number(name: str) -> tuple[int, str]:
 
 
 def _relate_rows(table: Array, known: Array, orders: dict[str, IntArray]) -> Relation:
-    """Tables of the same width: rows correlate, as they are or after scaling each column."""
+    """Compare tables of the same width by correlations of their rows, unscaled and scaled."""
     small = min(table.shape) < _SMALL
     enough = _ALIKE_IN_SMALL if small else _ALIKE
     views = _VIEWS[:2] if small else _VIEWS
@@ -127,7 +135,7 @@ def _relate_rows(table: Array, known: Array, orders: dict[str, IntArray]) -> Rel
     for own, best, row in sorted(results, key=lambda found: -float(np.median(found[1]))):
         alike = best >= enough
         if not small and len(row) >= _FEW and len(np.unique(row)) >= 0.85 * len(row):
-            # of unrelated tables the most similar rows are not a different one each
+            # in unrelated tables, several rows would have the same most similar row
             alike = np.ones(len(row), dtype=bool)
         if alike.mean() < 0.5 or len(np.unique(row[alike])) < 0.8 * alike.sum():
             continue
@@ -151,7 +159,7 @@ def _alike(table: Array, known: Array) -> bool:
 
 
 def _single_moves(own: Array, best: Array, row: IntArray, enough: float) -> npt.NDArray[np.bool_]:
-    """Rows of a table in the right order that are those of other classes, which have moved too."""
+    """Whether each row is misplaced, in a table most of whose rows are in place."""
     misplaced = best > own + _MARGIN
     moved: npt.NDArray[np.bool_] = misplaced & (best >= enough) & misplaced[row]
     if np.median(own) >= 1 - 1e-6:
@@ -161,7 +169,7 @@ def _single_moves(own: Array, best: Array, row: IntArray, enough: float) -> npt.
 
 
 def _called(row: IntArray, orders: dict[str, IntArray]) -> str:
-    """The usual order that the rows follow."""
+    """The description of the usual order that most rows follow; empty for none."""
     for called, order in orders.items():
         agreeing = (row == order) | (row < 0)
         if agreeing.mean() > 0.9:
@@ -180,7 +188,7 @@ def _scaled(table: Array) -> Array:
 
 
 def _centered(table: Array) -> Array:
-    """Rows with mean 0; squares of them do not overflow."""
+    """Rows with mean 0, divided by the table's largest number so that squares do not overflow."""
     table = np.asarray(table, dtype=np.float64)
     table = table / (np.abs(table).max(initial=0) or 1)
     centered: Array = table - table.mean(axis=1, keepdims=True)
@@ -188,8 +196,8 @@ def _centered(table: Array) -> Array:
 
 
 def _ranked(table: Array) -> Array:
-    """The ranks in each row: marks such as -999 move single values only."""
-    from scipy.stats import rankdata  # takes a second to import, which most commands need not wait
+    """The ranks in each row, with mean 0: a mark such as -999 then changes a single value only."""
+    from scipy.stats import rankdata  # takes a second to import
 
     return _centered(rankdata(table, axis=1))
 
@@ -198,14 +206,14 @@ _VIEWS = (_centered, _scaled, _ranked)
 
 
 def _unit(table: Array) -> Array:
-    """Rows of length 1; rows without any length stay 0."""
+    """Rows scaled to length 1; rows of length 0 stay 0."""
     length = np.linalg.norm(table, axis=1, keepdims=True)
     unit: Array = table / np.where(length > 1e-12, length, 1)
     return unit
 
 
 def _best_rows(table: Array, known: Array) -> tuple[Array, Array, IntArray]:
-    """Of each row: similarity to its own class, to the most similar class, and that class."""
+    """For each row: similarity to its own class, to the most similar class, and the latter's id."""
     own = np.einsum("ij,ij->i", table, known)
     best, row = np.empty(len(table)), np.empty(len(table), dtype=np.int64)
     for start in range(0, len(table), _BLOCK):
@@ -218,7 +226,7 @@ def _best_rows(table: Array, known: Array) -> tuple[Array, Array, IntArray]:
 def _relate_similarities(
     table: Array, known: Array, orders: dict[str, IntArray], default: Relation | None = None
 ) -> Relation:
-    """Tables of any width: classes that are similar in one are similar in the other."""
+    """Compare tables of any width: classes similar in one should be similar in the other."""
     if not orders or not 6 <= len(table) <= _MOST_ROWS:
         return default or Relation("unknown")
     ours, theirs = _similarities(table), _similarities(known)

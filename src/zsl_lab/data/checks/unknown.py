@@ -1,7 +1,7 @@
-"""Marks of unknown values in class semantics: numbers that stand for "nobody knows".
+"""Marks of unknown values in class semantics: numbers such as -1 or 999 that mean "not known".
 
-The published attributes of AwA1 and AwA2 have -1 for four attributes of the antelope, where all
-others lie between 0 and 100. Taken as numbers such marks change every metric.
+The published attributes of AwA1 and AwA2 have -1 for four attributes of the antelope, while all
+others lie between 0 and 100. If such marks are taken as numbers, they change every metric.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from zsl_lab.data.benchmark import FloatArray, IntArray, VectorBenchmark
 Mask = npt.NDArray[np.bool_]
 V = TypeVar("V", bound=VectorBenchmark)
 
-#: numbers that mark unknown values where they are far from all others
+#: numbers that mark unknown values if they are far from all others
 _FAR = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 255.0, 32767.0, 65535.0, 2147483647.0)
-#: numbers that mark unknown values where no other is negative
+#: numbers that mark unknown values if no other number of the column is negative
 _NEGATIVE = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -128.0, -32768.0, -2147483648.0)
-#: how many times larger than all other numbers a mark of `_FAR` is
+#: factor by which a mark of `_FAR` is at least larger than all other numbers
 _DISTANCE = 5
-#: largest share of marks in a table in which -1 might be a value like others
+#: maximum share of marks in a table in which -1 might be an ordinary value
 _SHARE = 0.1
-#: other numbers that a column needs for a judgement where the table has negative ones elsewhere
+#: minimum number of other values in a column with marks, in a table with negative numbers elsewhere
 _ENOUGH = 8
 
 
 def unknown_marks(semantics: FloatArray) -> Mask:
-    """Which numbers of class semantics are marks of unknown values.
+    """Whether each number of class semantics is a mark of an unknown value.
 
-    These are 99, 999, ... and -99, -999, ... that are at least five times larger than all other
-    numbers of their column; -1, -9, ... in a column without other negative numbers; and numbers
-    that were -1 before each class was scaled to a common length: equal negative numbers of a class
-    in a table that has no others.
+    Marks are 99, 999, ... and -99, -999, ... at least five times larger than all other numbers of
+    their column; -1, -9, ... in a column without other negative numbers; and, in tables whose rows
+    were scaled to a common length, what -1 became: the negative numbers of a class, if they are
+    equal and the table has no other negative numbers.
 
     Args:
         semantics: ``[C, Q]``.
@@ -58,11 +58,11 @@ def _far(table: npt.NDArray[np.float64]) -> Mask:
     others = np.where(hits, 0.0, size)
     largest = others.max(axis=0)
     columns = (~hits).any(axis=0)
-    largest[~columns] = others.max()  # nothing else in the column: compared with the table
-    # 255, what 8 bits make of -1, is no percentage either
+    largest[~columns] = others.max()  # a column of marks only is compared with the table
+    # 255 (-1 in 8 bits) needs a smaller distance: it cannot be a percentage
     distance = np.where(size == 255, _DISTANCE / 2, _DISTANCE)
     found = hits & (size >= distance * largest)
-    # two digits may well be a value where other columns have such
+    # 99 may be an ordinary value if other columns have numbers of this size
     sure: Mask = (size > 100) | (size >= _DISTANCE * others.max())
     result: Mask = found & sure
     return result
@@ -95,7 +95,7 @@ def _negative(table: npt.NDArray[np.float64], known: Mask) -> Mask:
             return np.zeros_like(hits)
         found &= (rest.sum(axis=0) >= _ENOUGH)[None, :]
     elif set(values) <= {0.0, 1.0} and share > _SHARE:
-        return np.zeros_like(hits)  # no, unsure, yes
+        return np.zeros_like(hits)  # a code of -1, 0 and 1: no, unsure, yes
     return found
 
 
@@ -114,13 +114,13 @@ def _scaled(table: npt.NDArray[np.float64], known: Mask) -> Mask:
 
 
 def fill_unknown(benchmark: V) -> tuple[V, Mask]:
-    """Put the mean of the column over the seen classes in the place of each mark.
+    """Replace each mark of an unknown value by the column's mean over the seen classes.
 
     Args:
         benchmark: A benchmark.
 
     Returns:
-        The benchmark, the same object where it has no mark; and the marks, bool ``[C, Q]``.
+        The filled benchmark, or the same object if it has no mark; and the marks, bool ``[C, Q]``.
     """
     marks = unknown_marks(benchmark.semantics)
     if not marks.any():
@@ -130,13 +130,13 @@ def fill_unknown(benchmark: V) -> tuple[V, Mask]:
 
 
 def filled_table(semantics: FloatArray, marks: Mask, classes: IntArray) -> FloatArray:
-    """Class semantics with means in the place of marks.
+    """A copy of class semantics with marks replaced by means of their column.
 
     Args:
         semantics: ``[C, Q]``.
-        marks: Which numbers are unknown, bool ``[C, Q]``.
-        classes: Ids of the classes whose mean is taken; of all classes where these have only marks
-            in a column, and 0 where all have.
+        marks: Whether each number is unknown, bool ``[C, Q]``.
+        classes: Ids of the classes over which means are taken. Where a column has only marks for
+            these, the mean is over all classes; where it has only marks, it is 0.
     """
     filled = semantics.copy()
     for column in np.flatnonzero(marks.any(axis=0)):

@@ -1,1 +1,1 @@
-"""What ``dataset=`` may be."""
+"""The datasets that ``dataset=`` can choose."""

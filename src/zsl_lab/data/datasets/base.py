@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataPaths:
-    """Where data are looked for and where caches go.
+    """The folders of data and caches.
 
     Attributes:
         data_dir: The folder that holds one folder per benchmark (``paths.data_dir``).
@@ -53,12 +53,12 @@ def warn_of_pretraining(split: str) -> None:
 def warn_of_counts(
     benchmark: Benchmark, found: Mapping[str, int], published: Mapping[str, int], name: str
 ) -> None:
-    """Warn where files are not those of the published benchmark.
+    """Warn if counts differ from those of the published benchmark.
 
     Args:
-        benchmark: What was read.
+        benchmark: The benchmark that was read.
         found: Its counts.
-        published: The published counts of the same names, and maybe others.
+        published: The published counts, at least those named in ``found``.
         name: The name of the dataset.
     """
     others = [
@@ -79,10 +79,10 @@ class ImageView:
     """How images and texts are prepared for a method.
 
     Attributes:
-        resize: Side of the square that an image is scaled to.
-        image_size: Side of the square that is cut from its centre.
+        resize: Side, in pixels, of the square that an image is scaled to.
+        image_size: Side, in pixels, of the square that is cut from its centre.
         channels: 1 or 3.
-        description_format: The text of a class, made of ``{name}`` and ``{description}``.
+        description_format: Template of a class's text, with ``{name}`` and ``{description}``.
     """
 
     resize: int
@@ -95,15 +95,17 @@ class DatasetConfig(BaseModel, ABC):
     """The keys that every dataset has; subclasses add their own and load a benchmark.
 
     Attributes:
-        name: The benchmark's name, also its folder's below ``paths.data_dir``.
-        split: One of :attr:`splits`: ``proposed`` (the files' own), ``random`` (as many unseen
-            classes, redrawn), or one that the dataset adds.
-        split_seed: The seed of what a split draws.
+        name: The benchmark's name; also the name of its folder below ``paths.data_dir``, unless the
+            dataset has a key for that.
+        split: One of :attr:`splits`: ``proposed`` (the split in the files), ``random`` (as many
+            unseen classes, redrawn), or one that the dataset adds.
+        split_seed: Seed of a split that is drawn.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    #: whether the features, or the networks that take the images, were pre-trained on ImageNet
+    #: whether the backbone of the features, or of methods that take the images, was pre-trained on
+    #: ImageNet
     pretrained: ClassVar[bool] = True
 
     name: str
@@ -123,19 +125,19 @@ class DatasetConfig(BaseModel, ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """What ``split`` may be."""
+        """The values that ``split`` may have."""
         return ("proposed", "random")
 
     @property
     def applied_later(self) -> set[str]:
-        """Keys that do not change what loading gives; :meth:`with_split` and batches use them."""
+        """Keys that do not change the loaded benchmark: splits and batches use them later."""
         return {"split", "split_seed", "normalize", "normalize_semantics"}
 
     def with_split(self, benchmark: B, paths: DataPaths) -> B:
         """A loaded benchmark with the split that ``split`` names.
 
         Raises:
-            DataError: A file of the split is missing, damaged or inconsistent.
+            DataError: If a file of the split is missing, damaged or inconsistent.
         """
         if self.split != "random":
             return benchmark
@@ -144,22 +146,26 @@ class DatasetConfig(BaseModel, ABC):
         return redraw(benchmark, self.split_seed)
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...] | None:
-        """Every file that loading reads, whether it exists or not; None where that is not known.
+        """Every file that loading reads, whether it exists or not; None if they are not known.
 
-        Jobs of a sweep that share a process read a benchmark anew where one of these has changed,
-        and always where they are not known.
+        Jobs of a sweep that share a process reuse a loaded benchmark while these files are
+        unchanged. If they are not known, each job loads it again.
         """
         return None
 
     def check_files(self, paths: DataPaths) -> None:
-        """Raise the error of loading if a file is missing; quick, for a check before a run."""
+        """Check that no file is missing; quick, to be called before a run.
+
+        Raises:
+            DataError: As in loading.
+        """
 
     def stand_in(self, paths: DataPaths) -> DatasetConfig | None:
-        """A dataset to try an experiment with where files of this one are missing.
+        """A substitute to try an experiment with if files of this dataset are missing.
 
         Returns:
-            The same dataset with other files that are there, or a synthetic one of its shape; None
-            where there is none.
+            The same dataset with other features that exist, or a synthetic dataset of its shape;
+            None if there is neither.
         """
         return None
 
@@ -177,7 +183,7 @@ class DatasetConfig(BaseModel, ABC):
         raise self._without_images()
 
     def image_view(self) -> ImageView:
-        """How new images and texts are prepared as those of :meth:`load_images` are."""
+        """How to prepare new images and texts in the same way as :meth:`load_images` does."""
         raise self._without_images()
 
     def _without_images(self) -> InputError:
@@ -190,7 +196,12 @@ class DatasetConfig(BaseModel, ABC):
 
     @abstractmethod
     def data_module(self, benchmark: Benchmark, split: Split) -> PhaseDataModule:
-        """Batches of one phase of a benchmark that :meth:`load` or :meth:`load_images` gave."""
+        """The data module of one phase.
+
+        Args:
+            benchmark: As :meth:`load` or :meth:`load_images` returns it.
+            split: The samples and classes of the phase.
+        """
 
 
 class FeatureDatasetConfig(DatasetConfig):
@@ -217,12 +228,12 @@ class FeatureDatasetConfig(DatasetConfig):
 
 
 class FileDatasetConfig(FeatureDatasetConfig):
-    """The keys of a dataset whose feature vectors lie in a file, or in the cache.
+    """The keys of a dataset whose feature vectors are in a file, or in the cache.
 
     Attributes:
-        storage: ``memory`` (features are loaded), ``disk`` (they are read in blocks while training:
-            larger than memory, and training draws them in another order), or ``auto`` (``disk``
-            where they would fill too much of the free memory).
+        storage: ``memory`` (features are loaded), ``disk`` (they are read in blocks while training,
+            so they may be larger than memory; samples are drawn in another order), or ``auto``
+            (``disk`` if they would fill too much of the free memory).
     """
 
     storage: Annotated[Storage, AddedLater("auto")] = "auto"

@@ -1,9 +1,9 @@
-"""Splits by lists of classes, which the field uses beside the proposed ones of Xian et al.
+"""Splits by lists of classes, used in the literature besides the proposed splits of Xian et al.
 
-``standard`` are the conventional splits (AwA 40/10, CUB 150/50, SUN 645/72 or 707/10), ``easy`` and
-``hard`` the super-category splits of CUB and NABirds, ``n3`` a draw with the numbers of classes of
-the N3 paper, which does not publish its classes. Every image of a seen class is trained on unless
-``test_seen_fraction`` holds some back.
+``standard`` are the conventional splits (AwA 40/10, CUB 150/50, SUN 645/72 or 707/10); ``easy`` and
+``hard`` are the super-category splits of CUB and NABirds; ``n3`` draws as many classes as in the N3
+paper, which does not publish its classes. All samples of a seen class are trained on unless
+``test_seen_fraction`` holds some out.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ class ClassSplitConfig(DatasetConfig):
     """The keys of a dataset that can be split by lists of classes.
 
     Attributes:
-        class_splits: The folder or file of the class lists
-            (:mod:`zsl_lab.data.files.class_lists`) of each further choice of ``split``; a relative
-            place starts at ``paths.data_dir``.
-        class_counts: Numbers of classes of ``split=n3``; None where it is no choice.
-        test_seen_fraction: The share of each seen class that only tests, with a split by class
-            lists or ``n3``; 0 trains on all images, and no metric of seen classes is measured.
+        class_splits: Further values of ``split``, and the folder or file of the class lists of each
+            (:mod:`zsl_lab.data.files.class_lists`), absolute or relative to ``paths.data_dir``.
+        class_counts: Numbers of classes of ``split=n3``; None if the dataset has no such split.
+        test_seen_fraction: With a split by class lists or ``n3``, the share of each seen class's
+            samples that becomes ``test_seen``; with 0, all are trained on and no metric of seen
+            classes is measured.
     """
 
-    # what is in these files shows in the hash of the split
+    # irrelevant: the content of these files is compared by the hash of the split
     class_splits: Annotated[dict[str, str], Irrelevant()] = Field(default={})
     class_counts: Annotated[ClassCounts | None, Irrelevant()] = None
     test_seen_fraction: Annotated[float, AddedLater(0.0)] = Field(default=0.0, ge=0, lt=1)
@@ -92,30 +92,30 @@ class ClassSplitConfig(DatasetConfig):
 
     @property
     def loads_proposed(self) -> bool:
-        """Whether loading gives the proposed split, whatever ``split`` is."""
+        """Whether the loaded benchmark has the proposed split, whatever ``split`` is."""
         return self.has_proposed
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """What ``split`` may be."""
+        """The values that ``split`` may have."""
         first = ["proposed"] if self.has_proposed else []
         counted = [COUNTED] if self.class_counts is not None else []
         return tuple(dict.fromkeys([*first, "random", *self.class_splits, *counted]))
 
     @property
     def applied_later(self) -> set[str]:
-        """Keys that do not change what loading gives."""
+        """Keys that do not change the loaded benchmark."""
         return {*super().applied_later, "class_splits", "class_counts", "test_seen_fraction"}
 
     def split_files(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The class lists of ``split``; none where it reads no list."""
+        """The files of the class lists of ``split``; empty if it needs none."""
         return list_files(self.list_place(self.split, paths)) if self._reads_lists else ()
 
     def check_split(self, paths: DataPaths) -> None:
-        """Check that the class lists of ``split`` are there.
+        """Check that the class lists of ``split`` exist.
 
         Raises:
-            DataError: They are not.
+            DataError: If they are missing.
         """
         if self._reads_lists and not has_lists(place := self.list_place(self.split, paths)):
             raise self._missing_lists(place)
@@ -132,7 +132,7 @@ class ClassSplitConfig(DatasetConfig):
         """A benchmark split by the class lists of a name in ``class_splits``.
 
         Raises:
-            DataError: The lists are missing, damaged or inconsistent.
+            DataError: If the lists are missing, damaged or inconsistent.
         """
         place = self.list_place(split, paths)
         lists = self._read_lists(place, benchmark)
@@ -146,10 +146,10 @@ class ClassSplitConfig(DatasetConfig):
         return self.split in self.class_splits and not is_own
 
     def list_place(self, split: str, paths: DataPaths) -> Path:
-        """Where the class lists of a name in ``class_splits`` are, or would be."""
+        """The path of the class lists of a name in ``class_splits``, whether it exists or not."""
         data_dir = paths.data_dir.expanduser().absolute()
         place = Path(self.class_splits[split]).expanduser()
-        # lists lie beside the folder xlsa17, which some datasets have as their data_dir
+        # lists may lie beside the folder xlsa17, where data_dir is xlsa17/data
         beside = data_dir.parents[1] / place if data_dir.parts[-2:] == ("xlsa17", "data") else None
         first = data_dir / place
         return beside if beside is not None and beside.exists() and not first.exists() else first
@@ -175,7 +175,7 @@ class ClassSplitConfig(DatasetConfig):
         expected = (
             "expected a file with train_cid and test_cid"
             if place.suffix == ".mat"
-            else "expected a file with the names of the unseen classes, one a line"
+            else "expected a file with the names of the unseen classes, one per line"
             if place.suffix == ".txt"
             else f"expected a folder with {UNSEEN} and {SEEN} (and, for tuning, trainclasses1.txt, "
             "valclasses1.txt, ... up to 3)"

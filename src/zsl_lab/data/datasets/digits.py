@@ -1,4 +1,4 @@
-"""The embedded demonstration: scikit-learn's handwritten digits, and how each digit is written."""
+"""The embedded dataset for demonstrations: scikit-learn's digits, with semantics of each digit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from zsl_lab.data.batches.base import PhaseDataModule
 
 # How each digit is usually written by hand, with values from 0 to 1: 1 where the statement is true,
-# 0.5 where it is true of some hands only or in part (the line touches a cell, the stroke is short).
-# Written down from the shape of a digit alone; which groups of attributes are kept was decided on
-# the digits other than 2, 4 and 5 (experiments/digits/README.md).
+# 0.5 where it is true for some writers only or in part (the line touches a cell, the stroke is
+# short). The values come from the shape of a digit alone, not from the images; the groups of
+# attributes were selected on the digits other than 2, 4 and 5 (experiments/digits/README.md).
 #
-# attribute                 what it states
+# attribute                 statement
 # top_left ... bottom_right the line passes this cell of a grid laid over the digit: five rows (top,
 #                           upper, middle, lower, bottom) of three cells (left, centre, right)
 # top_bar                   a straight horizontal stroke at the top
@@ -53,7 +53,7 @@ _STROKE_ATTRIBUTES = (
     *("crossing", "top_corner", "base_corner"),
 )
 # fmt: off
-# One digit a row: the grid from top to bottom, straight strokes, ends, crossing and corners.
+# One row per digit: the grid from top to bottom, straight strokes, ends, crossing and corners.
 _STROKES = (
     (*(0.5, 1, 0.5), *(1, 0, 1), *(1, 0, 1), *(1, 0, 1), *(0.5, 1, 0.5),
      *(0, 0, 0, 0, 0, 0), *(0, 0, 0, 0, 0), *(0, 0, 0)),  # 0
@@ -102,8 +102,8 @@ _SEGMENTS = (
     (1, 1, 1, 1, 1, 1, 1, 1.0, 1.0),
     (1, 1, 1, 1, 0, 1, 1, 0.5, 0.5),
 )
-# Each digit as it is printed, row by row, before it is smoothed: semantics in the space
-# of the features. Written down from the shape of a digit alone.
+# Each digit as printed, row by row, before smoothing: semantics in the space of the features. Drawn
+# from the shape of a digit alone, not from the images.
 # fmt: off
 _GLYPHS = (
     "...##... ..#..#.. ..#..#.. ..#..#.. "
@@ -131,7 +131,7 @@ _GLYPHS = (
 
 
 def _smoothed(glyph: str) -> tuple[float, ...]:
-    """A printed digit with soft edges: each pixel spills over to its four neighbours."""
+    """The pixels of a printed digit with soft edges: each pixel spreads to its four neighbours."""
     ink = np.array([pixel == "#" for pixel in glyph.replace(" ", "")], dtype=float).reshape(8, 8)
     soft = np.pad(ink, 1)
     spilled = soft[:-2, 1:-1] + soft[2:, 1:-1] + soft[1:-1, :-2] + soft[1:-1, 2:]
@@ -146,10 +146,9 @@ _SEMANTICS: dict[str, tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]] = {
         tuple(map(_smoothed, _GLYPHS)),
     ),
 }
-# In words, where the line of the usual handwritten form passes, if a clock's face lies behind it (a
-# 1 by hand is in the middle, not on the right as a display's). The same word for the same place and
-# another for every other, so that whoever reads them, if only word by word, can put an unseen digit
-# together from seen ones.
+# The path of the line of the usual handwritten form, in words, with places named as on a clock's
+# face (a handwritten 1 is in the middle, not on the right as on a display). Each place has a word
+# of its own, so that even an encoder of single words can compose an unseen digit from seen ones.
 _DESCRIPTIONS = tuple(
     f"On a clock's face, the line passes {places}."
     for places in (
@@ -177,11 +176,11 @@ class DigitsDataset(FeatureDatasetConfig):
     A fifth of each seen class, always the same samples, is ``test_seen``.
 
     Attributes:
-        unseen: The digits that are not trained on: different ones, at least 1, leaving at least 3
-            seen ones (two to train on while a third is held out for validation).
+        unseen: The unseen digits: 1 to 7 different ones, so that at least 3 are seen (two to train
+            on while a third is held out for validation).
         semantics: ``strokes`` (29 attributes of the handwritten form), ``segments`` (9: the
             segments of a display, loops and curves) or ``glyphs`` (64: the pixels of a printed
-            digit). Runs from before this key have ``segments``.
+            digit). The default is that of runs that are older than this key.
     """
 
     pretrained: ClassVar[bool] = False
@@ -208,7 +207,7 @@ class DigitsDataset(FeatureDatasetConfig):
         return unseen
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """None: no file is read."""
+        """Empty: no file is read."""
         return ()
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
@@ -245,7 +244,7 @@ class DigitsDataset(FeatureDatasetConfig):
         return super().data_module(benchmark, split)
 
     def _split_of(self, labels: IntArray, sha256: str) -> dict[str, Any]:
-        """What the benchmark of features and that of images have in common."""
+        """The fields that the benchmarks of features and of images have in common."""
         is_unseen = np.isin(labels, self.unseen)
         trainval, test_seen = hold_out(
             np.flatnonzero(~is_unseen),

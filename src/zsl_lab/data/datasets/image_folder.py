@@ -1,7 +1,7 @@
 """A folder of images, a table of labels and a text for each class.
 
-``<data_dir>/<folder>/`` holds ``images/``, ``labels.csv`` and ``descriptions.json`` (the names are
-keys).
+``<data_dir>/<folder>/`` holds ``images/``, ``labels.csv`` and ``descriptions.json``; keys of the
+dataset can change these names.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from zsl_lab.data.files.labels import check_files, read_labels
 class ImageFolderDataset(ImageDataset):
     """A folder of images with a text for each class.
 
-    The descriptions decide on classes and ids: a list of ``{"class_id", "name", "description"}``,
-    or ``{name: description}``, whose order then counts as ids, as that of a list without ids does.
+    The file of descriptions defines the classes and their ids. It is a list of ``{"class_id",
+    "name", "description"}``, or ``{name: description}``; without ``class_id``, the order gives ids.
 
     Attributes:
         labels: A CSV file in ``folder`` with the columns ``file`` (below ``images``) and

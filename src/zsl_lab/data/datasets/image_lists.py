@@ -1,8 +1,8 @@
-"""Datasets of images in the folders of their official archives, with texts beside them.
+"""Datasets of images in the folders of their official archives, with texts from another file.
 
-CUB-200-2011, CUB-200 (2010), NABirds and Animals with Attributes 2; their formats are described in
-:mod:`zsl_lab.data.files.image_lists`. None of the archives has texts: ``descriptions`` names a file
-of the user's, whose classes join those of the archive by their ids or names.
+These are CUB-200-2011, CUB-200 (2010), NABirds and Animals with Attributes 2; their formats are
+described in :mod:`zsl_lab.data.files.image_lists`. The archives have no texts: ``descriptions``
+names a file of the user's, whose classes are matched with those of the archive by id or name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zsl_lab.data.files.image_lists import (
 from zsl_lab.data.files.labels import check_files
 from zsl_lab.errors import DataError
 
-#: the split whose unseen classes share no family with seen ones
+#: the split in which no family has both seen and unseen species
 EXCLUSIVE = "hard"
 
 
@@ -39,15 +39,15 @@ class ImageListDataset(ImageDataset):
     """Images and classes in the lists of a public archive.
 
     Attributes:
-        classes: The list of classes in ``folder``: an id and a name a line, or a name.
-        image_list: The list of images in ``folder``: an id and a path below ``images`` a line, or a
-            path; None takes every image below ``images``.
-        labels: The list of labels in ``folder``: an image id and a class id a line; None where the
-            first folder of an image's path names its class.
-        hierarchy: A list in ``folder`` of class ids and the ids of their parents: the parents of
-            the labelled classes are then the classes of the dataset, as those who divide NABirds'
-            555 labels by sex and age into 404 species have it (Elhoseiny et al., CVPR 2017), and
-            the order of the descriptions numbers them. None takes the classes as they are labelled.
+        classes: The list of classes in ``folder``; each line has an id and a name, or a name.
+        image_list: The list of images in ``folder``; each line has an id and a path below
+            ``images``, or a path. None takes every image below ``images``.
+        labels: The list of labels in ``folder``; each line has an image id and a class id. None
+            where the first folder of an image's path names its class.
+        hierarchy: A list in ``folder`` of class ids and the ids of their parents. The classes of
+            the dataset are then the parents of the labelled classes, in the order of the
+            descriptions: NABirds' 555 labels, which distinguish sex and age, become 404 species
+            (Elhoseiny et al., CVPR 2017). None takes the labelled classes.
     """
 
     classes: str
@@ -58,7 +58,7 @@ class ImageListDataset(ImageDataset):
     @model_validator(mode="after")
     def _check_lists(self) -> ImageListDataset:
         if self.labels is None and self.hierarchy is not None:
-            raise ValueError("found hierarchy without labels, whose classes it has the parents of")
+            raise ValueError("found hierarchy without labels, which have the classes to merge")
         if self.labels is not None and self.image_list is None:
             raise ValueError("found labels without image_list, which has the paths of the images")
         return self
@@ -103,7 +103,7 @@ class ImageListDataset(ImageDataset):
     def _read_images(
         self, at: Mapping[str, Path], names: Mapping[str, str]
     ) -> tuple[list[str], list[str]]:
-        """Paths of the images and the class id of each, one of ``names``."""
+        """Paths of the images, and the class id (a key of ``names``) of each."""
         if "labels" not in at:
             files = (
                 read_image_list(at["image_list"])
@@ -129,7 +129,7 @@ def _consolidated(
     parent: Mapping[str, str],
     at: Mapping[str, Path],
 ) -> tuple[list[str], dict[str, str]]:
-    """Images labelled by the parents of their classes, and the names of these parents."""
+    """For each image the id of its class's parent, and the names of these parents by id."""
     orphans = [class_id for class_id in dict.fromkeys(ids) if parent.get(class_id) not in names]
     if orphans:
         raise DataError(
@@ -142,9 +142,10 @@ def _consolidated(
 
 
 def _check_families(benchmark: ImageBenchmark, classes: Path, hierarchy: Path) -> None:
-    """Warn where an exclusive split divides a family of species.
+    """Warn if the exclusive split has both seen and unseen species of a family.
 
-    The split files number the species in an order that no file of the archive has.
+    Then the classes are probably in another order than that of the split file, which no file of the
+    archive has.
     """
     names, parent = read_classes(classes), read_pairs(hierarchy, "two class ids")
     id_of = {names[above]: above for above in set(parent.values()) if above in names}
@@ -152,7 +153,7 @@ def _check_families(benchmark: ImageBenchmark, classes: Path, hierarchy: Path) -
     members: dict[str, set[bool]] = {}
     for position, name in enumerate(benchmark.class_names):
         family = parent.get(id_of[name], "")
-        # in many orders species have no family between them and the order
+        # below many orders (of birds) the hierarchy has species without a family between
         if parent.get(family) in parent:
             members.setdefault(names[family], set()).add(position in unseen)
     divided = [family for family, kinds in members.items() if len(kinds) == 2]
@@ -167,7 +168,7 @@ def _check_families(benchmark: ImageBenchmark, classes: Path, hierarchy: Path) -
 
 
 def _in_order_of_texts(names: Mapping[str, str], texts: ClassTexts) -> dict[str, str]:
-    """Classes in the order in which the texts have them; those without a text come last."""
+    """The classes in the order of the texts; those without a text come last."""
     row = match(texts.names, list(names.values())).row
     order = sorted(range(len(names)), key=lambda i: row.get(i, len(texts.names)))
     known = list(names.items())
@@ -177,7 +178,7 @@ def _in_order_of_texts(names: Mapping[str, str], texts: ClassTexts) -> dict[str,
 def _joined_rows(
     at: Mapping[str, Path], class_names: Sequence[str], texts: ClassTexts
 ) -> list[int]:
-    """For each class the row of its text: by id where the file numbers as many, else by name."""
+    """The row of each class's text: by id if the file has ids and as many classes, else by name."""
     path, found = at["descriptions"], match(texts.names, class_names)
     if texts.has_ids and len(texts.names) == len(class_names):
         wrong = [c for c, row in found.row.items() if c != row]

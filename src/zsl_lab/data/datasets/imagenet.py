@@ -1,17 +1,18 @@
 """ImageNet as zero-shot papers use it: 1,000 seen classes, sets of the other 20,842 as unseen.
 
-``<data_dir>/<folder>/`` holds the class lists (:mod:`zsl_lab.data.files.imagenet`) and features, of
-which no archive has one form; either:
+``<data_dir>/<folder>/`` holds the class lists (:mod:`zsl_lab.data.files.imagenet`) and features.
+There is no common format of such features, so one of these is read:
 
 - ``<features>/<wnid>.npy``, float ``[samples, D]``, for each class: the training images of seen
-  classes, and all images of unseen ones; ``<features>_val/<wnid>.npy``: further images of seen
-  classes, which are only tested on (ILSVRC's validation images). Without that folder no metric of
+  classes, and all images of unseen ones. ``<features>_val/<wnid>.npy`` has further images of seen
+  classes, which are only tested on (ILSVRC's validation images); without that folder no metric of
   seen classes is measured.
-- ``<features>.h5`` in the layout of :mod:`zsl_lab.data.files.benchmark_file`, whose class names are
-  WordNet ids; its ``trainval`` and ``test_seen`` count for seen classes, and others only test.
+- ``<features>.h5`` in the layout of :mod:`zsl_lab.data.files.benchmark_file`, with WordNet ids as
+  class names. For seen classes its ``trainval`` and ``test_seen`` are used; all samples of unseen
+  classes are tested on.
 
-Classes are named by their WordNet ids. Candidates are the seen classes and those of the chosen set
-that have a semantic vector; a candidate without samples is known by its vector alone.
+Classes are named by their WordNet ids. Candidates are the seen classes, and those classes of the
+chosen set that have a semantic vector, with or without samples.
 """
 
 from __future__ import annotations
@@ -68,15 +69,15 @@ class ImageNetDataset(FeatureDatasetConfig):
         features: Name of the features' folder, or of their file without ``.h5``.
         semantics: ``w2v``, or a file with a row per class
             (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`) named by WordNet id; a
-            relative path starts at the working folder.
-        class_sets: Further sets of unseen classes: the name that ``split`` may take, and a text
-            file with a WordNet id a line; a relative one starts at the folder.
+            relative path is relative to the working folder.
+        class_sets: Further values of ``split``, and for each a text file with the WordNet ids of
+            the unseen classes, one per line, absolute or relative to the dataset's folder.
     """
 
     folder: Annotated[str, Irrelevant()] = Field(min_length=1)
     features: str = Field(min_length=1)
     semantics: str
-    # what is in these files shows in the hash of the split
+    # irrelevant: the content of these files is compared by the hash of the split
     class_sets: Annotated[dict[str, str], Irrelevant()] = Field(default={})
 
     @field_validator("semantics")
@@ -90,12 +91,12 @@ class ImageNetDataset(FeatureDatasetConfig):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The sets of unseen classes."""
+        """The names of the sets of unseen classes."""
         return (*FIELDS, ALL, *self.class_sets)
 
     @property
     def applied_later(self) -> set[str]:
-        """Only the samples of the chosen set are read, so that ``split`` is no such key."""
+        """Without ``split``: only samples of the chosen set are loaded."""
         return super().applied_later - {"split"}
 
     def with_split(self, benchmark: B, paths: DataPaths) -> B:
@@ -115,7 +116,7 @@ class ImageNetDataset(FeatureDatasetConfig):
         return tuple(found)
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that class lists, features and semantics are there."""
+        """Check that class lists, features and semantics exist."""
         folder = self._folder(paths)
         for name, origin in _ORIGINS.items():
             if not (folder / name).is_file():
@@ -143,7 +144,7 @@ class ImageNetDataset(FeatureDatasetConfig):
         """Read the class lists, and features of the seen classes and of the chosen set.
 
         Raises:
-            DataError: A file is missing, damaged or inconsistent.
+            DataError: If a file is missing, damaged or inconsistent.
         """
         self.check_files(paths)
         folder = self._folder(paths)
@@ -191,7 +192,7 @@ class ImageNetDataset(FeatureDatasetConfig):
         return Path(self.semantics).expanduser().absolute()
 
     def _candidates(self, classes: ImageNetClasses, folder: Path) -> tuple[IntArray, BoolArray]:
-        """Rows of the seen classes and of the set, sorted, and whether each is seen."""
+        """Rows (in the lists) of the candidates, sorted, and whether each of them is seen."""
         unseen, words = classes.unseen, folder / WORDS
         if unseen is None:
             unseen = rows_of(folder / self.class_sets[self.split], classes, words)

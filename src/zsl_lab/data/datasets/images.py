@@ -1,7 +1,7 @@
 """Datasets of images with a text for each class.
 
-The split is published, given by a list of unseen classes, or by class lists. Images are decoded
-once, into a cache; labels and texts are read each time.
+The split comes from a published split file, a key with the unseen classes, or class lists. Images
+are decoded once, into the cache; labels and texts are read each time.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class ImageCounts(BaseModel):
     """The published counts, to recognise files of another version.
 
     Attributes:
-        samples: N.
-        classes: C.
+        samples: Number of samples, N.
+        classes: Number of classes, C.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -56,13 +56,13 @@ class ImageCounts(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """What a dataset's lists and texts say.
+    """The images and classes that a dataset's lists and texts define.
 
     Attributes:
-        files: N paths below the folder of images.
+        files: Paths of the N images, relative to the folder of images.
         labels: 0-based class ids, int64 ``[N]``.
-        class_names: C names.
-        descriptions: C texts.
+        class_names: Names of the C classes.
+        descriptions: Texts of the C classes.
         sources: File and field of labels, class names and descriptions, for messages.
     """
 
@@ -78,27 +78,27 @@ class ImageDataset(ClassSplitConfig):
 
     Attributes:
         folder: The folder below ``paths.data_dir``; None takes ``name``.
-        images: The folder of images in it.
-        descriptions: A JSON file in it
+        images: The folder of images, in ``folder``.
+        descriptions: A JSON file in ``folder``
             (:func:`zsl_lab.data.files.descriptions.read_descriptions`).
-        description_format: The text of a class, made of ``{name}`` and ``{description}``.
-        image_size: Side of the square that the network sees.
-        resize: Side of the square that images are kept at; training cuts its squares from
-            anywhere in it.
+        description_format: Template of a class's text, with ``{name}`` and ``{description}``.
+        image_size: Side, in pixels, of the square that the network sees.
+        resize: Side, in pixels, of the square to which images are scaled in the cache; training
+            cuts its squares from anywhere in it.
         flip: Whether training mirrors half of the images left to right.
-        split_file: An ``att_splits.mat`` below ``paths.data_dir``; None where another key names
-            the unseen classes. Where it or ``image_order`` is missing, ``class_splits.proposed``
-            takes its place.
+        split_file: An ``att_splits.mat`` below ``paths.data_dir``; None where another key gives
+            the unseen classes. If it or ``image_order`` does not exist, ``class_splits.proposed``
+            is used instead.
         image_order: A ``.mat`` below ``paths.data_dir`` whose ``image_files`` list the samples in
-            the order of ``split_file``; None where the dataset lists them so.
-        unseen_classes: Ids (1-based) or names of the classes that are not trained on; a fifth of
-            each other class, always the same samples, is ``test_seen``. Described classes without
-            images are unseen whether they are listed or not. None where another key names them.
-        validation_classes: Ids or names of the seen classes that are held out for tuning; None lets
-            the run's seed draw them.
+            the order of ``split_file``; None where the dataset's own list has this order.
+        unseen_classes: Ids (1-based) or names of the unseen classes; a fifth of the samples of each
+            seen class, always the same, is ``test_seen``. Classes with a text but without images
+            are unseen whether they are listed or not. None where another key gives them.
+        validation_classes: Ids or names of the seen classes that are held out for tuning; None
+            draws them with the run's seed.
         only_classes: Ids or names of the classes to use; None uses all.
-        counts: The published counts; files with others are used, with a warning. None checks
-            nothing.
+        counts: The published counts; if those of the files differ, a warning is given. None for no
+            check.
     """
 
     folder: str | None
@@ -162,26 +162,26 @@ class ImageDataset(ClassSplitConfig):
         """Whether ``proposed`` is the split of the loaded benchmark."""
         if self.split_file is not None or self.unseen_classes is not None:
             return True
-        # without any split: the check of the keys says so
+        # without any split, _check_keys raises the error
         return not (self.class_splits or self.class_counts)
 
     @property
     def loads_proposed(self) -> bool:
-        """Whether loading gives the proposed split; else it gives the one that is chosen."""
+        """Whether the loaded benchmark has the proposed split; else it has that of ``split``."""
         return self.has_proposed and self.split in ("proposed", "random")
 
     @property
     def applied_later(self) -> set[str]:
-        """Keys that do not change what loading gives."""
+        """Keys that do not change the loaded benchmark."""
         return {"split", "split_seed"} if self.loads_proposed else set()
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """Lists, texts, split and images."""
+        """The lists, the texts, the files of the split, and the images."""
         at = self._places(paths.data_dir.absolute())
         return (*at.values(), *find_pictures(at["images"]), *self.split_files(paths))
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that every file and the folder of images are there."""
+        """Check that every file and the folder of images exist."""
         self._locate(paths)
         self.check_split(paths)
 
@@ -190,7 +190,7 @@ class ImageDataset(ClassSplitConfig):
         return super().with_split(benchmark, paths) if self.loads_proposed else benchmark
 
     def stand_in(self, paths: DataPaths) -> SyntheticImages | None:
-        """Synthetic images of as many classes, four small ones for each."""
+        """Synthetic images of as many classes, four small images each; None without ``counts``."""
         if self.counts is None:
             return None
         classes = self.counts.classes
@@ -210,7 +210,7 @@ class ImageDataset(ClassSplitConfig):
 
         Raises:
             DataError: If a file is missing, damaged or inconsistent.
-            ConfigError: If a class that a key names is not there.
+            ConfigError: If a key names a class that does not exist.
             OutputError: If the cache cannot be written.
         """
         at = self._locate(paths)
@@ -236,11 +236,11 @@ class ImageDataset(ClassSplitConfig):
         return benchmark if self.loads_proposed else super().with_split(benchmark, paths)
 
     def image_view(self) -> ImageView:
-        """The centre of an image in colours."""
+        """Centres of colour images, and texts of ``description_format``."""
         return ImageView(self.resize, self.image_size, 3, self.description_format)
 
     def data_module(self, benchmark: Benchmark, split: Split) -> ImageDataModule:
-        """Squares cut from the images."""
+        """Batches of squares cut from the images."""
         assert isinstance(benchmark, ImageBenchmark)
         from zsl_lab.data.batches.images import ImageDataModule  # it needs torch
 
@@ -248,10 +248,10 @@ class ImageDataset(ClassSplitConfig):
 
     @abstractmethod
     def _read(self, at: Mapping[str, Path]) -> LabelledImages:
-        """The images and classes of the dataset's lists."""
+        """The images and classes of the dataset's lists, whose paths ``at`` gives by key."""
 
     def _list_keys(self) -> tuple[str, ...]:
-        """The keys that name a file in ``folder``, beside ``descriptions``."""
+        """The keys, besides ``descriptions``, that name a file in ``folder``."""
         return ()
 
     def _places(self, data_dir: Path) -> dict[str, Path]:
@@ -265,7 +265,7 @@ class ImageDataset(ClassSplitConfig):
         }
 
     def _falls_back(self, at: Mapping[str, Path], paths: DataPaths) -> bool:
-        """Whether class lists give the proposed split, as the split file is not there."""
+        """Whether class lists give the proposed split because the split file does not exist."""
         if "proposed" not in self.class_splits or not self.loads_proposed:
             return False
         published = [at[key] for key in ("split_file", "image_order") if key in at]
@@ -306,8 +306,8 @@ class ImageDataset(ClassSplitConfig):
             provenance=Provenance(
                 origin=str(at["images"].parent),
                 splits_sha256=splits_sha256,
-                # of the images and their classes, as a feature file holds both, and of the texts:
-                # a method learns from these
+                # of images and labels, as a feature file has both, and of the texts, which a method
+                # learns from too
                 features_sha256=hashlib.sha256(
                     json.dumps([sha256, sha256_arrays(labels), found.descriptions]).encode()
                 ).hexdigest(),
@@ -330,7 +330,7 @@ class ImageDataset(ClassSplitConfig):
     def _parts(
         self, found: LabelledImages, published: Splits | None, at: dict[str, Path]
     ) -> dict[str, IntArray]:
-        """The samples of each part; provisional where class lists decide, which come later."""
+        """The samples of each part; provisional where class lists give the split afterwards."""
         if published is not None:
             return self._published_parts(published, at, len(found.labels))
         if self.unseen_classes is not None and self.loads_proposed:
@@ -359,7 +359,7 @@ class ImageDataset(ClassSplitConfig):
         return parts
 
     def _own_parts(self, labels: IntArray, names: tuple[str, ...]) -> dict[str, IntArray]:
-        """The samples of each part, from ``unseen_classes``; classes without images have none."""
+        """The samples of each part, from ``unseen_classes``."""
         assert self.unseen_classes is not None
         unseen = _class_ids("unseen_classes", self.unseen_classes, names)
         seen = np.setdiff1d(labels, unseen)
@@ -400,7 +400,7 @@ class ImageDataset(ClassSplitConfig):
         warn_of_counts(benchmark, found, self.counts.model_dump(), self.name)
 
     def _missing(self, key: str, path: Path, data_dir: Path) -> DataError:
-        """Name the missing file and the keys that choose another one."""
+        """An error that names the missing file and the keys that choose another one."""
         what = "folder" if key == "images" else "file"
         text = [
             f"{path}: no such {what}; expected the {key.replace('_', ' ')} of dataset "
@@ -429,7 +429,7 @@ class ImageDataset(ClassSplitConfig):
         return DataError(" ".join(text))
 
     def _where(self, key: str, path: Path) -> list[str]:
-        """A sentence about where a missing file can be had, if that is known."""
+        """A sentence on where to get a missing file; empty if that is not known."""
         if key == "descriptions":
             return [
                 "No archive has it: write it, as JSON, a list of {class_id, name, description} or "
@@ -473,7 +473,7 @@ def _restricted(found: LabelledImages, classes: list[int | str]) -> LabelledImag
 
 
 def _read_order(path: Path, files: list[str], labels: IntArray, labels_file: Path) -> IntArray:
-    """For each sample of the split file its row in the labels, matched by the file's last name."""
+    """For each sample of the split file its row in the labels, matched by the image's file name."""
     order = read_mat(path, ["image_files"], ["labels"])
     if order["image_files"].dtype.kind != "U":
         raise DataError(

@@ -1,4 +1,4 @@
-"""A benchmark of the user's own: one HDF5 file, wherever it lies (``dataset.path=FILE``)."""
+"""A benchmark of the user's own in one HDF5 file, in any folder (``dataset.path=FILE``)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class OwnDataset(FileDatasetConfig):
     """A benchmark in the layout of :mod:`zsl_lab.data.files.benchmark_file`.
 
     Attributes:
-        path: The file; a relative path starts at the working folder.
-        name: The name in results; empty takes the file's.
-        semantics: Which of the file's class semantics, or another file with a table of classes,
-            whose rows are joined by name; None takes the only one, or ``att``.
+        path: The file; a relative path is relative to the working folder.
+        name: The name in results; empty for the name in the file.
+        semantics: The name of one of the file's kinds of class semantics, or another file with a
+            table of classes, whose rows are matched by name; None takes the only kind, or ``att``.
     """
 
     path: Annotated[str | None, Place()]
@@ -35,7 +35,7 @@ class OwnDataset(FileDatasetConfig):
         return "" if name is None else name
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """The file, and that of the class semantics where it is another one."""
+        """The file, and the files of the class semantics if they are in others."""
         files = (self._file(),) if self.path else ()
         if self.semantics is None or not is_semantics_file(self.semantics):
             return files
@@ -44,7 +44,7 @@ class OwnDataset(FileDatasetConfig):
         return (*files, table) if names is None else (*files, table, names)
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that the file is there."""
+        """Check that the file exists."""
         if not self._file().is_file():
             self.load(paths)
 
@@ -52,8 +52,8 @@ class OwnDataset(FileDatasetConfig):
         """Read the file (:func:`zsl_lab.data.files.own_file.load`).
 
         Raises:
-            ConfigError: No file is named, or it has no such semantics.
-            DataError: The file is missing, damaged or inconsistent.
+            ConfigError: If ``path`` is empty, or the file has no such semantics.
+            DataError: If the file is missing, damaged or inconsistent.
         """
         return own_file.load(self._file(), self.semantics, self.name, self.storage)
 

@@ -1,7 +1,7 @@
-"""Synthetic stand-ins for benchmarks whose files are missing, of the same numbers of classes.
+"""Synthetic stand-ins for benchmarks whose files are missing, with the same numbers of classes.
 
-They let a whole experiment be tried without its data. Their name ends in ``(synthetic)``, which
-results and tables show; their metrics say nothing about the benchmark.
+With them a whole experiment can be tried without its data. Results and tables show their names,
+which end in ``(synthetic)``; their metrics say nothing about the benchmark.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from zsl_lab.data.datasets.synthetic import SyntheticDataset
 from zsl_lab.data.splits import Split
 from zsl_lab.files.hashing import sha256_arrays
 
-#: what the name of a stand-in ends in
+#: end of the name of a stand-in
 SUFFIX = " (synthetic)"
 #: noise of features, as ``dataset.difficulty`` of ``dataset=synthetic``
 _DIFFICULTY = 0.5
@@ -44,40 +44,40 @@ _COLOURS = {
     "yellow": (230, 210, 40),
 }
 _PLACES = ("top left", "top right", "bottom left", "bottom right")
-#: standard deviation of the noise of a pixel, of 255
+#: standard deviation of the noise of a pixel, whose values are 0 to 255
 _PIXEL_NOISE = 40.0
 
 
 class _StandIn(DatasetConfig):
-    """What stand-ins have in common: any name of a split.
+    """The base of stand-ins, which accept any name of a split.
 
-    The generated split stands for each but ``random``, which draws other unseen classes.
+    The generated split is used for every name but ``random``, which draws other unseen classes.
     """
 
     pretrained: ClassVar[bool] = False
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """What ``split`` may be."""
+        """The values that ``split`` may have."""
         return tuple(dict.fromkeys(("proposed", "random", self.split)))
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """None: no file is read."""
+        """Empty: no file is read."""
         return ()
 
 
 class SyntheticFeatures(_StandIn, FeatureDatasetConfig):
-    """Features of a benchmark's shape, drawn as those of ``dataset=synthetic``.
+    """Features of a benchmark's shape, drawn like those of ``dataset=synthetic``.
 
     Attributes:
-        classes: C, seen and unseen together.
-        unseen: How many of them are unseen.
-        feature_dim: D.
-        semantic_dim: Q.
-        trainval: Samples of seen classes that are trained on.
-        test_seen: Samples of seen classes that are only tested on.
-        test_unseen: Samples of unseen classes.
-        seed: Draws everything.
+        classes: Number of classes, seen and unseen, C.
+        unseen: Number of unseen classes.
+        feature_dim: Dimension of a feature, D.
+        semantic_dim: Dimension of a class's semantics, Q.
+        trainval: Number of samples of seen classes that are trained on.
+        test_seen: Number of samples of seen classes that are only tested on.
+        test_unseen: Number of samples of unseen classes.
+        seed: Seed of all that is drawn.
     """
 
     classes: int = Field(ge=4)
@@ -97,7 +97,7 @@ class SyntheticFeatures(_StandIn, FeatureDatasetConfig):
             unseen=self.unseen,
             feature_dim=self.feature_dim,
             semantic_dim=self.semantic_dim,
-            samples_per_class=2,  # the numbers of this class count
+            samples_per_class=2,  # without effect: world() draws no samples
             difficulty=_DIFFICULTY,
             seed=self.seed,
             normalize="none",
@@ -136,11 +136,12 @@ class SyntheticImages(_StandIn):
     """Squares of four coloured fields, and a text for each class that names its colours.
 
     Attributes:
-        classes: C, seen and unseen together; as many colourings as there are at most.
-        unseen: How many of them are unseen.
-        samples_per_class: Images of every class; of seen classes a quarter is ``test_seen``.
-        image_size: Side of an image in pixels.
-        seed: Draws everything.
+        classes: Number of classes, seen and unseen, C; at most the number of possible colourings.
+        unseen: Number of unseen classes.
+        samples_per_class: Number of images of each class; of seen classes a quarter is
+            ``test_seen``.
+        image_size: Side of an image, in pixels.
+        seed: Seed of all that is drawn.
     """
 
     classes: int = Field(ge=4, le=len(_COLOURS) ** len(_PLACES))
@@ -190,11 +191,11 @@ class SyntheticImages(_StandIn):
         )
 
     def image_view(self) -> ImageView:
-        """Whole images in colours."""
+        """Whole colour images."""
         return ImageView(self.image_size, self.image_size, 3, "{description}")
 
     def data_module(self, benchmark: Benchmark, split: Split) -> Any:
-        """Whole images, neither cropped nor mirrored: a mirrored one would be of another class."""
+        """Batches of whole images, not mirrored: a mirrored image would be of another class."""
         assert isinstance(benchmark, ImageBenchmark)
         from zsl_lab.data.batches.images import ImageDataModule  # it needs torch
 
@@ -204,7 +205,7 @@ class SyntheticImages(_StandIn):
 def _balanced(
     seen: IntArray, unseen: IntArray, counts: dict[str, int]
 ) -> tuple[IntArray, dict[str, Any]]:
-    """Labels with each class of a part about equally often, and the samples of each part."""
+    """Labels in which a part's classes are about equally frequent, and the samples of each part."""
     labels: list[IntArray] = []
     parts: dict[str, IntArray] = {}
     begun = 0

@@ -2,10 +2,10 @@
 
 Every class has hidden factors ``u``, uniform in [-1, 1]. Its semantics are ``u A`` and the mean of
 its features is ``u W`` with fixed random matrices, so the mean is a linear function of the
-semantics. There are at most half as many factors as seen classes: the seen classes determine that
-function on the unseen ones, however long the semantics are. Features are the mean plus isotropic
-Gaussian noise, every class equally likely; so choosing the nearest class mean is the best rule
-there is.
+semantics. There are at most half as many factors as seen classes, so that the seen classes
+determine this function on the unseen classes too, however large the semantics' dimension is.
+Features are the mean plus isotropic Gaussian noise, and all classes are equally likely; so
+choosing the nearest class mean is the Bayes classifier.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zsl_lab.data.splits import hold_out
 from zsl_lab.files.hashing import sha256_arrays
 
 _TEST_SEEN_FRACTION = 0.2
-#: of so many classes not every distance to the nearest is measured
+#: number of classes from which on distances to the nearest class are measured for a part of them
 _MEASURED = 2000
 
 
@@ -47,7 +47,7 @@ class BayesAccuracy:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What generates the samples.
+    """The parameters of the generator.
 
     Attributes:
         semantics: float32 ``[C, Q]``.
@@ -66,15 +66,16 @@ class SyntheticDataset(FeatureDatasetConfig):
     """Samples of Gaussian classes around a linear function of the semantics.
 
     Attributes:
-        classes: C, seen and unseen together.
-        unseen: How many of them are unseen; at least 3 must remain seen.
-        feature_dim: D.
-        semantic_dim: Q.
-        samples_per_class: Samples of every class; of seen classes a fifth is ``test_seen``.
-        difficulty: Standard deviation of the noise over half the median distance between a class
-            mean and the next; at 1 about one sample in six is nearer to that next mean, at 0.5 one
-            in forty.
-        seed: Draws everything.
+        classes: Number of classes, seen and unseen, C.
+        unseen: Number of unseen classes; at least 3 must remain seen.
+        feature_dim: Dimension of a feature, D.
+        semantic_dim: Dimension of a class's semantics, Q.
+        samples_per_class: Number of samples of each class; of seen classes a fifth is
+            ``test_seen``.
+        difficulty: Standard deviation of the noise divided by half the median distance between a
+            class mean and the nearest other one. At 1 about one sample in six is nearer to that
+            other mean, at 0.5 one in forty.
+        seed: Seed of all that is drawn.
     """
 
     pretrained: ClassVar[bool] = False
@@ -97,7 +98,7 @@ class SyntheticDataset(FeatureDatasetConfig):
         return self
 
     def sources(self, paths: DataPaths) -> tuple[Path, ...]:
-        """None: no file is read."""
+        """Empty: no file is read."""
         return ()
 
     def load(self, paths: DataPaths) -> FeatureBenchmark:
@@ -152,13 +153,13 @@ class SyntheticDataset(FeatureDatasetConfig):
         """Accuracy of the best possible rule, the nearest true class mean, on new samples.
 
         Args:
-            samples_per_class: n, fresh samples of each class. The standard error of ``seen`` is
-                below ``50 / sqrt(n * seen classes)`` points, likewise for unseen.
-            seed: Draws the samples, independently of the benchmark's own.
+            samples_per_class: Number n of new samples of each class. The standard error of ``seen``
+                is below ``50 / sqrt(n * seen classes)`` points; that of ``unseen`` is analogous.
+            seed: Seed of these samples, which are independent of the benchmark's own.
         """
         world = self.world()
-        # distances to the means depend only on the space that the means span, where isotropic noise
-        # stays isotropic
+        # which mean is nearest depends only on the projection onto the space that the means span,
+        # in which isotropic noise stays isotropic
         means = world.class_means.astype(np.float64)
         _, singular, rotation = np.linalg.svd(means, full_matrices=False)
         means = means @ rotation[singular > singular[0] * 1e-6].T
@@ -182,9 +183,9 @@ def _orthonormal_rows(rng: np.random.Generator, rows: int, columns: int) -> npt.
 
 
 def _nearest_distances(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Distance of points ``[C, D]`` to the nearest other one, in O(C) memory.
+    """Distances of points ``[C, D]`` to the nearest other point, without a C x C table.
 
-    Of each; or of about 1,000 of very many, so that time does not grow with their square.
+    With many points, of about 1,000 to 2,000 of them only, so that time grows linearly with C.
     """
     measured = range(0, len(points), 1 + len(points) // _MEASURED)
     nearest = np.empty(len(measured))

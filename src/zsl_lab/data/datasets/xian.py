@@ -1,7 +1,7 @@
 """The benchmarks of Xian et al. ("Zero-Shot Learning: the Good, the Bad and the Ugly").
 
 ``<data_dir>/<NAME>/`` holds the files of their archives, whose format
-:mod:`zsl_lab.data.files.benchmark_mat` describes. What is read of them is kept in the cache.
+:mod:`zsl_lab.data.files.benchmark_mat` describes. The benchmarks read from them are cached.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from zsl_lab.data.storage.arrays import float32
 from zsl_lab.errors import DataError
 from zsl_lab.files.hashing import sha256_file
 
-# part of the cache's key: raise it when the same files would be read into something else
+# part of the cache's key: increase it when the result of reading the same files changes
 _READER_VERSION = "3"
 
 Array = npt.NDArray[Any]
 
-#: dimensions of features, for stand-ins: of res101 and the like, and of others by the file's name
+#: dimensions of features, for stand-ins: by default that of res101, and others by the file's name
 _FEATURE_DIM, _FEATURE_DIMS = 2048, {"vgg19": 4096, "inception_v2": 1024}
 #: dimension of the sentence embeddings of sent_splits.mat
 _SENTENCE_DIM = 1024
@@ -56,11 +56,11 @@ class PublishedCounts(BaseModel):
     """The published counts, to recognise files of another version.
 
     Attributes:
-        samples: N.
-        classes: C.
+        samples: Number of samples, N.
+        classes: Number of classes, C.
         seen: Number of seen classes.
         unseen: Number of unseen classes.
-        semantic_dim: Q of the file's own ``att``.
+        semantic_dim: Dimension of ``att`` in ``att_splits.mat``, Q.
         trainval: Number of training samples.
         test_seen: Number of test samples of the seen classes.
         test_unseen: Number of test samples of the unseen classes.
@@ -85,10 +85,11 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         features: The feature file's name without ``.mat``.
         semantics: ``att`` or ``original_att`` (fields of ``att_splits.mat``), ``sent`` (``att`` of
             ``sent_splits.mat``), or a file
-            (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`), whose rows join the
-            classes by name where they have names; a relative path starts at the working folder.
-        counts: The published counts; files with others are used, with a warning. None checks
-            nothing.
+            (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`), whose rows are
+            matched with the classes by name if they have names; a relative path is relative to the
+            working folder.
+        counts: The published counts; if those of the files differ, a warning is given. None for no
+            check.
     """
 
     features: str = Field(min_length=1)
@@ -123,7 +124,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         return sources
 
     def check_files(self, paths: DataPaths) -> None:
-        """Check that features, splits and semantics are there, and the class lists of ``split``."""
+        """Check that features, splits, semantics and the class lists of ``split`` exist."""
         sources = self._sources(paths)
         for role in ("features", "splits", "semantics"):
             if not sources[role].is_file():
@@ -131,7 +132,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         self.check_split(paths)
 
     def stand_in(self, paths: DataPaths) -> FeatureDatasetConfig | None:
-        """The dataset with another of its feature files, or synthetic features of its shape."""
+        """This dataset with another feature file of its folder, else synthetic features, if any."""
         for features in _feature_files(paths.data_dir.absolute() / self.name):
             other = self.model_copy(update={"features": features})
             with suppress(DataError):
@@ -146,7 +147,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
             unseen=own.unseen,
             feature_dim=_FEATURE_DIMS.get(self.features, _FEATURE_DIM),
             semantic_dim=_SENTENCE_DIM if self.semantics == "sent" else own.semantic_dim,
-            # with other splits every image of a seen class is trained on
+            # with other splits all samples of seen classes are trained on
             trainval=own.trainval + (0 if proposed else own.test_seen),
             test_seen=own.test_seen if proposed else 0,
             test_unseen=own.test_unseen,
@@ -167,7 +168,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         return self._load(paths, cache=True)
 
     def read(self, paths: DataPaths) -> VectorBenchmark:
-        """Read the files and leave the cache alone.
+        """Read the files without using the cache.
 
         Raises:
             DataError: If a file is missing, damaged or inconsistent.
@@ -175,7 +176,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         return self._load(paths, cache=False)
 
     def read_classes(self, paths: DataPaths) -> tuple[tuple[str, ...], FloatArray]:
-        """Names of the classes and their semantics ``[C, Q]``; the features need not be here.
+        """Names of the classes and their semantics ``[C, Q]``; the feature file need not exist.
 
         Raises:
             DataError: If a file is missing, damaged or inconsistent.
@@ -195,7 +196,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
             key["choice"] = (
                 self.semantics
                 if self.semantics in _OF_THE_BENCHMARK
-                # warnings that are kept with it name the file
+                # the path, not only its hash: warnings kept in the cache name the file
                 else str(sources["semantics"])
             )
             benchmark = (
@@ -215,7 +216,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         return benchmark
 
     def _remedy(self, problem: str, sources: Mapping[str, Path], paths: DataPaths) -> str:
-        """What can be done about a file that cannot be used."""
+        """A sentence on what to do about a file that cannot be used."""
         keys = "paths.data_dir (environment variable ZSL_LAB_DATA), dataset.features or "
         others = f"or use other files: set {keys}dataset.semantics."
         own = [sources[role] for role in ("semantics", "names") if role in sources]
@@ -243,7 +244,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         return Path(self.semantics).expanduser().absolute()
 
     def _missing(self, role: str, path: Path, data_dir: Path) -> DataError:
-        """Name the missing file, where it can be had and the keys that choose another one."""
+        """An error that names the missing file, its origin and the keys that choose another one."""
         keys = {
             "features": "or choose another feature file with dataset.features (now "
             f"'{self.features}')",
@@ -291,7 +292,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         return DataError(" ".join(text))
 
     def _where_semantics(self) -> str:
-        """Where a missing file of class semantics can be had."""
+        """A sentence on where to get a missing file of class semantics."""
         others = "choose others with dataset.semantics (att, original_att, or a file)."
         if self.semantics != "sent":
             return (
@@ -335,7 +336,7 @@ class XianDataset(FileDatasetConfig, ClassSplitConfig):
         )
 
     def _read_classes(self, sources: dict[str, Path]) -> tuple[benchmark_mat.Splits, Array]:
-        """The split file and the class semantics ``[C, Q]`` in its order."""
+        """The content of the split file, and the class semantics ``[C, Q]`` in its class order."""
         path = sources["semantics"]
         wanted = ["original_att"] if self.semantics == "original_att" else []
         splits = benchmark_mat.read_splits(

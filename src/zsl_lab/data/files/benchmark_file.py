@@ -9,15 +9,15 @@ Required:
 - attribute ``format_version`` (integer): 2
 - attribute ``name`` (text): the benchmark's name in results
 - ``features`` (numbers ``[N, D]``): visual features, one row per sample; or ``feature_files``
-  (texts): the names of ``.npy`` files in the same folder, ``[n, D]`` each and of one type, whose
-  rows follow one another (shards)
+  (texts): the names of ``.npy`` files in the same folder (shards), ``[n, D]`` each and of one type,
+  whose rows are concatenated in this order
 - ``labels`` (integers ``[N]``): class ids
 - ``semantics/KIND`` (numbers ``[C, Q]``): class semantics, row ``c`` for class id ``c``; one
   dataset per kind (``att``, ``original_att``, ``sent``, ...), at least one
 - ``split/trainval`` (integers): indices of the samples of the seen classes for training
-- ``split/test_unseen`` (integers): indices of the samples of all other classes; may be empty. Every
-  class without training samples is unseen: one without any sample is a candidate by its semantics
-  alone, which no metric tests
+- ``split/test_unseen`` (integers): indices of the samples of the unseen classes, which are all
+  classes without training samples; may be empty. An unseen class without samples is a candidate in
+  predictions, but no metric measures it
 
 Optional:
 
@@ -27,16 +27,16 @@ Optional:
 - ``class_names`` (texts ``[C]``): unique names; default ``class 1``, ``class 2``, ...
 - ``split/train``, ``split/val`` (integers): the sample indices published for tuning, unchanged:
   the classes of ``val`` are the validation classes, samples outside ``trainval`` are not used
-- ``split/validation_classes`` (integers): seen classes held out for tuning, in place of ``val``
+- ``split/validation_classes`` (integers): seen classes held out for tuning, instead of ``val``
 - ``feature_files_sha256`` (texts): the SHA-256 of each file of ``feature_files``; written here, and
-  checked where it is there
+  verified on reading if present
 - ``files`` (texts ``[N]``): name of each sample's image file
 - ``descriptions`` (texts ``[C]``): a text for each class
-- ``recipe`` (JSON text): how features and semantics were made (:mod:`zsl_lab.data.recipe`)
+- ``recipe`` (JSON text): how features and semantics were computed (:mod:`zsl_lab.data.recipe`)
 - attribute ``origin`` (text): where the numbers come from
 - attributes ``splits_sha256``, ``features_sha256`` (text): hashes of the source files
 - attribute ``splits_version`` (text): the name of the published splits
-- attribute ``notes`` (JSON text): what was warned of when the numbers were read from other files,
+- attribute ``notes`` (JSON text): warnings given when the numbers were read from other files,
   ``[[text, code, level]]``
 - attribute ``mat`` (JSON text): numeric types in published .mat files, ``{file: {field: type}}``
 
@@ -51,10 +51,10 @@ takes five lines::
         f["split/test_seen"], f["split/test_unseen"] = test_seen, test_unseen
 
 Files written here begin with a user block of 512 bytes: one line with the SHA-256 of all that
-follows, padded with zeros. It is verified before HDF5 opens the file, because a single wrong byte
-in its structures can make the HDF5 library loop forever. A file without a user block, or with one
-of zeros only, is read without that check. A file that was edited on purpose is sealed again by
-``python -m zsl_lab.data convert EDITED.h5 NEW.h5 --edited``.
+follows (the seal), padded with zeros. It is verified before HDF5 opens the file, because a single
+wrong byte in its structures can make the HDF5 library loop forever. A file without a user block, or
+with one of zeros only, is read without this check. To seal a file again that was edited on purpose,
+use ``python -m zsl_lab.data convert EDITED.h5 NEW.h5 --edited``.
 Datasets of numbers are contiguous and in C order, so that they are read without a second copy.
 """
 
@@ -122,7 +122,7 @@ __all__ = [
     "write",
 ]
 
-#: what users can do about a file that cannot be used
+#: sentence on what to do about a file that cannot be used
 REMEDY = (
     "Correct the file (the documentation of zsl_lab.data.files.benchmark_file describes the "
     "layout), "
@@ -148,18 +148,18 @@ def write(
     """Write a file, completely or not at all.
 
     Args:
-        content: What to write.
-        path: The file, which is replaced if it exists; its folder is made if it doesn't.
-        shards: Number of ``.npy`` files beside it that the features are written to; 0 puts them
+        content: The content to write.
+        path: The file, replaced if it exists; its folder is made if it is missing.
+        elsewhere: How the user can choose another file or folder, for the error message.
+        shards: Number of ``.npy`` files, beside ``path``, for the features; 0 puts the features
             into the file itself.
-        elsewhere: How the user can choose another place, for the error message.
-        advance: Called with the bytes of numbers that were written after each block.
+        advance: Called after each block with the number of bytes written so far.
 
     Returns:
-        The files of the features, if there are any.
+        The files of the features; empty with ``shards=0``.
 
     Raises:
-        DataError: The content is inconsistent.
+        DataError: If the content is inconsistent.
         OutputError: If the folder cannot be written or the disk is full; nothing half-written
             remains.
     """
@@ -167,13 +167,13 @@ def write(
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # the file that names them comes last: without it they are not read
+        # shards first: should this fail, no file refers to them
         files = _write_shards(content.source, path, shards)
         with _Output(temporary, "w+") as output:
             try:
                 _write(content, output, files, advance)
             except OSError:
-                # HDF5 may notice a failed write by what it reads back
+                # HDF5 may raise an error of its own when it reads back what was not written
                 if output.failure is not None:
                     raise output.failure from None
                 raise
@@ -201,11 +201,11 @@ def read(
 
     Args:
         path: The file.
-        lean: Only what training needs: features as float32, without a second copy of them, and
-            no ``descriptions``. That numbers are finite and splits consistent is
-            left to :meth:`BenchmarkFile.benchmark`.
-        edited: Whether a file that was changed after it was sealed is read, without that check.
-        remedy: What the user can do about a file that cannot be used.
+        lean: Read only what training needs: features as float32, without a second copy of them,
+            and no ``descriptions``. The content is not checked: :meth:`BenchmarkFile.benchmark`
+            checks that numbers are finite and splits consistent.
+        edited: Read the file even if it was changed after it was sealed.
+        remedy: Sentence on what to do about a file that cannot be used, for errors.
 
     Raises:
         DataError: If the file is missing, damaged, of another layout or version, or inconsistent.
@@ -222,10 +222,15 @@ def read(
 def read_for_training(
     path: Path, storage: Storage, *, remedy: str = REMEDY
 ) -> BenchmarkFile | StoredBenchmarkFile:
-    """Read a file as :func:`read` does with ``lean``; features stay on disk if ``storage`` says so.
+    """Like :func:`read` with ``lean``, but features may stay on disk.
+
+    Args:
+        path: The file.
+        storage: Whether features are loaded into memory or stay on disk.
+        remedy: As in :func:`read`.
 
     Raises:
-        DataError: As of :func:`read`; or features that stay on disk are compressed or in chunks.
+        DataError: As :func:`read`; or if features to stay on disk are compressed or in chunks.
     """
     with _remedied(path, remedy), _content(path, lean=True, edited=False) as (reader, fields):
         if reads_from_disk(storage, *reader.shape()):
@@ -235,7 +240,7 @@ def read_for_training(
 
 @contextmanager
 def _remedied(path: Path, remedy: str) -> Iterator[None]:
-    """What is raised inside says what the user can do."""
+    """Append to each :class:`DataError` raised inside what the user can do."""
     try:
         yield
     except ChangedError as error:
@@ -246,7 +251,7 @@ def _remedied(path: Path, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def _content(path: Path, *, lean: bool, edited: bool) -> Iterator[tuple[Reader, dict[str, Any]]]:
-    """An open, verified file and its fields but for the features."""
+    """A reader of the open, verified file, and all its fields but the features."""
     sealed = verify(path, edited=edited)
     with opened(path, trusted=bool(sealed)) as file:
         reader = Reader(path, file)
@@ -269,9 +274,9 @@ def _resealing(path: Path) -> str:
 
 
 class _Output(io.FileIO):
-    """A file that does not raise where writing fails.
+    """A file that keeps the error of a failed write instead of raising it.
 
-    HDF5 crashes the process at its exit after a failed write, such as one on a full disk.
+    If a write raises (on a full disk, say), HDF5 crashes the process when it exits.
 
     Attributes:
         failure: The first error; nothing is written after it.
@@ -293,7 +298,8 @@ class _Output(io.FileIO):
     def readinto(self, buffer: WriteableBuffer, /) -> int:  # type: ignore[override]
         target = memoryview(buffer).cast("B")
         size = super().readinto(target) or 0
-        # HDF5 reads back what it wrote, and follows the pointers in what was never written
+        # zeros for what could not be written: HDF5 reads its structures back, and must not follow
+        # arbitrary pointers
         target[size:] = bytes(len(target) - size)
         return len(target)
 
@@ -334,7 +340,7 @@ def _write(
         )
         file.attrs.update({name: getattr(content.provenance, name) for name in _PROVENANCE})
         if content.notes:
-            # attributes hold 64 KiB at most
+            # at most 20 notes: an attribute holds at most 64 KiB
             file.attrs["notes"] = json.dumps(
                 [[str(note)[:2000], note.code, note.level] for note in content.notes[:20]],
                 ensure_ascii=False,
@@ -357,7 +363,7 @@ def _write(
         for name, value in texts.items():
             file.create_dataset(name, data=np.array(value, dtype=object), dtype=h5py.string_dtype())
         if content.recipe != Recipe():
-            # no attribute: these hold 64 KiB at most
+            # not an attribute, which would hold at most 64 KiB
             file.create_dataset(
                 "recipe", data=content.recipe.model_dump_json(), dtype=h5py.string_dtype()
             )
@@ -374,9 +380,9 @@ def _write_features(source: FeatureSource, file: Any, advance: Advance) -> None:
 
 
 def _write_shards(source: FeatureSource, path: Path, count: int) -> dict[str, str]:
-    """Write the features to so many files of nearly equal size; their names and hashes.
+    """Write the features to ``count`` files of nearly equal size; returns their names and hashes.
 
-    A name has the number of rows before it and the hash of the shard's content, so that no file of
+    A name contains the index of its first row and the hash of its content, so that no shard of
     another benchmark is replaced.
     """
     written = {}
@@ -412,6 +418,6 @@ def _check_text(content: BenchmarkContent, name: str, text: str) -> None:
 def _discard(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    # the folder itself may be what cannot be used; the caller's error says so
+    # the folder may be unusable, which the caller's error says
     except OSError:
         return

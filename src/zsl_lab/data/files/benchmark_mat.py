@@ -1,18 +1,21 @@
-"""A benchmark in the ``.mat`` files of Xian et al., which other repositories read too.
+"""A benchmark in the ``.mat`` files of Xian et al., which many repositories read.
 
-A folder holds ``<features>.mat`` (``features [D, N]``, ``labels [N, 1]``, ``image_files``),
-``att_splits.mat`` (``att [Q, C]``, ``original_att``, ``allclasses_names`` and the sample numbers
-``trainval_loc``, ``test_seen_loc``, ``test_unseen_loc``, ``train_loc`` and ``val_loc``, which count
-from 1; ``test_seen_loc`` may be missing or empty, ``test_unseen_loc`` empty, where there are no
-such samples) and, for the semantics ``sent``, ``sent_splits.mat``.
+A folder holds:
 
-Numbers keep the type that ``scipy.io.loadmat`` gives them, and 1-based sample numbers and labels
-the one they were published in. (In MATLAB the published sample numbers are ``double``, stored in 16
-bits; those written here are ``uint16`` there too.)
+- ``<features>.mat``: ``features [D, N]``, ``labels [N, 1]``, ``image_files``;
+- ``att_splits.mat``: ``att [Q, C]``, ``original_att``, ``allclasses_names``, and the sample numbers
+  ``trainval_loc``, ``test_seen_loc``, ``test_unseen_loc``, ``train_loc`` and ``val_loc``, which
+  count from 1. Where there are no such samples, ``test_seen_loc`` may be missing or empty, and
+  ``test_unseen_loc`` empty;
+- ``sent_splits.mat``, for the semantics ``sent``.
 
-A compressed ``.mat`` file (version 5) has checksums, which are verified. The numbers of an
-uncompressed one have none, so a wrong bit in them cannot be noticed; ``convert`` writes an HDF5
-file that has one (:mod:`zsl_lab.data.files.benchmark_file`).
+Reading and writing keeps the types of numbers that ``scipy.io.loadmat`` gives. (MATLAB itself loads
+the published sample numbers as ``double``, since they are ``double`` stored in 16 bits; it loads
+those written here as ``uint16``.)
+
+A compressed ``.mat`` file (version 5) has checksums, which are verified. An uncompressed one has
+none for its numbers, so that a wrong bit in them is not detected; ``convert`` writes an HDF5 file
+with a checksum (:mod:`zsl_lab.data.files.benchmark_file`).
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ _OPTIONAL = ("train", "val")
 _PARTS_LOC, _OPTIONAL_LOC = ([f"{part}_loc" for part in parts] for parts in (PARTS, _OPTIONAL))
 _NAMES = "allclasses_names"
 _SPLIT_FIELDS = ("att", "original_att", _NAMES, *_PARTS_LOC, *_OPTIONAL_LOC)
-#: bytes that a variable of a MATLAB 5 file may have
+#: bytes from which on a variable does not fit into a MATLAB 5 file
 _LIMIT = 2**31
 
 
@@ -76,19 +79,19 @@ class Splits:
 
     @property
     def num_classes(self) -> int:
-        """C; needs the field ``att``."""
+        """Number of classes, C; the field ``att`` must have been read."""
         return int(matrix(self.fields["att"], self.path, "att").shape[1])
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """C names in the order of ``att``; None where the file has none."""
+        """Names of the C classes in the order of ``att``; None where the file has none."""
         return _texts(self.fields, _NAMES, self.path)
 
     def semantics(self, field: str) -> Array:
         """Class semantics ``[C, Q]``: the field ``att`` or ``original_att``.
 
         Raises:
-            DataError: It is no matrix, or has classes and attributes in each other's place.
+            DataError: If it is not a matrix, or is transposed.
         """
         table = matrix(self.fields[field], self.path, field).T
         names = self.class_names
@@ -101,10 +104,10 @@ class Splits:
         return table
 
     def check(self) -> None:
-        """See that ``att`` and ``original_att`` agree, where both were read.
+        """Check that ``att`` and ``original_att`` agree, if both were read.
 
         Raises:
-            DataError: They contradict each other.
+            DataError: If they contradict each other.
         """
         tables = {
             kind: matrix(self.fields[kind], self.path, kind).T
@@ -114,7 +117,7 @@ class Splits:
         check_agreement(tables, self.class_names, self.path)
 
     def test_parts(self) -> dict[str, IntArray]:
-        """``trainval``, ``test_seen`` and ``test_unseen``."""
+        """The sample indices of ``trainval``, ``test_seen`` and ``test_unseen``."""
         return {part: self.parts[part] for part in PARTS}
 
     def validation_classes(self, labels: IntArray, class_names: Sequence[str]) -> IntArray | None:
@@ -122,7 +125,7 @@ class Splits:
 
         Args:
             labels: 0-based class ids of all samples, int64 ``[N]``.
-            class_names: C names.
+            class_names: Names of the C classes.
         """
         if not set(_OPTIONAL) <= self.parts.keys():
             warn_of_one_part(
@@ -139,14 +142,14 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
     """Read a split file.
 
     Args:
-        path: An ``att_splits.mat``. Where it has neither ``train_loc`` nor ``val_loc`` (as that of
-            CUB), these are taken from the ``sent_splits.mat`` beside it, provided that it has the
-            same ``trainval_loc``.
-        required: Further fields that must be there.
-        optional: Further fields that may be there.
+        path: An ``att_splits.mat``. If it has neither ``train_loc`` nor ``val_loc`` (CUB's has
+            none), these are taken from the ``sent_splits.mat`` in its folder, provided that this
+            has the same ``trainval_loc``.
+        required: Further fields to read, which must exist.
+        optional: Further fields to read if they exist.
 
     Raises:
-        DataError: The file is missing, damaged or lacks a field.
+        DataError: If the file is missing, damaged or lacks a field.
     """
     fields = read_mat(
         path,
@@ -169,7 +172,7 @@ def read_splits(path: Path, required: Sequence[str] = (), optional: Sequence[str
 
 
 def _check_misspelt(path: Path, field: str) -> None:
-    """Raise where an optional field is missing and another one has a similar name."""
+    """Raise an error if the file has an unknown field whose name is similar to a missing one."""
     for near in nearest(field, field_names(path) - set(_SPLIT_FIELDS)):
         raise DataError(
             f"{path}: field '{field}' is missing; found '{near}', which is not read. Rename it to "
@@ -182,12 +185,12 @@ def read_semantics(path: Path, splits: Splits, sentences: Path | None = None) ->
 
     Args:
         path: The file (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`).
-        splits: The split file; its tables are compared with this one.
-        sentences: A ``sent_splits.mat``, whose table is compared with it, too.
+        splits: The split file; the table is compared with its tables.
+        sentences: A ``sent_splits.mat``; the table is compared with its table too.
 
     Raises:
-        DataError: The file is missing or damaged, has other classes, or has them in another order
-            than the split file.
+        DataError: If the file is missing or damaged, or has other classes or another order of
+            classes than the split file.
     """
     tables = {kind: splits.semantics(kind) for kind in _KINDS if kind in splits.fields}
     if sentences is not None and sentences.is_file() and sentences != path:
@@ -207,17 +210,17 @@ def read_semantics(path: Path, splits: Splits, sentences: Path | None = None) ->
 def assemble(
     name: str, file: Path, samples: Fields, splits: Splits, semantics: Mapping[str, Array]
 ) -> BenchmarkFile:
-    """Put a benchmark together; its consistency is checked by :meth:`BenchmarkFile.check`.
+    """Assemble a benchmark; :meth:`BenchmarkFile.check` checks its consistency.
 
     Args:
         name: The benchmark's name.
         file: The feature file, for error messages.
-        samples: Its fields ``features``, ``labels`` and, where they are wanted, ``image_files``.
+        samples: Its fields ``features``, ``labels`` and, optionally, ``image_files``.
         splits: The split file.
         semantics: Class semantics ``[C, Q]`` by kind.
 
     Raises:
-        DataError: Features or labels are not numbers of the expected shape.
+        DataError: If features or labels are not numbers of the expected shape.
     """
     splits_file = str(splits.path)
     sources = {field: (str(file), field) for field in ("features", "labels")}
@@ -234,7 +237,7 @@ def assemble(
         (features, len(labels), file, "features", "samples ([dimensions, samples])"),
         (
             next(iter(semantics.values())),
-            # a class may be without samples: names, where they are, are counted in Splits.semantics
+            # with names Splits.semantics has checked the count; labels may lack classes
             splits.num_classes if splits.class_names else len(np.unique(labels)),
             splits.path,
             next(iter(semantics)),
@@ -267,13 +270,13 @@ def read(folder: Path, features: str | None = None) -> BenchmarkFile:
     """Read all files of a benchmark's folder; unknown fields are left out, with a warning.
 
     Args:
-        folder: Holds the files.
-        features: The feature file's name without ``.mat``; None takes ``res101``, or the only one
-            there is.
+        folder: The folder.
+        features: The feature file's name without ``.mat``; None takes ``res101``, or the only
+            feature file.
 
     Raises:
-        ConfigError: The feature file has to be named.
-        DataError: A file is missing, damaged or inconsistent.
+        ConfigError: If there is no such feature file, or ``features`` is needed to choose one.
+        DataError: If a file is missing, damaged or inconsistent.
     """
     features_file = _features_file(folder, features)
     try:
@@ -302,7 +305,7 @@ def _read(folder: Path, features_file: Path) -> BenchmarkFile:
     content = replace(
         content,
         provenance=Provenance(
-            # without the folders above: the same files make the same bytes, wherever they lie
+            # without the path before: the result must not depend on where the files are
             origin=f"{name}/{features_file.name}, {name}/{SPLITS}",
             splits_sha256=splits_sha256,
             features_sha256=sha256_file(features_file),
@@ -343,21 +346,21 @@ def _read_sentences(path: Path, splits: Splits) -> tuple[Array, Fields]:
 def write(
     content: BenchmarkFile, folder: Path, features: str | None = None, *, overwrite: bool = False
 ) -> list[Path]:
-    """Write such a folder; an error in writing one file leaves all of them as they were.
+    """Write a benchmark's folder; if a file cannot be written, all remain as they were.
 
     Args:
-        content: What to write; a warning names what these files cannot hold.
-        folder: Made if it doesn't exist.
-        features: The feature file's name without ``.mat``; None takes the one that it was read
-            from, or ``res101``.
-        overwrite: Whether files that exist are replaced.
+        content: The content to write; a warning names parts that these files cannot hold.
+        folder: The folder, made if it is missing.
+        features: The feature file's name without ``.mat``; None takes that of the file that the
+            content was read from, or ``res101``.
+        overwrite: Whether existing files are replaced.
 
     Returns:
-        The files.
+        The paths of the written files.
 
     Raises:
-        DataError: The content does not fit into such files.
-        OutputError: A file exists, or cannot be written.
+        DataError: If the content does not fit into such files.
+        OutputError: If a file exists and ``overwrite`` is False, or cannot be written.
     """
     default = Path(FEATURES).stem
     published = next(
@@ -395,10 +398,9 @@ def write(
 
 
 def is_feature_file(name: str) -> bool:
-    """Whether a name without ``.mat`` can be a feature file's.
+    """Whether a name, without ``.mat``, is a valid name of a feature file.
 
-    The name may come from an HDF5 file that somebody else made, so it must not lead out of the
-    folder.
+    The name may come from an HDF5 file of unknown origin, so it must not lead out of the folder.
     """
     return (
         Path(name).name == name
@@ -437,7 +439,7 @@ def _features_file(folder: Path, features: str | None) -> Path:
 
 
 def _known(file: Path, required: Sequence[str], optional: Sequence[str]) -> Fields:
-    """The fields of a file; a warning names others that it has."""
+    """The given fields of a file; a warning names its other fields."""
     fields = read_mat(file, required, optional)
     _warn_of_strangers(file, {*required, *optional})
     return fields
@@ -450,7 +452,7 @@ def _warn_of_strangers(file: Path, known: Collection[str]) -> None:
 
 
 def _indices(fields: Mapping[str, Array], file: Path) -> dict[str, IntArray]:
-    """0-based indices by part, of the parts that are there."""
+    """0-based indices by part, for the parts that the file has."""
     return {
         part: integers(fields[f"{part}_loc"], file, f"{part}_loc") - 1
         for part in (*PARTS, *_OPTIONAL)
@@ -463,7 +465,7 @@ def _texts(fields: Mapping[str, Array], name: str, file: Path) -> tuple[str, ...
 
 
 def _of_samples(content: BenchmarkFile, published: str) -> Fields:
-    """The fields of the feature file; ``published`` is what it was called."""
+    """The fields of the feature file; ``published`` is the name of the one that was read."""
     # MATLAB has no half precision
     features = (
         content.features.astype(np.float32)
@@ -496,7 +498,7 @@ def _of_classes(content: BenchmarkFile) -> dict[str, Fields]:
     for file in files:
         for part, index in _parts(content).items():
             field = f"{part}_loc"
-            # what only one of the published files had is put back there
+            # a field that only one of the published files had is written to that file only
             published_in = [name for name in files if field in content.mat.get(name, {})]
             if file in published_in or not published_in:
                 files[file][field] = _column(index, content, file, field)
@@ -510,7 +512,7 @@ def _source(content: BenchmarkFile) -> str:
 
 
 def _parts(content: BenchmarkFile) -> dict[str, IntArray]:
-    """The index of each part; validation classes become ``train`` and ``val``."""
+    """The sample indices of each part; validation classes are turned into ``train`` and ``val``."""
     parts = {
         part: index
         for part in (*PARTS, *_OPTIONAL)
@@ -523,7 +525,7 @@ def _parts(content: BenchmarkFile) -> dict[str, IntArray]:
 
 
 def _column(index: IntArray, content: BenchmarkFile, file: str, field: str) -> Array:
-    """1-based, ``[n, 1]``, of the published type where there is one."""
+    """1-based numbers ``[n, 1]``, in the published type if known and large enough."""
     numbers = index[:, None] + 1
     kind = content.mat.get(file, {}).get(field, "")
     if (

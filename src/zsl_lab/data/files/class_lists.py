@@ -1,15 +1,15 @@
-"""Which classes are unseen, as lists of classes beside a dataset.
+"""Lists of unseen and seen classes, which define a split.
 
 Three forms are read:
 
-- a folder with ``testclasses.txt`` (the unseen classes, a name a line) and, where they are there,
+- a folder with ``testclasses.txt`` (names of the unseen classes, one per line) and, optionally,
   ``trainvalclasses.txt`` (the seen classes) and ``trainclasses1.txt``, ``valclasses1.txt``, ...
-  (the seen classes divided for tuning, up to three times), as the archive ``standard_split.zip`` of
-  Xian et al. has one for each benchmark;
-- a text file with the names of the unseen classes, one a line;
-- a ``.mat`` file with ``train_cid`` and ``test_cid``, class ids from 1 on, as those of the
+  (the seen classes divided for tuning, up to three times); the archive ``standard_split.zip`` of
+  Xian et al. has such a folder for each benchmark;
+- a text file with the names of the unseen classes, one per line;
+- a ``.mat`` file with ``train_cid`` and ``test_cid``, class ids from 1 on, such as those of the
   super-category splits (Elhoseiny et al., "Link the head to the beak", CVPR 2017). A class's id is
-  the number before its name (``001.Black_footed_Albatross``), or its place among the classes.
+  the number before its name (``001.Black_footed_Albatross``), or else its position.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from zsl_lab.errors import DataError
 
 UNSEEN, SEEN = "testclasses.txt", "trainvalclasses.txt"
 _NUMBERED = re.compile(r"(\d+)\.")
-#: most divisions of the seen classes for tuning
+#: maximum number of divisions of the seen classes for tuning
 _FOLDS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class ClassLists:
-    """Which classes are unseen.
+    """The classes of a split.
 
     Attributes:
-        unseen: Sorted 0-based class ids.
-        validation: Sets of seen classes to hold out for tuning, sorted 0-based ids each.
+        unseen: Sorted 0-based ids of the unseen classes.
+        validation: Sets of seen classes to hold out for tuning, each as sorted 0-based ids.
     """
 
     unseen: IntArray
@@ -46,12 +46,12 @@ class ClassLists:
 
 
 def has_lists(place: Path) -> bool:
-    """Whether a folder or file with class lists is there."""
+    """Whether a path is a file, or a folder with class lists."""
     return place.is_file() or (place / UNSEEN).is_file()
 
 
 def list_files(place: Path) -> tuple[Path, ...]:
-    """The files that :func:`read_class_lists` reads, where they are there."""
+    """The files that :func:`read_class_lists` reads if they exist."""
     if not place.is_dir():
         return (place,)
     names = [UNSEEN, SEEN]
@@ -64,12 +64,12 @@ def read_class_lists(place: Path, class_names: Sequence[str]) -> ClassLists:
 
     Args:
         place: A folder or file in one of the forms above.
-        class_names: C names of the dataset's classes. Names in the lists may differ from them in
+        class_names: Names of the dataset's C classes. Names in the lists may differ from them in
             case, separators and a number before the name.
 
     Raises:
-        DataError: A file is missing or damaged, names a class that the dataset does not have or
-            one in two lists, or the lists leave a class out.
+        DataError: If a file is missing or damaged or names an unknown class, or if a class is in
+            two lists or in none.
     """
     if place.is_dir():
         return _read_folder(place, class_names)
@@ -140,16 +140,16 @@ def _check_disjoint(
 
 
 def _read_names(path: Path, class_names: Sequence[str]) -> IntArray:
-    """Sorted ids of the classes that a text file names, one a line."""
+    """Sorted 0-based ids of the classes that a text file names, one per line."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); expected a text file with a class name a line."
+            f"{path}: cannot be read ({error}); expected a text file with one class name per line."
         ) from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise DataError(f"{path}: found an empty file; expected a class name a line.")
+        raise DataError(f"{path}: found an empty file; expected one class name per line.")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: found '{twice}' more than once; expected each class once.")
@@ -185,9 +185,10 @@ def _read_ids(path: Path, class_names: Sequence[str]) -> ClassLists:
 
 
 def _order_of_ids(class_names: Sequence[str]) -> IntArray:
-    """Position of the class of each id: by the number before its name, where all names have one.
+    """Position of the class of each id: by the number before its name, if all names have one.
 
-    The split file of CUB has ``002.Laysan_Albatross`` and the others in another order than that.
+    The classes of CUB's split file (``002.Laysan_Albatross``, ...) are not in the order of these
+    numbers.
     """
     numbers = [_NUMBERED.match(name) for name in class_names]
     ids = np.array([int(number[1]) for number in numbers if number], dtype=np.int64)

@@ -1,8 +1,8 @@
 """A table of class semantics in a file of its own (``dataset.semantics=FILE``).
 
-Rows join the classes of a benchmark by name where the file, or a file of names beside it, has
-names; otherwise they are taken in the benchmark's order, with a warning, unless they are those of a
-table that the benchmark has in another order.
+Rows are matched with the classes of a benchmark by name if the file, or a file of names beside it,
+has names. Otherwise they are taken in the benchmark's order, with a warning; if they turn out to be
+in another order than a known table of the benchmark, an error is raised.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ from zsl_lab.files.npy import load_npy
 
 Array = npt.NDArray[Any]
 
-#: the files that can be read
+#: suffixes of the files that can be read
 SUFFIXES = (".mat", ".csv", ".txt", ".json", ".npy")
-#: fields of a ``.mat`` that hold names, the first one that is there
+#: fields of a ``.mat`` that may hold names; the first one that exists is used
 NAME_FIELDS = ("allclasses_names", "class_names", "classes", "names")
 _ATT, _ORIGINAL = "att", "original_att"
-#: rows of two tables are the same but for a factor, and are not, by 1 minus their cosine
+#: two rows are proportional if 1 minus their cosine is below the first, and not if it is above the
+#: second
 _EQUAL, _OTHER = 1e-6, 1e-4
-#: the share of classes whose rows are the same from which on the others contradict them
+#: share of proportional rows of two tables from which on the other rows are warned of
 _NEARLY_ALL = 0.8
-#: with fewer classes nothing is said
+#: with fewer classes these rows are not compared
 _FEW_CLASSES = 5
-#: with more classes further tables are not compared
+#: with more classes only att and original_att are compared
 _MOST_CLASSES = 2048
 _NUMBERED_NAME = re.compile(r"(\d+)[\s,;:]+(\S.*)")
 
@@ -60,8 +61,9 @@ class SemanticsTable:
         path: The file.
         field: The field in it, for messages.
         rows: Numbers ``[R, Q]``.
-        names: R names, each once; None where neither the file nor one beside it has names.
-        names_file: The file that has the names.
+        names: Different names of the R rows; None where neither the file nor one beside it has
+            names.
+        names_file: The file with the names.
     """
 
     path: Path
@@ -73,13 +75,13 @@ class SemanticsTable:
 
 @dataclass(frozen=True, eq=False)
 class KnownClasses:
-    """What a benchmark knows of its classes.
+    """The classes of a benchmark.
 
     Attributes:
-        source: The file, for messages.
-        count: C.
-        names: C names; None where it has none.
-        tables: Semantics ``[C, Q]`` by kind.
+        source: The file that they are from, for messages.
+        count: Number of classes, C.
+        names: Names of the C classes; None where the benchmark has none.
+        tables: The benchmark's own class semantics ``[C, Q]`` by kind.
     """
 
     source: Path
@@ -94,7 +96,10 @@ def is_semantics_file(semantics: str) -> bool:
 
 
 def names_file(path: Path) -> Path | None:
-    """The file of a table's row names beside it: ``NAME.names.txt`` or ``classes.txt``."""
+    """The file with the names of a table's rows, in its folder; None where there is none.
+
+    It is ``NAME.names.txt`` for a table ``NAME.csv``, or ``classes.txt``.
+    """
     for candidate in (path.with_name(f"{path.stem}.names.txt"), path.with_name("classes.txt")):
         if candidate.is_file() and candidate != path:
             return candidate
@@ -110,8 +115,8 @@ def read_semantics_table(path: Path) -> SemanticsTable:
             ``.txt`` (numbers), ``.json`` (``{name: [numbers]}``) or ``.npy`` (``[C, Q]``).
 
     Raises:
-        DataError: The file is missing, damaged or no such table; names are repeated, or not as many
-            as rows.
+        DataError: If the file is missing, damaged or not such a table, if names are repeated, or if
+            there are not as many names as rows.
     """
     suffix = path.suffix.lower()
     if suffix == ".mat":
@@ -140,15 +145,15 @@ def read_semantics_table(path: Path) -> SemanticsTable:
 
 
 def join(table: SemanticsTable, known: KnownClasses) -> Array:
-    """The rows ``[C, Q]`` of a benchmark's classes.
+    """The rows ``[C, Q]`` of a benchmark's classes, in their order.
 
     Args:
         table: The table.
         known: The benchmark's classes.
 
     Raises:
-        DataError: A class has no row, or the rows are in another order than names or the
-            benchmark's own tables say.
+        DataError: If a class has no row, or the rows contradict the benchmark's own tables: they
+            are in another order.
     """
     if table.names is not None:
         return _by_name(table, known)
@@ -168,7 +173,7 @@ def join(table: SemanticsTable, known: KnownClasses) -> Array:
         DataWarning(
             f"{table.path}: field '{table.field}': the rows have no names; they were taken in the "
             f"order of {known.source}, {first}{agrees}. Name them to be sure: a CSV file with a "
-            f"column class, or {table.path.stem}.names.txt beside it with one name a line.",
+            f"column class, or {table.path.stem}.names.txt beside it with one name per line.",
             "semantics by position",
             "note" if same else "warning",
         ),
@@ -180,23 +185,25 @@ def join(table: SemanticsTable, known: KnownClasses) -> Array:
 def check_agreement(
     tables: Mapping[str, Array], names: Sequence[str] | None, source: Path | str
 ) -> None:
-    """Raise where ``att`` and ``original_att`` contradict each other.
+    """Check that the tables of class semantics of a file agree in their order of classes.
 
-    Another table of as many columns whose rows are those of other classes is warned of, of up to
-    2,048 classes: it may be of other attributes.
+    A contradiction between ``att`` and ``original_att`` is an error. Other tables may have other
+    attributes: they are compared only if they have as many columns, for up to 2,048 classes, and a
+    contradiction is a warning.
 
     Args:
         tables: Semantics ``[C, Q]`` by kind.
-        names: C names, or None.
+        names: Names of the C classes, or None.
         source: The file, for messages.
 
     Raises:
-        DataError: The rows of one are those of other classes in the other one, or it is transposed.
+        DataError: If ``att`` and ``original_att`` have their classes in different orders, or one of
+            them is transposed.
     """
     usable = {
         kind: table
         for kind, table in tables.items()
-        # others are refused with a message of their own
+        # other tables are refused elsewhere, with another message
         if table.ndim == 2 and table.dtype.kind in "biuf" and np.isfinite(table).all()
     }
     if {_ATT, _ORIGINAL} <= usable.keys():
@@ -251,7 +258,7 @@ def _check_original(
 def _warn_of_other_numbers(
     att: Array, original: Array, names: Sequence[str] | None, source: Path | str
 ) -> None:
-    """Warn of classes whose rows differ where those of nearly all others are proportional."""
+    """Warn of classes whose rows are not proportional while those of nearly all others are."""
     if att.shape != original.shape or len(att) < _FEW_CLASSES:
         return
     rows = [table.astype(np.float64) for table in (att, original)]
@@ -276,7 +283,7 @@ def _warn_of_other_numbers(
 
 
 def is_transposed(table: Array, classes: int) -> bool:
-    """Whether a table ``[C, Q]`` has its classes in columns, by their number."""
+    """Whether a table has ``classes`` columns, and not ``classes`` rows as expected."""
     return table.ndim == 2 and len(table) != classes and table.shape[1] == classes
 
 
@@ -361,15 +368,15 @@ def _check_order(
                 table,
                 f"{_moved(relation, known.names, '', kind, known.source)} Expected {expected}. "
                 f"Name the rows correctly (a CSV file with a column class, or "
-                f"{table.path.stem}.names.txt beside it with one name a line), or put them in that "
-                "order.",
+                f"{table.path.stem}.names.txt beside it with one name per line), or put them in "
+                "that order.",
             )
 
 
 def _moved(
     relation: Relation, names: Sequence[str] | None, table: str, kind: str, source: Path | str
 ) -> str:
-    """How many rows are those of other classes, and the first one."""
+    """A sentence on the number of rows that belong to other classes, with the first of them."""
     assert relation.row is not None
     moved = relation.moved
     row = int(moved[0])
@@ -392,7 +399,7 @@ def _transposed_hint(rows: Array, classes: int) -> str:
 
 
 def _check_no_ids(table: SemanticsTable) -> None:
-    """Raise where the first column numbers the rows: it is no attribute."""
+    """Raise an error if the first column numbers the rows, and so is not an attribute."""
     count = len(table.rows)
     if table.rows.shape[1] < 2 or count < 5 or table.rows.dtype.kind not in "iuf":
         return
@@ -426,7 +433,7 @@ def _of_csv(path: Path) -> SemanticsTable:
         )
     first = lines[0][1]
     numeric = [np.isfinite(number(cell)) for cell in first]
-    # pandas numbers columns that have no names
+    # a header of pandas for columns without names: 0, 1, 2, ...
     counted = len(first) > 2 and first[1:] == [str(i) for i in range(len(first) - 1)]
     if all(numeric) or (len(first) > 1 and not numeric[0] and all(numeric[1:]) and not counted):
         return _without_header(path, lines, named=not numeric[0])
@@ -490,7 +497,7 @@ def _numbers(path: Path, suffix: str) -> Array:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """One name a line; where each line begins with a number, in the order of the numbers."""
+    """Read names, one per line; if each line begins with a number, in the order of the numbers."""
     lines = [line.strip() for line in table_text(path).splitlines() if line.strip()]
     numbered = [_NUMBERED_NAME.fullmatch(line) for line in lines]
     found = [(int(line[1]), line[2]) for line in numbered if line is not None and len(line[1]) < 10]
@@ -511,8 +518,8 @@ def _checked(table: SemanticsTable) -> SemanticsTable:
         _fail(
             table,
             f"found {len(table.names)} names in {table.names_file} and {len(table.rows)} rows; "
-            f"expected as many.{hint} Correct either, or put the names of the rows into "
-            f"{table.path.stem}.names.txt beside it.",
+            f"expected as many names as rows.{hint} Correct either, or put the names of the rows "
+            f"into {table.path.stem}.names.txt beside it.",
         )
     seen: dict[str, int] = {}
     for row, name in enumerate(table.names):

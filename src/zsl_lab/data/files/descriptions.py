@@ -1,4 +1,4 @@
-"""A text for each class, as JSON."""
+"""Reads a text for each class from JSON files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from zsl_lab.errors import DataError
 def read_descriptions(
     path: Path, description_format: str, *, named: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and texts of the classes, in the order of their ids.
+    """Read names and texts of the classes, in the order of their ids.
+
+    If two classes have the same text, a warning is given.
 
     Args:
-        path: A JSON file: a list of ``{"class_id", "name", "description"}`` with ids from 1 on, in
-            any order, or without any, in the order of the list; or ``{name: description}``. A class
-            may have several texts, a list in place of ``description`` or in ``descriptions``; they
+        path: A JSON file: a list of ``{"class_id", "name", "description"}``, or ``{name:
+            description}``. Ids count from 1, in any order; in a list without ids the order counts.
+            A class may have several texts, as a list in ``description`` or ``descriptions``; they
             are joined as sentences.
-        description_format: The text of a class, made of ``{name}`` and ``{description}``; what it
-            does not use may be missing.
-        named: Whether every class must have a name all the same.
+        description_format: Template of a class's text, with ``{name}`` and ``{description}``; a
+            field that it does not use may be missing in the file.
+        named: Whether every class must have a name even if the format does not use it.
 
     Returns:
-        C names and C texts. Two texts that are the same are reported by a warning.
+        Names and texts of the C classes.
 
     Raises:
         DataError: If the file is missing, damaged or inconsistent, or a class has no name or an
@@ -38,7 +40,7 @@ def read_descriptions(
 
 
 def read_text_lists(path: Path) -> tuple[tuple[str, ...], ...]:
-    """The texts of each class one by one, of a file that :func:`read_descriptions` read."""
+    """The separate texts of each class in a file that :func:`read_descriptions` accepts."""
     found = []
     for entry in _listed_classes(path)[0]:
         texts: Any = entry.get("description", entry.get("descriptions"))
@@ -52,9 +54,9 @@ class ClassTexts:
     """The texts of named classes.
 
     Attributes:
-        names: Their names.
-        texts: Their texts, made of the description format.
-        has_ids: Whether the file numbers the classes; they stand in the order of these ids.
+        names: Names of the classes.
+        texts: A text for each, in the description format.
+        has_ids: Whether the file has ids; then the classes are in their order.
     """
 
     names: tuple[str, ...]
@@ -63,10 +65,14 @@ class ClassTexts:
 
 
 def read_class_texts(path: Path, description_format: str) -> ClassTexts:
-    """Texts to be matched with the classes of other lists; see :func:`read_descriptions`.
+    """Read texts that are to be matched with the classes of other lists.
+
+    Args:
+        path: As in :func:`read_descriptions`; every class must have a name.
+        description_format: As in :func:`read_descriptions`.
 
     Raises:
-        DataError: As of :func:`read_descriptions`; every class must have a name.
+        DataError: As :func:`read_descriptions`.
     """
     entries, has_ids = _entries(path)
     return ClassTexts(*_formatted(path, entries, description_format, named=True), has_ids)
@@ -106,12 +112,12 @@ def _formatted(
 
 
 def warn_of_equals(found: str, names: Sequence[str], values: Iterable[Hashable]) -> None:
-    """Name classes of which the same is known.
+    """Warn of classes with equal semantics.
 
     Args:
-        found: What, with the file before it.
-        names: C names.
-        values: What is known of each.
+        found: Beginning of the warning, with the file (``"FILE: found the same text"``).
+        names: Names of the C classes.
+        values: The semantics of each class, in a form that can be compared.
     """
     alike: dict[Hashable, list[str]] = {}
     for name, value in zip(names, values, strict=True):
@@ -126,7 +132,7 @@ def warn_of_equals(found: str, names: Sequence[str], values: Iterable[Hashable])
 
 
 def warn_of_equal_texts(path: Path, names: Sequence[str], texts: Sequence[str]) -> None:
-    """Name classes whose texts differ in nothing but case and spaces."""
+    """Warn of classes whose texts differ only in case and spaces."""
     warn_of_equals(
         f"{path}: field 'description': found the same text",
         names,
@@ -135,10 +141,10 @@ def warn_of_equal_texts(path: Path, names: Sequence[str], texts: Sequence[str]) 
 
 
 def format_fields(description_format: str) -> set[str]:
-    """What a format is made of.
+    """The names of the fields in a format string, such as ``{"name", "description"}``.
 
     Raises:
-        ValueError: A brace has no partner.
+        ValueError: If a brace has no partner.
     """
     return {
         field
@@ -154,7 +160,7 @@ def joined(texts: Sequence[str]) -> str:
 
 
 def _entries(path: Path) -> tuple[list[dict[str, Any]], bool]:
-    """Of each class, in the order of ids, what is known of it; and whether the file has ids."""
+    """The entry of each class, in the order of ids, and whether the file has ids."""
     content, has_ids = _listed_classes(path)
     found = []
     for entry in content:

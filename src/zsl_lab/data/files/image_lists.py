@@ -1,11 +1,13 @@
-"""The lists of images and classes of public datasets, as their archives hold them.
+"""Reads the lists of images and classes in the archives of public datasets.
 
 CUB-200-2011 and NABirds have ``images.txt`` (image id, path below ``images/``),
 ``image_class_labels.txt`` (image id, class id) and ``classes.txt`` (class id, name); NABirds also
-``hierarchy.txt`` (class id, id of its parent). The image ids of NABirds are no numbers, and the
-class ids of either need not start at 1. CUB-200 (2010) has ``lists/files.txt`` (a path a line) and
-``lists/classes.txt`` (a name a line), and Animals with Attributes 2 ``classes.txt`` and no list of
-images: with them the folder of an image names its class.
+has ``hierarchy.txt`` (class id, id of its parent). The image ids of NABirds are not numbers, and
+the class ids of both need not start at 1.
+
+CUB-200 (2010) has ``lists/files.txt`` (one path per line) and ``lists/classes.txt`` (one name per
+line). Animals with Attributes 2 has ``classes.txt`` and no list of images. In both, the folder of
+an image names its class.
 """
 
 from __future__ import annotations
@@ -22,14 +24,17 @@ from zsl_lab.errors import DataError
 
 
 def read_pairs(path: Path, what: str) -> dict[str, str]:
-    """A list with an id and a value a line, in its order.
+    """Read a list with an id and a value per line, in its order.
 
     Args:
         path: The file.
-        what: What a line holds, for messages (``a class id and a name``).
+        what: Content of a line, for messages (``a class id and a name``).
+
+    Returns:
+        The values by id.
 
     Raises:
-        DataError: The file cannot be read, a line is incomplete or an id appears twice.
+        DataError: If the file cannot be read, a line is incomplete or an id appears twice.
     """
     found: dict[str, str] = {}
     for number, line in _lines(path, what):
@@ -44,10 +49,12 @@ def read_pairs(path: Path, what: str) -> dict[str, str]:
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """Names of classes by id, in the order of the list; without ids a name a line, from 1 on.
+    """Read names of classes by id, in the order of the list.
+
+    A list without ids has one name per line; the ids are then the line numbers, from 1 on.
 
     Raises:
-        DataError: The file cannot be read, or an id or a name appears twice.
+        DataError: If the file cannot be read, or an id or a name appears twice.
     """
     what = "a class id and a name, or a name"
     names = [line for _, line in _lines(path, what)]
@@ -60,10 +67,10 @@ def read_classes(path: Path) -> dict[str, str]:
 
 
 def read_image_list(path: Path) -> list[str]:
-    """Paths of images, one a line, with or without an id before it.
+    """Read paths of images, one per line, with or without an id before the path.
 
     Raises:
-        DataError: The file cannot be read, or a path appears twice or lies outside the folder.
+        DataError: If the file cannot be read, or a path appears twice or lies outside the folder.
     """
     files = [line.split(maxsplit=1)[-1] for _, line in _lines(path, "the path of an image")]
     _check_paths(path, files)
@@ -71,14 +78,14 @@ def read_image_list(path: Path) -> list[str]:
 
 
 def read_labelled(images: Path, labels: Path) -> tuple[list[str], list[str]]:
-    """Paths of images and the class id of each, in the order of the list of images.
+    """Read paths of images and the class id of each, in the order of the list of images.
 
     Args:
         images: The list of images: image id and path.
         labels: The list of labels: image id and class id.
 
     Raises:
-        DataError: A list cannot be read, or they are of different images.
+        DataError: If a list cannot be read, or the lists are of different images.
     """
     path_of = read_pairs(images, "an image id and a path")
     class_of = read_pairs(labels, "an image id and a class id")
@@ -101,7 +108,7 @@ def found_images(folder: Path) -> list[str]:
     """Paths of the images below a folder, sorted.
 
     Raises:
-        DataError: There is none.
+        DataError: If there is no image.
     """
     files = [path.relative_to(folder).as_posix() for path in find_pictures(folder)]
     if not files:
@@ -116,12 +123,12 @@ def labels_of_folders(
 
     Args:
         files: Paths of images.
-        class_names: C names, which folders may spell with other separators or case.
+        class_names: Names of the C classes; folders may differ from them in separators and case.
         images: The folder of images, for messages.
         classes: The list of classes, for messages.
 
     Raises:
-        DataError: A folder is no class.
+        DataError: If a folder has the name of no class.
     """
     folders = [PurePosixPath(file).parts[0] for file in files]
     found = match(list(dict.fromkeys(folders)), class_names)
@@ -152,14 +159,14 @@ def _check_paths(path: Path, files: Sequence[str]) -> None:
 
 
 def _lines(path: Path, what: str) -> list[tuple[int, str]]:
-    """Lines with something on them and their numbers."""
+    """The non-empty lines, with their line numbers."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read as text ({error}); expected {what} a line."
+            f"{path}: cannot be read as text ({error}); expected {what} per line."
         ) from error
     lines = [(i, line.strip()) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
     if not lines:
-        raise DataError(f"{path}: found an empty file; expected {what} a line.")
+        raise DataError(f"{path}: found an empty file; expected {what} per line.")
     return lines

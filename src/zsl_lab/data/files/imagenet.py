@@ -1,10 +1,11 @@
-"""Files of ImageNet: ``ImageNet_splits.mat``, ``ImageNet_w2v.mat``, features of each class.
+"""Reads files of ImageNet: ``ImageNet_splits.mat``, ``ImageNet_w2v.mat``, features of each class.
 
-``ImageNet_w2v.mat`` (Changpinyo et al., CVPR 2016; MATLAB 7.3) has a class in each row: ``wnids``
+``ImageNet_w2v.mat`` (Changpinyo et al., CVPR 2016; MATLAB 7.3) has a row for each class: ``wnids``
 (cells, WordNet ids like n01440764), ``w2v`` ``[classes, 500]`` and ``no_w2v_loc``, the 1-based rows
 of classes without a word vector. ``ImageNet_splits.mat`` (Xian et al., PAMI 2018; in xlsa17.zip)
-lists 1-based rows of that file: ``train_classes`` and ``val_classes`` (the seen ones, 800 and 200),
-``hops2``, ``hops3``, ``rest``, and the most and the least populated ``mp500`` to ``lp5000``.
+lists 1-based rows of that file: the seen classes ``train_classes`` (800) and ``val_classes`` (200),
+and sets of unseen classes: ``hops2``, ``hops3``, ``rest``, and the most and the least populated
+classes, ``mp500`` to ``lp5000``.
 
 Features of a class are ``FOLDER/<class>.npy``, ``[samples, D]``.
 """
@@ -24,7 +25,7 @@ from zsl_lab.data.files.mat import read_mat
 from zsl_lab.errors import DataError
 
 SPLITS, WORDS = "ImageNet_splits.mat", "ImageNet_w2v.mat"
-#: sets of unseen classes that have a field; ``all`` is every class beside the seen ones
+#: sets of unseen classes with a field in the split file; ``all`` are all classes that are not seen
 FIELDS = ("hops2", "hops3", "mp500", "mp1000", "mp5000", "lp500", "lp1000", "lp5000")
 ALL = "all"
 _PARTS_OF_ALL = ("hops2", "hops3", "rest")
@@ -36,11 +37,11 @@ class ImageNetClasses:
 
     Attributes:
         wnids: WordNet id of each row.
-        vectors: Word vectors ``[rows, Q]``; those in :attr:`without_vector` hold nothing.
+        vectors: Word vectors ``[rows, Q]``; the rows in :attr:`without_vector` are meaningless.
         without_vector: Sorted 0-based rows of classes without a word vector.
         train: Sorted 0-based rows of seen classes that are never held out.
         validation: Sorted 0-based rows of the seen classes that are held out for tuning.
-        unseen: Sorted 0-based rows of the set; None where the set is no field of the file.
+        unseen: Sorted 0-based rows of the chosen set; None where the file has no such set.
     """
 
     wnids: tuple[str, ...]
@@ -57,7 +58,7 @@ class ImageNetClasses:
 
 
 def read_classes(splits: Path, words: Path, chosen: str) -> ImageNetClasses:
-    """Read both files.
+    """Read the classes from both files.
 
     Args:
         splits: ``ImageNet_splits.mat``.
@@ -65,7 +66,7 @@ def read_classes(splits: Path, words: Path, chosen: str) -> ImageNetClasses:
         chosen: A set of unseen classes: one of :data:`FIELDS`, :data:`ALL`, or another name.
 
     Raises:
-        DataError: A file or field is missing, damaged or inconsistent.
+        DataError: If a file or field is missing, damaged or inconsistent.
     """
     table = read_mat(words, ["wnids", "w2v"], ["no_w2v_loc"])
     wnids = tuple(str(wnid).strip() for wnid in table["wnids"].ravel())
@@ -99,7 +100,7 @@ def read_classes(splits: Path, words: Path, chosen: str) -> ImageNetClasses:
 
     of = {field: rows(splits, field, values) for field, values in fields.items()}
     train, validation = of["train_classes"], of["val_classes"]
-    # the published lists may overlap: a class that trains is never unseen
+    # the published lists may overlap: a seen class is never unseen
     train = np.setdiff1d(train, validation)
     unseen = None
     if wanted:
@@ -110,16 +111,21 @@ def read_classes(splits: Path, words: Path, chosen: str) -> ImageNetClasses:
 
 
 def rows_of(ids: Path, classes: ImageNetClasses, words: Path) -> IntArray:
-    """Sorted rows of the unseen classes that a text file lists, a WordNet id a line.
+    """Sorted rows of the unseen classes that a text file lists, one WordNet id per line.
+
+    Args:
+        ids: The text file.
+        classes: The classes.
+        words: ``ImageNet_w2v.mat``, for messages.
 
     Raises:
-        DataError: The file is missing, or names a class that is unknown or seen.
+        DataError: If the file is missing, or names a class that is unknown or seen.
     """
     try:
         lines = ids.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{ids}: cannot be read ({error}); expected a text file with a WordNet id a line."
+            f"{ids}: cannot be read ({error}); expected a text file with one WordNet id per line."
         ) from error
     place = {wnid: row for row, wnid in enumerate(classes.wnids)}
     seen, found = set(classes.seen.tolist()), []
@@ -135,26 +141,26 @@ def rows_of(ids: Path, classes: ImageNetClasses, words: Path) -> IntArray:
             )
         found.append(row)
     if not found:
-        raise DataError(f"{ids}: found no class; expected a WordNet id a line.")
+        raise DataError(f"{ids}: found no class; expected one WordNet id per line.")
     return np.unique(np.array(found, dtype=np.int64))
 
 
 def read_class_arrays(
     places: Sequence[tuple[Path, Sequence[str]]],
 ) -> tuple[FloatArray, IntArray, IntArray]:
-    """Read the files of classes; a class without a file has no samples.
+    """Read the features of classes from a file each; a class without a file has no samples.
 
     Files are mapped, and copied into one table, so that no feature is in memory twice.
 
     Args:
-        places: Folders, and the classes that are read from each; a class is known by its position.
+        places: Folders, each with the names of the classes to read from it.
 
     Returns:
-        Features float32 ``[N, D]``, the position of each sample's class ``[N]``, and that of its
-        folder ``[N]``.
+        Features float32 ``[N, D]``; for each sample the position of its class's name ``[N]``, and
+        the position of its folder ``[N]``.
 
     Raises:
-        DataError: A file is damaged, or its features have other dimensions than those before.
+        DataError: If a file is damaged, or files have features of different dimensions.
     """
     found: list[tuple[int, int, Path, npt.NDArray[Any]]] = []
     for folder_id, (folder, classes) in enumerate(places):

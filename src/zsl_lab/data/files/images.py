@@ -1,9 +1,9 @@
-"""Image files as one array: decoding, and a cache of the decoded images.
+"""Decodes image files into one array, and caches the decoded images.
 
-The cache is a NumPy file (``.npy``, uint8 ``[N, side, side, 3]``) for each list of images and side.
-It is mapped into memory: rows are read when needed, and processes share the memory. Its name is a
-hash of the image files' bytes: an image that changes on the disk is decoded again, and two folders
-with the same images share a file.
+The cache has a NumPy file (``.npy``, uint8 ``[N, side, side, 3]``) for each list of images and
+side. It is mapped into memory: rows are read when needed, and processes share the memory. Its name
+contains a hash of the image files' bytes. So images are decoded again if one of them changes, and
+two folders with the same images share a file.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from zsl_lab.files.hashing import sha256_file
 if TYPE_CHECKING:
     from PIL import Image
 
-# part of the cache's key: raise it when the same files would be decoded into something else
+# part of the cache's key: increase it when the result of decoding the same files changes
 _READER_VERSION = "2"
 # images decoded before they are written
 _BLOCK = 256
-# number of images from which decoding is announced
+# number of images from which on decoding is announced
 _MANY = 2000
 _SHOWN = 3
 _SHOWN_LEFT_OUT = 2
-#: files and folders that systems make by themselves
+#: files and folders that operating systems make by themselves
 _SYSTEM_NAMES = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 _WHITE_16 = 2**16 - 1
-#: errors of a file system that went away, not of a file
+#: errors of a file system that cannot be reached, rather than of a file
 _UNREACHABLE = {
     getattr(errno, name)
     for name in (
@@ -76,8 +76,8 @@ _SUFFIXES = {
     ".tif",
     ".tiff",
 }
-#: Pillow's names of the formats that are read, whatever a file is called; others, such as
-#: PostScript, would start another program
+#: Pillow's names of the formats that are read, whatever a file's suffix; for others, such as
+#: PostScript, Pillow may start another program
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP", "AVIF")
 _POSTSCRIPT_STARTS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
@@ -95,17 +95,17 @@ def hash_files(files: Sequence[Path]) -> str:
 def cached_images(
     name: str, files: Sequence[Path], sha256: str, side: int, cache_dir: Path
 ) -> ImageArray:
-    """Decoded images, mapped from the cache; decoded and stored where they are not in it.
+    """Decoded images, mapped from the cache; decoded and stored if they are not in it.
 
     Args:
-        name: Start of the cache file's name, which makes the folder readable.
-        files: The pictures.
+        name: Start of the cache file's name, for people who look into the folder.
+        files: The image files.
         sha256: The result of :func:`hash_files` for them.
-        side: Side of the square that each is cut and scaled to (see :func:`decode`).
+        side: Side, in pixels, of the square that each is cut and scaled to (see :func:`decode`).
         cache_dir: The cache's folder.
 
     Returns:
-        uint8 ``[N, side, side, 3]``, which cannot be written to.
+        uint8 ``[N, side, side, 3]``, read-only.
 
     Raises:
         DataError: If a file is not an image or is damaged; all files are tried, and nothing is
@@ -142,19 +142,19 @@ def cached_images(
 
 @dataclass(frozen=True)
 class FoundPictures:
-    """What a folder and the folders in it hold.
+    """The content of a folder and its subfolders.
 
     Attributes:
-        pictures: The image files, by their suffixes, sorted.
-        left_out: What is no such file, sorted by path: the path, and what it is (``hidden``,
-            ``.txt``, ``a link to nothing``, ...).
+        pictures: The image files, recognised by suffix, sorted.
+        left_out: The other entries, sorted: the relative path, and the kind of entry (``hidden``,
+            ``.txt``, ``link to nothing``, ...).
     """
 
     pictures: tuple[Path, ...]
     left_out: tuple[tuple[Path, str], ...]
 
     def sentence(self, origin: str | Path) -> str | None:
-        """A warning that counts what was left out, by kind; None where nothing was."""
+        """A warning that counts the entries left out, by kind; None where there are none."""
         if not self.left_out:
             return None
         kinds: dict[str, list[Path]] = {}
@@ -174,19 +174,19 @@ class FoundPictures:
 
 
 def scan_pictures(folder: Path) -> FoundPictures:
-    """Find the image files in a folder and the folders in it, linked ones included.
+    """Find the image files in a folder and its subfolders, linked ones included.
 
-    Hidden files and folders are left out, as are names that systems make by themselves
-    (``__MACOSX``, ``Thumbs.db``). A folder that is reached a second time, by another link, is
-    left out too. A folder that does not exist holds none.
+    Hidden entries are left out, and those that operating systems make by themselves (``__MACOSX``,
+    ``Thumbs.db``). So is a folder that is reached a second time, by a link. A folder that does not
+    exist has no images.
 
     Raises:
-        DataError: The folder itself cannot be read.
+        DataError: If the folder itself cannot be read.
     """
     pictures: list[Path] = []
     left_out: list[tuple[Path, str]] = []
     seen: set[tuple[int, int]] = set()
-    # a folder's own files come before those that a link adds
+    # links last: a folder that is reached both directly and by a link counts at its own path
     waiting: list[Path] = [folder] if folder.exists() else []
     while waiting:
         links: list[Path] = []
@@ -203,7 +203,7 @@ def _scan(
     pictures: list[Path],
     left_out: list[tuple[Path, str]],
 ) -> list[Path]:
-    """Add what a folder holds; returns the linked folders in it, which are not looked into."""
+    """Add the entries below a folder to the lists; returns the linked folders, not yet scanned."""
     links: list[Path] = []
     stack = [top]
     while stack:
@@ -235,7 +235,7 @@ def _scan(
 
 
 def entry_kind(path: Path) -> str:
-    """``folder``, ``image``, or why the entry of a folder is left out."""
+    """``folder``, ``image``, or the kind of an entry that is left out (``hidden``, ``.txt``...)."""
     if path.name.startswith(".") or path.name in _SYSTEM_NAMES:
         return "hidden"
     try:
@@ -245,7 +245,7 @@ def entry_kind(path: Path) -> str:
     if stat_module.S_ISDIR(mode):
         return "folder"
     if not stat_module.S_ISREG(mode):
-        return "no ordinary file"
+        return "not a regular file"
     if path.suffix.lower() in _SUFFIXES:
         return "image"
     return path.suffix.lower() or "without an ending"
@@ -272,8 +272,8 @@ def decode(
 
     Args:
         path: The file.
-        side: Height and width of the result.
-        interpolation: The name of a filter of Pillow, which antialiases.
+        side: Height and width of the result, in pixels.
+        interpolation: The name of a filter of Pillow.
         squash: Whether to scale the long side to ``side`` too, instead of cutting it.
         content: The file's bytes; None to read them.
 
@@ -282,7 +282,7 @@ def decode(
 
     Raises:
         DataError: If the file is not an image, is damaged or truncated.
-        UnreachableError: The file system that it lies on, or its folder, has gone.
+        UnreachableError: If its file system, or its folder, cannot be reached any more.
         ConfigError: If Pillow is not installed.
     """
     try:
@@ -295,8 +295,8 @@ def decode(
     try:
         source: Path | BytesIO = path if content is None else BytesIO(content)
         with Image.open(source, formats=_formats()) as image:
-            # a JPEG can be decoded at a half, a quarter or an eighth; twice the side is left to
-            # scale down from
+            # a JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster;
+            # at least twice the side is kept for the antialiased scaling
             image.draft("", (2 * side, 2 * side))
             return _square(
                 _in_colour(ImageOps.exif_transpose(image)), side, interpolation, squash=squash
@@ -317,7 +317,15 @@ def decode(
 
 
 def check_reachable(path: Path, error: Exception) -> None:
-    """Raise UnreachableError where a file cannot be read because its file system has gone."""
+    """Check that an error in reading a file does not come from its file system.
+
+    Args:
+        path: The file.
+        error: The error.
+
+    Raises:
+        UnreachableError: If the file system or the folder cannot be reached.
+    """
     gone = isinstance(error, FileNotFoundError) and not path.parent.is_dir()
     if gone or (isinstance(error, OSError) and error.errno in _UNREACHABLE):
         assert isinstance(error, OSError)
@@ -347,7 +355,7 @@ def _unidentified(path: Path) -> str:
     if not start:
         return "an empty file"
     if start.startswith(_POSTSCRIPT_STARTS):
-        return "PostScript, which is not read: a program of its own would have to run"
+        return "PostScript, which is not read, since that would run another program"
     return "the bytes of no known format"
 
 
@@ -361,7 +369,7 @@ def square(picture: ImageArray, side: int) -> ImageArray:
 
 
 def grey(picture: ImageArray) -> ImageArray:
-    """A picture in colour, uint8 ``[height, width, 3]``, with one channel instead."""
+    """A colour image, uint8 ``[height, width, 3]``, converted to grey, ``[height, width, 1]``."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(picture).convert("L"))[:, :, None]
@@ -379,12 +387,13 @@ def _square(
 
 
 def _in_colour(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB.
+    """Convert any image to 8-bit RGB.
 
-    Pillow's own conversion clips 16-bit grey and shows the colours of transparent pixels.
+    Unlike Pillow's conversion, this does not clip 16-bit grey, and hides the colours of transparent
+    pixels.
 
     Raises:
-        ValueError: The range of the stored values is not known.
+        ValueError: If the range of the stored values is not known.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Which picture shows which class, as a table."""
+"""Reads tables of labels: the class of each image."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def read_labels(
 
     Args:
         path: A CSV file with the columns ``file`` and ``class_id`` (1-based) or ``class`` (a name).
-        names: The classes.
-        descriptions: The file that has them, for messages.
+        names: The names of the classes.
+        descriptions: The file that defines the classes, for messages.
 
     Returns:
         Files and 0-based class ids, in the table's order.
 
     Raises:
         DataError: If the file is missing or damaged, an image appears in it twice, or a class is
-            none of ``names``.
+            not in ``names``.
     """
     files: dict[str, int] = {}
     class_of_name = {name: class_id for class_id, name in enumerate(names)}
@@ -86,10 +86,15 @@ def read_labels(
 
 
 def check_files(images: Path, files: list[str], labels_file: Path) -> None:
-    """See that every labelled picture is there; those without a label are reported by a warning.
+    """Check that every labelled image exists; warn of images without a label.
+
+    Args:
+        images: The folder of images.
+        files: Paths of the labelled images, relative to ``images``.
+        labels_file: The file that lists them, for messages.
 
     Raises:
-        DataError: If one is missing.
+        DataError: If a labelled image does not exist.
     """
     missing = [file for file in files if not (images / file).is_file()]
     if missing:

@@ -31,12 +31,12 @@ from zsl_lab.files.rows import LARGE, RowBuffer, row_blocks
 
 Array = npt.NDArray[Any]
 
-#: cells within cells that are followed
+#: maximum depth of nested cells
 _DEPTH = 8
 _EXPECTED = "a MATLAB file (version 5 or 7.3), as the benchmark's authors published it"
-#: names of fields that are read, dimensions that an array may have
+#: maximum number of fields whose names are read, and of dimensions of an array
 _MAX_FIELDS, _MAX_DIMENSIONS = 10_000, 32
-#: characters of a string whose size need not be checked
+#: maximum number of characters of a string whose size is not checked
 _MAX_UNCHECKED = 2**16
 
 
@@ -45,19 +45,18 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
 
     Args:
         path: The file.
-        required: Fields that must be there.
-        optional: Fields that may be there.
+        required: Fields that must exist.
+        optional: Fields that are read if they exist.
 
     Returns:
-        Every required field and the optional ones that exist, in MATLAB's orientation: numbers as
-        they are stored, cell arrays of strings as arrays of ``str``.
+        The fields, in MATLAB's orientation: numbers as they are stored, cell arrays of strings as
+        arrays of ``str``.
 
     Raises:
         DataError: If the file is missing, unreadable, truncated or not a MATLAB file, or if a field
-            is missing or is neither numbers nor a cell array of strings. The text says what was
-            found and expected; the caller, who knows which configuration keys chose the file, adds
-            what can be done.
-        OutputError: A large matrix cannot be unpacked to a temporary file.
+            is missing or is neither numbers nor a cell array of strings. The message says what was
+            found and expected; the caller should add what to do about it.
+        OutputError: If a large matrix cannot be unpacked to a temporary file.
     """
     hdf5 = _is_hdf5(path)
     try:
@@ -103,7 +102,11 @@ def field_names(path: Path) -> set[str]:
 
 
 def matrix(array: Array, path: Path, field: str) -> Array:
-    """The array, if it is a matrix of numbers; DataError otherwise."""
+    """The array itself.
+
+    Raises:
+        DataError: If it is not a matrix of numbers.
+    """
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise DataError(
             f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; "
@@ -113,14 +116,18 @@ def matrix(array: Array, path: Path, field: str) -> Array:
 
 
 def integers(array: Array, path: Path, field: str) -> npt.NDArray[np.int64]:
-    """A column or row of whole numbers, of any type, as int64 ``[n]``; DataError otherwise."""
+    """A column or row of whole numbers, of any type, as int64 ``[n]``.
+
+    Raises:
+        DataError: If the array is something else.
+    """
     flat = array.ravel(order="F")
     if array.dtype.kind not in "iuf" or flat.size not in (0, max(array.shape, default=1)):
         raise DataError(
             f"{path}: field '{field}': found type {array.dtype}, shape {list(array.shape)}; "
             "expected a list of whole numbers."
         )
-    # exact in float64, so that a cast cannot wrap around
+    # only numbers that float64 represents exactly, so that the cast cannot wrap around
     broken = flat[~((np.abs(flat.astype(np.float64)) < 2**53) & (flat == np.floor(flat)))]
     if len(broken):
         raise DataError(f"{path}: field '{field}': found {broken[0]}; expected whole numbers.")
@@ -128,7 +135,11 @@ def integers(array: Array, path: Path, field: str) -> npt.NDArray[np.int64]:
 
 
 def texts(array: Array, path: Path, field: str) -> tuple[str, ...]:
-    """A list of texts; numbers are taken as texts where they are whole. DataError otherwise."""
+    """A column or row of texts; whole numbers are converted to texts.
+
+    Raises:
+        DataError: If the array is something else.
+    """
     flat = array.ravel(order="F")
     if array.dtype.kind == "U":
         return tuple(map(str, flat))
@@ -239,7 +250,7 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
         return _empty(dataset, where)
     is_text = dataset.attrs.get("MATLAB_class") == b"char"
     is_matrix = dataset.ndim == 2 and dataset.dtype.kind in "biuf" and not is_text
-    # a large matrix goes through a file, not through memory
+    # a large matrix is unpacked to a temporary file, not to memory
     large = is_matrix and dataset.nbytes >= LARGE
     check_dataset(dataset, where, itemsize=0 if large else None)
     if "MATLAB_object_decode" in dataset.attrs:
@@ -277,7 +288,7 @@ def _read_dataset(file: Any, dataset: Any, name: str, where: str) -> Array:
 
 
 def _empty(dataset: Any, where: str) -> Array:
-    """An array without numbers, which is stored as its dimensions."""
+    """An empty array, which is stored as its dimensions."""
     check_inside(dataset, where)
     if dataset.size is None or dataset.size > _MAX_DIMENSIONS:
         raise DataError(f"{where}: found an empty array without dimensions; expected numbers.")
@@ -294,7 +305,7 @@ def _read_string(file: Any, cell: Any, name: str, where: str) -> str:
     """The text of a cell: a string, a whole number, or a cell with one of them."""
     depth = 0
     while isinstance(cell, h5py.Dataset) and h5py.check_ref_dtype(cell.dtype) and cell.size == 1:
-        # a cell may refer to itself in a damaged file
+        # in a damaged file, a cell may refer to itself
         depth += 1
         if depth > _DEPTH:
             break
@@ -318,7 +329,7 @@ def _decoded(characters: Any, name: str) -> str:
     try:
         return np.asarray(characters, dtype="<u2").tobytes().decode("utf-16-le")
     except UnicodeDecodeError:
-        raise _UnsupportedError(f"field '{name}': found characters that are no UTF-16") from None
+        raise _UnsupportedError(f"field '{name}': found characters that are not UTF-16") from None
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

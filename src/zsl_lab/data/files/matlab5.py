@@ -1,10 +1,11 @@
 """Variables of MATLAB 5 files, checked before SciPy reads them.
 
-SciPy trusts a file: it allocates what dimensions declare, follows cells within cells until the
-stack is used up, unpacks whatever a compressed variable holds, and ignores what is missing behind
-the last number. So the file's structure is read first: each variable has to end within the file,
-compressed ones unpack to the size that they declare (their checksum is verified), and dimensions
-have to fit the bytes behind them. Format: "MAT-File Format", The MathWorks, 2023, chapter 1.
+SciPy trusts a file: it allocates as much memory as dimensions declare, follows nested cells until
+the stack is used up, unpacks compressed variables of any size, and does not notice missing bytes at
+the end. So the file's structure is checked first: each variable has to end within the file,
+compressed ones have to unpack to the size that they declare (their checksum is verified), and
+dimensions have to match the number of bytes. Format: "MAT-File Format", The MathWorks, 2023,
+chapter 1.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from zsl_lab.files.memory import check_size
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-#: bytes of a number, by the type of a data element
+#: bytes per number, by the type of a data element
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
-#: least bytes of a character, by the type of a data element
+#: minimum number of bytes per character, by the type of a data element
 _TEXTS = {1: 1, 2: 1, 4: 2, 16: 1, 17: 2, 18: 4}
 _CELL, _CHAR, _NUMBERS, _OBJECT = 1, 4, range(6, 16), 17
 _OTHER_CLASSES = {
@@ -38,9 +39,9 @@ _OTHER_CLASSES = {
 }
 _COMPLEX = 0x0800
 _MAX_DIMENSIONS = 32
-#: cells within cells: text in a cell of a cell array is at a depth of 3
+#: maximum depth of nested arrays: text in a cell of a cell in a cell array is at level 3
 _MAX_DEPTH = 8
-#: bytes that hold the head of a variable: its class, dimensions and name
+#: bytes that are enough for the head of a variable: its class, dimensions and name
 _HEAD = 1024
 _PIECE = 2**24
 
@@ -50,7 +51,7 @@ class UnsupportedError(Exception):
 
 
 class _DamagedError(Exception):
-    """Bytes that no MATLAB file has; the text says what was found."""
+    """The bytes are not those of a MATLAB file; the message says what was found."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Variable:
 
     Attributes:
         name: Its name.
-        start: Where its bytes begin in the file, after its tag.
-        size: How many bytes of the file hold it.
-        compressed: Whether they are compressed.
+        start: Offset of its bytes in the file, after its tag.
+        size: Number of its bytes in the file.
+        compressed: Whether these bytes are compressed.
     """
 
     name: str
@@ -74,7 +75,7 @@ def variables(path: Path) -> list[Variable]:
     """The variables of a file, in its order.
 
     Raises:
-        DataError: The file is truncated or damaged.
+        DataError: If the file is truncated or damaged.
     """
     size = path.stat().st_size
     found: list[Variable] = []
@@ -110,8 +111,8 @@ def read(path: Path, variable: Variable) -> Any:
     """The value of a variable, as :func:`scipy.io.loadmat` gives it.
 
     Raises:
-        DataError: It is damaged, or too large for the file or the memory.
-        UnsupportedError: It is neither numbers, nor a string or a cell array of these.
+        DataError: If it is damaged, or too large for the file or the memory.
+        UnsupportedError: If it is not numbers, a string, or a cell array of these.
     """
     with path.open("rb") as file:
         order = _order(file)
@@ -140,7 +141,7 @@ def _damaged(path: Path, found: str) -> DataError:
 
 
 def _order(file: BinaryIO) -> str:
-    """Byte order, as :mod:`struct` writes it."""
+    """The byte order, in the notation of :mod:`struct`."""
     file.seek(_HEADER - 2)
     return "<" if file.read(2) == b"IM" else ">"
 
@@ -175,7 +176,7 @@ def _unpacked(file: BinaryIO, variable: Variable, order: str, path: Path) -> byt
                 break
             rest -= len(packed)
             while packed and not stream.eof:
-                # a byte more than declared is enough to know that there are too many
+                # one byte more than declared is enough to detect that there are too many
                 room = 8 if declared < 0 else 8 + declared + 1 - len(content)
                 if room <= 0:
                     raise _DamagedError("more bytes than declared")
@@ -194,7 +195,7 @@ def _unpacked(file: BinaryIO, variable: Variable, order: str, path: Path) -> byt
 
 
 def _check_memory(variable: Variable, plain: int, path: Path) -> None:
-    # the bytes, SciPy's stream of them and its array
+    # three copies: the bytes, SciPy's stream of them and its array
     check_size(plain, variable.size, f"{path}: field '{variable.name}'", needed=3 * plain)
 
 
@@ -202,7 +203,7 @@ def _check_memory(variable: Variable, plain: int, path: Path) -> None:
 
 
 class _Element(NamedTuple):
-    """A data element: its type, and where its data and the next element lie."""
+    """A data element: its type, start and end of its data, and the start of the next element."""
 
     kind: int
     start: int
@@ -211,7 +212,7 @@ class _Element(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """Of an array: its class, flags, dimensions and name, and where its data begin."""
+    """The head of an array: its class, flags, dimensions and name, and the start of its data."""
 
     kind: int
     flags: int
@@ -221,11 +222,11 @@ class _Head(NamedTuple):
 
 
 class _Structure:
-    """Structure of an array's bytes.
+    """Parses and checks the structure of an array's bytes.
 
     Args:
         content: The bytes, after the array's tag.
-        order: Byte order, as :mod:`struct` writes it.
+        order: The byte order, in the notation of :mod:`struct`.
     """
 
     def __init__(self, content: bytes, order: str) -> None:
@@ -235,13 +236,13 @@ class _Structure:
         self._tag = struct.Struct(f"{order}II").unpack_from
 
     def check(self) -> None:
-        """Raise where an array, or one in it, does not fit the bytes that it has."""
+        """Raise an error if the array, or one nested in it, does not match its bytes."""
         self._check_array(0, len(self._content), 1)
 
     def name(self) -> str:
         """The array's name."""
         end = len(self._content)
-        if self._class(0) == _OBJECT:  # it has no dimensions
+        if self._class(0) == _OBJECT:  # an object has no dimensions
             part = self._element(self._element(0, end).after, end)
             name = self._content[part.start : part.end]
         else:
@@ -265,7 +266,7 @@ class _Structure:
         start = place + 8
         if start + length > end:
             raise _DamagedError(f"an element of {length:,} bytes where {end - start:,} are left")
-        # arrays in cells have no padding of their own, since their parts have
+        # arrays in cells have no padding, since their parts are padded
         padding = 0 if kind == _MATRIX else -length % 8
         return _Element(kind, start, start + length, min(start + length + padding, end))
 
@@ -305,7 +306,7 @@ class _Structure:
             raise _DamagedError(f"an array of the unknown class {head.kind}")
 
     def _check_cells(self, place: int, end: int, count: int, depth: int) -> None:
-        # each has a tag of eight bytes
+        # each cell has a tag of eight bytes
         if 8 * count > end - place:
             raise _DamagedError(f"{end - place:,} bytes for {count:,} cells")
         for _ in range(count):
@@ -317,7 +318,7 @@ class _Structure:
             place = cell.after
 
     def _check_text(self, data: _Element, count: int) -> None:
-        # a character takes at least a byte, two or four in UTF-16 and UTF-32
+        # a character takes at least one byte, in UTF-16 two and in UTF-32 four
         least = _TEXTS.get(data.kind, 0)
         if not least or count * least > data.end - data.start:
             raise _DamagedError(f"{data.end - data.start:,} bytes for {count:,} characters")

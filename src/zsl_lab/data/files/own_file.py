@@ -1,4 +1,4 @@
-"""The HDF5 file of a user as a benchmark for training, read without torch."""
+"""Reads a user's HDF5 file as a benchmark for training; needs no torch."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def load(
 ) -> VectorBenchmark:
     """Read the file.
 
-    Results identify it by its content, not by its path: ``splits_sha256`` covers the three parts
-    of the split, the published ``train`` and ``val``, and the validation classes;
-    ``features_sha256`` features, labels, class names, and every kind of class semantics in the
-    file, as that of a ``.mat`` file does. A split that is redrawn has another ``splits_sha256`` and
-    keeps the other.
+    Results identify the benchmark by its content, not by the file's path. ``splits_sha256`` covers
+    the three parts of the split, the published ``train`` and ``val``, and the validation classes.
+    ``features_sha256`` covers features, labels, class names, and every kind of class semantics in
+    the file. A redrawn split has another ``splits_sha256`` and the same ``features_sha256``.
 
     Args:
         path: The file.
-        semantics: Which of its class semantics; None takes the only one, or ``att``. A file
-            (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`) is joined to its
-            classes by name.
-        name: The name in results; None takes the file's.
+        semantics: The name of one of its kinds of class semantics; None takes the only kind, or
+            ``att``. Or another file
+            (:func:`zsl_lab.data.files.class_semantics.read_semantics_table`), whose rows are
+            matched with the classes by name.
+        name: The name in results; None takes the one in the file.
         storage: Whether features are loaded into memory or stay on disk.
 
     Raises:
-        ConfigError: It has no such semantics.
-        DataError: The file is missing, damaged or inconsistent.
+        ConfigError: If the file has no such semantics.
+        DataError: If the file is missing, damaged or inconsistent.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
@@ -85,7 +85,7 @@ def load(
 
 
 def _with_semantics(content: C, kind: str, path: Path) -> C:
-    """The benchmark with the class semantics of another file, called ``kind``."""
+    """The content with the class semantics of another file added, under the name ``kind``."""
     file = semantics_file(kind)
     if not file.is_file():
         raise DataError(
@@ -104,7 +104,7 @@ def _with_semantics(content: C, kind: str, path: Path) -> C:
     return replace(
         content,
         semantics={**content.semantics, kind: table},
-        # the names of columns are those of the file's own tables
+        # without the names of columns, which belong to the file's own tables
         recipe=content.recipe.model_copy(update={"attributes": [], "texts": None}),
         provenance=replace(
             content.provenance,
@@ -121,13 +121,13 @@ def semantics_file(semantics: str) -> Path:
 def _provenance(path: Path, content: hdf5.BenchmarkContent) -> Provenance:
     names = ("trainval", "test_seen", "test_unseen", "train", "val", "validation_classes")
     parts = {name: index for name in names if (index := getattr(content, name)) is not None}
-    # as runs take them: the same numbers in another type are the same benchmark
+    # as float32, as in runs: the same numbers in another type are the same benchmark
     tables = {kind: float32(table) for kind, table in content.semantics.items()}
     return replace(
         content.provenance,
         origin=str(path),
         splits_sha256=_sha256(list(parts), sha256_arrays(*parts.values())),
-        # labels too: the same features of samples of other classes are other data
+        # with the labels: the same features with other labels are other data
         features_sha256=_sha256(
             [content.class_names, list(tables)], _samples_sha256(content, list(tables.values()))
         ),
@@ -135,7 +135,7 @@ def _provenance(path: Path, content: hdf5.BenchmarkContent) -> Provenance:
 
 
 def _samples_sha256(content: hdf5.BenchmarkContent, tables: list[FloatArray]) -> str:
-    """The hash of features, labels and tables, which also checks that features are finite."""
+    """The hash of features, labels and tables; also checks that features are finite."""
     digest = ArrayHash()
     digest.begin(np.dtype(np.float32), content.source.shape)
     for block in content.feature_blocks():

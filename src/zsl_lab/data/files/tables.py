@@ -1,4 +1,4 @@
-"""A table of classes as a user writes it: names, and of each attributes, a description, or both."""
+"""Reads a user's table of classes: their names, with attributes, descriptions, or both."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from zsl_lab.data.files.descriptions import (
 )
 from zsl_lab.errors import DataError, nearest
 
-#: what the column ``split`` may say of a class; nothing leaves the choice to the seed
+#: values of the column ``split``; with the empty one, the seed chooses the class's part
 Part = Literal["seen", "validation", "unseen", ""]
 
-#: keys of JSON that hold the name of a class, and those of all
+#: keys of JSON that may hold the name of a class, and the names of all classes
 _NAME_KEYS, _NAMES_KEYS = ("class", "name"), ("classes", "class_names", "names")
-#: the columns that are no attributes
+#: the columns that are not attributes
 COLUMNS = ("class", "description", "split", "pretrained")
 _PARTS: tuple[Part, ...] = get_args(Part)
 _YES_NO = {"yes": True, "no": False, "": False}
@@ -35,7 +35,7 @@ _EXPECTED = (
     "expected a CSV file whose first line names the columns: class, and description, attributes as "
     "numbers, or both (optional: split, pretrained)"
 )
-#: so much of a cell is shown
+#: maximum number of characters of a cell that a message shows
 _SHOWN = 40
 
 
@@ -45,16 +45,17 @@ class ClassTable:
 
     Attributes:
         path: The file, for messages.
-        names: C names, each once; the column ``class``.
-        attributes: float32 ``[C, A]``, all columns but those named below; None where there are
-            none.
-        attribute_names: A names.
-        descriptions: C texts, none of them empty; the column ``description``; None where there is
-            none.
-        parts: What the column ``split`` says of each class; None where there is no such column.
-        pretrained: Whether the backbone has been trained on the class (column ``pretrained``, yes
-            or no); None likewise.
-        text_lists: Of each class the texts that ``descriptions`` joins; None where each has one.
+        names: Different names of the C classes (column ``class``).
+        attributes: float32 ``[C, A]``, all columns but those named here; None where there are none.
+        attribute_names: Names of the A attributes.
+        descriptions: C texts, none of them empty (column ``description``); None where there is no
+            such column.
+        parts: Part of the split of each class (column ``split``); None where there is no such
+            column.
+        pretrained: Whether the backbone has been trained on each class (column ``pretrained``, yes
+            or no); None where there is no such column.
+        text_lists: For each class the separate texts that ``descriptions`` joins; None where each
+            class has one text or none.
     """
 
     path: Path
@@ -68,7 +69,7 @@ class ClassTable:
 
     @property
     def texts(self) -> tuple[tuple[str, ...], ...] | None:
-        """Of each class its texts, at least one; None where there are none."""
+        """The separate texts of each class, at least one; None where the table has no texts."""
         if self.text_lists is not None or self.descriptions is None:
             return self.text_lists
         return tuple((text,) for text in self.descriptions)
@@ -84,9 +85,9 @@ def read_class_table(path: Path, *, names_suffice: bool = False) -> ClassTable:
             list of names.
 
     Raises:
-        DataError: The file is missing or unreadable, names are missing or repeated, a value is no
-            number, a description is empty: with the file, the line, the column, what was found and
-            expected, and both ways out.
+        DataError: If the file is missing or unreadable, names are missing or repeated, a value is
+            not a number, or a description is empty. The message names file, line and column, what
+            was found and expected, and what to do.
     """
     if path.suffix.lower() == ".json":
         attributes = json_attributes(path)
@@ -112,7 +113,7 @@ def read_class_table(path: Path, *, names_suffice: bool = False) -> ClassTable:
 
 
 def _listed_names(path: Path) -> tuple[str, ...] | None:
-    """The names of a JSON list; None where the file holds something else."""
+    """The names in a JSON list; None if the file holds something else."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -129,10 +130,16 @@ def class_table(
     *,
     names_suffice: bool = False,
 ) -> ClassTable:
-    """The table of a first line, which names the columns, and the lines after it.
+    """Build a table from the cells of a CSV file.
+
+    Args:
+        path: The file, for messages.
+        header: Cells of the first line: the names of the columns.
+        lines: Line number and cells of each further line.
+        names_suffice: As in :func:`read_class_table`.
 
     Raises:
-        DataError: As of :func:`read_class_table`.
+        DataError: As :func:`read_class_table`.
     """
     _check_header(path, header)
     columns: dict[str, list[tuple[int, str]]] = {name: [] for name in header}
@@ -177,10 +184,10 @@ def class_table(
 
 
 def json_attributes(path: Path) -> ClassTable | None:
-    """The attributes of a JSON file; None where it has texts, or another form.
+    """Read attributes from a JSON file; None if it has texts, or another form.
 
     Raises:
-        DataError: A class has other attributes than the first one, or a value is no number.
+        DataError: If a class has other attributes than the first one, or a value is not a number.
     """
     try:
         content = json.loads(path.read_bytes(), object_pairs_hook=_Pairs)
@@ -218,10 +225,10 @@ def json_attributes(path: Path) -> ClassTable | None:
 
 
 def _by_name(content: Any) -> list[tuple[str, Any]]:
-    """Pairs of a class and its attributes, of each form that programs write; else none.
+    """Pairs of a class and its attributes; empty if the content has none of the known forms.
 
-    ``{class: attributes}``, ``[{"class": class, ...}, ...]``, ``{"classes": [...], "att": [[...],
-    ...]}``, and ``{"columns": [...], "index": [...], "data": [[...], ...]}`` (pandas).
+    These are ``{class: attributes}``, ``[{"class": class, ...}, ...]``, ``{"classes": [...], "att":
+    [[...], ...]}``, and ``{"columns": [...], "index": [...], "data": [[...], ...]}`` (pandas).
     """
     if isinstance(content, _Pairs):
         fields = dict(content)
@@ -249,7 +256,7 @@ def _by_name(content: Any) -> list[tuple[str, Any]]:
 def _names_and_rows(
     fields: dict[str, Any],
 ) -> tuple[list[str] | None, list[Any], list[str] | None]:
-    """Names, rows and columns of an object that lists them apart; no names where it is none."""
+    """Names, rows and columns of an object with a key for each; None for names if it is not one."""
     key = next((key for key in (*_NAMES_KEYS, "index") if key in fields), None)
     tables = [
         value
@@ -272,11 +279,15 @@ def _names_and_rows(
 
 
 class _Pairs(list[Any]):
-    """An object of JSON as pairs, so that a name that occurs twice is noticed."""
+    """An object of JSON as a list of pairs, which keeps repeated keys."""
 
 
 def table_text(path: Path) -> str:
-    """The text of a CSV file in UTF-8; DataError otherwise."""
+    """The text of a CSV file in UTF-8.
+
+    Raises:
+        DataError: If the file cannot be read, or is not UTF-8.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -294,19 +305,23 @@ def table_text(path: Path) -> str:
             f"{path}: found {found}; {_EXPECTED}. Save the table as CSV in UTF-8, or give another."
         )
     try:
-        # spreadsheets begin UTF-8 with a mark
+        # spreadsheets write a byte order mark before UTF-8
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}: line {line}: found the byte 0x{content[error.start]:02x}, which is no UTF-8; "
-            "expected a table in UTF-8. Save it so (spreadsheets call it CSV UTF-8), or convert "
+            f"{path}: line {line}: found the byte 0x{content[error.start]:02x}, which is not UTF-8"
+            "; expected a table in UTF-8. Save it so (spreadsheets call it CSV UTF-8), or convert "
             "it: iconv -f latin1 -t utf-8."
         ) from error
 
 
 def table_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and stripped cells of each row; empty rows are left out."""
+    """Line number and stripped cells of each row; empty rows are left out.
+
+    Raises:
+        DataError: If a row cannot be parsed.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     line = 1
     try:
@@ -325,7 +340,7 @@ def table_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def check_separator(path: Path, first: Sequence[str]) -> None:
-    """Raise where the cells of the first line are separated by semicolons or tabs."""
+    """Raise a DataError if the cells of the first line are separated by semicolons or tabs."""
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in ",".join(first):
             raise DataError(
@@ -348,7 +363,7 @@ def _check_header(path: Path, header: list[str]) -> None:
                 else "give it another name if it is an attribute"
             )
             raise DataError(
-                f"{path}: line 1: found the column '{name}'; expected '{meant}', in small letters. "
+                f"{path}: line 1: found the column '{name}'; expected '{meant}', in lower case. "
                 f"Write it so, or {other}."
             )
     if "class" not in header:
@@ -414,7 +429,7 @@ def _numbers(
 
 
 def number(cell: str) -> float:
-    """NaN or infinite for what is no number, or too large for 32 bits."""
+    """The number in a cell; NaN if it is not a number, infinite if it is too large for float32."""
     try:
         value = float(cell) if "_" not in cell else math.nan
     except ValueError:

@@ -1,1 +1,1 @@
-"""Public benchmarks: where they are and how they are downloaded."""
+"""Public benchmarks: their archives, and how these are downloaded."""

@@ -1,8 +1,7 @@
-"""Taking files out of an untrusted zip archive.
+"""Extracts files from an untrusted zip archive.
 
-A member's name chooses what is read and never where it is written: that is the caller's path. What
-a header says of a member's size is a limit that is checked while inflating, not something to rely
-on.
+The name of a member is only used to find it: the caller chooses the path that it is written to. The
+size that its header declares is not trusted, but enforced as a limit while inflating.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from zsl_lab.files.hashing import blocks
 
 _BLOCK = 2**20
 _ENCRYPTED = 0x1
-# what damaged bytes surface as, in zipfile, zlib and the decoding of names
+# exceptions that damaged bytes cause in zipfile, zlib and the decoding of names
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -39,13 +38,13 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class Limits:
-    """What a member may be at most.
+    """Limits of a member's size.
 
     Attributes:
-        size: Bytes, inflated.
-        ratio: Inflated over stored bytes, for members larger than ``small``; numbers of a benchmark
-            shrink to a tenth at best.
-        small: Bytes up to which the ratio does not matter.
+        size: Maximum size after inflation, in bytes.
+        ratio: Largest ratio of inflated to stored bytes, for members larger than ``small``. (The
+            numbers of a benchmark are compressed to a tenth at best.)
+        small: Size, in inflated bytes, up to which the ratio is not checked.
     """
 
     size: int = 16 * 2**30
@@ -63,19 +62,19 @@ def find(
 
     Args:
         path: The archive.
-        wanted: Ends of names, ``/`` between parts (``CUB/res101.mat``), that must be there, once
-            each.
-        optional: Others that may be there.
-        limits: What a member may be at most.
+        wanted: Ends of names, such as ``CUB/res101.mat``, each of which exactly one member must
+            have.
+        optional: Ends of names that at most one member may have.
+        limits: Limits of a member's size.
 
     Returns:
-        What was found, by the end that was asked for.
+        The member found for each end of a name.
 
     Raises:
-        DataError: The file is no intact zip archive; a name in it is absolute, leaves the folder,
-            has a backslash or a drive letter; it holds a link or a device; what is asked for is
-            missing, there twice, encrypted, compressed in an unusual way, or larger than the
-            limits.
+        DataError: If the file is not an intact zip archive; if any name in it is absolute, leads
+            out of the folder, or has a backslash or drive letter; if it has a link or a device; or
+            if a requested member is missing, ambiguous, encrypted, compressed in an unusual way,
+            or larger than the limits.
     """
     with _open(path) as archive:
         members = archive.infolist()
@@ -110,14 +109,14 @@ def extract(
 
     Args:
         path: The archive.
-        members: What :func:`find` found, by the file to write.
-        beginnings: What a member may start with.
-        limits: What a member may be at most.
+        members: Members that :func:`find` found, by the file to write.
+        beginnings: Byte strings with one of which a member must start.
+        limits: Limits of a member's size.
 
     Raises:
-        DataError: A member is damaged, is not as large as the archive says, exceeds the limits, or
-            starts otherwise.
-        OutputError: A folder cannot be written, or the disk is full.
+        DataError: If a member is damaged, does not have the size that the archive declares, exceeds
+            the limits, or has another beginning.
+        OutputError: If a folder cannot be written, or the disk is full.
     """
     with _open(path) as archive:
         atomic_write_all(
@@ -129,10 +128,10 @@ def extract(
 
 
 def crc32(path: Path) -> int:
-    """The checksum of a file's bytes that zip archives have of their members.
+    """The CRC-32 of a file's bytes, the checksum that zip archives store of their members.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: If the file cannot be read.
     """
     value = 0
     for block in blocks(path):
@@ -159,7 +158,7 @@ def _inflate(
     limits: Limits,
     file: IO[bytes],
 ) -> None:
-    """Copy a member block by block; the last block also compares its checksum."""
+    """Copy a member block by block; reading the last block also verifies its checksum."""
     here = f"{path}: member '{member.filename}'"
     size = 0
     with _reading(here):
@@ -195,7 +194,7 @@ def _reading(here: str) -> Iterator[None]:
 
 
 def _check_name(path: Path, member: zipfile.ZipInfo) -> None:
-    # the name as it stands in the archive: zipfile itself cuts it at a zero byte
+    # the original name, which zipfile cuts at a zero byte
     name = member.orig_filename
     parts = name.split("/")
     wrong = (

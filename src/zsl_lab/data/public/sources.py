@@ -1,7 +1,7 @@
 """The public benchmarks: archives and their mirrors, the files in them, and terms of use.
 
-Numbers of samples and classes are in ``conf/dataset/*.yaml``; :func:`choices` and :func:`settings`
-read them without Hydra. Nothing here opens a connection.
+Numbers of samples and classes are in ``conf/dataset/*.yaml``, which :func:`choices` and
+:func:`settings` read without Hydra. This module opens no connection.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SENTENCES = "sent_splits.mat"
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file that holds benchmarks.
+    """A zip file with benchmarks.
 
     Attributes:
         name: The file's name.
-        urls: Where it is, the authors' own server first; the same content everywhere.
-        page: The authors' page about it.
+        urls: Addresses of the same file, the authors' own server first.
+        page: Address of the authors' page about it.
         size: Its approximate size, shown to users; empty where it is not published.
     """
 
@@ -45,17 +45,17 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A benchmark of such an archive.
+    """A public benchmark: its place in an archive, and what is known of its files.
 
     Attributes:
         archive: The archive.
-        folder: The benchmark's folder in it and below the data folder.
-        semantics: What describes the classes: kind (``dataset.semantics``) and where it is.
-        terms: What its authors say of the use of images and annotations.
-        extra: Files beyond features and splits that are taken where the archive has them, and where
-            else they are.
-        genuine: md5 of files known to be the authors'.
-        others: md5 of other versions that circulate, and what is known of them.
+        folder: The benchmark's folder, both in the archive and below the data folder.
+        semantics: A description of each kind of class semantics (values of ``dataset.semantics``).
+        terms: The authors' terms of use of images and annotations.
+        extra: Optional files besides features and splits, with the place to get each if the archive
+            does not have it.
+        genuine: MD5 of files known to be the authors'.
+        others: A description of other versions that circulate, by MD5.
     """
 
     archive: Archive
@@ -72,7 +72,7 @@ class Source:
         return FEATURES, SPLITS
 
     def version(self, file: str, md5: str) -> str:
-        """What is known of a file with this MD5 hash."""
+        """A description of the version of a file with this MD5 hash."""
         known = self.genuine.get(file)
         if md5 == known:
             return "the genuine file"
@@ -108,7 +108,7 @@ CVPR18 = Archive(
 )
 
 _ATTRIBUTES = {"att": "attributes, l2-normalised", "original_att": "attributes"}
-#: by the name that ``dataset=`` has
+#: by the value of ``dataset=``
 PUBLIC = {
     "awa1": Source(
         XLSA17,
@@ -163,11 +163,11 @@ class ImageSource:
     """A public dataset of images, read from the folder of its official archive.
 
     Attributes:
-        samples: N.
-        seen: Number of seen classes, with the split of its yaml; likewise ``unseen``.
-        unseen: Number of unseen classes.
-        page: Where the images are, and their size.
-        terms: What its authors say of the use of images and annotations.
+        samples: Number of samples.
+        seen: Number of seen classes in the default split.
+        unseen: Number of unseen classes in the default split.
+        page: Address of the page with the images, and their size.
+        terms: The authors' terms of use of images and annotations.
     """
 
     samples: int
@@ -179,7 +179,7 @@ class ImageSource:
 
 _CALTECH = "https://www.vision.caltech.edu/datasets/"
 _FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (330 MB)"
-#: by the name that ``dataset=`` has
+#: by the value of ``dataset=``
 IMAGES = {
     "flowers": ImageSource(8189, 82, 20, _FLOWERS),
     "flowers_species": ImageSource(3545, 45, 10, _FLOWERS),
@@ -217,16 +217,16 @@ _VERSIONS = {
 
 
 def choices() -> list[str]:
-    """What ``dataset=`` may be, public benchmarks first."""
+    """The values that ``dataset=`` may have, public benchmarks first."""
     found = {Path(entry.name).stem for entry in _folder().iterdir() if entry.name.endswith(".yaml")}
     return [*(name for name in PUBLIC if name in found), *sorted(found - set(PUBLIC))]
 
 
 def check_choice(name: str) -> None:
-    """Raise where ``dataset=`` has no such choice.
+    """Check that ``dataset=`` has a choice of this name.
 
     Raises:
-        ConfigError: The text names the near match.
+        ConfigError: If it has not; the message names the nearest choice.
     """
     known = choices()
     if name not in known:
@@ -236,7 +236,7 @@ def check_choice(name: str) -> None:
 
 
 def settings(name: str) -> dict[str, Any]:
-    """The keys that a dataset's own yaml sets; those it inherits are not among them."""
+    """The keys that a dataset's own yaml sets, without those that it inherits."""
     content = OmegaConf.create(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     plain = OmegaConf.to_container(content)
     assert isinstance(plain, dict)
@@ -249,12 +249,12 @@ def default_data_dir() -> Path:
 
 
 def download_command(name: str, data_dir: Path) -> str:
-    """The command that gets a public benchmark, as it can be pasted into a shell."""
+    """The shell command that downloads a public benchmark."""
     return f"python -m zsl_lab.data download {name} --data-dir {shlex.quote(str(data_dir))}"
 
 
 def origin(folder: str, data_dir: Path) -> str:
-    """Where the files of a benchmark's folder come from, for messages."""
+    """The archive that has the files of a benchmark's folder, and how to get it, for messages."""
     for name, source in PUBLIC.items():
         if source.folder == folder:
             archive = source.archive

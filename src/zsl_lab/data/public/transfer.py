@@ -1,7 +1,8 @@
-"""Downloads of one file over HTTP that resume where an earlier one ended.
+"""Downloads a file over HTTP, resuming an earlier, incomplete download.
 
-The bytes that have arrived are in a ``.part`` file; a small JSON file beside it identifies the
-version of the remote file. A later call continues the part if the server still has that version.
+The bytes received so far are in a ``.part`` file (the part); a small JSON file beside it identifies
+the version of the remote file. A later call continues the part if the server still has this
+version.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ _BLOCK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 10
 _OTHER_VERSION = "it has another version of the file than the part that is here"
-# temporary errors: the request is repeated
+# status codes of temporary errors: the request is repeated
 _PASSING = (408, 429, 500, 502, 503, 504)
 # characters of an address that are not escaped
 _ADDRESS = "%/:=&?~#+!$,;'@()*[]"
-# larger than any archive of benchmarks: a limit for servers that announce or send nonsense
+# larger than any archive of benchmarks: a limit in case a server announces or sends nonsense
 _MAX_SIZE = 2**36
 #: bytes that must stay free on the disk
 _RESERVE = 2**24
 
 
 class TransferError(DataError):
-    """A server did not give the file; the text says why, and the next server may."""
+    """A server did not give the file; the message says why. Another server may have it."""
 
 
 class _InterruptedError(Exception):
@@ -75,13 +76,13 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True)
 class _Version:
-    """What identifies a version of the remote file.
+    """Identifies a version of the remote file.
 
     Attributes:
         url: Its address.
         etag: Header ``ETag``; empty where the server sends none.
-        modified: Header ``Last-Modified``; empty likewise.
-        size: Bytes; None where the server does not say it.
+        modified: Header ``Last-Modified``; empty where the server sends none.
+        size: Size in bytes; None where the server does not give it.
     """
 
     url: str
@@ -96,10 +97,10 @@ class _Version:
 
 
 def check_url(url: str) -> None:
-    """Raise where an address cannot be downloaded from.
+    """Check that an address is one to download from.
 
     Raises:
-        TransferError: It is neither http nor https, or names no host.
+        TransferError: If it is neither http nor https, or names no host.
     """
     try:
         parts = urlsplit(url)
@@ -120,16 +121,16 @@ def fetch(
 
     Args:
         url: Its address.
-        part: The file that receives its bytes; complete when the function returns. The version it
-            belongs to is stored beside it, as ``.json``.
-        beginning: The bytes that such a file begins with; anything else, such as a login page, is
+        part: The file that receives the bytes; complete when the function returns. The version of
+            the remote file is stored beside it, as ``.json``.
+        beginning: The bytes that the file must begin with; anything else, such as a login page, is
             not stored.
         progress: Called as bytes arrive.
         patience: Timeout and retries.
 
     Raises:
-        TransferError: The server does not give the file; the part is kept if it can be resumed.
-        OutputError: The disk is full, or the folder cannot be written; the part is kept.
+        TransferError: If the server does not give the file; the part is kept if it can be resumed.
+        OutputError: If the disk is full, or the folder cannot be written; the part is kept.
     """
     check_url(url)
     # a server that ignores ranges starts over each time: only more bytes than ever before count
@@ -153,7 +154,7 @@ def discard(part: Path) -> None:
     """Remove a part and the version stored beside it.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: If the folder cannot be written.
     """
     for path in (_note(part), part):
         try:
@@ -171,14 +172,14 @@ def size_of(part: Path) -> int:
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Raise where a disk has not enough free space.
+    """Check that a disk has enough free space.
 
     Args:
         folder: A folder on the disk.
-        size: Bytes to be written.
+        size: Number of bytes to be written.
 
     Raises:
-        OutputError: The space is not enough; the text says how much there is.
+        OutputError: If it has not; the message says how much there is.
     """
     try:
         free = shutil.disk_usage(folder).free
@@ -194,7 +195,7 @@ def check_space(folder: Path, size: int) -> None:
 
 
 def _attempt(url: str, part: Path, beginning: bytes, progress: Progress, timeout: float) -> None:
-    """One connection: ask for what is missing and append it."""
+    """Request the missing bytes over one connection, and append them to the part."""
     known, have = _recall(part, url), size_of(part)
     if have and (known is None or (known.size is not None and have > known.size)):
         discard(part)
@@ -216,8 +217,8 @@ def _attempt(url: str, part: Path, beginning: bytes, progress: Progress, timeout
                 raise _InterruptedError(_OTHER_VERSION)
             size = known.size
         else:
-            # the whole file: no range was asked for, or the server ignores ranges or has another
-            # version
+            # the server sends the whole file: no range was requested, or it ignores ranges, or it
+            # has another version
             block = _first(response, len(beginning), timeout)
             _check_beginning(block, beginning, response)
             if have:
@@ -232,7 +233,7 @@ def _attempt(url: str, part: Path, beginning: bytes, progress: Progress, timeout
 
 
 def _check_status(response: requests.Response, part: Path, have: int) -> None:
-    """Raise where the answer is an error."""
+    """Raise an error if the answer is one."""
     code = response.status_code
     if HTTPStatus.OK <= code < HTTPStatus.MULTIPLE_CHOICES:
         return
@@ -254,7 +255,7 @@ def _receive(
 ) -> None:
     progress(have, size)
     try:
-        # unbuffered: an interrupted process loses no byte
+        # unbuffered, so that an interrupted process loses no bytes
         with part.open("ab", buffering=0) as file:
             while True:
                 if block:
@@ -279,24 +280,24 @@ def _receive(
 
 
 def append(file: IO[bytes], block: bytes) -> None:
-    """Write all of a block; a single system call may write less."""
+    """Write a whole block to an unbuffered file, where a single call may write less."""
     rest = memoryview(block)
     while rest:
         rest = rest[file.write(rest) or 0 :]
 
 
 class _Session(requests.Session):
-    """Requests without redirections, which :func:`_open` follows, and without ``~/.netrc``."""
+    """A session that ignores ``~/.netrc`` and leaves redirections to :func:`_open`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.headers.clear()
-        # otherwise credentials from ~/.netrc would be sent
+        # without this, requests would send credentials from ~/.netrc
         self.auth = lambda request: request
         self.mount("https://", _SystemTrust())
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: the answer itself is returned."""
+        """None, so that requests follows no redirection."""
         return None
 
 
@@ -320,12 +321,12 @@ def _open(
             response = session.get(
                 quote(visited[-1], safe=_ADDRESS), headers=headers, timeout=timeout, stream=True
             )
-        # a ValueError is about characters that no address may have
+        # ValueError: the address has invalid characters
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise _unreachable(error, timeout) from error
         place = response.headers.get("Location")
         if response.status_code not in _REDIRECTS or place is None:
-            # a short body is reported by _receive, with the numbers of bytes
+            # _receive checks the length, to report the numbers of bytes
             response.raw.enforce_content_length = False
             return response
         with response:
@@ -350,7 +351,7 @@ def _redirected(visited: list[str], place: str) -> str:
 
 
 def _unreachable(error: Exception, timeout: float) -> Exception:
-    """The error to raise where no answer came."""
+    """The error to raise if no answer came."""
     causes = list(_chain(error))
     for cause in reversed(causes):
         if isinstance(cause, (TimeoutError, requests.Timeout)):
@@ -369,14 +370,14 @@ def _unreachable(error: Exception, timeout: float) -> Exception:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those that caused it."""
+    """An exception and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _read(response: requests.Response, timeout: float) -> bytes:
-    """Some bytes, as soon as any have arrived; empty at the end."""
+    """The next bytes, as soon as any have arrived; empty at the end."""
     try:
         # not iter_content: it waits for whole blocks, and decodes
         block: bytes = response.raw.read1(_BLOCK, decode_content=False)
@@ -390,7 +391,7 @@ def _read(response: requests.Response, timeout: float) -> bytes:
 
 
 def _first(response: requests.Response, length: int, timeout: float) -> bytes:
-    """The first bytes, ``length`` of them or more where there are as many."""
+    """The first bytes, at least ``length`` of them unless the body is shorter."""
     first = b""
     while len(first) < length and (block := _read(response, timeout)):
         first += block
@@ -416,7 +417,7 @@ def _check_beginning(block: bytes, beginning: bytes, response: requests.Response
 
 
 def _plain(text: object) -> str:
-    """A server's text on one line, without control characters."""
+    """A text from a server, in one line of at most 200 characters without control characters."""
     return "".join(
         letter if letter.isprintable() else "?" for letter in " ".join(str(text).split())
     )[:200]
@@ -453,7 +454,7 @@ def _note(part: Path) -> Path:
 
 
 def _recall(part: Path, url: str) -> _Version | None:
-    """The version that the part belongs to; None where it is not known, or of another address."""
+    """The version that the part belongs to; None if it is not known or has another address."""
     with suppress(OSError, ValueError, TypeError):
         known = _Version(**json.loads(_note(part).read_bytes()))
         return known if known.url == url else None

@@ -1,1 +1,1 @@
-"""Where features are kept while a run trains: in memory, or on disk and read in blocks."""
+"""Storage of features while a run trains: in memory, or on disk and read in blocks."""

@@ -1,4 +1,4 @@
-"""Types of arrays, and the one conversion between them."""
+"""Types of arrays, and the conversion to float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ IntArray = npt.NDArray[np.int64]
 
 
 def float32(array: Array) -> FloatArray:
-    """Numbers as runs take them, in C order; not copied where they are that already."""
+    """An array as float32 in C order; not copied if it is so already.
+
+    A mapped array of another type is converted in blocks, if large into a mapped temporary file.
+    """
     if is_mapped(array) and array.dtype != np.float32:
         buffer = RowBuffer()
         with np.errstate(over="ignore"):

@@ -6,10 +6,10 @@ from typing import Literal
 
 from zsl_lab.files.memory import free_memory, size_text
 
-#: ``auto`` takes ``disk`` where features would fill too much of the free memory
+#: with ``auto``, features are read from disk if they would fill too much of the free memory
 Storage = Literal["memory", "disk", "auto"]
 
-#: bytes of float32 features that ``auto`` loads into memory whatever is free
+#: size, in bytes, up to which ``auto`` loads float32 features whatever the free memory
 _ALWAYS_LOADED = 2**28
 #: copies of the features that a run holds at its peak: as loaded, and a phase's rows scaled
 _COPIES = 3
@@ -19,9 +19,9 @@ def reads_from_disk(storage: Storage, samples: int, dimensions: int) -> bool:
     """Whether features are read from disk while training.
 
     Args:
-        storage: The key's value.
-        samples: N.
-        dimensions: D.
+        storage: The value of ``dataset.storage``.
+        samples: Number of samples, N.
+        dimensions: Dimension of the features, D.
     """
     if storage != "auto":
         return storage == "disk"
@@ -30,7 +30,7 @@ def reads_from_disk(storage: Storage, samples: int, dimensions: int) -> bool:
 
 
 def announcement(storage: Storage, samples: int, dimensions: int) -> str:
-    """The line that says that features are read from disk."""
+    """A line for the user: that features are read from disk, and why."""
     needed = size_text(_COPIES * 4 * samples * dimensions)
     free = free_memory()
     left = "" if free is None else f", {size_text(free)} are free"

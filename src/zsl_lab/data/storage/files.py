@@ -1,7 +1,7 @@
-"""Feature vectors on disk: numbers in C order at a known place of one or more files.
+"""Feature vectors on disk: numbers in C order at a known offset in one or more files.
 
-They are read with plain system calls. A memory map would count as memory of the process, and a file
-that vanishes or shrinks under it would end the process.
+They are read with plain system calls. A memory map would count as memory of the process, and the
+process would crash if a mapped file vanished or shrank.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from zsl_lab.files.rows import release
 
 @dataclass(frozen=True)
 class Part:
-    """Numbers ``[rows, columns]`` in a file.
+    """An array ``[rows, columns]`` in a file, in C order.
 
     Attributes:
         path: The file.
-        offset: The byte at which they begin.
-        dtype: Their type.
+        offset: The byte at which the array begins.
+        dtype: Type of its numbers.
         rows: Number of rows.
         columns: Number of columns.
     """
@@ -42,16 +42,16 @@ class Part:
 
 
 class FileSource:
-    """Feature vectors in one or more files, whose rows follow one another.
+    """Feature vectors in one or more files, concatenated row by row.
 
-    The files stay open, so that one that is deleted or replaced is read on as it was. Threads may
-    share a source.
+    The files stay open, so that a file that is deleted or replaced meanwhile is still read with its
+    old content. Threads may share a source.
 
     Args:
-        parts: The parts, all of one type and width.
+        parts: The arrays, all of one type and number of columns.
 
     Raises:
-        DataError: A file cannot be opened.
+        DataError: If a file cannot be opened.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -88,7 +88,7 @@ class FileSource:
         """Rows ``start`` to ``stop`` (exclusive).
 
         Raises:
-            DataError: A file cannot be read any more, or has become shorter.
+            DataError: If a file can no longer be read, or has become shorter.
         """
         out = np.empty((stop - start, self.shape[1]), dtype=self.dtype)
         number = int(np.searchsorted(self._starts, start, side="right")) - 1
@@ -101,7 +101,7 @@ class FileSource:
         return out
 
     def take(self, index: IntArray) -> Array:
-        """Rows in any order, read in that of the files."""
+        """Rows ``index``, in any order; they are read in the order of the files."""
         return gather(self, index)
 
     def _read(self, number: int, first: int, out: Array) -> None:
@@ -109,7 +109,7 @@ class FileSource:
         target = out.view(np.uint8).data.cast("B")
         place = part.offset + first * part.columns * part.dtype.itemsize
         try:
-            # a seek and the reads after it belong together
+            # no other thread may seek between a seek and the reads after it
             with self._lock:
                 file.seek(place)
                 while len(target):
@@ -122,10 +122,10 @@ class FileSource:
 
 
 def npy_part(path: Path) -> Part:
-    """The numbers of a ``.npy`` file of two dimensions in C order.
+    """The array in a ``.npy`` file, of two dimensions in C order.
 
     Raises:
-        DataError: It is missing, truncated or of another kind.
+        DataError: If the file is missing, truncated or holds something else.
     """
     try:
         with path.open("rb") as file:
@@ -157,7 +157,7 @@ def write_npy(source: FeatureSource, start: int, stop: int, path: Path) -> None:
     """Write rows ``start`` to ``stop`` (exclusive) to a ``.npy`` file, a block at a time.
 
     Raises:
-        OSError: It cannot be written, or the disk is full.
+        OSError: If it cannot be written, or the disk is full.
     """
     dtype, step = source.dtype.newbyteorder("="), rows_in(source, PASS_BYTES)
     with path.open("wb") as file:

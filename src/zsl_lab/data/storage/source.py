@@ -1,4 +1,4 @@
-"""Feature vectors that are read by ranges of rows, wherever they are kept."""
+"""Feature vectors, in memory or on disk, that are read by ranges of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zsl_lab.data.storage.arrays import Array, FloatArray, IntArray, float32
 
 #: bytes that are read at once in a pass over all rows
 PASS_BYTES = 2**24
-#: bytes between two wanted rows that are read along rather than skipped
+#: largest gap, in bytes, between two wanted rows that is read too rather than skipped
 _GAP_BYTES = 2**17
 
 
@@ -76,7 +76,7 @@ class ArraySource:
 
 
 def rows_in(source: FeatureSource, size: int) -> int:
-    """How many rows take ``size`` bytes, at least 1."""
+    """Number of rows that fit into ``size`` bytes, at least 1."""
     return max(1, size // (source.shape[1] * source.dtype.itemsize))
 
 
@@ -85,10 +85,10 @@ def blocks(source: FeatureSource, rows: int | None = None) -> Iterator[tuple[int
 
     Args:
         source: ``[N, D]``.
-        rows: Rows of a block; None for as many as are read well at once.
+        rows: Rows of a block; None for as many as fit into :data:`PASS_BYTES`.
 
     Yields:
-        The first row of a block, and the block ``[n, D]``.
+        The index of a block's first row, and the block ``[n, D]``.
     """
     size = rows or rows_in(source, PASS_BYTES)
     for start in range(0, len(source), size):

@@ -1,1 +1,1 @@
-"""Features that are computed already: blocks of them, and parts that several processes made."""
+"""Kept features: stored blocks of an unfinished extraction, and parts made by several processes."""

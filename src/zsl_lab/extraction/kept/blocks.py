@@ -1,8 +1,8 @@
-"""Features that are computed already, kept in a folder until all are.
+"""Kept features: blocks of features stored in a folder until all are computed.
 
-A file holds a block of images and is complete or absent. An extraction with the same images and
-recipe reads the blocks that exist and computes the rest in the same batches, so the features are
-equal bit by bit.
+Each file has the features of a block of images; it is complete or absent. An interrupted extraction
+that is started again with the same images and recipe reads the existing blocks and computes the
+others in the same batches, so that the features are bit-equal to those of a single run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zsl_lab.data.benchmark import FloatArray
 from zsl_lab.extraction.kept.contents import DIGEST_SIZE, Digests
 from zsl_lab.files.atomic import atomic_write
 
-#: how many images a block has
+#: number of images of a block
 BLOCK = 256
 
 
@@ -31,7 +31,7 @@ class Problem:
 
     Attributes:
         file: The file.
-        reason: A sentence without the file's name.
+        reason: The reason, as a sentence without the file's name.
     """
 
     file: Path
@@ -43,9 +43,9 @@ class Extracted:
     """Features of N images.
 
     Attributes:
-        features: Of the readable images, in their order, float32 ``[n, D]``.
-        readable: Which images are readable, bool ``[N]``.
-        problems: The others, in their order.
+        features: Features of the n readable images, in their order, float32 ``[n, D]``.
+        readable: Whether each image is readable, bool ``[N]``.
+        problems: The unreadable images, in their order.
     """
 
     features: FloatArray
@@ -54,26 +54,26 @@ class Extracted:
 
 
 def count_blocks(images: int) -> int:
-    """How many blocks so many images make."""
+    """The number of blocks of a number of images."""
     return -(-images // BLOCK)
 
 
 def block_of(files: Sequence[Path], number: int) -> Sequence[Path]:
-    """The images of a block."""
+    """The image files of the block with this number, from 0."""
     return files[number * BLOCK : (number + 1) * BLOCK]
 
 
 def write_block(folder: Path, number: int, block: Extracted, digests: Digests) -> None:
-    """Keep a block.
+    """Store a block.
 
     Args:
-        folder: The folder.
+        folder: The folder of kept features.
         number: The block's number.
         block: The features of its N images.
-        digests: Of the images' contents when they were read, ``[N, DIGEST_SIZE]``.
+        digests: Digests of the images' contents when they were read, ``[N, DIGEST_SIZE]``.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: If the folder cannot be written.
     """
     atomic_write(block_file(folder, number), partial(_write, block, digests))
 
@@ -84,7 +84,7 @@ def block_file(folder: Path, number: int) -> Path:
 
 
 def unused_file(folder: Path, number: int) -> Path:
-    """The file of a block of other images, which is not used."""
+    """The file of a block of earlier images, kept but not in use."""
     return folder / f"{number:06d}.unused.npz"
 
 
@@ -113,7 +113,17 @@ def read_digests(file: Path) -> Digests | None:
 def read_block(
     folder: Path, number: int, files: Sequence[Path], feature_dim: int
 ) -> Extracted | None:
-    """The kept block of these files; None if it is absent or damaged."""
+    """Read a kept block.
+
+    Args:
+        folder: The folder of kept features.
+        number: The block's number.
+        files: The image files of the block.
+        feature_dim: The dimension of the features.
+
+    Returns:
+        The block; None if it is absent or damaged, or does not match the arguments.
+    """
     arrays = _load(block_file(folder, number), "features", "readable", "reasons")
     if arrays is None:
         return None

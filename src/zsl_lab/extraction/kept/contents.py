@@ -1,4 +1,4 @@
-"""Contents of image files, by which kept features are recognised where times of change differ."""
+"""Digests of image files, which match kept features to images with other modification times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from zsl_lab.data.files.images import check_reachable
 
-#: the bytes of a digest
+#: number of bytes of a digest
 DIGEST_SIZE = 16
 
 #: a digest of each image, uint8 ``[N, DIGEST_SIZE]``
@@ -24,7 +24,7 @@ def read_content(file: Path) -> bytes | None:
     """The bytes of a file; None if it cannot be read.
 
     Raises:
-        UnreachableError: The file system that it lies on, or its folder, has gone.
+        UnreachableError: If its file system, or its folder, cannot be reached any more.
     """
     try:
         return file.read_bytes()
@@ -49,7 +49,7 @@ def digest_files(files: Sequence[Path]) -> Digests:
     """The digests of files, ``[N, DIGEST_SIZE]``.
 
     Raises:
-        UnreachableError: The file system of the files has gone.
+        UnreachableError: If the files' file system cannot be reached any more.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return as_digests(list(pool.map(_digest_file, files)))

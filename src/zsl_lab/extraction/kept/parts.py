@@ -1,9 +1,9 @@
-"""Extraction by several processes: each computes a part of the images, which are joined then.
+"""Extraction by several processes: each extracts a part of the images, and the parts are joined.
 
 A part is a folder beside the output (``birds.h5.part-3-of-8``) with blocks of features, as
-:mod:`zsl_lab.extraction.kept.blocks` writes them. The parts divide the blocks of one process, in
-which the same images go through the network together, so that the joined features are equal bit by
-bit to those of one process on the same kind of machine.
+:mod:`zsl_lab.extraction.kept.blocks` writes them. Blocks and batches are the same as with a single
+process, so that the joined features are bit-equal to those of one process on the same kind of
+machine.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from zsl_lab.extraction.kept.blocks import (
 from zsl_lab.extraction.kept.contents import digest_files
 from zsl_lab.extraction.kept.preparing import Key, read_key
 
-#: the choice of the part by the number of a task of Slurm
+#: value of --part that takes the number of the Slurm array task
 SLURM = "slurm"
-#: how many parts a message names
+#: maximum number of parts that a message names
 _SHOWN = 5
 
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """One of ``count`` parts, counted from 1."""
+    """Part ``number``, from 1, of ``count`` parts."""
 
     number: int
     count: int
 
     def __str__(self) -> str:
-        """As the command line has it."""
+        """The part as written on the command line: ``3/8``."""
         return f"{self.number}/{self.count}"
 
     def folder(self, out: Path) -> Path:
@@ -50,20 +50,24 @@ class Part:
         return out.with_name(f"{out.name}.part-{self.number}-of-{self.count}")
 
     def blocks(self, images: int) -> range:
-        """The numbers of its blocks, of so many images in all parts."""
+        """The numbers of its blocks.
+
+        Args:
+            images: Number of images of all parts.
+        """
         total = count_blocks(images)
         return range(total * (self.number - 1) // self.count, total * self.number // self.count)
 
 
 def parse_part(text: str, environment: Mapping[str, str]) -> Part:
-    """The value of ``--part``.
+    """Parse the value of ``--part``.
 
     Args:
-        text: ``3/8``, or ``slurm`` for the number of this task in an array of Slurm.
-        environment: The environment's variables.
+        text: ``3/8``, or ``slurm`` for the number of this task in a Slurm array.
+        environment: The environment variables.
 
     Raises:
-        ConfigError: It is neither, or this is no task of a whole array.
+        ConfigError: If it is neither, or this is not a task of a whole Slurm array.
     """
     if text == SLURM:
         return _of_slurm(environment)
@@ -112,13 +116,13 @@ def joined_blocks(
     """The blocks of all parts, in the order of the images.
 
     Args:
-        parts: The folder of each, as :func:`find_parts` finds them.
+        parts: The folder of each part, as :func:`find_parts` returns them.
         files: The images of all parts.
-        feature_dim: The number of columns.
-        report: Called with the number of images that are read.
+        feature_dim: The dimension of the features.
+        report: Called with the number of images whose features have been read.
 
     Raises:
-        DataError: A block is damaged.
+        DataError: If a block is damaged.
     """
     done = 0
     report(done)
@@ -141,21 +145,22 @@ def find_parts(
     recipe: ImageRecipe,
     report: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> dict[Part, Path]:
-    """The folders of all parts.
+    """Find the folders of all parts, and check that they belong to these images and this recipe.
 
-    Where the paths, sizes or modification times of the images differ from those of a part, the
-    contents of its images are compared by their digests.
+    If the paths, sizes or modification times of the images differ from those of a part, the
+    contents of the part's images are compared by their digests.
 
     Args:
-        out: The output, beside which the parts are.
+        out: The output file; the parts are in its folder.
         files: The images of all parts.
-        recipe: How their features are made.
-        report: Called with the number of images that are compared and of those to compare, only
-            where contents are compared.
+        recipe: How their features are computed.
+        report: If contents are compared, called with the numbers of images compared so far and of
+            images to compare.
 
     Raises:
-        DataError: A part is missing, unfinished, there twice, or of other images or another recipe.
-        UnreachableError: The images' file system has gone.
+        DataError: If a part is missing, unfinished or duplicated, or of other images or another
+            recipe.
+        UnreachableError: If the images' file system cannot be reached any more.
     """
     folders = _part_folders(out)
     expected = Key.of(files, recipe)
@@ -178,7 +183,7 @@ def find_parts(
 
 
 def _part_folders(out: Path) -> list[Path]:
-    """The folders beside the output that are called like its parts."""
+    """The folders beside the output whose names are those of its parts."""
     start = f"{out.name}.part-"
     folders = sorted(
         path
@@ -195,7 +200,7 @@ def _part_folders(out: Path) -> list[Path]:
 
 
 def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> tuple[Part, Key]:
-    """The part that a folder holds, and its key; raises where it is of another recipe."""
+    """The part in a folder, and its key; raises an error if it is of another recipe."""
     key = read_key(folder)
     part = None if key is None else _read(key.part)
     try:
@@ -217,7 +222,7 @@ def _part_of(folder: Path, expected: Key, recipe: ImageRecipe) -> tuple[Part, Ke
 
 
 def _check_division(out: Path, parts: Mapping[Part, Path]) -> None:
-    """Raise where parts are of several divisions, or one is missing."""
+    """Raise an error if parts have different counts, or one is missing."""
     counts = {part.count: folder for part, folder in parts.items()}
     if len(counts) > 1:
         found = ", ".join(f"of {count} ({folder.name})" for count, folder in counts.items())
@@ -233,7 +238,7 @@ def _check_division(out: Path, parts: Mapping[Part, Path]) -> None:
 def _check_contents(
     parts: Mapping[Part, Path], files: Sequence[Path], report: Callable[[int, int], object]
 ) -> None:
-    """Raise where an image differs from the one that a part has features of."""
+    """Raise an error if an image is not the one that a part has features of."""
     blocks = [
         (part, folder, number)
         for part, folder in sorted(parts.items())
@@ -256,7 +261,7 @@ def _check_contents(
 
 
 def _difference(part: Part, file: Path, block: Sequence[Path]) -> str | None:
-    """Which image of a block differs from that of its file, as a sentence; None if none does."""
+    """A sentence on the first image that differs from that of a block's file; None for none."""
     digests = read_digests(file)
     if digests is None:
         return (

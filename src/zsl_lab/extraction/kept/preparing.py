@@ -1,4 +1,4 @@
-"""A folder of kept features is prepared: which of its blocks are of the present images."""
+"""Prepares a folder of kept features: finds the blocks that belong to the present images."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from zsl_lab.extraction.kept.blocks import (
 from zsl_lab.extraction.kept.contents import Digests, digest_files
 from zsl_lab.files.atomic import atomic_write, reason
 
-#: raise it when the same recipe gives other features, so that old ones are not used
+#: increase it when the same recipe gives other features, so that old ones are not used
 _FORMAT_VERSION = 1
 _KEY_FILE = "key.json"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What kept features are of; features with an equal key can be used.
+    """Identifies the images and the recipe of kept features.
 
-    Where only ``files`` differs, the blocks whose images have the same contents can be used.
+    Kept features with an equal key can be used. If only ``files`` differs, those blocks can be used
+    whose images have the same contents.
 
     Attributes:
-        recipe: The identity of their recipe.
+        recipe: The identity of the recipe (:attr:`ImageRecipe.identity`).
         files: A hash of the images' paths, sizes and modification times.
         part: The part of the images, as ``3/8``; None for all of them.
-        format_version: Of the blocks.
+        format_version: Format version of the blocks.
     """
 
     recipe: Mapping[str, Any]
@@ -49,16 +50,16 @@ class Key:
 
     @classmethod
     def of(cls, files: Sequence[Path], recipe: ImageRecipe, part: str | None = None) -> Key:
-        """The key of these images.
+        """The key of these images and this recipe.
 
         Raises:
-            DataError: An image is missing.
+            DataError: If an image is missing.
         """
         return cls(recipe.identity, _stamp(files), part)
 
 
 def read_key(folder: Path) -> Key | None:
-    """The key of a folder; None where it has none that can be read."""
+    """The key of a folder; None if it has no readable key."""
     try:
         plain = json.loads((folder / _KEY_FILE).read_bytes())
         key = Key(dict(plain["recipe"]), plain["files"], plain.get("part"), plain["format_version"])
@@ -69,11 +70,12 @@ def read_key(folder: Path) -> Key | None:
 
 @dataclass(frozen=True)
 class Before:
-    """What a folder held when it was prepared.
+    """The content of a folder before it was prepared.
 
     Attributes:
-        state: ``"nothing"``, ``"the same"``, ``"other images"`` or ``"another recipe"``.
-        unused: In the last two states the number of images whose features are not used.
+        state: ``"nothing"``, ``"the same"`` (images and recipe), ``"other images"`` or ``"another
+            recipe"``.
+        unused: In the last two states, the number of images whose features are not used.
     """
 
     state: str
@@ -87,24 +89,24 @@ def prepare_kept(
     part: str | None = None,
     report: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> Before:
-    """Prepare a folder for keeping features: its blocks are then of these images and this recipe.
+    """Prepare a folder of kept features, so that its blocks are of these images and this recipe.
 
-    Where paths, sizes and modification times are equal, no image is read. Where any differs, the
-    contents of the kept blocks' images are compared by their digests. Blocks of other images are
-    renamed, and used again by a command with these images; those of another recipe are removed.
+    If paths, sizes and modification times are unchanged, no image is read. Otherwise, the contents
+    of the kept blocks' images are compared by their digests. Blocks of other images are renamed, so
+    that a later command with those images can use them; blocks of another recipe are removed.
 
     Args:
         folder: The folder; created if it is missing.
         files: All images.
         recipe: The recipe.
         part: The part of the images whose features are kept; None for all of them.
-        report: Called with the number of images that are compared and of those to compare, only
-            where contents are compared.
+        report: If contents are compared, called with the numbers of images compared so far and of
+            images to compare.
 
     Raises:
-        DataError: An image is missing.
-        OutputError: The folder cannot be written, or holds something else.
-        UnreachableError: The images' file system has gone.
+        DataError: If an image is missing.
+        OutputError: If the folder cannot be written, or has other content.
+        UnreachableError: If the images' file system cannot be reached any more.
     """
     key = Key.of(files, recipe, part)
     if not (folder / _KEY_FILE).is_file():
@@ -163,8 +165,8 @@ def _choose(folder: Path, key: Key, matching: Mapping[int, Path | None]) -> int:
                 file.replace(unused_file(folder, number))
             else:
                 file.unlink()
-    # Blocks in use are of the key's images even if this is interrupted: those that are left are of
-    # the images of both keys, those that are put into use now are of the new key's.
+    # Even if this is interrupted, blocks in use always belong to the key in the folder: the blocks
+    # left in use above belong to both keys, and others are put into use after the new key is there.
     _write_key(folder, key)
     with _writing(folder):
         for number, match in matching.items():
@@ -176,7 +178,7 @@ def _choose(folder: Path, key: Key, matching: Mapping[int, Path | None]) -> int:
 def _matching(
     folder: Path, files: Sequence[Path], report: Callable[[int, int], object]
 ) -> dict[int, Path | None]:
-    """The file of each kept block whose images have the contents of the present ones, or None."""
+    """For each kept block, the file whose images have the same contents as now, or None."""
     candidates = {
         number: _candidates(folder, number, len(block_of(files, number)))
         for number in _numbers(folder)
@@ -201,7 +203,7 @@ def _matching(
 
 
 def _candidates(folder: Path, number: int, size: int) -> dict[Path, Digests]:
-    """The files of a block of so many images, and their digests."""
+    """The files of a block, in use or not, that have ``size`` images; with their digests."""
     found = {}
     for file in (block_file(folder, number), unused_file(folder, number)):
         digests = read_digests(file)
@@ -218,7 +220,7 @@ def _numbers(folder: Path) -> list[int]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """An error of the file system within is one of the folder."""
+    """Convert an OSError raised inside to an OutputError about the folder."""
     try:
         yield
     except OSError as error:

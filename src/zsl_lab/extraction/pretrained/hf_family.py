@@ -1,6 +1,6 @@
 """``hf:ID_OR_FOLDER``: vision and image-text models of transformers.
 
-Code that a repository brings along is never run (``trust_remote_code=False``).
+Code in a model's repository is never run (``trust_remote_code=False``).
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from zsl_lab.extraction.weights import Terms, import_package
 from zsl_lab.files.hashing import sha256_file
 from zsl_lab.text.hub import load_from_hub, quiet
 
-#: Pillow's numbers of its filters
+#: names of Pillow's filters by number
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-#: from this size on ConvNeXt's images are not cut
+#: size from which on ConvNeXt's images are squashed, not cropped
 _CONVNEXT_WHOLE = 384
 #: names of the class token's parameter
 _CLASS_TOKENS = ("cls_token", "class_embedding")
-#: what a tokenizer without a limit says
+#: lengths from this on mean that a tokenizer has no limit
 _NO_LIMIT = 10**6
 
 
 class _ImageTower(nn.Module):
-    """From normalised images to pooled features, as the model's family pools them.
+    """Computes pooled features of normalised images.
 
-    Of an image-text model the projected embedding; else the pooler's output; without a pooler the
-    class token, or the mean over positions where there is none.
+    They are the projected embedding of an image-text model, else the pooler's output, else (without
+    a pooler) the class token, else (without a class token) the mean over positions.
 
     Args:
         model: The model.
-        has_pooler: Whether the weights of its pooler were read.
+        has_pooler: Whether it has a pooler with loaded weights.
     """
 
     def __init__(self, model: nn.Module, has_pooler: bool) -> None:
@@ -60,7 +60,7 @@ class _ImageTower(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """``[B, 3, height, width]`` to ``[B, D]``."""
+        """Compute features ``[B, D]`` of images ``[B, 3, height, width]``."""
         if hasattr(self.model, "get_image_features"):
             return _pooled(self.model.get_image_features(pixel_values=images))
         output = self.model(pixel_values=images)
@@ -74,7 +74,7 @@ class _ImageTower(nn.Module):
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A model of transformers, and what the loader noticed."""
+    """A model of transformers, the description of its weights, and missing keys of its files."""
 
     model: Any
     weights: LoadedWeights
@@ -82,17 +82,17 @@ class _Loaded:
 
 
 def defaults(name: str, weights: str | None, image_size: int | None, terms: Terms) -> Defaults:
-    """How the image processor of a model prepares its images.
+    """The sizes and the preparation of images that a model's image processor uses.
 
     Args:
         name: ``hf:ID_OR_FOLDER``.
         weights: As in :func:`build`.
-        image_size: Side of the square that the model sees; None for its own.
-        terms: For messages.
+        image_size: Side, in pixels, of the square that the model sees; None for its own.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: transformers is missing, the model has no image processor or cannot be
-            downloaded, or its images are prepared in another way than by a square.
+        ConfigError: If transformers is missing, the model has no image processor or cannot be
+            downloaded, or its images are not scaled or cropped to a square.
     """
     transformers = import_package("transformers", name, "hf", terms)
     source = _source(name, weights)
@@ -113,12 +113,12 @@ def _defaults_of(
     config: dict[str, Any], name: str, image_size: int | None, terms: Terms
 ) -> Defaults:
     size = dict(config.get("size") or {})
-    kept = size.get("shortest_edge")  # the ratio of the sides is kept
+    kept = size.get("shortest_edge")  # the aspect ratio is kept
     own_resize = kept or size.get("height")
     cut = config.get("crop_size") if config.get("do_center_crop") else None
     own_size = cut["height"] if cut else own_resize
     squash = not kept
-    if config.get("crop_pct") and kept:  # ConvNeXt: the size is that of the cut square
+    if config.get("crop_pct") and kept:  # ConvNeXt: the size is that of the cropped square
         squash = kept >= _CONVNEXT_WHOLE
         own_resize = kept if squash else int(kept / config["crop_pct"])
     interpolation = _FILTERS.get(int(config.get("resample", -1)))
@@ -154,18 +154,18 @@ def _defaults_of(
 def build(
     name: str, weights: str | None, image_size: int, preparation: Preparation, terms: Terms
 ) -> tuple[PooledNetwork, LoadedWeights]:
-    """The image tower of a model, pooled as its family does.
+    """Load the image tower of a model, frozen.
 
     Args:
         name: ``hf:ID_OR_FOLDER``: a repository of the Hugging Face Hub, or a folder with
             ``config.json``, weights and the image processor's configuration.
-        weights: ``random`` for random weights; another folder in place of the name's; or None.
-        image_size: Side of the images that it will see.
+        weights: ``random`` for random weights; another folder instead of the name's; or None.
+        image_size: Side of its images, in pixels.
         preparation: Mean and standard deviation of its images.
-        terms: For messages.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: transformers is missing, the model cannot be loaded or downloaded, lacks
+        ConfigError: If transformers is missing, or the model cannot be loaded or downloaded, lacks
             weights, or does not take images of this size.
     """
     transformers = import_package("transformers", name, "hf", terms)
@@ -179,10 +179,10 @@ def build(
 
 
 def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
-    """The text tower of an image-text model; see :func:`build`.
+    """Load the text tower of an image-text model; arguments as in :func:`build`.
 
     Raises:
-        ConfigError: As :func:`build`, or the model has no text tower.
+        ConfigError: As :func:`build`, or if the model has no text tower.
     """
     transformers = import_package("transformers", name, "hf", terms)
     source = _source(name, weights)
@@ -205,7 +205,7 @@ def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
         )
     own = getattr(model.config.text_config, "max_position_embeddings", tokenizer.model_max_length)
     context = min(own, tokenizer.model_max_length)
-    # SigLIP was trained with texts that are padded to the end, and sees no mask
+    # SigLIP was trained with texts padded to full length, without an attention mask
     siglip = str(model.config.model_type).startswith("siglip")
 
     @torch.inference_mode()
@@ -230,7 +230,7 @@ def has_text_tower(name: str, weights: str | None, terms: Terms) -> bool:
     """Whether a model is an image-text model, by its configuration alone.
 
     Raises:
-        ConfigError: transformers is missing, or the configuration cannot be loaded.
+        ConfigError: If transformers is missing, or the configuration cannot be loaded.
     """
     config = _config(
         import_package("transformers", name, "hf", terms), name, _source(name, weights), terms
@@ -239,13 +239,13 @@ def has_text_tower(name: str, weights: str | None, terms: Terms) -> bool:
 
 
 def _source(name: str, weights: str | None) -> str:
-    """The folder or repository that is read.
+    """The folder or repository to read from.
 
     Raises:
-        ConfigError: There is neither.
+        ConfigError: If the name is empty after its prefix.
     """
     own = name.removeprefix(HF_PREFIX)
-    if not own:  # the working folder, as a path
+    if not own:  # as a path, it would mean the working folder
         raise ConfigError(
             f"{name} names no model; expected {HF_PREFIX}OWNER/MODEL, or the "
             f"folder of one: {HF_PREFIX}FOLDER."
@@ -277,7 +277,7 @@ def _load(transformers: Any, name: str, weights: str | None, terms: Terms) -> _L
     """A model with all weights that its features depend on.
 
     Raises:
-        ConfigError: It cannot be loaded, or weights are missing in its files.
+        ConfigError: If it cannot be loaded, or weights are missing in its files.
     """
     source = _source(name, weights)
     is_folder = Path(source).is_dir()
@@ -301,7 +301,7 @@ def _load(transformers: Any, name: str, weights: str | None, terms: Terms) -> _L
         )
         return found
 
-    # the loader draws weights that the files lack; the run's random state is kept
+    # the loader draws weights that the files lack; it must not change the run's random state
     with quiet(), torch.random.fork_rng(devices=[]):
         model, info = load_from_hub(source, load, f"{terms.network}{name}", _ways_out(source))
     missing = tuple(sorted(info["missing_keys"]))
@@ -328,7 +328,7 @@ def _folder(source: str) -> Path:
 
 
 def _sha256(folder: Path) -> str:
-    """SHA-256 of the weights' file; of several, of their hashes; empty where there is none."""
+    """SHA-256 of the weights' file; if there are several, of their hashes; empty if none."""
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     hashes = [sha256_file(file) for file in files]
     if len(hashes) <= 1:
@@ -337,6 +337,6 @@ def _sha256(folder: Path) -> str:
 
 
 def _pooled(output: Any) -> Tensor:
-    """The pooled vectors of an output, which older versions return by themselves."""
+    """The pooled vectors of an output; older versions of transformers return them directly."""
     pooled: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return pooled

@@ -1,4 +1,4 @@
-"""What pretrained networks of all packages share."""
+"""Classes and functions shared by the pretrained networks of all packages."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from zsl_lab.errors import ConfigError
 from zsl_lab.extraction.names import RANDOM
 from zsl_lab.extraction.weights import Terms
 
-#: of random weights, so that the same name always has the same ones
+#: seed of random weights, so that the same name always has the same weights
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """How a network's own package prepares images for it.
+    """The sizes and the preparation of images that a network's own package uses.
 
     Attributes:
-        resize: Side of the square that an image is scaled to, at ``image_size``.
-        image_size: Side of the square that the network sees.
+        resize: Side, in pixels, of the square that an image is scaled to.
+        image_size: Side, in pixels, of the square that the network sees.
         preparation: Filter, crop, mean and standard deviation.
     """
 
@@ -38,13 +38,13 @@ class Defaults:
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """Where a network's weights come from.
+    """Description of a network's weights.
 
     Attributes:
-        label: What a recipe calls them: a tag, the name of a file or folder, or ``random``.
-        sha256: SHA-256 of the file; of several files, of their hashes; of random weights, of the
-            state dict.
-        path: The file or folder where it is the user's; None for downloaded and random weights.
+        label: Their name in a recipe: a tag, the name of a file or folder, or ``random``.
+        sha256: SHA-256 of the file; if there are several, of their hashes; of random weights, of
+            the state dict.
+        path: The file or folder if it is the user's; None for downloaded and random weights.
         name: The network's name with the tag of the weights.
     """
 
@@ -59,14 +59,15 @@ class PooledNetwork(nn.Module):
 
     Args:
         name: Its name, with the prefix of its package.
-        model: From normalised images ``[B, 3, height, width]`` to features ``[B, D]``.
+        model: Takes normalised images ``[B, 3, height, width]`` and returns features ``[B, D]``.
         preparation: Mean and standard deviation of its images.
 
     Attributes:
         feature_dim: D, the dimension of the features; set by :func:`measure`.
-        weights_file: The file that the weights were read from; None for several or random ones.
-        min_size: 1; :func:`measure` checks the size by a forward pass.
-        half_precision: Whether a GPU computes the features in half precision.
+        weights_file: The file that the weights were read from; None for several files or random
+            weights.
+        min_size: Always 1: :func:`measure` checks the size by a forward pass.
+        half_precision: Whether features are extracted in half precision on a GPU.
     """
 
     min_size = 1
@@ -86,13 +87,13 @@ class PooledNetwork(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pooled features.
+        """Compute pooled features.
 
         Args:
             images: uint8 ``[B, 3, height, width]``.
 
         Returns:
-            ``[B, D]``.
+            The features ``[B, D]``.
         """
         # channels_last makes convolutions up to twice as fast on a CPU
         images = images.contiguous(memory_format=torch.channels_last)
@@ -105,18 +106,21 @@ def measure(network: PooledNetwork, image_size: int, own_size: int, terms: Terms
 
     Args:
         network: The network.
-        image_size: Side of the images that it will see.
-        own_size: The side that its package gives them, for messages.
-        terms: For messages.
+        image_size: Side of its images, in pixels.
+        own_size: The side that its package uses, for messages.
+        terms: Words for messages.
+
+    Returns:
+        The network.
 
     Raises:
-        ConfigError: It does not take images of this size, or gives no vectors.
+        ConfigError: If it does not take images of this size, or does not return vectors.
     """
     image = torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
     try:
         with torch.inference_mode():
             features = network(image)
-    except Exception as error:  # families check a size each in its own way
+    except Exception as error:  # each family of networks checks the size in its own way
         raise wrong_size(network.name, own_size, image_size, error, terms) from error
     if features.ndim != 2:
         raise ConfigError(
@@ -141,14 +145,17 @@ def wrong_size(
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """The random weights of a network: always the same, and the run's random state is kept."""
+    """A context for drawing a network's random weights with a fixed seed.
+
+    Afterwards the run's random state is as before.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         yield
 
 
 def random_weights(name: str, model: nn.Module) -> LoadedWeights:
-    """The weights that a model has after it was made within :func:`seeded`."""
+    """The description of the weights of a model that was made within :func:`seeded`."""
     return LoadedWeights(RANDOM, _sha256_state(model.state_dict()), None, name)
 
 
@@ -163,14 +170,15 @@ def _sha256_state(state: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class TextTower:
-    """The half of an image-text model that reads texts.
+    """The text encoder of an image-text model.
 
     Attributes:
         name: The model's name, with the prefix of its package.
-        weights: Where its weights come from.
-        max_tokens: At how many tokens texts are cut.
-        embed: From N texts to embeddings ``[N, D]`` in the space of the images, not normalised.
-        count_tokens: How many tokens a whole text has.
+        weights: Description of its weights.
+        max_tokens: Number of tokens at which texts are cut.
+        embed: Returns the embeddings ``[N, D]`` of N texts, in the space of the images' embeddings,
+            not normalised.
+        count_tokens: Returns the number of tokens of a whole text.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """``open_clip:MODEL/PRETRAINED``: both towers of the image-text models of open_clip.
 
-Also ``open_clip:hf-hub:ORG/NAME``, a model that somebody published on the Hugging Face Hub for
-open_clip, and ``open_clip:local-dir:FOLDER``, the same files in a folder; open_clip has these
-prefixes.
+Also ``open_clip:hf-hub:ORG/NAME``, a model published on the Hugging Face Hub for open_clip, and
+``open_clip:local-dir:FOLDER``, the files of such a model in a folder. ``hf-hub:`` and
+``local-dir:`` are open_clip's own prefixes.
 """
 
 from __future__ import annotations
@@ -34,43 +34,43 @@ from zsl_lab.files.hashing import sha256_file
 from zsl_lab.text.hub import reason
 from zsl_lab.text.packages import fingerprint
 
-#: what open_clip's presets lack is CLIP's own
+#: CLIP's own mean and standard deviation, for presets of open_clip without them
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-#: from open_clip's names for how images are scaled to ours
+#: crop modes of :class:`Preparation` by open_clip's resize modes
 _CROP_MODES = {"shortest": "center", "squash": "squash"}
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
-#: of a model on the hub or in a folder: architecture and preprocessing
+#: file with the architecture and preprocessing of a model on the hub or in a folder
 _CONFIG_FILE = "open_clip_config.json"
-#: what a recipe calls weights on the hub
+#: label, in a recipe, of weights on the hub
 _HUB_LABEL = "hub"
 
 
 class _ImageTower(nn.Module):
-    """From normalised images to projected embeddings."""
+    """Computes projected embeddings of normalised images."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """``[B, 3, height, width]`` to ``[B, D]``."""
+        """Compute embeddings ``[B, D]`` of images ``[B, 3, height, width]``."""
         embeddings: Tensor = self.model.encode_image(images)  # type: ignore[operator]
         return embeddings
 
 
 def defaults(name: str, weights: str | None, image_size: int | None, terms: Terms) -> Defaults:
-    """How open_clip prepares images for a model.
+    """The sizes and the preparation of images that open_clip uses for a model.
 
     Args:
         name: ``open_clip:MODEL/PRETRAINED``.
         weights: As in :func:`build`.
-        image_size: Side of the square that the model sees; None for its own.
-        terms: For messages.
+        image_size: Side, in pixels, of the square that the model sees; None for its own.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: open_clip is missing, has no such model or weights, or its images are prepared
-            in another way than by a square.
+        ConfigError: If open_clip is missing or has no such model or weights, or the model's images
+            are not scaled or cropped to a square.
     """
     open_clip = import_package("open_clip", name, "open_clip", terms)
     if is_published(name):
@@ -101,21 +101,21 @@ def defaults(name: str, weights: str | None, image_size: int | None, terms: Term
 def build(
     name: str, weights: str | None, image_size: int, preparation: Preparation, terms: Terms
 ) -> tuple[PooledNetwork, LoadedWeights]:
-    """The image tower of a model: its projected embeddings.
+    """Load the image tower of a model, frozen; its features are the projected embeddings.
 
     Args:
         name: ``open_clip:MODEL/PRETRAINED``; PRETRAINED is a tag of open_clip (downloaded), a file,
-            or ``random`` for random weights. Or ``open_clip:hf-hub:ORG/NAME``, or
-            ``open_clip:local-dir:FOLDER``, which hold their weights.
-        weights: PRETRAINED where the name has none; None otherwise.
-        image_size: Side of the images that it will see.
+            or ``random`` for random weights. Or ``open_clip:hf-hub:ORG/NAME`` or
+            ``open_clip:local-dir:FOLDER``, which include the weights.
+        weights: PRETRAINED if the name has none; None otherwise.
+        image_size: Side of its images, in pixels.
         preparation: Mean and standard deviation of its images.
-        terms: For messages.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: open_clip is missing, has no such model or weights, they cannot be downloaded
-            or do not fit, or the model does not take images of this size.
-        CheckpointError: There is no such file.
+        ConfigError: If open_clip is missing or has no such model or weights, they cannot be
+            downloaded or do not fit, or the model does not take images of this size.
+        CheckpointError: If there is no such file.
     """
     open_clip = import_package("open_clip", name, "open_clip", terms)
     if is_published(name):
@@ -129,7 +129,7 @@ def build(
 
 
 def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
-    """The text tower of a model; see :func:`build`."""
+    """Load the text tower of a model; arguments and errors as in :func:`build`."""
     open_clip = import_package("open_clip", name, "open_clip", terms)
     model, loaded = _load(open_clip, name, weights, None, terms)
     bare = name.removeprefix(OPEN_CLIP_PREFIX) if is_published(name) else _parts(name)[0]
@@ -148,7 +148,7 @@ def text_tower(name: str, weights: str | None, terms: Terms) -> TextTower:
         return found.float()
 
     def count_tokens(text: str) -> int:
-        # its other tokenizers do not tell the length of a whole text
+        # tokenizers without encode() do not tell the length of a whole text
         return len(tokenizer.encode(text)) + 2 if hasattr(tokenizer, "encode") else 0
 
     return TextTower(loaded.name, loaded, int(tokenizer.context_length), embed, count_tokens)
@@ -160,7 +160,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _chosen(open_clip: Any, name: str, weights: str | None, terms: Terms) -> tuple[str, str]:
-    """The model and its weights, checked: a tag, an existing file, or ``random``."""
+    """The model and its weights (a tag, an existing file, or ``random``), checked to exist."""
     model, pretrained = _parts(name)
     known = open_clip.list_models()
     if model not in known:
@@ -208,12 +208,12 @@ def _own_size(config: dict[str, Any]) -> int:
 
 
 def is_published(name: str) -> bool:
-    """Whether a name is that of a model on the hub or in a folder."""
+    """Whether a name is that of a model on the hub or in a folder, not one of open_clip's own."""
     return name.removeprefix(OPEN_CLIP_PREFIX).startswith((_HUB, _FOLDER))
 
 
 def renamed(name: str, place: str) -> str:
-    """The name of a model in a folder that lies at another place; other names as they are."""
+    """The name of a model in a folder, with another path of the folder; other names unchanged."""
     in_folder = name.startswith(f"{OPEN_CLIP_PREFIX}{_FOLDER}")
     return f"{OPEN_CLIP_PREFIX}{_FOLDER}{place}" if in_folder else name
 
@@ -242,7 +242,10 @@ def _published_config(
 
 
 def _published_file(open_clip: Any, name: str, file: str | None, terms: Terms) -> Path:
-    """A file of a model on the hub or in a folder; of None that of its weights."""
+    """A file of a model on the hub or in a folder.
+
+    With ``file=None``, the file of the weights on the hub, or the folder itself.
+    """
     bare = name.removeprefix(OPEN_CLIP_PREFIX)
     if bare.startswith(_FOLDER):
         folder = Path(bare.removeprefix(_FOLDER)).expanduser()
@@ -274,7 +277,7 @@ def _load_published(
             model: nn.Module = open_clip.create_model(
                 renamed(name, str(place)).removeprefix(OPEN_CLIP_PREFIX),
                 force_image_size=image_size,
-                # without its weights open_clip would make random ones
+                # else open_clip would draw random weights if the model's are missing
                 require_pretrained=True,
             )
     except Exception as error:
@@ -295,7 +298,7 @@ def _load_published(
 def _load(
     open_clip: Any, name: str, weights: str | None, image_size: int | None, terms: Terms
 ) -> tuple[nn.Module, LoadedWeights]:
-    """The whole model in evaluation mode, and where its weights come from."""
+    """The whole model in evaluation mode, and the description of its weights."""
     if is_published(name):
         _published_config(open_clip, name, weights, terms)
         return _load_published(open_clip, name, image_size, terms)
@@ -329,7 +332,7 @@ def _load(
 def _weights_file(
     open_clip: Any, name: str, chosen: str, preset: dict[str, Any], terms: Terms
 ) -> Path | None:
-    """The file of the weights, downloaded where it has to be; None for random ones."""
+    """The file of the weights, downloaded if needed; None for random weights."""
     if chosen == RANDOM:
         return None
     if not preset:
@@ -347,7 +350,7 @@ def _weights_file(
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without open_clip's warnings about random weights, which are chosen here."""
+    """Suppress open_clip's warnings about random weights, which are drawn on purpose here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

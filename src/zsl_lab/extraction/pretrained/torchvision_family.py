@@ -25,27 +25,28 @@ from zsl_lab.extraction.pretrained.network import (
 from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state_dict
 from zsl_lab.files.hashing import sha256_file
 
-#: the weights of a name without a tag, where there are such
+#: tag of the weights for a name without one, if the network has such weights
 _DEFAULT_TAG = "IMAGENET1K_V1"
-#: parts that only training uses
+#: parts that are only used in training
 _AUXILIARY = ("aux1", "aux2", "AuxLogits")
-#: the published weights of these two are for images normalised in another way, which they then do
+#: the published weights of these two networks are for images normalised in another way, to which
+#: the networks then convert the images
 _TRANSFORMING = {"transform_input": True, "init_weights": False}
 _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _TRANSFORMING, "inception_v3": _TRANSFORMING}
-#: layers that DenseNet's published weights call ``norm.1``
+#: layers that are called ``norm.1`` in DenseNet's published weights, and ``norm1`` in torchvision
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
 
 def defaults(name: str, image_size: int | None, terms: Terms) -> Defaults:
-    """How torchvision prepares images for the weights of a network.
+    """The sizes and the preparation of images that torchvision uses for a network's weights.
 
     Args:
         name: ``torchvision:NAME`` or ``torchvision:NAME.TAG``.
-        image_size: Side of the square that the network sees; None for its own.
-        terms: For messages.
+        image_size: Side, in pixels, of the square that the network sees; None for its own.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: torchvision is missing, or has no such network or weights.
+        ConfigError: If torchvision is missing, or has no such network or weights.
     """
     preset = _published(
         import_package("torchvision.models", name, "images", terms), name, terms
@@ -69,14 +70,14 @@ def build(
         name: ``torchvision:NAME`` or ``torchvision:NAME.TAG``, the tag of published weights.
         weights: ``imagenet`` (torchvision downloads them), the file of a state dict, with the
             classifier or without, or ``random``.
-        image_size: Side of the images that it will see.
+        image_size: Side of its images, in pixels.
         preparation: Mean and standard deviation of its images.
-        terms: For messages.
+        terms: Words for messages.
 
     Raises:
-        ConfigError: torchvision is missing or has no such network or weights, they cannot be
-            downloaded, or it does not take images of this size.
-        CheckpointError: The weights' file is missing, damaged or of another network.
+        ConfigError: If torchvision is missing or has no such network or weights, they cannot be
+            downloaded, or the network does not take images of this size.
+        CheckpointError: If the weights' file is missing, damaged or of another network.
     """
     models = import_package("torchvision.models", name, "images", terms)
     published = _published(models, name, terms)
@@ -97,13 +98,13 @@ def build(
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """The name that torchvision has, and the tag of its weights or nothing."""
+    """The network's name in torchvision, and the tag of its weights; empty for none."""
     bare, _, tag = name.removeprefix(TORCHVISION_PREFIX).partition(".")
     return bare, tag
 
 
 def _published(models: Any, name: str, terms: Terms) -> Any:
-    """The member of torchvision's ``WeightsEnum`` that a name means."""
+    """The member of torchvision's ``WeightsEnum`` for a name."""
     bare, tag = _parts(name)
     known = models.list_models(module=models)
     if bare not in known:
@@ -126,7 +127,7 @@ def _published(models: Any, name: str, terms: Terms) -> Any:
 
 
 def _remove_classifier(model: nn.Module) -> str:
-    """Remove the last linear layer and auxiliary classifiers; returns the former's name."""
+    """Remove the auxiliary classifiers and the last linear layer; returns this layer's name."""
     for part in _AUXILIARY:
         if getattr(model, part, None) is not None:
             setattr(model, part, None)
@@ -145,10 +146,10 @@ def _remove_classifier(model: nn.Module) -> str:
 
 
 def _loaded(name: str, weights: str, published: Any, terms: Terms) -> LoadedWeights:
-    """The file of the weights, which is downloaded where it has to be."""
+    """The description of the weights, whose file is downloaded if needed."""
     if weights != IMAGENET:
         path = Path(weights).expanduser().absolute()
-        # the sentences of a file that cannot be read
+        # raises the error about a missing file
         if not path.is_file():
             read_state_dict(path, name, terms)
         return LoadedWeights(path.name, sha256_file(path), path, name)
@@ -168,7 +169,7 @@ def _loaded(name: str, weights: str, published: Any, terms: Terms) -> LoadedWeig
 
 
 def _stored(url: str) -> Path:
-    """Where torchvision keeps what it downloads."""
+    """The file in which torchvision stores the download of an address."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
@@ -178,9 +179,9 @@ def _load(
     """Copy weights into a network, all of them or none.
 
     Raises:
-        CheckpointError: They are weights of another network.
+        CheckpointError: If they are of another network.
     """
-    # versions of layers, which some read old weights by
+    # versions of layers, which some layers need to read old weights
     metadata = getattr(state, "_metadata", {"": {"version": model._version}})
     state = OrderedDict((_OLD_DENSENET.sub(r"\1\2", key), value) for key, value in state.items())
     state._metadata = metadata  # type: ignore[attr-defined]

@@ -147,7 +147,7 @@ def test_a_wrong_csv_is_a_sentence_with_line_and_column(
 
 def test_a_csv_of_another_encoding_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("label,f0,f1\nbée,1,2\n".encode("latin1"))
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_csv(tmp_path / "t.csv")
 
 

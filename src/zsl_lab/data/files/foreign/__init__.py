@@ -1,1 +1,1 @@
-"""Benchmarks in the files of other programs: arrays, tables, folders of datasets."""
+"""Reads and writes benchmarks in formats of other programs: arrays, tables, folders of datasets."""

@@ -1,7 +1,7 @@
-"""Files of named arrays: ``.npz``, ``.npy`` files in a folder, ``.pt``, ``.safetensors``.
+"""Reads files of named arrays: ``.npz``, ``.npy`` files in a folder, ``.pt``, ``.safetensors``.
 
-A pickle is never loaded: arrays of Python objects are refused, and PyTorch reads tensors and plain
-containers only.
+Python objects are never unpickled: NumPy arrays of them are refused, and PyTorch reads only tensors
+and plain containers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zsl_lab.files.npy import load_npy, read_npy
 from zsl_lab.files.rows import LARGE, Advance, no_progress
 from zsl_lab.files.seal import damaged_member
 
-#: levels of containers within containers that are read
+#: maximum depth of nested containers
 _DEPTH = 8
 _PICKLED = (
     "Python objects, which only a pickle stores, and a pickle can run any program; expected "
@@ -36,8 +36,12 @@ _PICKLED = (
 def read_npz(path: Path, advance: Advance = no_progress) -> Fields:
     """Read all arrays of a file of ``numpy.savez`` or ``numpy.savez_compressed``.
 
+    Args:
+        path: The file.
+        advance: Called after each array with the number of bytes of the file read so far.
+
     Raises:
-        DataError: The file is missing, damaged or truncated, or holds Python objects.
+        DataError: If the file is missing, damaged or truncated, or holds Python objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -62,7 +66,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Arra
     try:
         if info.file_size < LARGE:
             return _plain(read_npy(archive.read(info), where), where)
-        # too large for memory twice: unpacked to a temporary file, which stays while it is mapped
+        # too large to be in memory twice: unpacked to a temporary file, which the system keeps
+        # until it is no longer mapped
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             unpacked = Path(folder) / "array.npy"
             with archive.open(info) as source, unpacked.open("wb") as target:
@@ -79,14 +84,14 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Arra
 
 
 def read_npy_files(path: Path, advance: Advance = no_progress) -> Fields:
-    """Read the ``.npy`` files of a folder, and the ``.txt`` files that have a known name.
+    """Read the ``.npy`` files of a folder, and the ``.txt`` files whose names are known roles.
 
     Args:
-        path: The folder; or one of its files, which is then the features.
+        path: The folder; or the ``.npy`` file with the features, whose folder is read.
         advance: Not called: large files are mapped, not read.
 
     Raises:
-        DataError: A file is damaged or truncated, or holds Python objects.
+        DataError: If a file is damaged or truncated, or holds Python objects.
     """
     folder = path if path.is_dir() else path.parent
     files = sorted(file for file in folder.glob("*.npy") if file != path)
@@ -120,10 +125,14 @@ def _of_lines(path: Path) -> Array:
 def read_pt(path: Path, advance: Advance = no_progress) -> Fields:
     """Read tensors, numbers and texts in plain containers, as ``torch.save`` stores them.
 
-    Fields of nested dictionaries are called ``outer/inner``; those of a list by their positions.
+    Fields of nested dictionaries are named ``outer/inner``; items of a list by their positions.
+
+    Args:
+        path: The file.
+        advance: Not called: large files are mapped, not read.
 
     Raises:
-        DataError: The file is missing, damaged or truncated, or holds other Python objects.
+        DataError: If the file is missing, damaged or truncated, or holds other Python objects.
     """
     import pickle
 
@@ -140,7 +149,7 @@ def read_pt(path: Path, advance: Advance = no_progress) -> Fields:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
             raise DataError(
                 f"{path}: found {_PICKLED}: torch.save({{'features': tensor, 'labels': tensor, "
-                "...}})."
+                "...})."
             ) from error
         raise _damaged(path, brief, "a file of torch.save") from error
     # damaged bytes surface as almost any exception
@@ -158,7 +167,7 @@ def read_pt(path: Path, advance: Advance = no_progress) -> Fields:
 
 
 def _flat(value: Any, where: str, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Names and values of nested containers."""
+    """Names and values of the items of nested containers."""
     if depth > _DEPTH:
         raise DataError(
             f"{where}: field '{prefix}': found containers within containers, more than {_DEPTH} "
@@ -180,7 +189,7 @@ def _flat(value: Any, where: str, prefix: str = "", depth: int = 0) -> Iterator[
 
 
 def _names_by_id(value: Any) -> list[str] | None:
-    """Names in the order of their ids, of ``{name: id}`` or ``{id: name}``; else None."""
+    """Names in the order of their ids, from ``{name: id}`` or ``{id: name}``; else None."""
     if not isinstance(value, Mapping):
         return None
     ids = {name: i for name, i in value.items() if isinstance(name, str) and type(i) is int}
@@ -209,7 +218,7 @@ def _of_torch(value: Any) -> Array | None:
         tensor = value.detach()
         known = (torch.float16, torch.float32, torch.float64)
         if tensor.is_floating_point() and tensor.dtype not in known:
-            tensor = tensor.float()  # NumPy has no such type; float32 holds each of its numbers
+            tensor = tensor.float()  # NumPy has no bfloat16 or float8; float32 holds their numbers
         return np.asarray(tensor.numpy())
     if isinstance(value, str):
         return np.array(value)
@@ -221,9 +230,13 @@ def _of_torch(value: Any) -> Array | None:
 def read_safetensors(path: Path, advance: Advance = no_progress) -> Fields:
     """Read all tensors, and lists of texts (JSON) in the file's metadata.
 
+    Args:
+        path: The file.
+        advance: Not called.
+
     Raises:
-        ConfigError: The package is not installed.
-        DataError: The file is missing, damaged or truncated.
+        ConfigError: If the package safetensors is not installed.
+        DataError: If the file is missing, damaged or truncated.
     """
     if find_spec("safetensors") is None:
         raise missing_package(path, "safetensors")

@@ -1,4 +1,4 @@
-"""A benchmark of named fields: class ids, class semantics and the split are worked out."""
+"""Builds a benchmark from named fields: finds class ids, class semantics and the split."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from zsl_lab.data.splits import hold_out
 from zsl_lab.errors import ConfigError, DataError
 from zsl_lab.files.hashing import sha256_arrays
 
-#: share of a seen class's samples that are held out for testing, as of ``extract``
+#: share of a seen class's samples that are held out for testing, as in ``extract``
 _TEST_SEEN_FRACTION = 0.2
-#: values of a column that names the part of each sample
+#: values of a column that names the part of each sample, and the parts that they mean
 _VALUES = {
     "trainval": "trainval",
     **dict.fromkeys(("train", "training", "seen", "train_seen"), "train"),
@@ -46,13 +46,16 @@ _VALUES = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GivenSplit:
-    """The parts of the split.
+    """The parts of a split, as 0-based sample indices, int64.
 
     Attributes:
-        trainval: 0-based sample indices, int64; likewise ``test_seen`` and ``test_unseen``.
-        train: As published; None where nothing is. Likewise ``val``.
+        trainval: Samples of the seen classes to train on.
+        test_seen: Samples of the seen classes that are only tested on.
+        test_unseen: Samples of the unseen classes.
+        train: Part of ``trainval`` to train on in tuning, as published; None where none is.
+        val: Part of ``trainval`` held out in tuning, as published; None where none is.
         validation_classes: Ids of the seen classes held out for tuning, or None.
-        version: What results call the split.
+        version: Name of the split in results.
     """
 
     trainval: IntArray
@@ -66,7 +69,7 @@ class GivenSplit:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Samples:
-    """What a source says of samples and classes.
+    """The samples and classes of a source (a file or folder).
 
     Attributes:
         path: The source.
@@ -74,14 +77,14 @@ class Samples:
         name: The benchmark's name.
         features: ``[N, D]``.
         labels: 0-based class ids, int64 ``[N]``.
-        class_names: C names, or None.
+        class_names: Names of the C classes, or None.
         semantics: ``[C, Q]`` by kind.
-        split: The split, where the source has one.
-        parts: What is said of each class, where the source has no split of samples.
-        parts_path: Where it is said.
-        files: N names of images, or None.
-        descriptions: C texts, or None.
-        recipe: How all this was made.
+        split: The split of the samples, or None.
+        parts: The part of each class (seen, validation, unseen), if it is given; or None.
+        parts_path: The file that gives ``parts``, or None.
+        files: File names of the N images, or None.
+        descriptions: Texts of the C classes, or None.
+        recipe: How features and semantics were computed.
     """
 
     path: Path
@@ -100,7 +103,7 @@ class Samples:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """Number of classes, C."""
         return len(next(iter(self.semantics.values())))
 
 
@@ -110,17 +113,19 @@ def read_samples(
     classes: tuple[SemanticsTable | None, ClassTable | None] = (None, None),
     base: int | None = None,
 ) -> Samples:
-    """Work out what the fields of a source say.
+    """Find samples and classes in the fields of a source.
 
     Args:
         fields: The fields.
-        mapping: Fields by role, where their names do not say it.
-        classes: Class semantics of another file, and what it says of the classes beside them.
-        base: Whether ids and indices count from 0 or 1, where their values leave it open.
+        mapping: Fields by role, for fields whose role does not follow from their name.
+        classes: Class semantics from another file, and that file's table of classes (names,
+            descriptions, parts).
+        base: Whether ids and indices count from 0 or 1, if their values allow both; None raises an
+            error then.
 
     Raises:
-        ConfigError: A field has to be named, or ``base`` to be given.
-        DataError: Features, labels or class semantics are missing or do not fit together.
+        ConfigError: If the role of a field is ambiguous, or ``base`` has to be given.
+        DataError: If features, labels or class semantics are missing or inconsistent.
     """
     roles = find_roles(fields, mapping)
     _warn_of_unused(fields, roles)
@@ -176,11 +181,11 @@ def split_by_class(
         samples: The samples.
         unseen: Sorted ids of the unseen classes.
         validation: Ids of the seen classes held out for tuning, or None.
-        version: How the unseen classes were chosen.
+        version: Name of the split in results.
         seed: Draws the test samples of seen classes.
 
     Raises:
-        DataError: No class with samples is left to train on.
+        DataError: If no class with samples is left to train on.
     """
     is_unseen = np.isin(samples.labels, unseen)
     if is_unseen.all():
@@ -201,12 +206,12 @@ def split_by_class(
 
 
 def assemble(samples: Samples, split: GivenSplit, sha256: str = "") -> BenchmarkFile:
-    """The benchmark; its consistency is checked by :meth:`BenchmarkFile.check`.
+    """Assemble the benchmark; :meth:`BenchmarkFile.check` checks its consistency.
 
     Args:
         samples: Samples and classes.
         split: The split.
-        sha256: Of the source file; empty for that of the numbers.
+        sha256: SHA-256 of the source file; if empty, that of features and labels is computed.
     """
     source = str(samples.path)
     sources = {role: (source, name) for role, name in samples.roles.items()}
@@ -240,7 +245,7 @@ def assemble(samples: Samples, split: GivenSplit, sha256: str = "") -> Benchmark
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    """Fields by their roles."""
+    """Reads fields by their roles."""
 
     fields: Fields
     roles: Mapping[str, str]
@@ -297,7 +302,7 @@ class _Reader:
         table: SemanticsTable | None,
         known: ClassTable | None,
     ) -> tuple[str, ...] | None:
-        """Names in the order of ids: of a field, of the other file's rows, or the labels."""
+        """Names in the order of ids: from a field, the rows of the other file, or the labels."""
         names = self.names("class_names")
         if names is None and self.roles["labels"] in self.fields.names_of:
             names = tuple(self.fields.names_of[self.roles["labels"]])
@@ -306,7 +311,7 @@ class _Reader:
         return names or self.names_of_labels(semantics)
 
     def names_of_labels(self, semantics: Mapping[str, Array]) -> tuple[str, ...] | None:
-        """The labels themselves, where they are texts and nothing else names the classes."""
+        """The labels themselves, sorted, if they are texts."""
         found = self.get("labels")
         assert found is not None
         if not is_text(found):
@@ -315,9 +320,8 @@ class _Reader:
         if semantics:
             raise DataError(
                 f"{self.where('labels')}: found names of classes, and class semantics whose rows "
-                "have no names; expected to know which row is of which class. Add a field "
-                "class_names with a name for each row, or give --semantics FILE, a table with "
-                "names (CSV with the column class)."
+                "have no names; expected a name for each row. Add a field class_names with these "
+                "names, or give --semantics FILE, a table with names (CSV with the column class)."
             )
         return names
 
@@ -327,7 +331,7 @@ class _Reader:
         semantics: Mapping[str, Array],
         table: SemanticsTable | None,
     ) -> int:
-        """C; names, semantics and labels agree on it."""
+        """Number of classes C, from the names or the rows of semantics; checks that these agree."""
         counts = {len(found) for found in semantics.values()}
         if names is not None:
             for kind, found in semantics.items():
@@ -350,19 +354,19 @@ class _Reader:
         raise _without_semantics(self.fields, None)
 
     def labels(self, names: Sequence[str] | None, count: int) -> tuple[IntArray, int]:
-        """0-based class ids, and the number that they counted from."""
+        """0-based class ids, and the number (0 or 1) that they counted from in the field."""
         found = self.get("labels")
         assert found is not None
         if is_text(found):
             assert names is not None
             return self.ids_of_names("labels", found, names), 0
         ids = integers(found, self.fields.path, self.roles["labels"])
-        # a ClassLabel counts from 0
+        # the ids of a ClassLabel (of Hugging Face's datasets) count from 0
         reader = replace(self, base=0) if self.roles["labels"] in self.fields.names_of else self
         return reader.counted("labels", ids, count, "classes")
 
     def counted(self, role: str, ids: IntArray, count: int, what: str) -> tuple[IntArray, int]:
-        """Ids that count from 0, and what they counted from."""
+        """0-based ids, and the number (0 or 1) that they counted from in the field."""
         low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
         if low < 0 or high > count or (low == 0 and high == count):
             raise DataError(
@@ -380,7 +384,7 @@ class _Reader:
         return ids - base, base
 
     def counted_by(self, role: str) -> str:
-        """Which field says how many classes there are, where it is not their names."""
+        """The end of a message: the field of semantics that gives the number of classes, if any."""
         table = next((role for role in self.roles if role.startswith("semantics/")), None)
         if role != "labels" or table is None or "class_names" in self.roles:
             return ""
@@ -388,7 +392,7 @@ class _Reader:
         return f", the rows of field '{self.roles[table]}' of shape {shape}"
 
     def ids_of_names(self, role: str, found: Array, names: Sequence[str]) -> IntArray:
-        """The ids of classes that are given by their names."""
+        """The ids of classes given by name."""
         labels = [str(label) for label in found.ravel()]
         own = list(dict.fromkeys(labels))
         known = {name: i for i, name in enumerate(names)}
@@ -408,7 +412,7 @@ class _Reader:
         return np.array([place[name] for name in labels], dtype=np.int64)
 
     def classes(self, role: str, samples: Samples, base: int) -> IntArray | None:
-        """Sorted class ids of a list of classes."""
+        """Sorted 0-based ids of a field that lists classes; None if there is no such field."""
         found = self.get(role)
         if found is None:
             return None
@@ -424,7 +428,7 @@ class _Reader:
         return np.unique(ids)
 
     def split(self, samples: Samples, base: int) -> GivenSplit | None:
-        """The split of samples that the source has."""
+        """The source's split of samples; None if it has none."""
         validation = self.classes("validation_classes", samples, base)
         found = self._by_indices(samples.labels) or self._by_column(samples.labels)
         if found is None or validation is None:
@@ -432,7 +436,7 @@ class _Reader:
         return replace(found, validation_classes=validation)
 
     def class_parts(self, samples: Samples, base: int) -> tuple[Part, ...] | None:
-        """What the source says of classes: unseen, validation or seen."""
+        """The part of each class (unseen, validation, seen); None without ``unseen_classes``."""
         unseen = self.classes("unseen_classes", samples, base)
         if unseen is None:
             return None
@@ -480,8 +484,8 @@ class _Reader:
         return GivenSplit(**index, version=f"given in {self.fields.path.name}")
 
     def mask(self, role: str, array: Array, count: int) -> Array | None:
-        """Which samples a part has, where the field says it of each sample; else None."""
-        # as indices, zeros and ones would be the same two samples again and again
+        """Whether each sample is in a part, if the field is such a mask; None if it has indices."""
+        # zeros and ones, one per sample, cannot be indices, which would be repeated
         numbers = array.dtype.kind in "iu" and array.size == count > 2 and array.max() <= 1
         if array.dtype.kind != "b" and not (numbers and array.min() >= 0):
             return None
@@ -515,9 +519,9 @@ class _Reader:
 
 
 def _of_parts(parts: Array, labels: IntArray, version: str) -> GivenSplit:
-    """The split of a part for each sample; ``test`` is divided by the classes that train.
+    """The split, from the part of each sample; ``test`` is divided into seen and unseen classes.
 
-    ``train`` and ``val`` are kept as published where they have classes of their own.
+    ``train`` and ``val`` are kept as published if they have no class in common.
     """
     train, val = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
     trainval = np.flatnonzero(np.isin(parts, ["trainval", "train"]))
@@ -534,7 +538,7 @@ def _of_parts(parts: Array, labels: IntArray, version: str) -> GivenSplit:
         test_unseen=np.flatnonzero((parts == "test_unseen") | (test & ~trained)),
         train=train if published else None,
         val=val if published else None,
-        # those of train and val need not be said again
+        # not needed besides train and val
         validation_classes=of_val if apart and not published else None,
         version=version,
     )
@@ -547,7 +551,7 @@ def _with_table(
     semantics: dict[str, Array],
     table: SemanticsTable | None,
 ) -> dict[str, Array]:
-    """Class semantics, those of another file among them."""
+    """Class semantics, with those of another file added."""
     if table is None:
         return semantics
     joined = join(table, KnownClasses(fields.path, count, names, semantics))
@@ -556,7 +560,7 @@ def _with_table(
 
 
 def _with_classes(samples: Samples, known: ClassTable | None) -> Samples:
-    """Texts and parts of classes, which another file has."""
+    """The samples with descriptions and parts of classes from another file."""
     if known is None:
         return samples
     names = samples.class_names or known.names
@@ -615,7 +619,7 @@ def _without_semantics(fields: Fields, known: ClassTable | None) -> DataError:
 
 
 def describe_roles(samples: Samples) -> str:
-    """Which fields were taken for what, where their names are others; empty where none is."""
+    """The fields whose names differ from their roles, for a message; empty if there are none."""
     taken = [
         f"{role} from field '{name}'"
         for role, name in samples.roles.items()
@@ -625,7 +629,7 @@ def describe_roles(samples: Samples) -> str:
 
 
 def is_by_position(samples: Samples, fields: Fields) -> bool:
-    """Whether nothing but their order says which class of another file an id is."""
+    """Whether ids are matched with the classes of another file by position only."""
     labels = samples.roles["labels"]
     return (
         samples.class_names is not None

@@ -1,16 +1,16 @@
-"""Class semantics as the authors of AwA2, CUB, SUN and aPY publish them, and texts of classes.
+"""Reads class semantics as the authors of AwA2, CUB, SUN and aPY publish them, and class texts.
 
 - Animals with Attributes 2: ``predicate-matrix-continuous.txt`` (a line for each class),
   ``classes.txt``, ``predicates.txt`` and, for the split, ``trainclasses.txt`` and
   ``testclasses.txt``;
 - CUB-200-2011: ``attributes/class_attribute_labels_continuous.txt``, ``classes.txt`` and
-  ``attributes.txt``, which lies in the folder or beside it;
+  ``attributes.txt``, which is in the dataset's folder or beside it;
 - SUN Attribute Database: ``attributeLabels_continuous.mat`` (``labels_cv``, a row for each image),
   ``images.mat`` and ``attributes.mat``; the rows of a class are averaged;
 - aPascal & aYahoo: ``attribute_names.txt`` and ``apascal_train.txt``, ``apascal_test.txt``,
   ``ayahoo_test.txt`` (a line for each object: image, class, box, 64 attributes); the lines of a
   class are averaged;
-- texts: a ``.txt`` file for each class, with its name, or a folder of such files for each class.
+- texts: for each class a ``.txt`` file, or a folder of such files, with the class's name.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def read_class_source(path: Path) -> ClassTable:
     """Read the classes of a folder.
 
     Args:
-        path: The folder, or the one that holds it as the archive unpacks.
+        path: The folder with the attributes, or the dataset's folder as its archive unpacks.
 
     Raises:
-        DataError: A file is missing or damaged, or names and rows are not as many.
+        DataError: If a file is missing or damaged, or there are not as many names as rows.
     """
     found = _published(path)
     if found is None and not _text_files(path):
@@ -67,16 +67,16 @@ def read_class_source(path: Path) -> ClassTable:
 
 
 def read_classes(path: Path) -> tuple[SemanticsTable | None, ClassTable | None]:
-    """Class semantics of a file or folder, and what else it says of the classes.
+    """Read class semantics from a file or folder, and its table of classes.
 
     Args:
-        path: A folder in one of the forms above, its main file, or another one that
+        path: A folder in one of the forms above, its main file, or another file that
             :func:`zsl_lab.data.files.tables.read_class_table` or
             :func:`zsl_lab.data.files.class_semantics.read_semantics_table` reads.
 
     Returns:
-        The table of semantics, None where there are only texts; and the table of classes, None
-        where the file is a plain table of numbers.
+        The table of semantics, None if there are only texts; and the table of classes, None if the
+        file is a plain table of numbers.
     """
     if path.name in (_AWA, _CUB, _SUN, _APY):
         path = path.parent
@@ -96,7 +96,7 @@ def _has_class_column(path: Path) -> bool:
 
 
 def _published(path: Path) -> tuple[Path, str] | None:
-    """The folder that has the attributes, and the name of their file."""
+    """The folder with the attributes, and the name of their file; None if there is none."""
     below = {_AWA: (), _CUB: ("attributes", "CUB_200_2011/attributes"), _SUN: ()}
     for name, inner in {**below, _APY: ("attribute_data",)}.items():
         for folder in (path, *(path / place for place in inner)):
@@ -118,12 +118,12 @@ def _read_awa(folder: Path) -> ClassTable:
             stacklevel=2,
         )
     table = _table(folder / _AWA, names, rows, attributes, parts=_awa_parts(folder, names))
-    # the parts are those of other files
+    # the folder, since the parts come from other files
     return replace(table, path=folder)
 
 
 def _awa_parts(folder: Path, names: Sequence[str]) -> tuple[Part, ...] | None:
-    """What ``trainclasses.txt`` and ``testclasses.txt`` say of each class."""
+    """The part of each class, from ``trainclasses.txt`` and ``testclasses.txt``; or None."""
     parts: list[Part] = [""] * len(names)
     lists: tuple[tuple[str, Part], ...] = (
         ("trainclasses.txt", "seen"),
@@ -161,7 +161,7 @@ def _first(places: Sequence[Path], name: str, *, required: bool = True) -> Path 
     if required:
         raise DataError(
             f"{places[0] / name}: no such file, nor in the folders above; expected the names of "
-            "the classes, one a line. Copy it there from the archive."
+            "the classes, one per line. Copy it there from the archive."
         )
     return None
 
@@ -175,7 +175,7 @@ def _read_sun(folder: Path) -> ClassTable:
             f"{folder / _SUN}: field 'labels_cv': found {len(values)} rows; expected "
             f"{len(images)}, one for each image of {images_file}."
         )
-    # a/abbey/sun_aobrrjkyhfzhxagi.jpg: the first folder is a letter
+    # a/abbey/sun_aobrrjkyhfzhxagi.jpg: the first folder is the initial, not part of the name
     folders = [PurePosixPath(image).parent.as_posix() for image in images]
     classes = [name[2:] if name[1:2] == "/" else name for name in folders]
     labels: tuple[str, ...] = ()
@@ -246,7 +246,7 @@ def _read_texts(folder: Path) -> ClassTable:
 
 
 def _text_files(folder: Path) -> dict[str, list[Path]]:
-    """The files of each class, by the class's name; empty where the folder has other things."""
+    """The text files of each class, by its name; empty if the folder has other entries."""
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if entries and all(path.suffix == ".txt" and path.is_file() for path in entries):
         lists = any(path.stem in ("classes", "testclasses") for path in entries)
@@ -259,7 +259,7 @@ def _names(path: Path) -> tuple[str, ...]:
     names = read_names(path)
     if not names or len(set(names)) < len(names):
         found = "no name" if not names else "a name twice"
-        raise DataError(f"{path}: found {found}; expected names, one a line, each once.")
+        raise DataError(f"{path}: found {found}; expected names, one per line, each once.")
     return names
 
 
@@ -295,13 +295,13 @@ def _table(
 ) -> ClassTable:
     if len(names) != len(rows):
         raise DataError(
-            f"{path}: found {len(rows)} rows and {len(names)} class names; expected as many. The "
-            "file may have been cut off: get it again."
+            f"{path}: found {len(rows)} rows and {len(names)} class names; expected as many names "
+            "as rows. The file may have been cut off: get it again."
         )
     if attributes and len(attributes) != rows.shape[1]:
         raise DataError(
             f"{path}: found {rows.shape[1]} attributes and {len(attributes)} names of attributes; "
-            "expected as many."
+            "expected as many names as attributes."
         )
     labels = tuple(attributes) or tuple(f"attribute {i + 1}" for i in range(rows.shape[1]))
     return ClassTable(path, tuple(names), rows, labels, None, parts)

@@ -1,4 +1,4 @@
-"""Which field of a file is what of a benchmark: by its name, or as the user maps it."""
+"""The roles of a file's fields in a benchmark: found by name, or mapped by the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zsl_lab.errors import ConfigError, DataError, nearest
 
 Array = npt.NDArray[Any]
 
-#: names of fields by what they mean, the name in the HDF5 layout first
+#: names that fields of each role may have; the first is the name in the HDF5 layout
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "features": (
         *("features", "feature", "feats", "feat", "x", "embeddings", "embedding", "emb"),
@@ -55,7 +55,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 #: columns of a table that only number its rows
 _ROW_NUMBERS = ("", "index", "id", "idx", "unnamed:_0", "__index_level_0", "position")
-#: roles that a field within a dictionary (``meta/name``) does not get by its name
+#: roles that a field of a nested dictionary (``meta/name``) is not given by its name
 _NEVER_WITHIN = ("files", "descriptions", "name", "recipe")
 #: roles as a message lists them
 _ROLES = "features, labels, class_names, semantics (or semantics/KIND), trainval, test_seen, ..."
@@ -63,14 +63,14 @@ _ROLES = "features, labels, class_names, semantics (or semantics/KIND), trainval
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """What a file holds, by its own names.
+    """The fields of a file, by name.
 
     Attributes:
         path: The file or folder.
-        values: Numbers or texts (``U``) of any shape; nothing else is read.
-        left_out: Fields that are neither, with what they are.
+        values: Arrays of numbers or texts (``U``), of any shape.
+        left_out: Types of the fields that are neither.
         is_table: Whether fields of one dimension are columns of a table of samples.
-        names_of: Names of classes by the field of their ids, where the file has them so.
+        names_of: For fields of class ids with names attached, the names of the classes.
     """
 
     path: Path
@@ -85,10 +85,13 @@ class Fields:
 
 
 def parse_map(texts: Sequence[str]) -> dict[str, str]:
-    """Fields by role, of ``--map features=emb,labels=y``.
+    """Parse the values of ``--map``, such as ``features=emb,labels=y``.
+
+    Returns:
+        The field of each role.
 
     Raises:
-        ConfigError: A part is not ``ROLE=FIELD``, the role is unknown or given twice.
+        ConfigError: If a part is not ``ROLE=FIELD``, or a role is unknown or given twice.
     """
     found: dict[str, str] = {}
     for part in (part.strip() for text in texts for part in text.split(",") if part.strip()):
@@ -111,15 +114,18 @@ def parse_map(texts: Sequence[str]) -> dict[str, str]:
 
 
 def find_roles(fields: Fields, mapping: Mapping[str, str]) -> dict[str, str]:
-    """The field of each role that the file has.
+    """Find the field of each role.
 
     Args:
-        fields: What the file holds.
+        fields: The fields of the file.
         mapping: Fields by role, as the user maps them.
 
+    Returns:
+        The field of each role that the file has.
+
     Raises:
-        ConfigError: A mapped field is missing, or several fields may be one role.
-        DataError: There are no features or no labels.
+        ConfigError: If a mapped field is missing, or several fields may have the same role.
+        DataError: If there are no features or no labels.
     """
     for role, name in mapping.items():
         if name not in fields.values:
@@ -158,13 +164,13 @@ def find_roles(fields: Fields, mapping: Mapping[str, str]) -> dict[str, str]:
 
 
 def meaning(name: str) -> str:
-    """A field's name in small letters, with ``_`` for other separators and without a group."""
+    """A field's name in lower case, with ``_`` for other separators and without ``split/``."""
     plain = re.sub(r"[\s.\-]+", "_", name.strip().casefold())
     return plain.removeprefix("split/").removesuffix("*").rstrip("_")
 
 
 def feature_columns(fields: Fields, roles: Mapping[str, str]) -> list[str]:
-    """The columns of a table that are features: all numbers that nothing else is."""
+    """The columns of a table that are features: all numeric columns without another role."""
     if not fields.is_table:
         return []
     return [
@@ -178,7 +184,7 @@ def feature_columns(fields: Fields, roles: Mapping[str, str]) -> list[str]:
 
 
 def unused(fields: Fields, roles: Mapping[str, str]) -> list[str]:
-    """Fields that no role has; columns that only number the rows are not among them."""
+    """The fields without a role, except columns that only number the rows."""
     columns = [] if "features" in roles else feature_columns(fields, roles)
     known = {*roles.values(), *columns}
     return [
@@ -200,7 +206,7 @@ def listed_fields(fields: Fields) -> str:
 
 
 def _only_matrix(fields: Fields, roles: Mapping[str, str]) -> dict[str, str]:
-    """The only matrix with a row for each label, where there is one."""
+    """The role ``features`` for the only matrix with a row for each label, if there is one."""
     labels = fields.values.get(roles.get("labels", ""))
     if labels is None:
         return {}
@@ -244,7 +250,7 @@ def _missing(fields: Fields, roles: Sequence[str]) -> DataError:
 
 
 def number_base(values: Array, count: int) -> int | None:
-    """Whether ids or indices of ``count`` things count from 0 or 1; None where either may be."""
+    """The number, 0 or 1, that ids or indices of ``count`` items count from; None if unclear."""
     if not values.size:
         return 0
     low, high = values.min(), values.max()

@@ -1,4 +1,4 @@
-"""Which reader reads a file or folder: by its suffix, or by what the folder holds."""
+"""Chooses the reader of a file by its suffix, and that of a folder by its content."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LINES = 256
 
 
 def find_reader(path: Path) -> Reader | None:
-    """The function that reads a file or folder; None where it has none of these forms."""
+    """The function that reads a file or folder; None if its format is not known."""
     if not path.is_dir():
         return READERS.get(path.suffix.lower())
     if is_datasets_folder(path):
@@ -51,12 +51,13 @@ def read_awa_features(path: Path, advance: Advance = no_progress) -> Fields:
     """Read the features that are published with Animals with Attributes 2.
 
     Args:
-        path: The folder of ``AwA2-features.txt`` (a line of numbers for each image),
-            ``AwA2-labels.txt`` (class ids from 1 on) and ``AwA2-filenames.txt``, or one above it.
-        advance: Called with the bytes that were read after each block of lines.
+        path: The folder with ``AwA2-features.txt`` (a line of numbers for each image),
+            ``AwA2-labels.txt`` (class ids from 1 on) and, optionally, ``AwA2-filenames.txt``; or
+            the folder with ``Features/*/AwA2-features.txt``, as the archive unpacks.
+        advance: Called after each block of lines with the number of bytes read so far.
 
     Raises:
-        DataError: A file is missing or damaged, or a line has another number of features.
+        DataError: If a file is missing or damaged, or lines have different numbers of features.
     """
     file = _awa_features(path)
     assert file is not None
@@ -65,7 +66,7 @@ def read_awa_features(path: Path, advance: Advance = no_progress) -> Fields:
         raise DataError(f"{labels}: no such file; expected the class id of each line of {file}.")
     ids = read_names(labels)
     if not all(text.isdecimal() for text in ids):
-        raise DataError(f"{labels}: found a line that is no number; expected class ids.")
+        raise DataError(f"{labels}: found a line that is not a number; expected class ids.")
     values = {
         "features": _text_rows(file, advance),
         "labels": np.array([int(text) for text in ids]),

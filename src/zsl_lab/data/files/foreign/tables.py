@@ -1,7 +1,7 @@
-"""Tables of samples: ``.csv``, ``.parquet`` and folders of Hugging Face ``datasets``.
+"""Reads tables of samples: ``.csv``, ``.parquet`` and folders of Hugging Face ``datasets``.
 
-A row is a sample. Its features are a column of lists, or a column of numbers for each dimension;
-columns that differ in a number at their end (``f0``, ``f1``, ...) are one field, ``f*``.
+A row is a sample. Its features are a column of lists, or a column of numbers for each dimension.
+Columns whose names differ only in a final number (``f0``, ``f1``, ...) become one field, ``f*``.
 """
 
 from __future__ import annotations
@@ -28,15 +28,19 @@ _NUMBERED = re.compile(r"(.*?)_?(\d{1,9})", re.DOTALL)
 _DECIMAL = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 #: rows that are converted at once
 _ROWS = 1024
-#: what a folder of datasets holds: several splits, or one
+#: files that mark a folder of datasets: one with several splits, and one with a single split
 _SPLITS, _STATE = "dataset_dict.json", "state.json"
-#: what `convert` writes beside the splits of a benchmark
+#: file that `convert` writes beside the splits of a benchmark
 SIDECAR = "benchmark.json"
 _CLASSES = "classes"
 
 
 def numbered_groups(names: Sequence[str]) -> dict[str, list[str]]:
-    """Columns that differ in a number at their end, in the order of these numbers, by ``NAME*``."""
+    """Groups of columns whose names differ only in a final number, in the order of these numbers.
+
+    Returns:
+        The names of the columns by ``NAME*``.
+    """
     groups: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         found = _NUMBERED.fullmatch(name)
@@ -50,11 +54,15 @@ def numbered_groups(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def read_csv(path: Path, advance: Advance = no_progress) -> Fields:
-    """Read a table with a header; numbers of features become float32.
+    """Read a table with a header; features become float32.
+
+    Args:
+        path: The file.
+        advance: Called after each block of rows with the number of bytes read so far.
 
     Raises:
-        DataError: The file is missing, is no table in UTF-8, or a cell of a numeric column is no
-            number: with its line and column.
+        DataError: If the file is missing or not a table in UTF-8, or a cell of a numeric column is
+            not a number (the message names its line and column).
     """
     try:
         with path.open("rb") as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
@@ -65,7 +73,7 @@ def read_csv(path: Path, advance: Advance = no_progress) -> Fields:
             return _csv_fields(path, header, rows, lambda: advance(raw.tell()))
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: found bytes that are no UTF-8 ({error.reason}); expected a table as CSV in "
+            f"{path}: found bytes that are not UTF-8 ({error.reason}); expected a table as CSV in "
             "UTF-8. Save it so: spreadsheets call it CSV UTF-8."
         ) from error
     except csv.Error as error:
@@ -166,7 +174,7 @@ def _csv_numbers(
 
 
 def _column(cells: list[str]) -> Array:
-    """Whole numbers, numbers, or texts, whichever the cells are."""
+    """Cells as int64 if all are whole numbers, else float32 if all are numbers, else texts."""
     if all(cell.removeprefix("-").isdecimal() and len(cell) < 16 for cell in cells):
         return np.array([int(cell) for cell in cells], dtype=np.int64)
     try:
@@ -182,10 +190,14 @@ def _column(cells: list[str]) -> Array:
 def read_parquet(path: Path, advance: Advance = no_progress) -> Fields:
     """Read a parquet file; numbers keep their types.
 
+    Args:
+        path: The file.
+        advance: Called after each block of rows with about the number of bytes read so far.
+
     Raises:
-        ConfigError: The package is not installed.
-        DataError: The file is missing, damaged or truncated, or a value of a numeric column is
-            missing: with its row and column.
+        ConfigError: If the package pyarrow is not installed.
+        DataError: If the file is missing, damaged or truncated, or a value of a numeric column is
+            missing (the message names its row and column).
     """
     if find_spec("pyarrow") is None:
         raise missing_package(path, "pyarrow")
@@ -205,7 +217,7 @@ def read_parquet(path: Path, advance: Advance = no_progress) -> Fields:
 
 
 def is_datasets_folder(path: Path) -> bool:
-    """Whether a folder is one that ``save_to_disk`` of Hugging Face ``datasets`` wrote."""
+    """Whether a folder was written by ``save_to_disk`` of Hugging Face ``datasets``."""
     return (path / _SPLITS).is_file() or (
         (path / _STATE).is_file() and (path / "dataset_info.json").is_file()
     )
@@ -216,9 +228,13 @@ def read_datasets(path: Path, advance: Advance = no_progress) -> Fields:
 
     A folder that `convert` wrote gives the benchmark's fields, in the benchmark's order.
 
+    Args:
+        path: The folder.
+        advance: Called after each block of rows with about the number of bytes read so far.
+
     Raises:
-        ConfigError: The package is not installed.
-        DataError: A file is damaged or truncated, or a value of a numeric column is missing.
+        ConfigError: If the package datasets is not installed.
+        DataError: If a file is damaged or truncated, or a value of a numeric column is missing.
     """
     if find_spec("datasets") is None:
         raise missing_package(path, "datasets")
@@ -270,7 +286,7 @@ def _read_folder(path: Path, advance: Advance = no_progress) -> Fields:
 
 
 def _label_names(part: Any) -> dict[str, list[str]]:
-    """The names of the classes of each ``ClassLabel``."""
+    """The names of the classes, for each column that is a ``ClassLabel``."""
     import datasets
 
     return {
@@ -281,7 +297,7 @@ def _label_names(part: Any) -> dict[str, list[str]]:
 
 
 def _of_benchmark(path: Path, rows: Fields) -> Fields:
-    """The fields of a benchmark that `convert` wrote, from its rows, classes and the rest."""
+    """The fields of a benchmark that `convert` wrote: from its rows, classes and sidecar file."""
     place = path / SIDECAR
     try:
         rest = json.loads(place.read_text("utf-8"))
@@ -313,7 +329,7 @@ def _of_benchmark(path: Path, rows: Fields) -> Fields:
 
 
 def _gathered(array: Array, order: Array) -> Array:
-    """Rows in another order."""
+    """The rows in the given order, copied in blocks."""
     buffer = RowBuffer()
     for start in range(0, len(order), _ROWS):
         buffer.append(array[order[start : start + _ROWS]])
@@ -364,7 +380,7 @@ def _arrow_fields(
 
 
 def _kind(kind: Any) -> str:
-    """``number``, ``numbers`` (a list), ``text``, or nothing for what is not read."""
+    """``number``, ``numbers`` (a list), ``text``, or empty for a type that is not read."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -379,7 +395,7 @@ def _kind(kind: Any) -> str:
 
 
 def _numbers(path: Path, name: str, column: Any, row: int) -> Array:
-    """A column's numbers, ``[n]`` or, of lists, ``[n, D]``; ``row`` is that of the first."""
+    """A column's numbers, ``[n]``, or ``[n, D]`` for lists; ``row`` is the first row's number."""
     where = f"{path}: column '{name}'"
     if column.null_count:
         missing = row + column.is_null().to_pylist().index(True)
@@ -403,7 +419,7 @@ def _numbers(path: Path, name: str, column: Any, row: int) -> Array:
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """The names of each label's classes, where ``datasets`` wrote the file."""
+    """The names of the classes by column of labels, if ``datasets`` wrote the file."""
     try:
         stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features: Mapping[str, Any] = stored.get("info", {}).get("features", {})

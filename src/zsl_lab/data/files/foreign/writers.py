@@ -1,11 +1,13 @@
-"""A benchmark as ``.npz`` or as a folder of Hugging Face ``datasets``; ``convert`` reads them back.
+"""Writes a benchmark as ``.npz`` or as a folder of Hugging Face ``datasets``.
 
-An ``.npz`` has the fields of the HDF5 layout (:mod:`zsl_lab.data.files.benchmark_file`) by the
-same names. A folder of ``datasets`` has a split for each part of the benchmark's split, and one
-called ``unused`` where a sample is in none; rows have ``features``, ``label`` (a ``ClassLabel``),
-``index`` (the sample's place in the benchmark, from 0 on) and ``file``. The folder ``classes``
-within it is another dataset, a row for each class, with its name, semantics and description, and
-``benchmark.json`` holds the rest.
+``convert`` reads both formats back.
+
+An ``.npz`` has the fields of the HDF5 layout (:mod:`zsl_lab.data.files.benchmark_file`) under the
+same names. A folder of ``datasets`` has a split for each part of the benchmark's split, and
+``unused`` for samples in no part. Its rows have ``features``, ``label`` (a ``ClassLabel``),
+``index`` (the sample's 0-based index in the benchmark) and ``file``. The folder ``classes`` in it
+is another dataset with a row for each class: name, semantics and description. ``benchmark.json``
+holds all other fields.
 """
 
 from __future__ import annotations
@@ -34,21 +36,21 @@ from zsl_lab.files.rows import Advance, no_progress, release, row_blocks
 UNUSED = "unused"
 _INDICES = (*PARTS, "train", "val", "validation_classes")
 _FORMAT = "zsl_lab benchmark"
-#: numbers of features that are written at once
+#: maximum number of feature values that are written at once
 _BLOCK = 2**22
 
 
 def write_npz(content: BenchmarkFile, path: Path, advance: Advance = no_progress) -> None:
-    """Write all fields without compression; a file that exists is replaced.
+    """Write all fields without compression; an existing file is replaced.
 
     Args:
-        content: What to write.
+        content: The content to write.
         path: The file.
-        advance: Called with the bytes that were written after each block.
+        advance: Called after each block with the number of bytes written so far.
 
     Raises:
-        DataError: The content is inconsistent.
-        OutputError: The file cannot be written; nothing half-written remains.
+        DataError: If the content is inconsistent.
+        OutputError: If the file cannot be written; nothing half-written remains.
     """
     content.check()
 
@@ -56,7 +58,7 @@ def write_npz(content: BenchmarkFile, path: Path, advance: Advance = no_progress
         done = 0
         with zipfile.ZipFile(file, "w") as archive:
             for name, array in _arrays(content).items():
-                # a fixed time: the same benchmark makes the same bytes
+                # ZipInfo has a fixed time, so that the same benchmark gives the same bytes
                 member = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(member, "w", force_zip64=True) as target:
                     _write_header(target, array)
@@ -104,15 +106,15 @@ def write_datasets(
     """Write a folder that ``datasets.load_from_disk`` reads, completely or not at all.
 
     Args:
-        content: What to write.
-        folder: The folder; its own folder is made if it doesn't exist.
-        overwrite: Whether a folder of datasets that exists is replaced.
-        advance: Called with the bytes of features that were written after each block.
+        content: The content to write.
+        folder: The folder; the folder above it is made if it is missing.
+        overwrite: Whether an existing folder of datasets is replaced.
+        advance: Called after each block with the number of bytes of features written so far.
 
     Raises:
-        ConfigError: The package is not installed.
-        DataError: The content is inconsistent.
-        OutputError: Something else is there, or the folder cannot be written.
+        ConfigError: If the package datasets is not installed.
+        DataError: If the content is inconsistent.
+        OutputError: If the folder exists and may not be replaced, or cannot be written.
     """
     from importlib.util import find_spec
 
@@ -223,9 +225,9 @@ def _dataset(
     """A dataset of arrays ``[n]`` and ``[n, D]``, which keep their types.
 
     Args:
-        blocks: Some rows at a time, at least one block.
-        special: The types of columns whose arrays do not tell them.
-        file: Where the rows are written; the dataset reads them from there.
+        blocks: Blocks of rows, at least one.
+        special: The types of columns that do not follow from their arrays.
+        file: File that the rows are written to, and that the dataset reads.
         done: Bytes of features written before these.
         advance: Called with the bytes of features written after each block.
     """

@@ -1,1 +1,1 @@
-"""The layout of a benchmark file: its content, its fields as they are read, and its seal."""
+"""The layout of a benchmark file: its content, the reader of its fields, and its seal."""

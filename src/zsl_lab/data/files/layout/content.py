@@ -34,26 +34,29 @@ PUBLISHED_PARTS = ("train", "val")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BenchmarkContent:
-    """The content of a file but for the features; numbers keep the types they were published in.
+    """The content of a file except the features; numbers keep their published types.
 
     Attributes:
         name: The benchmark's name (``"FLO"``).
         labels: 0-based class ids, int64 ``[N]``.
-        class_names: C names, or None where the source has none.
+        class_names: Names of the C classes, or None where the source has none.
         semantics: Class semantics by kind (``att``, ``original_att``, ``sent``), each ``[C, Q]``;
-            at least one. A run takes the kind that ``dataset.semantics`` names.
-        trainval: 0-based sample indices, int64; likewise ``test_seen`` and ``test_unseen``.
-        train: Published ``train_loc``, 0-based, as it is (test samples included); None where there
-            is none. Likewise ``val``.
-        validation_classes: Ids of the seen classes held out for tuning, where neither ``train`` nor
-            ``val`` says it.
-        files: The name of each sample's picture, N of them; None where nothing is known.
-        descriptions: A text for each class; None likewise.
-        recipe: How features and semantics were made.
-        provenance: Where all this came from.
-        notes: What was warned of when these were read from other files.
-        mat: Of .mat files that this was published in, by their names without ``.mat``: the numeric
-            type of each field, ``""`` for texts. It only serves to write the same files again.
+            at least one. A run uses the kind that ``dataset.semantics`` names.
+        trainval: 0-based indices of the samples of seen classes to train on, int64.
+        test_seen: 0-based indices of the test samples of seen classes, int64.
+        test_unseen: 0-based indices of the test samples of unseen classes, int64.
+        train: The published ``train_loc``, 0-based and unchanged (it may contain test samples);
+            None where there is none.
+        val: The published ``val_loc``, as ``train``.
+        validation_classes: Ids of the seen classes held out for tuning, where this is not given by
+            ``train`` and ``val``.
+        files: File names of the N samples' images; None where they are not known.
+        descriptions: Texts of the C classes; None where there are none.
+        recipe: How features and semantics were computed.
+        provenance: Where the data came from.
+        notes: Warnings given when the data were read from other files.
+        mat: Numeric type of each field (``""`` for texts) of each published .mat file that the data
+            were read from, by the file's name without ``.mat``; used to write the same files again.
     """
 
     name: str
@@ -95,17 +98,17 @@ class BenchmarkContent:
         """The benchmark for training: float32 and one kind of semantics.
 
         Args:
-            kind: Of the semantics.
-            name: What results call it; None keeps the file's name.
-            provenance: None keeps the file's.
+            kind: The kind of semantics.
+            name: The benchmark's name in results; None keeps the content's.
+            provenance: The provenance; None keeps the content's.
 
         Raises:
-            DataError: Any of it is inconsistent.
+            DataError: If the content is inconsistent.
         """
         raise NotImplementedError
 
     def _fields(self, kind: str, name: str | None, provenance: Provenance | None) -> dict[str, Any]:
-        """The fields of :meth:`benchmark` but for the features, checked."""
+        """The fields of :meth:`benchmark`, checked, except the features."""
         provenance = provenance or self.provenance
         if kind not in self.semantics:
             self._fail("semantics", ", ".join(self.semantics), kind)
@@ -137,7 +140,7 @@ class BenchmarkContent:
         """The features in blocks of rows, as float32.
 
         Raises:
-            DataError: A number is not finite.
+            DataError: If a number is not finite.
         """
         for start, block in blocks(self.source):
             if not np.isfinite(block).all():
@@ -147,15 +150,15 @@ class BenchmarkContent:
             yield block
 
     def _check_vectors(self, fields: Mapping[str, Any]) -> None:
-        """Make a benchmark of the fields and the features, to check them."""
+        """Check features and fields by building a benchmark of them."""
         raise NotImplementedError
 
     def check(self) -> None:
         """Check that all fields are consistent.
 
         Raises:
-            DataError: They are not; the text names the source, the field, what was found and
-                expected.
+            DataError: If they are not; the message names the source, the field, what was found and
+                what was expected.
         """
         for kind, table in self.semantics.items():
             if table.ndim != 2 or len(table) != self.num_classes:
@@ -199,7 +202,7 @@ class BenchmarkContent:
                 )
 
     def _check_contradictions(self) -> None:
-        """Compare tables with each other, and numbers of texts and folders of files with labels."""
+        """Check numbers of texts, the order of tables of semantics, and folders of image files."""
         for texts, count, each in (
             ("files", len(self.labels), "sample"),
             ("descriptions", self.num_classes, "class"),
@@ -228,7 +231,7 @@ class BenchmarkContent:
             return self.validation_classes
         for index, end in ((self.trainval, len(self.labels)), (self.labels, self.num_classes)):
             if index.size and not (index.min() >= 0 and index.max() < end):
-                # FeatureBenchmark refuses it with a message of its own
+                # FeatureBenchmark raises the error
                 return None
         train_field, val_field = (
             provenance.sources.get(part, (provenance.origin, part)) for part in PUBLISHED_PARTS
@@ -297,7 +300,7 @@ class StoredBenchmarkFile(BenchmarkContent):
     def benchmark(
         self, kind: str, name: str | None = None, provenance: Provenance | None = None
     ) -> StoredBenchmark:
-        """See :meth:`BenchmarkContent.benchmark`; that features are finite is not checked."""
+        """See :meth:`BenchmarkContent.benchmark`; does not check that features are finite."""
         return StoredBenchmark(stored=self.stored, **self._fields(kind, name, provenance))
 
     def _check_vectors(self, fields: Mapping[str, Any]) -> None:
@@ -307,7 +310,7 @@ class StoredBenchmarkFile(BenchmarkContent):
 
 
 def default_names(num_classes: int) -> tuple[str, ...]:
-    """Names of classes that have none: ``class 1``, ``class 2``, ..."""
+    """Names for classes without names: ``class 1``, ``class 2``, ..."""
     return tuple(f"class {class_id + 1}" for class_id in range(num_classes))
 
 

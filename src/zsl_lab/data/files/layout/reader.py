@@ -1,4 +1,4 @@
-"""Fields of a benchmark file of unknown origin, each checked before it is read."""
+"""Reads fields of a benchmark file of unknown origin; each is checked before it is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from zsl_lab.files.hdf5 import (
 from zsl_lab.files.memory import check_size, out_of_memory
 from zsl_lab.files.rows import LARGE
 
-#: kinds of semantics, and unknown fields that are listed
+#: maximum number of kinds of semantics, and of fields whose names are examined
 _MAX_NAMES = 1000
 #: fields of ``split`` that are sample indices
 INDICES = (*PARTS, *PUBLISHED_PARTS)
@@ -59,7 +59,11 @@ _KNOWN_IN_SPLIT = {*INDICES, "validation_classes"}
 
 @contextmanager
 def opened(path: Path, *, trusted: bool) -> Iterator[Any]:
-    """The open file; whatever damage makes HDF5 raise becomes a DataError."""
+    """Open a file; within the context, errors that HDF5 raises on damaged files are converted.
+
+    Raises:
+        DataError: If the file is damaged, truncated or not an HDF5 file.
+    """
     try:
         with open_hdf5(path, trusted=trusted) as file:
             yield file
@@ -71,13 +75,13 @@ def opened(path: Path, *, trusted: bool) -> Iterator[Any]:
     except Exception as error:
         brief = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise DataError(
-            f"{path}: found a damaged or truncated file, or none of HDF5 ({brief}); expected a "
-            "benchmark."
+            f"{path}: found a damaged or truncated file, or one that is not HDF5 ({brief}); "
+            "expected a benchmark."
         ) from error
 
 
 def read_fields(reader: Reader, *, lean: bool) -> dict[str, Any]:
-    """All fields but the features."""
+    """Read all fields but the features; with ``lean``, not the descriptions either."""
     reader.check_format()
     reader.refuse_misspelt()
     if not lean:
@@ -148,11 +152,11 @@ class Reader:
     file: Any
 
     def fail(self, name: str, found: str, expected: str) -> NoReturn:
-        """Refuse a field."""
+        """Raise the error about a field that cannot be used."""
         raise failure(str(self.path), name, found, expected)
 
     def missing(self, name: str, parent: Any) -> NoReturn:
-        """Refuse a file without a field."""
+        """Raise the error about a missing field."""
         raise DataError(
             f"{self.path}: field '{name}' is missing; found {names_in(parent)}; expected the "
             f"layout of format version {FORMAT_VERSION}."
@@ -178,7 +182,7 @@ class Reader:
         check_version(self.path, int(version))
 
     def refuse_misspelt(self) -> None:
-        """Refuse a field that is not read and has nearly the name of one that is absent."""
+        """Raise an error if the name of an unknown field is similar to that of a missing one."""
         split = self.group("split")
         for group, known, prefix in ((self.file, _KNOWN, ""), (split, _KNOWN_IN_SPLIT, "split/")):
             there = list(islice(group, _MAX_NAMES))
@@ -195,7 +199,7 @@ class Reader:
                     )
 
     def warn_of_strangers(self) -> None:
-        """Warn of fields that the layout does not know."""
+        """Warn of fields that are not in the layout."""
         strangers = [name for name in islice(self.file, _MAX_NAMES) if name not in _KNOWN]
         strangers += [
             f"split/{name}"
@@ -210,7 +214,7 @@ class Reader:
             )
 
     def attribute(self, name: str, *, required: bool = False) -> str:
-        """A text; empty where it is absent."""
+        """The text of an attribute; empty where it is absent."""
         if name in self.file.attrs and self.file.attrs.get_id(name).shape not in ((), (1,)):
             self.fail(name, "an attribute of several values", "an attribute that is a text")
         value = self.file.attrs.get(name)
@@ -223,7 +227,7 @@ class Reader:
         return value or ""
 
     def json(self, name: str, text: str) -> dict[str, Any]:
-        """A JSON object."""
+        """Parse the JSON object in the field ``name``."""
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
@@ -244,7 +248,7 @@ class Reader:
         return value
 
     def notes(self) -> tuple[DataWarning, ...]:
-        """What was warned of when the numbers were read from other files."""
+        """Warnings given when the numbers were read from other files."""
         text = self.attribute("notes")
         try:
             value: Any = json.loads(text) if text else []
@@ -259,7 +263,7 @@ class Reader:
         return tuple(DataWarning(*note) for note in notes)
 
     def recipe(self) -> Recipe:
-        """How features and semantics were made."""
+        """How features and semantics were computed."""
         text = self.texts("recipe")
         return Recipe.from_plain(self.json("recipe", text[0]), str(self.path)) if text else Recipe()
 
@@ -304,7 +308,7 @@ class Reader:
         return list(group)
 
     def dataset(self, name: str) -> Any:
-        """A dataset that must be there."""
+        """A dataset, which must exist."""
         found = self.find(name)
         if found is None:
             parent = name.rpartition("/")[0]
@@ -314,7 +318,7 @@ class Reader:
     def numbers(
         self, name: str, dimensions: int, dtype: type[np.float32] | None = None, kinds: str = "iuf"
     ) -> Array:
-        """A table in memory, as ``dtype`` or as stored; mapped where it is large and stored so."""
+        """A table as ``dtype``, or as stored; a large one that needs no conversion is mapped."""
         dataset = self.table(name, dimensions, kinds)
         wanted = np.dtype(dtype or dataset.dtype.newbyteorder("="))
         mapped = dtype is None and _is_mappable(dataset)
@@ -328,7 +332,7 @@ class Reader:
         return array
 
     def table(self, name: str, dimensions: int, kinds: str = "iuf") -> Any:
-        """A dataset of numbers of some type and number of dimensions, not read yet."""
+        """A dataset, not read yet, whose number of dimensions and kind of type were checked."""
         dataset = self.dataset(name)
         if dataset.shape is None:
             self.fail(name, "a dataset that nothing was written to", "its numbers")
@@ -344,7 +348,7 @@ class Reader:
         return dataset
 
     def shards(self) -> list[Part]:
-        """The files of features, in their order, checked; none where the file has ``features``."""
+        """The files of features, checked, in their order; empty if this file has ``features``."""
         names = None if self.find("features") is not None else self.texts("feature_files")
         if not names:
             return []
@@ -362,7 +366,7 @@ class Reader:
         return parts
 
     def shape(self) -> tuple[int, int]:
-        """Samples and dimensions of the features."""
+        """The shape ``(N, D)`` of the features."""
         parts = self.shards()
         if parts:
             return sum(part.rows for part in parts), parts[0].columns
@@ -370,7 +374,7 @@ class Reader:
         return samples, dimensions
 
     def stored(self) -> FileSource:
-        """The features where they are, after a check of the hashes of shards."""
+        """The features as a source that reads them from disk; hashes of shards are verified."""
         parts = self.shards()
         if not parts:
             return FileSource([self.part("features")])
@@ -404,7 +408,7 @@ class Reader:
         return array
 
     def part(self, name: str) -> Part:
-        """The place of a table that is stored in C order, without compression."""
+        """The position in the file of a table that is stored in C order without compression."""
         dataset = self.table(name, 2)
         check_dataset(dataset, self._where(name), itemsize=0)
         if dataset.chunks is not None:
@@ -419,7 +423,7 @@ class Reader:
     def integers(self, name: str, low: int, end: int) -> IntArray:
         """Ids or indices from ``low`` to below ``end``."""
         array = self.numbers(name, 1, kinds="iu")
-        # compared before a cast to int64 could wrap around
+        # compared before the cast to int64, which could wrap around
         wrong = array[(array < low) | (array >= end)]
         if len(wrong):
             self.fail(
@@ -430,7 +434,7 @@ class Reader:
         return array.astype(np.int64)
 
     def test_part(self, name: str, num_samples: int) -> IntArray:
-        """Sample indices of a part of the test, which may be empty; that of seen classes absent."""
+        """Sample indices of a test part, which may be empty; ``test_seen`` may also be absent."""
         found = self.find(f"split/{name}")
         if found is None:
             if name != "test_seen":
@@ -442,7 +446,7 @@ class Reader:
         return self.integers(f"split/{name}", 0, num_samples)
 
     def texts(self, name: str) -> tuple[str, ...] | None:
-        """Texts, a single one too; None where they are absent."""
+        """A list of texts, or a single text as a list of one; None where the field is absent."""
         dataset = self.find(name)
         if dataset is None:
             return None
@@ -457,5 +461,5 @@ class Reader:
 
 
 def _is_mappable(dataset: Any) -> bool:
-    """Whether a dataset is large, and its numbers lie in the file as they do in memory."""
+    """Whether a dataset is large, and stored in the same form as in memory."""
     return bool(dataset.chunks is None and dataset.nbytes >= LARGE and dataset.dtype.isnative)

@@ -20,25 +20,29 @@ _SEAL = re.compile(rb"zsl_lab benchmark, format (\d{1,9}), sha256 ([0-9a-f]{64})
 
 
 class ChangedError(DataError):
-    """The content of a sealed file is not the one that was sealed."""
+    """The content of a sealed file has changed."""
 
 
 def seal(path: Path, version: int) -> bytes:
-    """The user block of an undamaged file with this content."""
+    """The user block that seals a file with its present content."""
     line = f"{FORMAT}, format {version}, sha256 {sha256_file(path, USER_BLOCK)}\n"
     return line.encode().ljust(USER_BLOCK, b"\0")
 
 
 def verify(path: Path, *, edited: bool) -> str:
-    """Check a file against the SHA-256 in its user block; ``""`` where it was not verified.
+    """Check a file against the SHA-256 in its user block.
 
     Args:
         path: The file.
         edited: Whether a file that was changed after it was sealed is accepted.
 
+    Returns:
+        The SHA-256 if it was verified; empty for a file without a seal, and with ``edited``.
+
     Raises:
-        ChangedError: The content was changed.
-        DataError: It is missing, unreadable, of another format or version, or open for writing.
+        ChangedError: If the content was changed.
+        DataError: If the file is missing, unreadable, of another format or version, or open for
+            writing.
     """
     check_not_written(path)
     try:
@@ -70,7 +74,7 @@ def verify(path: Path, *, edited: bool) -> str:
 
 
 def check_version(path: Path, version: int) -> None:
-    """Refuse a format version that this one does not read."""
+    """Raise a DataError if this version of the package does not read a format version."""
     if version != FORMAT_VERSION:
         older = "an older" if version < FORMAT_VERSION else "a newer"
         way_out = (

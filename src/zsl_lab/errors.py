@@ -125,6 +125,12 @@ def exit_code(error: Exception) -> int:
     return 2 if isinstance(error, ConfigError) else 1
 
 
+def interruption_code(error: KeyboardInterrupt) -> int:
+    """The exit code of an interrupted command: what its handler of SIGTERM gave, else Ctrl-C's."""
+    given = error.args[0] if error.args else None
+    return given if isinstance(given, int) else InterruptionError.exit_code
+
+
 def nearest(key: str, keys: Iterable[str]) -> list[str]:
     """The known keys most similar to a misspelt one.
 

@@ -29,7 +29,14 @@ from zsl_lab.cli import overrides as command
 from zsl_lab.cli import settings
 from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
-from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code, quoted
+from zsl_lab.errors import (
+    ConfigError,
+    InterruptionError,
+    TerminationError,
+    exit_code,
+    interruption_code,
+    quoted,
+)
 from zsl_lab.hardware.processes import REPORT, follow_launcher, report
 from zsl_lab.run import folder as run_folder
 from zsl_lab.run.checkpoints.places import check_exists
@@ -41,8 +48,6 @@ from zsl_lab.run.resuming import NotPreparedError
 if TYPE_CHECKING:
     from zsl_lab.sweep.job import Job
 
-#: exit code of a command interrupted from the keyboard, by the convention of shells
-INTERRUPTED = 130
 #: folder, in a sweep's folder, of the pre-training that its jobs share
 PRETRAINED = "pretrained"
 #: seconds to wait, when a job begins again, for an earlier worker of it that lost its connection
@@ -383,7 +388,7 @@ def _main(arguments: list[str]) -> int:
         ended = "Terminated." if error.args == (TerminationError.exit_code,) else "Interrupted."
         if REPORT not in os.environ:  # else the launching process prints it
             say(message or ended)
-        sys.exit(error.args[0] if error.args else INTERRUPTED)
+        sys.exit(interruption_code(error))
     except Exception as error:
         command.wait_for_jobs(error.__traceback__)
         message = sentence(error, arguments)

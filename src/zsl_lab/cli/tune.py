@@ -20,12 +20,16 @@ from zsl_lab.cli import overrides as command
 from zsl_lab.cli import settings
 from zsl_lab.cli.messages import format_warning, sentence
 from zsl_lab.console.messages import say
-from zsl_lab.errors import ConfigError, InterruptionError, TerminationError, exit_code
+from zsl_lab.errors import (
+    ConfigError,
+    InterruptionError,
+    TerminationError,
+    exit_code,
+    interruption_code,
+)
 from zsl_lab.run.configuration.settings_files import settings_folder
 
 PROG = "python -m zsl_lab.tune"
-#: exit code of a command interrupted from the keyboard
-INTERRUPTED = 130
 #: default number of trials
 TRIALS = 50
 #: default number of draws of validation classes
@@ -95,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tune(_options(given))
     except (KeyboardInterrupt, InterruptionError) as error:
         say("Interrupted. No finished trial is lost; the same command goes on with the study.")
-        return error.exit_code if isinstance(error, InterruptionError) else _code(error)
+        if isinstance(error, InterruptionError):
+            return error.exit_code
+        return interruption_code(error)
     except Exception as error:
         message = sentence(error, given)
         if message is None or "debug=true" in given:
@@ -109,10 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(TerminationError.exit_code)
-
-
-def _code(error: BaseException) -> int:
-    return error.args[0] if error.args and isinstance(error.args[0], int) else INTERRUPTED
 
 
 def _options(arguments: Sequence[str]) -> Options:

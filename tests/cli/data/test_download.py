@@ -344,8 +344,9 @@ def test_what_a_killed_download_left_is_removed(
     assert left(data_dir) == ["AWA2/att_splits.mat", "AWA2/res101.mat"]
 
 
-def test_ctrl_c_keeps_what_is_there_and_names_the_command(
-    server: Server, archive: bytes, data_dir: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_keeps_what_is_there_and_names_the_command(
+    server: Server, archive: bytes, data_dir: Path, number: int, code: int
 ) -> None:
     url = server.serve(File(archive, cut=5000, stall=True))
     command = [
@@ -369,9 +370,9 @@ def test_ctrl_c_keeps_what_is_there_and_names_the_command(
         ):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Interrupted. 0.0 MB are kept in" in err
     assert (
         f"This goes on: python -m zsl_lab.data download awa2 --data-dir {data_dir} --url {url}"

@@ -26,7 +26,7 @@ from zsl_lab.data.public.sources import (
     check_choice,
     default_data_dir,
 )
-from zsl_lab.errors import ConfigError, DataError, OutputError
+from zsl_lab.errors import ConfigError, DataError, OutputError, interruption_code
 from zsl_lab.files.atomic import reason
 from zsl_lab.files.hashing import md5_file
 
@@ -42,7 +42,6 @@ examples:
   {PROG} cub --data-dir DIR --keep-archive     DIR/xlsa17.zip stays, for awa1, awa2, sun and apy
   {PROG} flo --data-dir DIR --url https://HOST/cvpr18xian.zip
 """
-_INTERRUPTED = 130
 # beginnings of MATLAB files of version 5 and of version 7.3
 _MATLAB = (b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")
 _FIELDS = {
@@ -105,13 +104,13 @@ def main(arguments: Sequence[str]) -> int:
             keep_archive=options.keep_archive,
             overwrite=options.overwrite,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         kept = [part for part in _parts(PUBLIC[name].archive, data_dir) if transfer.size_of(part)]
         what = "".join(
             f" {transfer.size_of(part) / 1e6:,.1f} MB are kept in {part}." for part in kept
         )
         say(f"Interrupted.{what} This goes on: {command}")
-        return _INTERRUPTED
+        return interruption_code(error)
     from zsl_lab.cli.data import info
 
     return info.main([name, "--data-dir", str(data_dir)])

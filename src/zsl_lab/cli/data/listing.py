@@ -176,7 +176,7 @@ def _other(name: str, data_dir: Path) -> Entry:
 def _digits(keys: dict[str, Any], data_dir: Path) -> Entry:
     unseen = len(keys["unseen"])
     terms = "carried by scikit-learn (BSD-3-Clause)"
-    semantics = "strokes 29, segments 9"
+    semantics = "strokes 29, segments 9, glyphs 64"
     return Entry("digits", 1797, 10 - unseen, unseen, semantics, "embedded", (), (), "", terms)
 
 

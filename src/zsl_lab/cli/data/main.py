@@ -14,7 +14,14 @@ from types import FrameType
 from typing import NamedTuple
 
 from zsl_lab.console.messages import console, say, show_warning
-from zsl_lab.errors import ConfigError, ZslLabError, exit_code, nearest
+from zsl_lab.errors import (
+    ConfigError,
+    TerminationError,
+    ZslLabError,
+    exit_code,
+    interruption_code,
+    nearest,
+)
 
 PROG = "python -m zsl_lab.data"
 
@@ -55,7 +62,6 @@ examples:
 
 `{PROG} COMMAND --help` explains one of them.
 """
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line; None for that of the process.
 
     Returns:
-        The exit code: 0 for success, 1 for a failure, 2 for a wrong command, 130 if interrupted.
+        The exit code: 0 for success, 1 for a failure, 2 for a wrong command, 130 if interrupted,
+        143 after SIGTERM.
     """
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     warnings.showwarning = show_warning
@@ -85,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ZslLabError as error:
         say(str(error))
         return exit_code(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("Interrupted. The same command goes on where that is possible.")
-        return _INTERRUPTED
+        return interruption_code(error)
 
 
 def _print_help() -> None:
@@ -101,4 +108,4 @@ def _print_help() -> None:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(TerminationError.exit_code)

@@ -128,14 +128,24 @@ def write_datasets(
         try:
             temporary.mkdir(parents=True)
             _save(content, temporary, advance)
-            if folder.exists():
-                folder.rename(former)
-            temporary.rename(folder)
+            _replace(folder, temporary, former)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(former, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"Cannot write {folder}: {reason(error)}.") from error
+
+
+def _replace(folder: Path, new: Path, former: Path) -> None:
+    """Move a new folder to the place of another, which is there again if that fails."""
+    try:
+        if folder.exists():
+            folder.rename(former)
+        new.rename(folder)
+    except BaseException:
+        if former.exists():
+            former.rename(folder)
+        raise
 
 
 def _check_replaceable(folder: Path, *, overwrite: bool) -> None:

@@ -69,8 +69,9 @@ def fonts_kept() -> Iterator[None]:
     from matplotlib.backends import _backend_pdf_ps as fonts
     from matplotlib.font_manager import get_font
 
-    cut, written = fonts.get_glyphs_subset, fonts.font_as_file
-    kept: dict[tuple[Any, frozenset[int]], SimpleNamespace] = {}
+    cut: Any = fonts.get_glyphs_subset
+    written: Any = fonts.font_as_file
+    kept: dict[Any, SimpleNamespace] = {}
 
     @contextmanager
     def get_glyphs_subset(file: Any, glyphs: Collection[int]) -> Iterator[SimpleNamespace]:

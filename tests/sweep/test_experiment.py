@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,15 @@ WITHOUT_STAND_IN = {"flowers", "imagenet"}
 
 
 def composed_jobs(
-    name: str, *overrides: str, count: int | None = None
+    name: str, *overrides: str, only: Sequence[int] | None = None
 ) -> list[tuple[list[str], DictConfig]]:
-    """The jobs of an experiment, or ``count`` from first to last: overrides, configurations."""
+    """Overrides and configurations of the jobs of an experiment, or of those with these numbers."""
     with initialize_config_module("zsl_lab.conf", version_base="1.3"):
         cfg = compose("config", [f"experiment={name}", *overrides], return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()
         made = []
-        jobs = list(planned(cfg, listed=True).to_check())
-        chosen = np.linspace(0, len(jobs) - 1, min(count or len(jobs), len(jobs))).astype(int)
-        for job in [jobs[i] for i in chosen]:
+        jobs = planned(cfg, listed=True).to_check()
+        for job in jobs if only is None else [jobs[number] for number in only]:
             own = loader.load_sweep_config(cfg, job)
             with open_dict(own):
                 del own["hydra"]
@@ -50,7 +50,7 @@ def test_the_first_and_the_last_job_are_valid_runs_in_either_size(
     name: str, tmp_path: Path
 ) -> None:
     """In the smoke size on synthetic data, as a folder without data has none to give."""
-    for job, cfg in composed_jobs(name, f"paths.data_dir={tmp_path}", count=2):
+    for job, cfg in composed_jobs(name, f"paths.data_dir={tmp_path}", only=(0, -1)):
         parse(cfg)
         assert str(tmp_path) in (missing(cfg) or "")
         cfg.sweep.size, cfg.sweep.missing = "smoke", "substitute"
@@ -81,7 +81,7 @@ def test_a_file_opens_with_what_it_needs_and_what_the_paper_prints(name: str) ->
 
 
 def settings_of(job: int, name: str, *overrides: str) -> Any:
-    given, cfg = composed_jobs(name, "sweep.size=smoke", *overrides, first=job + 1)[job]
+    given, cfg = composed_jobs(name, "sweep.size=smoke", *overrides, only=[job])[0]
     adapt(cfg, given)
     return cfg
 
@@ -101,7 +101,7 @@ def test_an_experiment_adds_to_the_short_settings() -> None:
 
 
 def test_the_full_size_is_the_default() -> None:
-    [(job, cfg)] = composed_jobs("sgal_table2", "dataset=awa1", first=1)
+    [(job, cfg)] = composed_jobs("sgal_table2", "dataset=awa1", only=[0])
     assert adapt(cfg, job) is None
     assert (cfg.method.steps, cfg.figures) == (170_000, True)
 

@@ -83,6 +83,7 @@ def test_every_module_has_a_layer() -> None:
     assert {m.split(".")[1] for m in MODULES if m not in ENTRY_POINTS} - known == set()
 
 
+@pytest.mark.slow
 def test_imports_point_down() -> None:
     upwards = {
         module: {o for o in others if o in ENTRY_POINTS or layer(o) < layer(module)} - {"zsl_lab"}

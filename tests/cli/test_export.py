@@ -42,6 +42,7 @@ def test_it_writes_the_model_and_the_onnx_file(
     assert zsl_lab.load(str(target)).method == "eszsl"
 
 
+@pytest.mark.slow
 def test_it_uploads_where_it_is_asked_to(
     model: str, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_help_answers_at_once_and_names_groups_choices_and_examples(tmp_path: Pa
     assert min(seconds) < 0.6
 
 
+@pytest.mark.slow
 def test_help_is_what_hydra_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

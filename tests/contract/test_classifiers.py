@@ -189,6 +189,7 @@ def test_a_method_that_cannot_feed_it_is_refused_before_training(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_of_a_classifier_is_named(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"classifier.shrink: there is no such key. Did you mean"):
         run(configure("classifier=means", "+classifier.shrink=0.5"))

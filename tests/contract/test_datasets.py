@@ -229,6 +229,7 @@ def disjoint(*parts: Index) -> bool:
     return len(np.unique(together)) == len(together)
 
 
+@pytest.mark.slow
 def test_the_yaml_has_every_key_and_a_name_for_results(
     dataset: DatasetConfig, benchmarks: list[Benchmark]
 ) -> None:
@@ -353,6 +354,7 @@ def vars_of(benchmark: FeatureBenchmark) -> dict[str, Any]:
     return {name: getattr(benchmark, name) for name in fields}
 
 
+@pytest.mark.slow
 def test_a_random_split_has_as_many_unseen_classes_and_leaks_nothing(
     benchmarks: list[Benchmark],
 ) -> None:

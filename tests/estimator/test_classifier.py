@@ -91,6 +91,7 @@ def test_semantics_are_an_array_with_names_or_texts(birds: Birds) -> None:
     assert told.predict_scores(birds.X, classes={"a": "a crow", "b": "a duck"}).shape == (96, 2)
 
 
+@pytest.mark.slow
 def test_texts_go_through_the_text_tower_of_an_image_text_model(
     birds: Birds, tmp_path: Path
 ) -> None:

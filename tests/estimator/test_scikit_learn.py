@@ -111,6 +111,7 @@ def test_pickled_it_predicts_the_same(trained: ZeroShotClassifier, birds: Birds)
     )
 
 
+@pytest.mark.slow
 def test_a_misspelt_setting_is_named_when_it_is_fitted(birds: Birds) -> None:
     estimator = ZeroShotClassifier("sgal", gama=0.1)
     with pytest.raises(ConfigError, match=r"method.gama: there is no such key.*method.gamma"):

@@ -213,6 +213,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path
     return hold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
 def test_timms_own_weights_are_named_with_their_tag(
     file: str, hub: Callable[[str], Path], tmp_path: Path
@@ -328,6 +329,7 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 # the command
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_benchmark_of_timms_features(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_an_intact_file_is_read_and_the_process_is_kept(file: Path) -> None:
     assert probe._worker is worker
 
 
+@pytest.mark.slow
 def test_a_file_that_hdf5_reports_as_damaged_is_left_to_its_reader(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     probe.check_structure(tmp_path / "a.h5")

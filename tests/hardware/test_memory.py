@@ -16,6 +16,7 @@ def hold(size: int) -> int:
     return int(np.ones(size, np.uint8)[::4096].sum())
 
 
+@pytest.mark.slow
 def test_the_peak_counts_what_was_freed_since() -> None:
     begin_peak("cpu")
     before = peak("cpu")

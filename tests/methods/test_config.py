@@ -82,6 +82,7 @@ def test_both_phases_take_the_steps_of_all_training_samples(
     assert set(totals) == {"select", "refit"}
 
 
+@pytest.mark.slow
 def test_each_stage_of_sgal_has_its_own_epochs(configure: Configure) -> None:
     keys = ("method.steps=null", "method.epochs=3", "method.fine_tune_steps=null")
     more = ("method.fine_tune_epochs=2", "method.fine_tune_batch_size=100")

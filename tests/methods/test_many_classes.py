@@ -55,6 +55,7 @@ def loss_and_gradients(method: ZeroShotMethod, batch: Batch) -> list[Tensor]:
     return [total.detach(), *(g for g in gradients if g is not None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -94,6 +95,7 @@ def test_generated_features_of_many_classes_are_those_of_all_means_at_once(
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_class_norm_compares_with_some_classes_among_which_are_the_batchs_own() -> None:
     with pytest.warns(UserWarning, match="6 of the 7 seen classes"):
         method, batch = made("class_norm", "method.most_classes=6", "method.hidden_dim=6")

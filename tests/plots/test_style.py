@@ -93,6 +93,7 @@ def test_a_papers_figure_is_as_wide_as_its_columns(width: float, column: float) 
     assert points(10) == 10
 
 
+@pytest.mark.slow
 def test_a_papers_figure_has_truetype_letters_like_those_of_times(tmp_path: Path) -> None:
     drawn: list[Figure] = []
 

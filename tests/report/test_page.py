@@ -199,6 +199,7 @@ def test_html_csv_and_markdown_come_together_and_need_no_torch(
 # --------------------------------------------------------------------------- tables
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_table_is_on_the_page(
     write_run: WriteRun, page: Make, tmp_path: Path
 ) -> None:
@@ -440,6 +441,7 @@ def test_a_run_that_left_no_curve_is_named(write_run: WriteRun, page: Make) -> N
     assert "No curve of 2 runs" in text_of(own)
 
 
+@pytest.mark.slow
 def test_more_curves_than_looks_are_cut_and_the_page_says_so(
     write_run: WriteRun, page: Make
 ) -> None:
@@ -552,6 +554,7 @@ def test_recalls_are_shaded_cells_and_many_classes_stay_folded(
     assert Path("new/page.html").stat().st_size < 400_000
 
 
+@pytest.mark.slow
 def test_of_many_settings_the_first_have_their_recalls_shown(
     write_run: WriteRun, page: Make
 ) -> None:

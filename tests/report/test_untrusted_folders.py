@@ -208,6 +208,7 @@ def test_a_damaged_folder_is_named_and_the_others_are_reported(
     assert str(damaged) in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no links there")
 @pytest.mark.parametrize("name", REPORTED)
 def test_what_a_run_may_hold_is_reported(

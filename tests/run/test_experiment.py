@@ -458,6 +458,7 @@ def test_a_disk_that_is_full_leaves_no_half_checkpoint(
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_before_training_leaves_nothing(
     configure: Configure, tmp_path: Path
 ) -> None:

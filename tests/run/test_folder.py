@@ -175,6 +175,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [{}, {"overwrite": True}, {"goes_on": True}])
 def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(
     tmp_path: Path, holder: subprocess.Popen[str], keys: dict[str, bool]
@@ -184,6 +185,7 @@ def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(
             claim(tmp_path, **keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_lock_of_a_dead_process_is_free(
     tmp_path: Path, holder: subprocess.Popen[str], number: int

@@ -42,6 +42,7 @@ def found(configure: Callable[..., DictConfig], file: Path) -> Load:
     return load
 
 
+@pytest.mark.slow
 def test_data_are_checked_once(found: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="equal to samples of trainval"):
         first = found()

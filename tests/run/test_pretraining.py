@@ -409,6 +409,7 @@ def test_who_need_not_wait_does_not(
     assert not place.claimed
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_one_that_is_at_it_and_takes_over_when_that_dies(
     place: SharedPretraining,
     holder: subprocess.Popen[str],

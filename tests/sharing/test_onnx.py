@@ -40,6 +40,7 @@ def assert_same_scores(path: Path, model: FeaturePredictor, features: Any, **amo
     np.testing.assert_allclose(found / largest, expected / largest, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("method", ONCE_A_CLASS)
 def test_scores_are_those_of_pytorch(method: str, tmp_path: Path) -> None:

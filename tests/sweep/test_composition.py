@@ -80,6 +80,7 @@ def test_jobs_do_not_share_what_they_change(composed: DictConfig) -> None:
     assert OmegaConf.to_yaml(first) == before
 
 
+@pytest.mark.slow
 def test_files_are_read_once_for_jobs_that_differ_in_values(
     composed: DictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_text_is_encoded_once_whichever_others_come_with_it(
     tiny: TextConfig, tmp_path: Path, encoded_texts: list[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_another_limit_and_another_model_have_files_of_their_own(
     assert encoded_texts == ["load", *TEXTS]
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_rebuilt_with_a_warning(
     tiny: TextConfig, tmp_path: Path, encoded_texts: list[str]
 ) -> None:

@@ -119,12 +119,14 @@ def test_glove_leaves_out_words_without_a_vector() -> None:
     np.testing.assert_array_equal(encoded.states[1], [vectors[order.index("flower")], np.zeros(50)])
 
 
+@pytest.mark.slow
 @needs_glove
 def test_glove_knows_that_a_tulip_is_more_like_a_rose_than_like_a_train() -> None:
     tulip, daffodil, train = encode(GLOVE, ["tulip", "daffodil", "train"], None, []).states[:, 0]
     assert tulip @ daffodil / np.linalg.norm(daffodil) > tulip @ train / np.linalg.norm(train) + 1
 
 
+@pytest.mark.slow
 @needs_glove
 def test_a_text_without_a_word_that_glove_knows_is_named() -> None:
     with pytest.raises(
@@ -135,6 +137,7 @@ def test_a_text_without_a_word_that_glove_knows_is_named() -> None:
         encode(GLOVE, ["flower", "xqzzyk, qqzx!"], None, [])
 
 
+@pytest.mark.slow
 @needs_glove
 def test_glove_comes_from_the_cache_the_second_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

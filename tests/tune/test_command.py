@@ -385,6 +385,7 @@ def test_the_table_has_as_many_trials_as_fit_with_whole_keys_and_values(
     ]
 
 
+@pytest.mark.slow
 def test_importance_is_that_of_the_key_that_matters() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(

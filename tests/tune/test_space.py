@@ -41,6 +41,7 @@ def test_values_lie_where_the_space_says(tmp_path: Path) -> None:
     assert {values["method.batch_norm"] for values in found} == {True, False}
 
 
+@pytest.mark.slow
 def test_the_configuration_itself_is_a_trial_where_it_lies_in_the_space(tmp_path: Path) -> None:
     cfg = composed(tmp_path, "method=mmvae", "settings=general")
     text = "method.gamma: {low: 0.001, high: 1.0}\nmethod.encoder_hidden: [[256], [512]]\n"

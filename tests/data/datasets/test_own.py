@@ -201,6 +201,7 @@ def test_a_method_of_images_says_what_it_misses(path: Path) -> None:
         own(path).image_view()
 
 
+@pytest.mark.slow
 def test_a_single_attribute_tells_classes_apart_as_the_dataset_scales_it_by_default(
     path: Path, configure: Callable[..., DictConfig]
 ) -> None:

@@ -118,6 +118,7 @@ def test_many_damaged_compressed_mat_files(
     check_mat(tmp_path / "b.mat", damaged(intact, how), expected)
 
 
+@pytest.mark.slow
 @QUICK
 @given(how=damages())
 def test_a_damaged_plain_mat_file_is_no_stack_trace(

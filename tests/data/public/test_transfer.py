@@ -100,6 +100,7 @@ def test_a_slow_start_is_waited_for(server: Server, part: Path) -> None:
 # going on
 
 
+@pytest.mark.slow
 def test_a_download_goes_on_where_it_broke_off(server: Server, part: Path) -> None:
     begun(server, part)
     seen = fetch(server.at("/file.zip"), part)
@@ -108,6 +109,7 @@ def test_a_download_goes_on_where_it_broke_off(server: Server, part: Path) -> No
     assert seen[0] == HALF
 
 
+@pytest.mark.slow
 def test_a_truncated_answer_is_followed_by_a_request_for_the_rest(
     server: Server, part: Path
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_truncated_answer_is_followed_by_a_request_for_the_rest(
     ]
 
 
+@pytest.mark.slow
 def test_a_stall_is_followed_by_a_request_for_the_rest(server: Server, part: Path) -> None:
     file = File(cut=HALF, stall=True)
 
@@ -170,6 +173,7 @@ def test_a_date_or_the_length_tell_a_version_too(server: Server, part: Path, fil
     assert server.asked[0].get("If-Range", "") == file.modified
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_the_range_sends_all_again(server: Server, part: Path) -> None:
     file = begun(server, part)
     file.ranges = False
@@ -230,6 +234,7 @@ def test_a_changed_file_is_noticed_by_its_length_or_etag_where_a_server_ignores_
     assert part.read_bytes() == new.body
 
 
+@pytest.mark.slow
 def test_a_range_from_another_place_is_not_appended(server: Server, part: Path) -> None:
     begun(server, part)
 
@@ -246,6 +251,7 @@ def test_a_range_from_another_place_is_not_appended(server: Server, part: Path) 
     assert part.read_bytes() == BODY
 
 
+@pytest.mark.slow
 def test_a_rest_that_is_too_long_is_refused(server: Server, part: Path) -> None:
     begun(server, part)
 

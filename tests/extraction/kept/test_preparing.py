@@ -143,6 +143,7 @@ def test_images_in_another_folder_are_not_extracted_again(
     assert kept.extract(moved)[1] == []
 
 
+@pytest.mark.slow
 def test_only_the_block_of_a_changed_image_is_extracted_again(
     kept: Kept, files: list[Path]
 ) -> None:
@@ -171,6 +172,7 @@ def test_added_and_removed_images_leave_the_blocks_before_them(
     assert np.array_equal(found.features, kept.fresh(files[:10]).features)
 
 
+@pytest.mark.slow
 def test_features_outlast_a_command_with_the_wrong_folder(
     kept: Kept, files: list[Path], own: Path
 ) -> None:
@@ -187,6 +189,7 @@ def test_features_outlast_a_command_with_the_wrong_folder(
     assert kept.prepare(files) == USED
 
 
+@pytest.mark.slow
 def test_an_interruption_while_preparing_gives_no_features_of_other_images(
     kept: Kept, files: list[Path], own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +230,7 @@ def test_features_stay_where_the_images_cannot_be_reached(
     assert kept.extract(files)[1] == []
 
 
+@pytest.mark.slow
 def test_features_of_an_earlier_version_are_used_where_times_are_equal(
     kept: Kept, files: list[Path]
 ) -> None:
@@ -239,6 +243,7 @@ def test_features_of_an_earlier_version_are_used_where_times_are_equal(
     assert kept.extract(files)[1] == files[:6] + files[9:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"[1, 2", b"[]", b"null", b'{"recipe": 3}', "recipe", "part", "files", "format_version"],

@@ -77,6 +77,7 @@ def test_features_are_those_of_the_model_and_its_image_processor(
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_class_semantics_are_the_mean_of_directions_of_prompts(kind: str, tmp_path: Path) -> None:
     model = hf_model(kind, tmp_path)

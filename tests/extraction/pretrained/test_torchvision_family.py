@@ -21,6 +21,7 @@ from zsl_lab.extraction.recipes import build_backbone, default_sizes, load_backb
 skip_without("torchvision", "images")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"),
     [
@@ -69,6 +70,7 @@ def test_sizes_are_those_of_the_weights(
     assert default_sizes(f"torchvision:{name}", None, image_size, TERMS) == sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["googlenet", "densenet121"])
 def test_random_weights_are_always_the_same(name: str) -> None:
     network, recipe = build_backbone(f"torchvision:{name}", "random", 32, 32, TERMS)
@@ -89,6 +91,7 @@ def test_published_names_of_densenets_layers_are_read(tmp_path: Path) -> None:
     assert torch.equal(network.state_dict()[f"model.{key}"], state[key])
 
 
+@pytest.mark.slow
 def test_published_weights_are_named_with_their_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

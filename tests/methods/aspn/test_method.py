@@ -579,6 +579,7 @@ def test_a_checkpoint_keeps_what_features_are_compared_by() -> None:
     assert "whitening" in method(score="whitened_cosine").state_dict()
 
 
+@pytest.mark.slow
 def test_what_is_taken_from_the_training_samples_are_their_mean_and_their_scatter_within_classes(
     configure: Callable[..., DictConfig], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def score(method: Bilinear, x: Tensor, c: int) -> Tensor:
     return torch.stack([x @ w @ method.semantics[c] for w in method.weights]).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_score_is_the_best_bilinear_form(name: str) -> None:
     method, x = small(name), batch().inputs
@@ -145,6 +146,7 @@ def test_a_figure_maps_a_sample_by_the_matrix_of_its_highest_score() -> None:
     assert classes.shape == method.semantics.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_training_recovers_classes_that_a_bilinear_form_separates(name: str) -> None:
     method = small(name, "method.learning_rate=0.3")

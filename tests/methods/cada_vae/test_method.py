@@ -180,6 +180,7 @@ def test_weights_begin_small_and_biases_at_zero() -> None:
         assert not layer.bias.any()
 
 
+@pytest.mark.slow
 def test_the_paper_reads_latent_points_with_a_softmax(configure: Configure) -> None:
     cfg = configure("method=cada_vae")
     assert (cfg.classifier.name, cfg.classifier.space) == ("softmax_latent", "method")

@@ -25,6 +25,7 @@ def cosine(x: Any, a: Any) -> float:
     return float(sum(x * a) / (sum(x * x) ** 0.5 * sum(a * a) ** 0.5))
 
 
+@pytest.mark.slow
 def test_scores_are_cosines_and_the_loss_is_that_of_the_own_class() -> None:
     rng = np.random.default_rng(0)
     features, semantics = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))

@@ -108,6 +108,7 @@ def test_the_offset_is_the_constant_with_the_best_mean_h_over_the_folds() -> Non
     assert best > mean_h(0.0)
 
 
+@pytest.mark.slow
 def test_the_order_of_candidates_decides_among_equals_alone() -> None:
     given = problem()
     assert (

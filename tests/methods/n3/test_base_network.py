@@ -146,6 +146,7 @@ def test_gray_images_are_seen_as_colour_images_of_equal_channels(
         )
 
 
+@pytest.mark.slow
 def test_an_images_features_do_not_depend_on_its_batch_mates(
     build: Callable[..., BaseNetwork],
 ) -> None:
@@ -346,6 +347,7 @@ def test_every_convolutions_weight_is_adapted(
         assert tensor.filters * tensor.size == network.get_parameter(tensor.name).numel()
 
 
+@pytest.mark.slow
 def test_tensors_come_in_the_order_in_which_an_image_meets_them(
     build: Callable[..., BaseNetwork],
 ) -> None:
@@ -364,6 +366,7 @@ def test_tensors_come_in_the_order_in_which_an_image_meets_them(
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_unchanged_weights_give_the_same_features(
     name: Name, build: Callable[..., BaseNetwork]
@@ -394,6 +397,7 @@ def test_gradients_reach_replaced_tensors_and_nothing_else(
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
 def test_training_leaves_batch_norm_alone(name: Name, build: Callable[..., BaseNetwork]) -> None:
     network = build(name)
@@ -624,6 +628,7 @@ def test_a_failed_download_names_its_address_and_both_ways_out(hub: Path) -> Non
     )
 
 
+@pytest.mark.slow
 def test_what_was_downloaded_before_needs_no_network(
     hub: Path, random_model: Callable[[str], nn.Module]
 ) -> None:

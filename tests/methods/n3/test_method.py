@@ -226,12 +226,14 @@ def test_with_a_single_order_of_the_unseen_classes_there_is_no_range_over_orders
     assert not {"zsl_top1_lowest", "zsl_top1_highest"} & set(model.extra_metrics())
 
 
+@pytest.mark.slow
 def test_by_default_the_test_makes_one_network_for_the_unseen_classes(
     configure: Configure,
 ) -> None:
     assert configure("method=n3", "tuned=none").method.permutations == 1
 
 
+@pytest.mark.slow
 def test_zsl_top1_per_sample_comes_from_the_network_for_the_unseen_classes_too(model: N3) -> None:
     labels = torch.tensor([2, 4, 2, 4, 0, 1, 2, 2])
     evaluate(model, Batch(images(8), labels, torch.arange(8)))

@@ -105,6 +105,7 @@ def test_with_probability_p_comes_an_extra_step_on_seen_samples() -> None:
     assert all((labels >= SEEN).any() for _, labels in updates[1::2])
 
 
+@pytest.mark.slow
 def test_the_share_of_generated_samples_varies_by_delta() -> None:
     method = sgal(g=0.5, delta=0.25, steps=1, fine_tune_steps=60)
     counts = {int((labels >= SEEN).sum()) for _, labels in run(method, 60)[1:]}

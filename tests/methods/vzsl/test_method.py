@@ -222,6 +222,7 @@ def test_margin_of_divergences_too_large_to_exponentiate_is_finite() -> None:
     assert found.item() == pytest.approx(-1e6 + math.log(4), abs=0.1)
 
 
+@pytest.mark.slow
 def test_kl_and_a_margin_of_weight_one_are_minus_the_log_softmax_of_minus_kl_at_the_true_class(
     configure: Configure,
 ) -> None:
@@ -236,6 +237,7 @@ def test_kl_and_a_margin_of_weight_one_are_minus_the_log_softmax_of_minus_kl_at_
 # ------------------------------------------------------------------------------- the objective
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [(), ("method.lambda_=0.3", "method.exclude_true=true"), ("method.decoder_variance=2.0",)],

@@ -138,6 +138,7 @@ def test_rounds_of_f_vaegan_are_those_of_a_plain_loop(small: Small, encoded: str
     assert_rounds_agree(method, 4 * [False])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoded", ["true", "false"])
 @pytest.mark.parametrize("frozen", ["true", "false"])
 def test_rounds_of_tf_vaegan_are_those_of_a_plain_loop_that_feeds_back_in_every_second_pass(

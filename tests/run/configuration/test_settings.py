@@ -89,6 +89,7 @@ def test_a_value_is_shown_as_an_override_has_it(value: object, shown: str) -> No
     assert shown_value(value) == shown
 
 
+@pytest.mark.slow
 def test_neither_the_package_nor_reading_settings_loads_torch(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(TEXT)
     code = (

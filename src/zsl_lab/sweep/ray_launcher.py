@@ -8,6 +8,7 @@ benchmark once.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -122,7 +123,7 @@ class RayLauncher(Launcher):
         self, ray: Any, job_overrides: Sequence[Sequence[str]], first: int
     ) -> list[JobReturn]:
         task = ray.remote(**_given(self._arguments["remote"]))(_run)
-        sweep = ray.put(self._sweep)
+        sweep = [ray.put(self._sweep)]  # Ray would read the object itself anew for each job
         jobs = [
             task.remote(sweep, list(overrides), first + place)
             for place, overrides in enumerate(job_overrides)
@@ -181,8 +182,16 @@ def _returned(ray: Any, job: Any, number: int) -> JobReturn:
     return found
 
 
-def _run(sweep: _Sweep, overrides: list[str], number: int) -> JobReturn:
+@functools.lru_cache(maxsize=1)
+def _received(reference: Any) -> _Sweep:
+    """What the jobs have in common, read once by each process of Ray's."""
+    sweep: _Sweep = _imported().get(reference)
+    return sweep
+
+
+def _run(references: list[Any], overrides: list[str], number: int) -> JobReturn:
     """Run a job, in a process of Ray's."""
+    sweep = _received(references[0])
     os.environ.update(sweep.environment)
     if Path(sweep.folder).is_dir():  # so that relative paths mean what they do to the command
         os.chdir(sweep.folder)

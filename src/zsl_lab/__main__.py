@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -25,12 +26,12 @@ def main() -> None:
     """Print the help or the version, call a command, or run what the overrides say."""
     name, *rest = sys.argv[1:] or [""]
     if name == "--version":
-        print(f"zsl_lab {zsl_lab.__version__}")  # noqa: T201
+        _print(f"zsl_lab {zsl_lab.__version__}")
     elif name in COMMANDS:
         sys.argv[1:] = rest
         sys.exit(import_module(COMMANDS[name]).main())
     elif asks_for_help(rest if name == PREDICT else sys.argv[1:]):
-        print(help_text())  # noqa: T201
+        _print(help_text())
     else:
         problem = _problem(name, rest)
         if problem is not None:
@@ -41,6 +42,14 @@ def main() -> None:
         from zsl_lab.cli.main import main as run_command  # it needs Hydra
 
         run_command()
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        # Python writes the rest at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _problem(name: str, rest: Sequence[str]) -> str | None:

@@ -42,6 +42,15 @@ def test_the_version_is_ours(command: Callable[..., tuple[object, str, str]]) ->
     assert command("--version") == (0, f"zsl_lab {package.__version__}\n", "")
 
 
+def test_help_may_be_read_in_part() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "zsl_lab", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_data_tool_and_the_report_are_subcommands(
     command: Callable[..., tuple[object, str, str]], tmp_path: Path
 ) -> None:

@@ -156,6 +156,16 @@ def test_the_selected_check_is_the_best_one_also_where_later_steps_were_undone(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("key", ["selection.calibrate=true", "selection.metric=zsl_top1"])
+def test_one_validation_class_is_warned_of_where_accuracy_among_such_classes_selects(
+    configure: Configure, key: str
+) -> None:
+    few = ("method=mmvae", *SHORT, "dataset.unseen=[0,1,2,3,6,8,9]")
+    with pytest.warns(UserWarning, match=f"found one validation class, '7'.*several for {key}"):
+        run(configure(*few, key, "selection.report_oracle=false"))
+
+
+@pytest.mark.slow
 def test_a_calibrated_run_keeps_the_constant_of_its_validation_classes(
     configure: Configure, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from zsl_lab.data.benchmark import Benchmark
 from zsl_lab.data.checks.findings import Finding
-from zsl_lab.data.splits import test_split, validation_split
+from zsl_lab.data.splits import Split, test_split, validation_split
 from zsl_lab.errors import (
     CheckpointError,
     ConfigError,
@@ -134,9 +134,12 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
         return Selected(), NOTHING_SPENT
     draws, spent = _finished_draws(checkpoint)
     while len(draws) < selection.draws:
+        split = validation_split(context.benchmark, selection.validation_seed, len(draws))
+        if not draws:
+            _warn_of_one_class(context, split)
         phase = Phase(
             "select",
-            validation_split(context.benchmark, selection.validation_seed, len(draws)),
+            split,
             # None: each check finds its own constant
             Selected(calibration=None if selection.calibrate else 0.0),
             spent,
@@ -153,6 +156,23 @@ def _select(context: RunContext, checkpoint: Checkpoint | None) -> tuple[Selecte
     # draws may have undone different steps: retrace the one whose steps are nearest to the mean
     nearest = min(draws, key=lambda checks: abs(_at(checks, best.step) - best.effective_step))
     return Selected.of_check(best, retraced(nearest, best.step, selection.metric)), spent
+
+
+def _warn_of_one_class(context: RunContext, split: Split) -> None:
+    """Warn if a key selects by accuracy among unseen classes, and validation has one such class."""
+    selection = context.config.selection
+    keys = ["selection.calibrate=true"] if selection.calibrate else []
+    if selection.metric == "zsl_top1":
+        keys.append("selection.metric=zsl_top1")
+    if len(split.unseen_classes) > 1 or not keys or not distributed.is_main():
+        return
+    name = context.benchmark.class_names[split.unseen_classes[0]]
+    warnings.warn(
+        f"{context.benchmark.name}: found one validation class, '{name}'; expected several for "
+        f"{' and '.join(keys)}. Among one class no prediction can be wrong, so that it selects "
+        "poorly. Use a split with more validation classes, or selection=last.",
+        stacklevel=2,
+    )
 
 
 def _at(checks: Sequence[Check], step: int) -> int:

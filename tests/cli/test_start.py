@@ -87,12 +87,14 @@ WRONG = (
     *("seed=-1", "method.lr=3", "method.g=x", "trainer.devices=0", "dataset=awa2"),
     *("dataset.path=nowhere.h5", "metod=sgal", "task=test", "ckpt=nowhere.ckpt"),
 )
+#: a prediction from a file that is not there, with a checkpoint that is
+PREDICT = "task=predict ckpt=there.ckpt features=nowhere.npy"
 ANSWERS = """
 import contextlib, io, json, sys
 from zsl_lab.__main__ import main
 answers = {}
 for argument in sys.argv[1:]:
-    sys.argv = ["zsl_lab", argument]
+    sys.argv = ["zsl_lab", *argument.split()]
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
             main()
@@ -105,15 +107,16 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Of a process that gets wrong commands: exit code, message, whether torch is imported."""
-    command = [sys.executable, "-c", ANSWERS, *WRONG]
+    command = [sys.executable, "-c", ANSWERS, *WRONG, PREDICT]
     folder = tmp_path_factory.mktemp("wrong")
+    (folder / "there.ckpt").touch()
     said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     found: Answers = json.loads(said)
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("argument", WRONG)
+@pytest.mark.parametrize("argument", [*WRONG, PREDICT])
 def test_a_wrong_value_or_a_missing_file_is_answered_without_importing_torch(
     answers: Answers, argument: str
 ) -> None:

@@ -1041,7 +1041,7 @@ def test_the_command_predicts_feature_vectors_from_a_folder_that_was_moved(
         f"best five:   {folder / 'predictions.json'}",
     ]
     assert command("task=predict", "ckpt='moved run'", "features=missing.npy") == 1
-    assert capsys.readouterr().err.startswith("features=missing.npy: cannot be read")
+    assert capsys.readouterr().err.startswith("features=missing.npy: there is no such file")
     assert command("features=x.npy") == 2
     assert capsys.readouterr().err.startswith("features=x.npy: this key belongs to task=predict.")
     assert command("task=predict", "ckpt='moved run'", "feature=x.npy") == 2

@@ -31,6 +31,7 @@ from zsl_lab.cli.messages import format_warning, sentence, told
 from zsl_lab.console.messages import say
 from zsl_lab.errors import (
     ConfigError,
+    DataError,
     InterruptionError,
     TerminationError,
     exit_code,
@@ -209,6 +210,7 @@ def _prepared(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig
     # a checkpoint that resume=auto found has the settings of this command
     if cfg.ckpt and "ckpt" in command.parsed(overrides):
         check_exists(Path(cfg.ckpt), f"ckpt={cfg.ckpt}")
+        _check_inputs_exist(cfg)
         _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
     else:
@@ -272,6 +274,14 @@ def _check_values(stored: DictConfig, origin: str) -> None:
         parse(stored)
     except ConfigError as error:
         raise refused(origin, error) from error
+
+
+def _check_inputs_exist(cfg: DictConfig) -> None:
+    """Refuse files to predict from that are missing, before PyTorch is imported."""
+    for key in ("features", "classes", "descriptions"):
+        given = cfg[key] if cfg.task == "predict" else None
+        if given and not Path(given).expanduser().exists():
+            raise DataError(f"{key}={given}: there is no such file. Give the path of another.")
 
 
 def _check_folder_is_shared(cfg: DictConfig) -> None:

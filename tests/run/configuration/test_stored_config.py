@@ -87,7 +87,9 @@ def test_the_command_runs_nothing_of_a_hostile_checkpoint(
     path.parent.mkdir(parents=True)
     path.write_bytes(hostile[name]())
     ckpt = f"ckpt={path}"
-    for task in ((), ("task=test",), ("task=predict", "features=none.npy")):
+    empty = tmp_path / "empty.npy"
+    empty.touch()
+    for task in ((), ("task=test",), ("task=predict", f"features={empty}")):
         code = command(ckpt, *task, f"paths.output_dir={tmp_path / 'out'}")
         printed = "".join(capsys.readouterr())
         unused = name.startswith(("callback_", "logger_")) and bool(task)

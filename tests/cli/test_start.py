@@ -42,6 +42,7 @@ def test_the_version_is_ours(command: Callable[..., tuple[object, str, str]]) ->
     assert command("--version") == (0, f"zsl_lab {package.__version__}\n", "")
 
 
+@pytest.mark.slow
 def test_help_may_be_read_in_part() -> None:
     read, write = os.pipe()
     os.close(read)

@@ -210,7 +210,8 @@ def _prepared(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig
     # a checkpoint that resume=auto found has the settings of this command
     if cfg.ckpt and "ckpt" in command.parsed(overrides):
         check_exists(Path(cfg.ckpt), f"ckpt={cfg.ckpt}")
-        _check_inputs_exist(cfg)
+        if cfg.task == "predict":
+            _check_inputs_exist(cfg)
         _say_starting(cfg)
         cfg = _with_stored_config(cfg, overrides)
     else:
@@ -279,9 +280,11 @@ def _check_values(stored: DictConfig, origin: str) -> None:
 def _check_inputs_exist(cfg: DictConfig) -> None:
     """Refuse files to predict from that are missing, before PyTorch is imported."""
     for key in ("features", "classes", "descriptions"):
-        given = cfg[key] if cfg.task == "predict" else None
+        given = cfg[key]
         if given and not Path(given).expanduser().exists():
-            raise DataError(f"{key}={given}: there is no such file. Give the path of another.")
+            raise DataError(
+                f"{key}={given}: there is no such file. Correct the path, or give another file."
+            )
 
 
 def _check_folder_is_shared(cfg: DictConfig) -> None:

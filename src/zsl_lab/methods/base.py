@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,7 +28,7 @@ from zsl_lab.methods.config import (
     Width,
     decayed,
 )
-from zsl_lab.methods.joint import JointUpdates
+from zsl_lab.methods.joint import JointUpdates, Losses, Update, Updates
 from zsl_lab.methods.module import MethodModule, class_tensors
 from zsl_lab.nn.comparison import Comparison
 
@@ -337,11 +337,34 @@ class ZeroShotMethod(MethodModule):
 
     @classmethod
     def trains_together(cls, config: MethodConfig) -> bool:
-        """Whether the method computes its updates with :attr:`joint` where that is set.
+        """Whether :meth:`joint_updates` is defined.
 
         Runs that differ in seeds and scalars are then trained together (``sweep.together``).
         """
-        return False
+        return cls.joint_updates is not ZeroShotMethod.joint_updates
+
+    def joint_updates(self, batch: Batch) -> Generator[Update, Losses, Losses]:
+        """The updates of one training step, to be computed together with those of other runs.
+
+        Args:
+            batch: As of :meth:`train_on`, which takes the same step alone.
+
+        Returns:
+            Yields each update and receives its losses; returns the losses of the step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no joint_updates.")
+
+    def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
+        """Train on some batches, a step each, alone or together with other runs."""
+        if self.joint is None:
+            super().training_step(batches, batch_idx)
+        else:
+            self.joint(self._updates(batches))
+
+    def _updates(self, batches: Iterable[Batch]) -> Updates:
+        for batch in batches:
+            self.begin_step()
+            self.end_step((yield from self.joint_updates(batch)))
 
     @classmethod
     def generates(cls, config: MethodConfig) -> bool:

@@ -241,17 +241,24 @@ class MethodModule(pl.LightningModule, ABC):
             self.take_step(batch)
 
     def take_step(self, batch: Batch) -> None:
-        """Train on a batch.
+        """Train on a batch."""
+        self.begin_step()
+        self.end_step({name: loss.detach() for name, loss in self.train_on(batch).items()})
 
-        The losses are read from the device only every ``trainer.log_every_n_steps`` steps, since
-        reading waits for it.
-        """
+    def begin_step(self) -> None:
+        """Set the learning rate of the step."""
         rate = self.learning_rate_at(self.schedule_step)
         if rate is not None:
             for optimizer in self.trainer.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-        self._losses = {name: loss.detach() for name, loss in self.train_on(batch).items()}
+
+    def end_step(self, losses: dict[str, Tensor]) -> None:
+        """Count the step, and log its losses every ``trainer.log_every_n_steps`` steps.
+
+        They are read from the device only then, since reading waits for it.
+        """
+        self._losses = losses
         self.step += 1
         every = 1 if self.logs_every_step else self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.step % every == 0:

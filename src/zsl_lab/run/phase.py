@@ -191,6 +191,7 @@ def _train(
         schedule.first,
         config.trainer.save_every_n_steps,
         lambda: saver.stop.asked,
+        together.runs(),
     )
     clock, source = Stopwatch(), AtomicCheckpointIO(phase.resumed)
     trainer = make_trainer(

@@ -202,6 +202,7 @@ class PhaseDataModule(pl.LightningDataModule):
         first_step: int = 0,
         pause_every: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        runs: int = 1,
     ) -> None:
         """Set how training batches are drawn; required before a fit.
 
@@ -214,9 +215,11 @@ class PhaseDataModule(pl.LightningDataModule):
             pause_every: Callbacks are called at least after every multiple of this number of steps;
                 None for no such steps.
             stopped: Returns whether training is to end after the present step.
+            runs: How many runs take turns in this process.
         """
         self._plan = (batch_size, list(check_steps), seed, first_step)
         self._pauses = (pause_every, stopped)
+        self._runs = runs
 
     def labels(self, index: IntArray) -> IntArray:
         """Benchmark class ids of the given samples."""
@@ -248,7 +251,7 @@ class PhaseDataModule(pl.LightningDataModule):
             self._stream.load_state(self._stream_state)
             self._stream_state = None
         alone = self.trainer is None or self.trainer.world_size == 1
-        return StepGroups(self._stream, self._plan[1], *self._pauses, alone=alone)
+        return StepGroups(self._stream, self._plan[1], *self._pauses, alone=alone, runs=self._runs)
 
     def val_dataloader(self) -> Iterable[Batch]:
         """Evaluation samples, seen and unseen."""

@@ -11,8 +11,8 @@ BatchT = TypeVar("BatchT", covariant=True)
 
 #: maximum number of batches of a group
 _MOST = 64
-#: seconds per group below which groups become larger, and above which they become smaller: the
-#: progress line and other callbacks wait for the end of a group
+#: seconds per group and run below which groups become larger, and above which they become smaller:
+#: the progress line and other callbacks wait for the end of a group
 _SHORT, _LONG = 0.1, 0.4
 
 
@@ -38,6 +38,7 @@ class StepGroups(Generic[BatchT]):
             batch.
         alone: Whether this is the only training process. Several processes have groups of one
             batch: they measure different times, and agree on whether to stop after each group.
+        runs: How many runs take turns in this process; a group lasts as long as those of all.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class StepGroups(Generic[BatchT]):
         stopped: Callable[[], bool],
         *,
         alone: bool,
+        runs: int = 1,
     ) -> None:
         self._stream = stream
         self._check_steps = list(check_steps)
@@ -55,6 +57,7 @@ class StepGroups(Generic[BatchT]):
         self._stopped = stopped
         self._most = _MOST if alone else 1
         self._size = 1
+        self._short, self._long = _SHORT * runs, _LONG * runs
 
     def __iter__(self) -> Iterator[Iterator[BatchT]]:
         """Yield the groups up to the next check; none after the last."""
@@ -71,9 +74,9 @@ class StepGroups(Generic[BatchT]):
             yield self._group(batches, count)
             step += count
             taken = time.perf_counter() - given
-            if taken < _SHORT:
+            if taken < self._short:
                 self._size = min(2 * self._size, self._most)
-            elif taken > _LONG:
+            elif taken > self._long:
                 self._size = max(self._size // 2, 1)
 
     def _group(self, batches: Iterator[BatchT], count: int) -> Iterator[BatchT]:

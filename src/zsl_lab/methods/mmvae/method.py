@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import Comparison, MethodConfig, ZeroShotMethod
+from zsl_lab.methods.base import Comparison, ZeroShotMethod
+from zsl_lab.methods.joint import Losses, Update
 from zsl_lab.methods.mmvae import objective
 from zsl_lab.methods.mmvae.config import MMVAEConfig
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
@@ -75,7 +77,7 @@ class MMVAE(ZeroShotMethod):
         return self.update(batch.inputs, batch.labels)
 
     def update(self, features: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-        """Update the networks once, alone or together with other runs.
+        """Update the networks once.
 
         Args:
             features: ``[B, D]``.
@@ -84,21 +86,24 @@ class MMVAE(ZeroShotMethod):
         Returns:
             The named losses.
         """
-        if self.joint is None:
-            losses = self.losses(features, labels)
-            self.descend(losses["total"], self.optimizers())
-            return losses
+        losses = self.losses(features, labels)
+        self.descend(losses["total"], self.optimizers())
+        return losses
+
+    def joint_updates(self, batch: Batch) -> Generator[Update, Losses, Losses]:
+        """The update on a batch of seen samples."""
+        return (yield self.joint_update(batch.inputs, batch.labels))
+
+    def joint_update(self, features: Tensor, labels: Tensor) -> Update:
+        """:meth:`update`, to be computed together with updates of other runs."""
+        return self.joint_run.update(features, self.semantics[labels], labels)
+
+    @cached_property
+    def joint_run(self) -> objective.JointRun:
+        """The run as one of several that are trained together."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
-        update = objective.joint_update(
-            self.networks, self.config, features, self.semantics[labels], labels, optimizer
-        )
-        return self.joint(update)
-
-    @classmethod
-    def trains_together(cls, config: MethodConfig) -> bool:
-        """True for every configuration."""
-        return True
+        return objective.JointRun(self.networks, self.config, optimizer)
 
     @torch.no_grad()
     def generate(self, semantics: Tensor, samples: int, **options: Any) -> Tensor:

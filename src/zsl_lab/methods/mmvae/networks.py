@@ -84,6 +84,7 @@ class MMVAENetworks(nn.Module):
         *,
         samples: int = 1,
         decoder_dropout: bool = False,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """Sample features of classes: z ~ N(f(a), I), x = decoder(z) (Eq. 4; Eq. 9 with dropout).
 
@@ -97,6 +98,7 @@ class MMVAENetworks(nn.Module):
                 ``decoder_dropout``.
             decoder_dropout: Whether the decoder's dropout is active, which samples its weights (Eq.
                 9).
+            noise: Standard normal draws, ``[B, Z]``; None draws them.
 
         Returns:
             Features without gradient, ``[samples * B, D]``; row ``s * B + b`` belongs to row ``b``.
@@ -114,7 +116,7 @@ class MMVAENetworks(nn.Module):
                 else:
                     mean = self.prior(semantics)
                     mean = mean if rows is None else mean[rows]
-                latent = mean + torch.randn_like(mean)
+                latent = mean + (torch.randn_like(mean) if noise is None else noise)
                 features: Tensor = self.decoder(latent.repeat(samples, 1))
         finally:
             self.train(was_training)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from zsl_lab.methods.joint import Update, dropout_masks
+from zsl_lab.methods.joint import Update, dropout_layers, dropout_masks, layers_of
 from zsl_lab.methods.mmvae.config import MMVAEConfig, Pairs
 from zsl_lab.methods.mmvae.losses import latent_divergence, prior_separation
 from zsl_lab.methods.mmvae.networks import MMVAENetworks
@@ -88,40 +86,46 @@ def scalars(config: MMVAEConfig) -> dict[str, float]:
     return {"kl_weight": config.kl_weight, "gamma": config.gamma, "d": config.d}
 
 
-def joint_update(
-    networks: MMVAENetworks,
-    config: MMVAEConfig,
-    features: Tensor,
-    semantics: Tensor,
-    labels: Tensor,
-    optimizer: torch.optim.Optimizer,
-) -> Update:
-    """An update to be computed with those of other runs, with its random numbers drawn already.
+class JointRun:
+    """A run whose updates are computed together with those of other runs.
 
     Args:
         networks: The networks, in training mode.
         config: The method's keys.
-        features: ``[B, D]``.
-        semantics: Of each sample's class, ``[B, Q]``.
-        labels: Class positions, ``[B]``.
         optimizer: Adam over the parameters of the networks.
     """
-    masks = dropout_masks(networks.encoder, features) + dropout_masks(networks.prior, features)
-    noise = torch.randn_like(features.new_empty(len(features), config.latent_dim))
-    masks += dropout_masks(networks.decoder, features)
-    shapes = tuple((layer.out_features, layer.in_features) for layer in _linear(networks))
-    dropouts = tuple(layer.p for layer in networks.modules() if isinstance(layer, nn.Dropout))
-    norms = (config.batch_norm, config.prior_batch_norm)
-    return Update(
-        networks=networks,
-        optimizer=optimizer,
-        objective=lambda: Objective(networks, pairs_of(config)),
-        inputs=(features, semantics, labels, noise),
-        scalars=scalars(config),
-        masks=tuple(masks),
-        kind=("mmvae", shapes, dropouts, norms, pairs_of(config)),
-    )
 
+    def __init__(
+        self, networks: MMVAENetworks, config: MMVAEConfig, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.decoder_dropout = dropout_layers(networks.decoder)
+        self._encoder_dropout = dropout_layers(networks.encoder)
+        self._prior_dropout = dropout_layers(networks.prior)
+        self._networks, self._optimizer = networks, optimizer
+        self._latent_dim, self._pairs = config.latent_dim, pairs_of(config)
+        self._scalars, self._layers = scalars(config), layers_of(networks)
 
-def _linear(networks: nn.Module) -> list[Any]:
-    return [layer for layer in networks.modules() if isinstance(layer, nn.Linear)]
+    def update(self, features: Tensor, semantics: Tensor, labels: Tensor) -> Update:
+        """The update on a batch, with its random numbers drawn already.
+
+        Args:
+            features: ``[B, D]``.
+            semantics: Of each sample's class, ``[B, Q]``.
+            labels: Class positions, ``[B]``.
+        """
+        encoder = dropout_masks(self._encoder_dropout, features)
+        prior = dropout_masks(self._prior_dropout, features)
+        noise = torch.randn(
+            features.shape[0], self._latent_dim, dtype=features.dtype, device=features.device
+        )
+        decoder = dropout_masks(self.decoder_dropout, features)
+        return Update(
+            networks=self._networks,
+            optimizer=self._optimizer,
+            objective=lambda: Objective(self._networks, self._pairs),
+            inputs=(features, semantics, labels, noise),
+            scalars=self._scalars,
+            masks=(*encoder, *prior, *decoder),
+            layers=self._layers,
+            form=("mmvae", self._pairs, len(encoder), len(prior), len(decoder)),
+        )

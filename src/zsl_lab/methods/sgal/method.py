@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
 from zsl_lab.methods.config import MethodConfig, decayed
+from zsl_lab.methods.joint import Losses, Update, dropout_masks
 from zsl_lab.methods.mmvae.method import MMVAE
+from zsl_lab.methods.sgal import objective
 from zsl_lab.methods.sgal.config import SGALConfig
 
 
@@ -75,21 +77,55 @@ class SGAL(MMVAE):
 
     def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
         """One step of pre-training or of fine-tuning (Algorithm 1, lines 3 to 7)."""
-        config = self.config
-        size = config.fine_tune_batch_size
-        if self.step < config.steps:
+        if self.step < self.config.steps:
             return super().train_on(batch)
-        if self.step == config.steps:
-            self._start_fine_tuning()
-        extra, shift = self.common_draws(2).tolist()
-        if extra < config.p:
-            super().train_on(Batch(batch.inputs[size:], batch.labels[size:], batch.rows[size:]))
-        share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
-        real = round(size * (1 - share))
-        features, labels = self._generate_unseen(size - real)
+        extra, real = self._begin_fine_tuning_step()
+        if extra:
+            super().train_on(self._second_half(batch))
+        features, labels = self._generate_unseen(self.config.fine_tune_batch_size - real)
         return self.update(
             torch.cat([batch.inputs[:real], features]), torch.cat([batch.labels[:real], labels])
         )
+
+    def joint_updates(self, batch: Batch) -> Generator[Update, Losses, Losses]:
+        """The updates of one step of pre-training or of fine-tuning."""
+        config, size = self.config, self.config.fine_tune_batch_size
+        if self.step < config.steps:
+            return (yield from super().joint_updates(batch))
+        extra, real = self._begin_fine_tuning_step()
+        if config.decoder_samples > 1:  # how many features are generated then differs by step
+            if extra:
+                yield from super().joint_updates(self._second_half(batch))
+            features, labels = self._generate_unseen(size - real)
+            features = torch.cat([batch.inputs[:real], features])
+            return (yield self.joint_update(features, torch.cat([batch.labels[:real], labels])))
+        if extra:
+            half = self._second_half(batch)
+            yield self._mixed_update(half.inputs, half.labels, size)
+        return (yield self._mixed_update(batch.inputs[:size], batch.labels[:size], real))
+
+    def _begin_fine_tuning_step(self) -> tuple[bool, int]:
+        """Whether there is an extra step, and the number of real samples beside generated ones."""
+        config = self.config
+        if self.step == config.steps:
+            self._start_fine_tuning()
+        extra, shift = self.common_draws(2).tolist()
+        share = min(1.0, max(0.0, config.g + (2 * shift - 1) * config.delta))
+        return extra < config.p, round(config.fine_tune_batch_size * (1 - share))
+
+    def _second_half(self, batch: Batch) -> Batch:
+        return Batch(*(part[self.config.fine_tune_batch_size :] for part in batch[:3]))
+
+    def _mixed_update(self, features: Tensor, labels: Tensor, real: int) -> Update:
+        """An update on the first ``real`` rows, and on a generated sample for each other row."""
+        config, generated = self.config, features[real:]
+        draws = generated.shape[0]
+        drawn = torch.randint(self.unseen.shape[0], (draws,), device=features.device)
+        noise = torch.randn(draws, config.latent_dim, dtype=features.dtype, device=features.device)
+        dropped = self.joint_run.decoder_dropout if config.generate_with_dropout else []
+        masks = dropout_masks(dropped, generated)
+        labels = torch.cat([labels[:real], self.unseen[drawn]])
+        return objective.mixed(self.joint_update(features, labels), config, real, noise, masks)
 
     @classmethod
     def trains_on_generated(cls, config: MethodConfig) -> bool:

@@ -9,10 +9,12 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from zsl_lab.methods.joint import JointTraining
+from zsl_lab.methods.joint import Update
 from zsl_lab.methods.mmvae import objective
 from zsl_lab.methods.mmvae.config import MMVAEConfig
 from zsl_lab.methods.mmvae.networks import MMVAENetworks, Widths
+from zsl_lab.methods.mmvae.objective import JointRun
+from zsl_lab.run.together.training import JointTraining
 
 SIZES = (7, 5)  # D, Q
 #: batches of a run, by size
@@ -110,8 +112,8 @@ def test_weights_losses_statistics_and_draws_are_those_of_each_run_alone(
         for run, net in enumerate(nets):
             torch.set_rng_state(states[run])
             features, semantics, labels = batches(run)[number]
-            updates[run] = objective.joint_update(
-                net, configs[run], features, semantics, labels, adams[run]
+            updates[run] = JointRun(net, configs[run], adams[run]).update(
+                features, semantics, labels
             )
             states[run] = torch.get_rng_state()
         training = training or JointTraining(updates[0], 3)
@@ -136,12 +138,12 @@ def test_a_fresh_optimiser_begins_with_its_first_step(configs: list[MMVAEConfig]
     features, semantics, labels = batches(0)[0]
 
     def update() -> None:
-        given = objective.joint_update(net, configs[0], features, semantics, labels, adam)
-        training({0: given})
+        training({0: requested()})
 
-    training = JointTraining(
-        objective.joint_update(net, configs[0], features, semantics, labels, adam), 1
-    )
+    def requested() -> Update:
+        return JointRun(net, configs[0], adam).update(features, semantics, labels)
+
+    training = JointTraining(requested(), 1)
     update()
     reference.load_state_dict(net.state_dict())
     adam.state = type(adam.state)(dict)

@@ -10,9 +10,12 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from zsl_lab.errors import InterruptionError
-from zsl_lab.methods.joint import Update
+from zsl_lab.methods.joint import Update, Updates
 from zsl_lab.run import together
 from zsl_lab.run.together import Turns
+
+#: updates that a run asks for at a time
+GROUP = 2
 
 
 class Distance(nn.Module):
@@ -32,6 +35,7 @@ class Run:
     def __init__(self, seed: int, steps: int, fails_at: int | None = None) -> None:
         self.seed, self.steps, self.fails_at = seed, steps, fails_at
         self.drawn: list[Tensor] = []
+        self.losses: list[float] = []
         torch.manual_seed(seed)
         self.networks = nn.Linear(2, 2)
         self.optimizer = torch.optim.Adam(self.networks.parameters())
@@ -40,41 +44,50 @@ class Run:
         torch.manual_seed(self.seed)
         ask = together.joint_updates()
         assert ask is not None
-        for step in range(self.steps):
+        for first in range(0, self.steps, GROUP):
+            ask(self.updates(first, min(first + GROUP, self.steps)))
+
+    def updates(self, first: int, last: int) -> Updates:
+        for step in range(first, last):
             if step == self.fails_at:
                 raise ValueError(f"run {self.seed}")
             self.drawn.append(torch.randn(3, 2))
-            ask(
-                Update(
-                    networks=self.networks,
-                    optimizer=self.optimizer,
-                    objective=lambda: Distance(self.networks),
-                    inputs=(self.drawn[-1],),
-                    scalars={},
-                    masks=(),
-                    kind="linear",
-                )
+            losses = yield Update(
+                networks=self.networks,
+                optimizer=self.optimizer,
+                objective=lambda: Distance(self.networks),
+                inputs=(self.drawn[-1],),
+                scalars={},
+                masks=(),
+                layers="linear",
+                form="distance",
             )
+            self.losses.append(losses["total"].item())
 
-    def alone(self) -> nn.Linear:
-        """The linear map after the same updates by torch's own Adam."""
+    def alone(self) -> tuple[nn.Linear, list[float]]:
+        """The linear map after the same updates by torch's own Adam, and their losses."""
         torch.manual_seed(self.seed)
         networks = nn.Linear(2, 2)
         adam = torch.optim.Adam(networks.parameters())
         torch.manual_seed(self.seed)
+        losses = []
         for _ in range(self.steps):
             adam.zero_grad()
-            Distance(networks)(torch.randn(3, 2))["total"].backward()
+            loss = Distance(networks)(torch.randn(3, 2))["total"]
+            loss.backward()
             adam.step()
-        return networks
+            losses.append(loss.item())
+        return networks, losses
 
 
 def test_runs_of_different_lengths_end_as_alone() -> None:
     runs = [Run(0, 5), Run(1, 3), Run(2, 7)]
     assert Turns(runs).run() == [None, None, None]
     for run in runs:
-        for mine, expected in zip(run.networks.parameters(), run.alone().parameters(), strict=True):
-            torch.testing.assert_close(mine, expected)
+        expected, losses = run.alone()
+        for mine, theirs in zip(run.networks.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs)
+        assert run.losses == pytest.approx(losses, rel=1e-5)
 
 
 def test_an_exception_ends_one_run() -> None:
@@ -114,15 +127,15 @@ def test_a_run_that_waits_for_another_lets_it_work(tmp_path: Path) -> None:
 def test_an_interruption_ends_every_run_at_its_next_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer, answered = Turns._answer, []
+    round_, rounds = Turns._round, []
 
-    def interrupted(self: Turns) -> None:
-        answered.append(1)
-        if len(answered) == 2:
+    def interrupted(self: Turns) -> set[int]:
+        rounds.append(1)
+        if len(rounds) == 2:
             raise KeyboardInterrupt
-        answer(self)
+        return round_(self)
 
-    monkeypatch.setattr(Turns, "_answer", interrupted)
+    monkeypatch.setattr(Turns, "_round", interrupted)
     turns = Turns([Run(0, 9), Run(1, 9)])
     with pytest.raises(KeyboardInterrupt):
         turns.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from zsl_lab.data.batches.base import (
     evaluation_rows,
     tested_mask,
 )
+from zsl_lab.data.batches.kept import kept
 from zsl_lab.data.batches.passes import PassStream
 from zsl_lab.data.benchmark import FloatArray, IntArray, VectorBenchmark
 from zsl_lab.data.checks.equal_rows import twins
@@ -117,7 +118,9 @@ class FeatureDataModule(PhaseDataModule):
         self._semantics, self._semantics_scaler = semantics, semantics_scaler
         self._recipe = benchmark.recipe
         _warn_of_twins(benchmark, semantics_scaler)
-        self.scaler = self._fitted(normalize)
+        self.scaler = kept(
+            self._source, split.train, ("scaler", normalize), lambda: self._fitted(normalize)
+        )
         self._training: Batch | None = None
 
     @property
@@ -133,9 +136,12 @@ class FeatureDataModule(PhaseDataModule):
         """Unscaled features of samples, ``[n, D]``."""
         return float32(self._source.take(index))
 
-    @cached_property
+    @property
     def statistics(self) -> ColumnStatistics:
         """Statistics of the unscaled features of the training samples."""
+        return kept(self._source, self.split.train, "statistics", self._statistics)
+
+    def _statistics(self) -> ColumnStatistics:
         blocks = indexed_blocks(self._source, self.split.train)
         return ColumnStatistics.of_blocks(blocks, self.feature_dim)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -240,9 +239,7 @@ class StoredDataModule(FeatureDataModule):
         """The type in which the features are stored."""
         return self._source.dtype
 
-    @cached_property
-    def statistics(self) -> ColumnStatistics:
-        """Statistics of the unscaled features of the training samples, from one pass."""
+    def _statistics(self) -> ColumnStatistics:
         index = np.sort(self.split.train)
         rows = max(1, _PASS_BYTES // 8 // self.feature_dim)
         blocks = read_ahead(indexed_blocks(self._source, index, rows))

@@ -20,6 +20,7 @@ from zsl_lab.hardware import distributed
 from zsl_lab.hardware.processes import how_to_go_on
 from zsl_lab.hardware.stopping import StopRequest
 from zsl_lab.methods.base import ZeroShotMethod
+from zsl_lab.run import together
 from zsl_lab.run.checkpoints.content import CLASSIFIER
 from zsl_lab.run.checkpoints.files import keep_previous
 from zsl_lab.run.checkpoints.places import LAST
@@ -36,8 +37,9 @@ class PhaseCheckpoint(Checkpoint):
 
     Each file is replaced atomically, and never by weights that are not finite. The previous
     ``last.ckpt`` is kept as ``last-previous.ckpt``. A check writes ``last.ckpt`` if
-    :data:`SECONDS_BETWEEN` have passed since it was written, or if the phase ends; with ``every``,
-    or with several processes, whose clocks differ, every check does.
+    :data:`SECONDS_BETWEEN` have passed since it was written, as many times as runs take turns in
+    the process, or if the phase ends; with ``every``, or with several processes, whose clocks
+    differ, every check does.
 
     Args:
         folder: The run's folder.
@@ -199,7 +201,7 @@ class PhaseCheckpoint(Checkpoint):
             pl_module.step == self._last_step
             or self._every is not None
             or distributed.world_size() > 1
-            or time.monotonic() - self._since >= SECONDS_BETWEEN
+            or time.monotonic() - self._since >= SECONDS_BETWEEN * together.runs()
         )
 
     def _save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -75,6 +75,18 @@ def test_slow_steps_are_taken_one_by_one_again(clock: list[float]) -> None:
     assert set(sizes[-5:]) <= {1, 2}
 
 
+def test_runs_that_take_turns_have_groups_as_long_as_the_time_of_all(clock: list[float]) -> None:
+    def size_in_the_end(runs: int) -> int:
+        grouped = StepGroups(Counter([300]), [300], None, never, alone=True, runs=runs)
+        sizes = []
+        for group in grouped:
+            sizes.append(len(list(group)))
+            clock[0] += 0.05 * sizes[-1]
+        return sizes[-3]
+
+    assert size_in_the_end(1) < 8 <= size_in_the_end(4)
+
+
 def test_no_batch_is_drawn_before_its_step(clock: list[float]) -> None:
     stream = Counter([20])
     for group in StepGroups(stream, [20], None, never, alone=True):

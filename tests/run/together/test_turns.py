@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from zsl_lab.errors import InterruptionError
-from zsl_lab.methods.joint import Update, Updates
+from zsl_lab.methods.joint import Losses, Update, Updates
 from zsl_lab.run import together
 from zsl_lab.run.together import Turns
+from zsl_lab.run.together.training import JointTraining
 
 #: updates that a run asks for at a time
 GROUP = 2
@@ -98,6 +100,21 @@ def test_an_exception_ends_one_run() -> None:
     assert [len(run.drawn) for run in runs] == [4, 2]
 
 
+def test_all_updates_are_computed_together_where_runs_ask_in_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    compute = JointTraining.__call__
+
+    def counted(self: JointTraining, updates: Mapping[int, Update]) -> dict[int, Losses]:
+        sizes.append(len(updates))
+        return compute(self, updates)
+
+    monkeypatch.setattr(JointTraining, "__call__", counted)
+    Turns([Run(number, 7) for number in range(3)]).run()
+    assert sizes == [3] * 7
+
+
 def test_the_draws_of_the_caller_are_left() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -142,5 +159,12 @@ def test_an_interruption_ends_every_run_at_its_next_update(
     assert all(isinstance(error, InterruptionError) for error in turns._errors)
 
 
+def test_a_run_knows_how_many_take_turns() -> None:
+    counted: list[int] = []
+    Turns([lambda: counted.append(together.runs())] * 3).run()
+    assert counted == [3, 3, 3]
+
+
 def test_a_run_of_its_own_has_no_joint_updates() -> None:
     assert together.joint_updates() is None
+    assert together.runs() == 1

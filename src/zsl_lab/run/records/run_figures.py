@@ -28,8 +28,8 @@ def draw_figures(
     """Draw training curves, recall of each class, confusion of unseen classes and latent space.
 
     With very many unseen classes the last two show some of them, and their titles say how many.
-    A figure without test samples is left out. A method's own figures
-    (:meth:`ZeroShotMethod.plots`) are drawn too.
+    A figure without test samples is left out, and the curves of a method that takes one step. A
+    method's own figures (:meth:`ZeroShotMethod.plots`) are drawn too.
 
     Args:
         folder: The run's folder.
@@ -43,7 +43,7 @@ def draw_figures(
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     rows = read_rows(folder)
-    if rows:
+    if any(row["step"] != rows[0]["step"] for row in rows):
         figures.training_curves(rows, target / "training_curves.png", selected)
     if len(data.evaluation_index):
         figures.per_class_recall(result.per_class, target / "per_class_recall.png")

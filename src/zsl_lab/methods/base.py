@@ -56,6 +56,11 @@ class ExportedNetwork:
     description: str
 
 
+def _definer(cls: type, name: str) -> type:
+    """The class that an attribute of a class comes from."""
+    return next(parent for parent in cls.__mro__ if name in vars(parent))
+
+
 class ZeroShotMethod(MethodModule):
     """A zero-shot learner: trains on seen classes, scores all classes.
 
@@ -337,11 +342,15 @@ class ZeroShotMethod(MethodModule):
 
     @classmethod
     def trains_together(cls, config: MethodConfig) -> bool:
-        """Whether :meth:`joint_updates` is defined.
+        """Whether :meth:`joint_updates` takes the steps that :meth:`train_on` takes alone.
 
-        Runs that differ in seeds and scalars are then trained together (``sweep.together``).
+        Runs that differ in seeds and scalars are then trained together (``sweep.together``). A
+        subclass that trains in another way must define both.
         """
-        return cls.joint_updates is not ZeroShotMethod.joint_updates
+        return cls.joint_updates is not ZeroShotMethod.joint_updates and all(
+            issubclass(_definer(cls, "joint_updates"), _definer(cls, name))
+            for name in ("train_on", "loss")
+        )
 
     def joint_updates(self, batch: Batch) -> Generator[Update, Losses, Losses]:
         """The updates of one training step, to be computed together with those of other runs.

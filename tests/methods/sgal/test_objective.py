@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.methods.sgal.test_method import SEEN, D, sgal
 from zsl_lab.data.batches.base import Batch
@@ -55,7 +56,7 @@ class Run:
     def alone(self) -> None:
         torch.manual_seed(self.number)
         for batch in self.batches:
-            self.totals.append(float(self.method.train_on(batch)["total"]))
+            self.totals.append(self.method.train_on(batch)["total"].item())
             self.method.step += 1
         self.draw = torch.rand(2, device=self.method.device)
 
@@ -69,7 +70,7 @@ class Run:
     def _updates(self) -> Updates:
         for batch in self.batches:
             losses = yield from self.method.joint_updates(batch)
-            self.totals.append(float(losses["total"]))
+            self.totals.append(losses["total"].item())
             self.method.step += 1
 
 
@@ -98,6 +99,23 @@ def test_weights_losses_and_draws_are_those_of_each_run_alone(
         assert torch.equal(other.draw, one.draw)
         for name, value in one.method.state_dict().items():
             torch.testing.assert_close(other.method.state_dict()[name], value, rtol=1e-7, atol=1e-8)
+
+
+def test_a_subclass_that_trains_in_another_way_is_not_trained_together() -> None:
+    class OtherLoss(SGAL):
+        def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            return {"total": super().losses(features, labels)["total"] * 2}
+
+    class OtherStep(SGAL):
+        def train_on(self, batch: Batch) -> Mapping[str, Tensor]:
+            return super().train_on(batch)
+
+    class Same(SGAL):
+        pass
+
+    config = sgal().config
+    able = [kind.trains_together(config) for kind in (SGAL, Same, OtherLoss, OtherStep)]
+    assert able == [True, True, False, False]
 
 
 def test_a_run_that_generates_nothing_learns_from_its_batch_alone() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zsl_lab.data.batches.base import Batch, ClassSpace
-from zsl_lab.methods.base import Comparison, ZeroShotMethod
+from zsl_lab.methods.base import Comparison, MethodConfig, ZeroShotMethod
 from zsl_lab.methods.joint import Losses, Update
 from zsl_lab.methods.mmvae import objective
 from zsl_lab.methods.mmvae.config import MMVAEConfig
@@ -93,6 +93,11 @@ class MMVAE(ZeroShotMethod):
     def joint_updates(self, batch: Batch) -> Generator[Update, Losses, Losses]:
         """The update on a batch of seen samples."""
         return (yield self.joint_update(batch.inputs, batch.labels))
+
+    @classmethod
+    def trains_together(cls, config: MethodConfig) -> bool:
+        """False also for a subclass with a loss of its own, which :meth:`joint_update` lacks."""
+        return super().trains_together(config) and cls.losses is MMVAE.losses
 
     def joint_update(self, features: Tensor, labels: Tensor) -> Update:
         """:meth:`update`, to be computed together with updates of other runs."""

@@ -160,9 +160,7 @@ class JointTraining:
         if key in self._prepared:
             return self._prepared[key]
         if first.form not in self._objectives:
-            self._objectives[first.form] = copy.deepcopy(first.objective())
-            networks = self._objectives[first.form].get_submodule("networks")
-            replace_layers(networks, self._masks, self._recorded)
+            self._objectives[first.form] = self._without_effects(first.objective())
         place = first.inputs[0].device
         arguments = _Arguments(
             rows=None if whole else torch.full((count,), self._runs, device=place),
@@ -180,6 +178,13 @@ class JointTraining:
 
         self._prepared[key] = _Prepared(arguments, Repeated(compute, place), names)
         return self._prepared[key]
+
+    def _without_effects(self, objective: nn.Module) -> nn.Module:
+        """A copy whose layers draw and change nothing; it has the same tensors, which are many."""
+        tensors = [*objective.parameters(), *objective.buffers()]
+        copied = copy.deepcopy(objective, {id(tensor): tensor for tensor in tensors})
+        replace_layers(copied.get_submodule("networks"), self._masks, self._recorded)
+        return copied
 
     def _padded(self, count: int) -> int:
         """A number of runs of which few values occur: on a GPU each is captured by itself."""

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from zsl_lab.data.benchmark import FloatArray, IntArray
 from zsl_lab.data.files.mat import read_mat
 from zsl_lab.errors import DataError
+from zsl_lab.files.npy import load_npy
 
 SPLITS, WORDS = "ImageNet_splits.mat", "ImageNet_w2v.mat"
 #: sets of unseen classes with a field in the split file; ``all`` are all classes that are not seen
@@ -194,12 +195,11 @@ def read_class_arrays(
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = load_npy(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu":
-        shape = f"{rows.dtype} of shape {list(rows.shape)}" if hasattr(rows, "dtype") else "a zip"
-        raise _damaged(path, shape)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+        raise _damaged(path, f"{rows.dtype} of shape {list(rows.shape)}")
     return rows
 
 

@@ -48,6 +48,7 @@ class Generated:
         self._noise = rng.standard_normal((8191, dimensions), dtype=np.float32).astype(np.float16)
         self._labels = labels
         self.dtype = np.dtype(np.float16)
+        self.constant = True
         self.shape = (len(labels), dimensions)
 
     def __len__(self) -> int:

@@ -8,7 +8,8 @@ import torch
 
 from zsl_lab.data.batches.base import EVALUATION_BATCH, Batch, evaluation_rows
 from zsl_lab.data.batches.features import FeatureDataModule, TrainStream, _Batches
-from zsl_lab.data.benchmark import FeatureBenchmark
+from zsl_lab.data.benchmark import FeatureBenchmark, FloatArray
+from zsl_lab.data.normalization import Normalization
 from zsl_lab.data.recipe import Recipe
 from zsl_lab.data.scaling import Scaler
 from zsl_lab.data.splits import test_split as final_split
@@ -154,3 +155,28 @@ def test_with_many_classes_a_batch_of_evaluation_has_fewer_samples(classes: int)
     rows = evaluation_rows(classes)
     assert rows == EVALUATION_BATCH if classes <= 2048 else rows < EVALUATION_BATCH
     assert rows == 1 or rows * classes <= 2**23
+
+
+@pytest.mark.parametrize("writeable", [False, True])
+def test_scaling_is_fitted_once_to_samples_that_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, writeable: bool
+) -> None:
+    fit, fitted = Scaler.fit, []
+
+    def counted(kind: Normalization, rows: FloatArray) -> Scaler:
+        fitted.append(kind)
+        return fit(kind, rows)
+
+    benchmark = four("fitted", [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [2.0, 1.0]])
+    benchmark.features.flags.writeable = writeable
+    split = final_split(benchmark)
+    of_features = []
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(Scaler, "fit", counted)
+            data = FeatureDataModule(benchmark, split, "minmax", "none")
+        of_features.append(data.scaler.scale[0].item())
+        if writeable:
+            benchmark.features[:] *= 2
+    assert fitted.count("minmax") == (2 if writeable else 1)
+    assert of_features[1] == pytest.approx(of_features[0] * (2 if writeable else 1))

@@ -118,8 +118,9 @@ class FeatureDataModule(PhaseDataModule):
         self._semantics, self._semantics_scaler = semantics, semantics_scaler
         self._recipe = benchmark.recipe
         _warn_of_twins(benchmark, semantics_scaler)
+        self._owner = self._source if self._source.constant else self
         self.scaler = kept(
-            self._source, split.train, ("scaler", normalize), lambda: self._fitted(normalize)
+            self._owner, split.train, ("scaler", normalize), lambda: self._fitted(normalize)
         )
         self._training: Batch | None = None
 
@@ -139,7 +140,7 @@ class FeatureDataModule(PhaseDataModule):
     @property
     def statistics(self) -> ColumnStatistics:
         """Statistics of the unscaled features of the training samples."""
-        return kept(self._source, self.split.train, "statistics", self._statistics)
+        return kept(self._owner, self.split.train, "statistics", self._statistics)
 
     def _statistics(self) -> ColumnStatistics:
         blocks = indexed_blocks(self._source, self.split.train)

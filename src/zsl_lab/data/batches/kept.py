@@ -11,23 +11,22 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from zsl_lab.data.benchmark import IntArray
-from zsl_lab.data.storage.source import FeatureSource
 
 T = TypeVar("T")
 
-_kept: WeakKeyDictionary[FeatureSource, dict[Hashable, Any]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[object, dict[Hashable, Any]] = WeakKeyDictionary()
 
 
-def kept(source: FeatureSource, index: IntArray, name: Hashable, compute: Callable[[], T]) -> T:
-    """A result that depends on some samples alone, computed once as long as their source exists.
+def kept(owner: object, index: IntArray, name: Hashable, compute: Callable[[], T]) -> T:
+    """A result that depends on some samples alone, computed once as long as its owner exists.
 
     Args:
-        source: The samples.
-        index: Which of them, 0-based.
+        owner: The source of the samples, if they stay as they are; else who uses the result.
+        index: Which samples, 0-based.
         name: Of the result.
         compute: Computes it.
     """
-    results = _kept.setdefault(source, {})
+    results = _kept.setdefault(owner, {})
     key = (name, hashlib.sha256(index.tobytes()).digest())
     if key not in results:
         results[key] = compute()

@@ -66,6 +66,11 @@ class FileSource:
                 raise _unreadable(part.path, error) from error
 
     @property
+    def constant(self) -> bool:
+        """True: the open files keep their content."""
+        return True
+
+    @property
     def shape(self) -> tuple[int, int]:
         """``(N, D)``."""
         return int(self._starts[-1]), self._parts[0].columns

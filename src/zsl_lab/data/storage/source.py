@@ -21,7 +21,12 @@ class FeatureSource(Protocol):
     Attributes:
         shape: ``(N, D)``.
         dtype: The type in which the numbers are stored.
+        constant: Whether the numbers stay as they are.
     """
+
+    @property
+    def constant(self) -> bool:
+        """Whether the numbers stay as they are."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -50,6 +55,11 @@ class ArraySource:
 
     def __init__(self, array: Array) -> None:
         self._array = array
+
+    @property
+    def constant(self) -> bool:
+        """Whether the array cannot be written to."""
+        return not self._array.flags.writeable
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -92,7 +93,7 @@ class ZeroShotMethod(MethodModule):
         return [
             name
             for name in super().__dir__()  # type: ignore[no-untyped-call]
-            if not isinstance(inspect.getattr_static(cls, name, None), property)
+            if not isinstance(inspect.getattr_static(cls, name, None), property | cached_property)
         ]
 
     def __init__(self, config: MethodConfig, feature_dim: int, classes: ClassSpace) -> None:

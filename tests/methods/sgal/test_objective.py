@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.methods.sgal.test_method import SEEN, D, sgal
 from zsl_lab.data.batches.base import Batch
 from zsl_lab.methods.joint import Updates
+from zsl_lab.methods.mmvae.objective import losses
 from zsl_lab.methods.sgal import SGAL
 from zsl_lab.run import together
 
@@ -118,11 +119,19 @@ def test_a_subclass_that_trains_in_another_way_is_not_trained_together() -> None
     assert able == [True, True, False, False]
 
 
-def test_a_run_that_generates_nothing_learns_from_its_batch_alone() -> None:
-    """With g = 0 and delta = 0 its steps are those of the mmVAE."""
-    method: SGAL = sgal(g=0.0)
+def test_an_update_that_generates_nothing_has_the_losses_of_its_batch() -> None:
+    method: SGAL = sgal(g=0.0, encoder_dropout=0.0, decoder_dropout=0.0, prior_dropout=0.0)
+    method.semantics = method.semantics.double()
     method.step = method.config.steps
     batch = Batch(torch.randn(32, D), torch.randint(SEEN, (32,)), torch.arange(32))
-    (update,) = [next(method.joint_updates(batch))]
+    update = next(method.joint_updates(batch))
     assert update.scalars["real"] == 16
-    torch.testing.assert_close(update.inputs[0], batch.inputs[:16])
+    features, semantics, labels, noise, _ = update.inputs
+    torch.testing.assert_close(features, batch.inputs[:16])
+    scalars = {name: torch.tensor(value) for name, value in update.scalars.items()}
+    found = update.objective()(*update.inputs, **scalars)
+    of_mmvae = {name: value for name, value in update.scalars.items() if name != "real"}
+    expected = losses(
+        method.networks, features, semantics, labels, noise, pairs="different", **of_mmvae
+    )
+    assert found["total"].item() == pytest.approx(expected["total"].item())

@@ -242,3 +242,12 @@ def test_a_claim_is_shared_within_the_command_and_ends_with_the_context(tmp_path
         assert claimed(tmp_path) is first
     assert claimed(tmp_path) is None
     assert not (tmp_path / ".lock").exists()
+
+
+def test_a_folder_is_claimed_under_each_of_its_names(tmp_path: Path) -> None:
+    """Hydra's folder may have .. in its name, and the run's not."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    found = claim(tmp_path / "here" / ".." / "run")
+    assert claimed(tmp_path / "run") is found
+    assert claim(tmp_path / "link" / ".." / "run") is found

@@ -325,7 +325,7 @@ def _held(config: RunConfig, folder: Path) -> AbstractContextManager[Claim | Non
         folder.mkdir(parents=True, exist_ok=True)
         return nullcontext()
     state = config.ckpt.expanduser().absolute() if config.ckpt and config.task == "fit" else None
-    goes_on = state is not None and state.parent.parent == folder.absolute()
+    goes_on = state is not None and state.parent.parent.resolve() == folder.resolve()
     return held(folder, overwrite=config.overwrite, goes_on=goes_on)
 
 

@@ -105,7 +105,7 @@ def claim(
         ConfigError: Another command holds the folder, or it holds a run.
         OutputError: The folder cannot be made.
     """
-    key = folder.absolute()
+    key = folder.resolve()
     if key in _claims:
         return _claims[key]
     if not goes_on and not overwrite:
@@ -136,7 +136,7 @@ def claim(
 
 def claimed(folder: Path) -> Claim | None:
     """The claim of this process on a folder, if it has one."""
-    return _claims.get(folder.absolute())
+    return _claims.get(folder.resolve())
 
 
 def release_all() -> None:

@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAveragePrecision
 
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
-from zsl_lab.extraction.backbones import BaseNetwork
+from zsl_lab.extraction.backbones import AdaptedTensor, BaseNetwork
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ExportedNetwork, ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
@@ -94,7 +94,7 @@ class N3(ZeroShotMethod):
                 config.state_dropout,
             )
         self.adapter = ParameterAdapter(
-            base.tensors if config.adapt == "all" else (),
+            _adapted_tensors(config, base),
             base.feature_dim,
             config.hidden_dim,
             config.encoder_layers,
@@ -266,14 +266,17 @@ class N3(ZeroShotMethod):
             return ExportedNetwork(self.state_of(self.adapt(every)), self.base.description)
 
     def state_of(self, adaptation: Adaptation) -> dict[str, Tensor]:
-        """The adapted network with its classifier as a plain state dict, under torchvision's names.
+        """The adapted network with its classifier as a plain state dict.
 
-        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and
-        give the same logits for images in [0, 1] less the base network's ``mean``, divided by its
-        ``std``; by cosine, logits that rank classes alike. So does ``squeezenet1_1(num_classes=k)``
-        after ``classifier[2] = nn.Identity()``: torchvision's applies a ReLU there, before it
-        averages the logits over positions. With ``base.stages``, no network of torchvision can load
-        it: the classifier is for the averages of those stages, and its tensors are called
+        The names are those of torchvision, or of timm for EfficientNet-Lite.
+
+        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)``, and timm's
+        ``tf_efficientnet_lite0`` to ``2`` with ``num_classes=k``, load it and give the same logits
+        for images in [0, 1] less the base network's ``mean``, divided by its ``std``; by cosine,
+        logits that rank classes alike. So does ``squeezenet1_1(num_classes=k)`` after
+        ``classifier[2] = nn.Identity()``: torchvision's applies a ReLU there, before it averages
+        the logits over positions. With ``base.stages``, no network of these packages can load it:
+        the classifier is for the averages of those stages, and its tensors are called
         ``classifier.weight`` and ``classifier.bias``.
 
         Args:
@@ -540,13 +543,11 @@ class N3(ZeroShotMethod):
     def tensor_norms(self) -> list[TensorNorms]:
         """Norms of the tensors and their deltas for the unseen classes (Fig. 3), in order.
 
-        Those of batch norm, which is not adapted, have deltas of 0.
+        Those of batch norm have deltas of 0 where it is not adapted.
         """
         adaptation = self.adapt(self.unseen)
-        kinds: dict[str, str] = {tensor.name: tensor.kind for tensor in self.base.tensors}
-        for name, module in self.base.named_modules():
-            if isinstance(module, nn.BatchNorm2d):
-                kinds |= {f"{name}.weight": "batch norm", f"{name}.bias": "batch norm"}
+        tensors = (*self.base.tensors, *self.base.batch_norm_tensors)
+        kinds: dict[str, str] = {tensor.name: tensor.kind for tensor in tensors}
         # without adaptation there is the classifier alone
         given = self.base.named_parameters() if adaptation.deltas else ()
         norms = []
@@ -560,6 +561,15 @@ class N3(ZeroShotMethod):
             *norms,
             TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm())),
         ]
+
+
+def _adapted_tensors(config: N3Config, base: BaseNetwork) -> tuple[AdaptedTensor, ...]:
+    """The tensors of the base network that get a delta."""
+    if config.adapt == "classifier":
+        return ()
+    if config.adapt == "all":
+        return base.tensors
+    return (*base.tensors, *base.batch_norm_tensors)
 
 
 def _seen_texts(classes: ClassSpace) -> list[str]:

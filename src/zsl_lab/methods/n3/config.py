@@ -31,7 +31,7 @@ class N3Config(GradientMethodConfig):
     mu: float
     hidden_dim: Width
     heads: int = Field(ge=1)
-    pool: Literal["attention", "mean"]
+    pool: Literal["attention", "mean", "paragraph_means"]
     pool_noise: float = Field(ge=0)
     sem_layers: int = Field(ge=0)
     encoder_layers: int = Field(ge=0)

@@ -29,10 +29,11 @@ from zsl_lab.methods.n3.generator import (
     SemanticEncoder,
     mean_state,
 )
+from zsl_lab.methods.n3.paragraphs import encode_descriptions
 from zsl_lab.methods.n3.plots import TensorNorms
 from zsl_lab.metrics import PerClassAccuracy
 from zsl_lab.nn.whitening import within_class_whitening
-from zsl_lab.text import CONFIGURATION, TokenStates, encode
+from zsl_lab.text import CONFIGURATION, TokenStates
 
 #: training images that features are measured on, evenly spaced where there are more
 MEASURED_IMAGES = 4096
@@ -62,7 +63,8 @@ class N3(ZeroShotMethod):
     Args:
         config: See :class:`N3Config`.
         base: The network that is adapted.
-        text: Token states of the classes' descriptions, row ``c`` for class position ``c``.
+        text: Token states of the classes' descriptions, row ``c`` for class position ``c``, as
+            :func:`encode_descriptions` gives them.
         classes: The classes and which of them are seen.
     """
 
@@ -81,7 +83,7 @@ class N3(ZeroShotMethod):
         self.states: Tensor
         self.token_mask: Tensor
         self.semantic_encoder: SemanticEncoder | MeanEncoder
-        if config.pool == "mean":
+        if config.pool != "attention":
             seen_mean = mean_state(self.states, self.token_mask)[self.seen_mask].mean(0)
             self.semantic_encoder = MeanEncoder(seen_mean, config.hidden_dim, config.pool_noise)
         else:
@@ -164,8 +166,8 @@ class N3(ZeroShotMethod):
         ``load`` says whether to read the initial weights of the base network.
         """
         assert isinstance(config, N3Config)
-        states = encode(
-            config.text,
+        states = encode_descriptions(
+            config,
             classes.descriptions,
             cache_dir,
             fit_on=_seen_texts(classes),
@@ -176,12 +178,13 @@ class N3(ZeroShotMethod):
     def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
         """Encode the descriptions of other classes, as those of the training classes were."""
         super().set_classes(classes, cache_dir=cache_dir)
-        text = encode(
-            self.config.text,
+        text = encode_descriptions(
+            self.config,
             classes.descriptions,
             cache_dir,
             fit_on=self._seen_texts,
             terms=_OF_CHECKPOINT,
+            expected=self.states.shape[1],
         )
         self.states = torch.from_numpy(text.states).to(self.device)
         self.token_mask = torch.from_numpy(text.mask).to(self.device)
@@ -213,7 +216,7 @@ class N3(ZeroShotMethod):
         mask = self.token_mask[classes]
         if self.training and self.config.word_dropout:
             kept = torch.rand(mask.shape, device=mask.device) >= self.config.word_dropout
-            kept[:, 0] = True  # a text never loses all its words
+            kept[..., 0] = True  # a text never loses all its words
             mask = mask & kept
         embeddings = self.semantic_encoder(self.states[classes], mask)
         adaptation: Adaptation = self.adapter(embeddings)

@@ -19,18 +19,19 @@ from zsl_lab.extraction.weights import Terms, import_package, misfit, read_state
 
 @dataclass(frozen=True)
 class AdaptedTensor:
-    """Description of a weight tensor of a network that a method may replace.
+    """Description of a tensor of a network that a method may replace.
 
     Attributes:
         name: Its name in the network's state dict, for ``functional_call``.
         kind: The type of its layer.
-        filters: Number K of the layer's output filters: the rows of the tensor.
-        size: Number of weights of a filter, ``C * kh * kw``.
-        shape: The tensor's shape, ``[K, C, kh, kw]`` or ``[K, C]``.
+        filters: Number K of the layer's output filters, the rows of the tensor; of batch norm, its
+            channels.
+        size: Number of weights of a filter, ``C * kh * kw``; 1 for batch norm.
+        shape: The tensor's shape, ``[K, C, kh, kw]``, ``[K, C]`` or, of batch norm, ``[K]``.
     """
 
     name: str
-    kind: Literal["conv", "linear"]
+    kind: Literal["conv", "linear", "batch norm"]
     filters: int
     size: int
     shape: tuple[int, ...]
@@ -122,8 +123,9 @@ STAGES: dict[str, dict[str, int]] = {
 class BaseNetwork(nn.Module):
     """A convolutional backbone: takes images and returns features averaged over the image.
 
-    The weight of every convolution can be replaced through ``functional_call``. The state dict has
-    torchvision's names, without the classifier. Batch norm is always in evaluation mode.
+    The weight of every convolution, and the weight and bias of every batch norm, can be replaced
+    through ``functional_call``. The state dict has the names of the package that the layers come
+    from, without the classifier. Batch norm is always in evaluation mode.
 
     Args:
         name: The network's name, for messages.
@@ -142,7 +144,9 @@ class BaseNetwork(nn.Module):
         feature_dim: F, the dimension of the features.
         weights_file: The file that the weights were read from; None for none.
         reads_last: Whether the features are the input of the network's own classifier.
-        tensors: The weights that can be replaced.
+        tensors: The weights of convolutions and linear layers up to the last selected stage, in the
+            order in which they are applied.
+        batch_norm_tensors: The weights and biases of batch norm there.
         half_precision: Whether features are extracted in half precision on a GPU.
     """
 
@@ -172,8 +176,12 @@ class BaseNetwork(nn.Module):
         self.min_size = min_size
         for part, layer in layers.items():
             self.add_module(part, layer)
-        self.tensors = tuple(
+        replaceable = [
             tensor for part, layer in self._applied() for tensor in _adapted_tensors(part, layer)
+        ]
+        self.tensors = tuple(tensor for tensor in replaceable if tensor.kind != "batch norm")
+        self.batch_norm_tensors = tuple(
+            tensor for tensor in replaceable if tensor.kind == "batch norm"
         )
         # constants of the architecture, not stored in a state dict
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
@@ -247,7 +255,7 @@ class BaseNetwork(nn.Module):
     def classifier_state(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
         """The state dict of a classifier of these features.
 
-        It has torchvision's names if these are the features of the network's own classifier.
+        It has the names of the network's own package if these are the features of its classifier.
 
         Args:
             weight: A row for each of k classes, ``[k, F]``.
@@ -324,13 +332,19 @@ def _without_classifier(
 
 
 def _adapted_tensors(part: str, layer: nn.Module) -> list[AdaptedTensor]:
-    """The weights of convolutions and linear layers in a part of a network, from its input on."""
+    """The tensors of a part of a network that can be replaced, from its input on."""
     found = []
     for name, module in layer.named_modules(prefix=part):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             shape = tuple(module.weight.shape)
             kind: Literal["conv", "linear"] = "conv" if isinstance(module, nn.Conv2d) else "linear"
             found.append(AdaptedTensor(f"{name}.weight", kind, shape[0], prod(shape[1:]), shape))
+        elif isinstance(module, nn.BatchNorm2d):
+            channels = module.num_features
+            found += [
+                AdaptedTensor(f"{name}.{tensor}", "batch norm", channels, 1, (channels,))
+                for tensor in ("weight", "bias")
+            ]
     return found
 
 

@@ -102,16 +102,36 @@ def build_timm_network(
     model = _create(timm, name, facts, image_size, terms)
     network = PooledNetwork(name, model, preparation)
     measure(network, image_size, facts.input_size[-1], terms)
-    if weights == RANDOM:
-        return network
-    if weights == IMAGENET:
-        path, origin = _downloaded(name, facts, terms), f"{terms.weights}{IMAGENET}"
-    else:
-        path = Path(weights).expanduser()
-        origin = f"{terms.weights}{path}"
-    _load(model, name, facts, read_state_dict(path, name, terms), origin, terms)
-    network.weights_file = path
+    if weights != RANDOM:
+        network.weights_file = _load_weights(model, name, name, facts, weights, terms)
     return network
+
+
+def build_timm_model(
+    name: str, called: str, weights: str | None, terms: Terms
+) -> tuple[nn.Module, Path | None]:
+    """Make a network of timm without its classifier, in evaluation mode.
+
+    Args:
+        name: Its name in timm, with :data:`TIMM_PREFIX`.
+        called: Its name in messages.
+        weights: ``imagenet`` or the file of a state dict, as in :func:`build_timm_network`; None
+            for random weights.
+        terms: Words for messages.
+
+    Returns:
+        The network and the file of its weights.
+
+    Raises:
+        ConfigError: If timm is missing, or its weights cannot be downloaded.
+        CheckpointError: If the weights' file is missing, damaged or of another network.
+    """
+    timm = _import_timm(called, terms)
+    facts = _facts(timm, name, terms)
+    model = _create(timm, name, facts, facts.input_size[-1], terms)
+    if weights is None:
+        return model, None
+    return model, _load_weights(model, name, called, facts, weights, terms)
 
 
 def _import_timm(name: str, terms: Terms) -> Any:
@@ -149,6 +169,19 @@ def _create(timm: Any, name: str, facts: Any, image_size: int, terms: Terms) -> 
 
 # ------------------------------------------------------------------------------------------------
 # weights
+
+
+def _load_weights(
+    model: nn.Module, name: str, called: str, facts: Any, weights: str, terms: Terms
+) -> Path:
+    """Read a network's weights from timm's own file or the user's, which is returned."""
+    if weights == IMAGENET:
+        path, origin = _downloaded(name, facts, terms), f"{terms.weights}{IMAGENET}"
+    else:
+        path = Path(weights).expanduser()
+        origin = f"{terms.weights}{path}"
+    _load(model, called, facts, read_state_dict(path, called, terms), origin, terms)
+    return path
 
 
 def _downloaded(name: str, facts: Any, terms: Terms) -> Path:

@@ -151,7 +151,11 @@ def test_the_published_schedules_of_sgal(
 def test_every_file_is_valid_for_its_method(group: str) -> None:
     for name in settings_files.names(group):
         method = max((m for m in ENTRIES if name == m or name.startswith(f"{m}_")), key=len)
-        dataset = name.removeprefix(method).removeprefix("_") or "digits"
+        rest = name.removeprefix(method).removeprefix("_") or "digits"
+        # a name may go on after that of the dataset: n3_flowers_lite2
+        dataset = max(
+            (d for d in settings_files.names("dataset") if f"{rest}_".startswith(f"{d}_")), key=len
+        )
         found = settings_files.find(name, group)
         assert found is not None
         # the classifier that a method's yaml names has keys of its own

@@ -1,4 +1,4 @@
-"""The network that N3 adapts: one of torchvision, or a small one that is trained in the run."""
+"""The network that N3 adapts: a pretrained one, or a small one that is trained in the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from zsl_lab.errors import ConfigError, quoted
-from zsl_lab.extraction.backbones import ARCHITECTURES, BaseNetwork, build_network
+from zsl_lab.extraction import efficientnet_lite
+from zsl_lab.extraction.backbones import BaseNetwork, build_network
 from zsl_lab.extraction.weights import Terms
 from zsl_lab.methods.n3.base_config import RANDOM, SMALL_CNN_STAGES, BaseConfig, Name
 
@@ -30,19 +31,19 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
 
     Args:
         config: Which network, with which weights.
-        channels: Channels of the images: 1 or 3 for a network of torchvision, any number for
+        channels: Channels of the images: 1 or 3 for a pretrained network, any number for
             ``small_cnn``.
         load: Whether to load the weights; False if those of a checkpoint will be loaded, and
             ``config.weights`` may be None.
 
     Raises:
-        ConfigError: torchvision or the weights are missing, the weights cannot be downloaded, or
-            the channels do not fit.
+        ConfigError: torchvision, timm or the weights are missing, the weights cannot be downloaded,
+            or the channels do not fit.
         CheckpointError: The weights' file is missing, damaged or of another network.
     """
     if config.name == "small_cnn":
         if config.weights is not None:
-            others = [name for name in _TERMS.networks if name in ARCHITECTURES]
+            others = [name for name in _TERMS.networks if name != "small_cnn"]
             raise ConfigError(
                 f"{quoted(_KEY, config.weights)}: method.base.name=small_cnn takes no weights, it "
                 f"is trained in the run. Set {_KEY}=null, or method.base.name to a network that "
@@ -60,7 +61,12 @@ def build_base_network(config: BaseConfig, channels: int, *, load: bool = True) 
             f"{_TERMS.own}."
         )
     weights = config.weights if load and config.weights != RANDOM else None
-    network = build_network(config.name, weights, _TERMS, config.stages)
+    build = (
+        efficientnet_lite.build_network
+        if config.name in efficientnet_lite.STAGES
+        else build_network
+    )
+    network = build(config.name, weights, _TERMS, config.stages)
     if load and config.weights == RANDOM:
         _draw_weights(network)
     return network

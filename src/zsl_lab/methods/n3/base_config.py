@@ -10,7 +10,17 @@ from zsl_lab.keys import Place
 
 #: the choice of random weights, which need no file; for trying out only
 RANDOM = "random"
-Name = Literal["resnet18", "squeezenet1_1", "googlenet", "small_cnn"]
+Name = Literal[
+    "resnet18",
+    "squeezenet1_1",
+    "googlenet",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "small_cnn",
+]
+#: the networks that have no batch norm, which could be adapted
+WITHOUT_BATCH_NORM = ("squeezenet1_1", "small_cnn")
 #: the layers of small_cnn that end a stage, and their channels
 SMALL_CNN_STAGES = {"relu1": 16, "relu3": 64}
 
@@ -20,10 +30,10 @@ class BaseConfig(BaseModel):
 
     Attributes:
         name: The network.
-        weights: ``imagenet`` (torchvision downloads them), ``random`` (always the same ones, to try
-            out a network without its weights), the file of a state dict (a relative
-            path starts at the working folder), or None: not given. ``small_cnn`` takes None only,
-            it is trained in the run.
+        weights: ``imagenet`` (torchvision downloads them, or timm those of EfficientNet-Lite),
+            ``random`` (always the same ones, to try out a network without its weights), the file
+            of a state dict (a relative path starts at the working folder), or None: not given.
+            ``small_cnn`` takes None only, it is trained in the run.
         stages: Numbers, counted from the input, of the stages whose outputs are averaged over the
             image and concatenated to the features. A stage is the layers between two reductions of
             the image's size. None is the last stage, the input of the network's own classifier.
@@ -39,9 +49,10 @@ class BaseConfig(BaseModel):
     def _check_stages(self) -> BaseConfig:
         if self.stages is None:
             return self
-        from zsl_lab.extraction.backbones import STAGES  # it needs torch
+        from zsl_lab.extraction import backbones, efficientnet_lite  # they need torch
 
-        count = len(STAGES.get(self.name, SMALL_CNN_STAGES))
+        known = {**backbones.STAGES, **efficientnet_lite.STAGES, "small_cnn": SMALL_CNN_STAGES}
+        count = len(known[self.name])
         if (
             not self.stages
             or self.stages != sorted(set(self.stages))

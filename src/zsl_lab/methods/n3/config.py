@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from zsl_lab.methods.config import GradientMethodConfig, Takes, Width
-from zsl_lab.methods.n3.base_config import BaseConfig
+from zsl_lab.methods.n3.base_config import WITHOUT_BATCH_NORM, BaseConfig
 from zsl_lab.text import TextConfig, check_encoder
 
 
@@ -26,12 +26,12 @@ class N3Config(GradientMethodConfig):
     base: BaseConfig
     base_steps: int = Field(ge=0)
     base_learning_rate: float = Field(gt=0)
-    adapt: Literal["all", "classifier"]
+    adapt: Literal["all", "all_with_batch_norm", "classifier"]
     gamma: float
     mu: float
     hidden_dim: Width
     heads: int = Field(ge=1)
-    pool: Literal["attention", "mean"]
+    pool: Literal["attention", "mean", "paragraph_means"]
     pool_noise: float = Field(ge=0)
     sem_layers: int = Field(ge=0)
     encoder_layers: int = Field(ge=0)
@@ -62,6 +62,11 @@ class N3Config(GradientMethodConfig):
                 "base.name=small_cnn has no pretrained weights: set method.base_steps above 0, "
                 "which trains it on the seen classes, or choose another network with "
                 "method.base.name and method.base.weights"
+            )
+        if self.adapt == "all_with_batch_norm" and self.base.name in WITHOUT_BATCH_NORM:
+            raise ValueError(
+                f"found adapt=all_with_batch_norm, but base.name={self.base.name} has no batch "
+                "norm; set method.adapt=all, or choose another network with method.base.name"
             )
         if self.hidden_dim % self.heads:
             raise ValueError(

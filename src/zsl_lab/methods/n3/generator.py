@@ -79,10 +79,12 @@ class MeanEncoder(nn.Module):
     """Replaces SEM: the direction from the seen classes' mean state to a description's mean.
 
     With few classes it overfits less than SEM; with noise, training a linear generator on it
-    amounts to ridge regression.
+    amounts to ridge regression. The directions of several paragraphs are put side by side, each
+    with the same length.
 
     Args:
-        seen_mean: Average of the seen classes' mean states, ``[E]``; stored with the weights.
+        seen_mean: Average of the seen classes' mean states, ``[E]``, or ``[P, E]`` for P
+            paragraphs; stored with the weights.
         hidden_dim: Width of the class embedding.
         noise: Standard deviation of the noise that training adds to each number of the direction;
             the root mean square of these numbers is 1.
@@ -93,13 +95,20 @@ class MeanEncoder(nn.Module):
         self._noise = noise
         self.register_buffer("seen_mean", seen_mean)
         self.seen_mean: Tensor
-        self.projection = nn.Linear(len(seen_mean), hidden_dim)
+        self.projection = nn.Linear(seen_mean.numel(), hidden_dim)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Embed descriptions one by one; see :meth:`SemanticEncoder.forward`."""
-        direction = (
-            normalize(mean_state(states, mask) - self.seen_mean, dim=1) * states.shape[2] ** 0.5
-        )
+        """Embed descriptions one by one; see :meth:`SemanticEncoder.forward`.
+
+        Args:
+            states: Token states, ``[k, T, E]``, or ``[k, P, T, E]`` for P paragraphs.
+            mask: True where there is a token, bool, without the last dimension of ``states``.
+
+        Returns:
+            ``[k, hidden_dim]``.
+        """
+        away = mean_state(states, mask) - self.seen_mean
+        direction = (normalize(away, dim=-1) * states.shape[-1] ** 0.5).flatten(1)
         if self.training:
             direction = direction + self._noise * torch.randn_like(direction)
         embedding: Tensor = self.projection(direction)
@@ -107,12 +116,9 @@ class MeanEncoder(nn.Module):
 
 
 def mean_state(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean over a description's tokens, ``[k, T, E]`` to ``[k, E]``.
-
-    ``mask`` as in :meth:`SemanticEncoder.forward`.
-    """
+    """Mean over tokens, ``[..., T, E]`` to ``[..., E]``; ``mask`` is ``[..., T]``."""
     counted = mask.unsqueeze(-1).to(states.dtype)
-    return (states * counted).sum(1) / counted.sum(1)
+    return (states * counted).sum(-2) / counted.sum(-2)
 
 
 class ParameterAdapter(nn.Module):

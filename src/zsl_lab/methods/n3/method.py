@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAveragePrecision
 
 from zsl_lab.data.batches.base import Batch, ClassSpace, PhaseDataModule
 from zsl_lab.data.batches.images import ImageDataModule
-from zsl_lab.extraction.backbones import BaseNetwork
+from zsl_lab.extraction.backbones import AdaptedTensor, BaseNetwork
 from zsl_lab.hardware import distributed
 from zsl_lab.methods.base import ExportedNetwork, ZeroShotMethod
 from zsl_lab.methods.config import MethodConfig
@@ -29,10 +29,11 @@ from zsl_lab.methods.n3.generator import (
     SemanticEncoder,
     mean_state,
 )
+from zsl_lab.methods.n3.paragraphs import encode_descriptions
 from zsl_lab.methods.n3.plots import TensorNorms
 from zsl_lab.metrics import PerClassAccuracy
 from zsl_lab.nn.whitening import within_class_whitening
-from zsl_lab.text import CONFIGURATION, TokenStates, encode
+from zsl_lab.text import CONFIGURATION, TokenStates
 
 #: training images that features are measured on, evenly spaced where there are more
 MEASURED_IMAGES = 4096
@@ -62,7 +63,8 @@ class N3(ZeroShotMethod):
     Args:
         config: See :class:`N3Config`.
         base: The network that is adapted.
-        text: Token states of the classes' descriptions, row ``c`` for class position ``c``.
+        text: Token states of the classes' descriptions, row ``c`` for class position ``c``, as
+            :func:`encode_descriptions` gives them.
         classes: The classes and which of them are seen.
     """
 
@@ -81,7 +83,7 @@ class N3(ZeroShotMethod):
         self.states: Tensor
         self.token_mask: Tensor
         self.semantic_encoder: SemanticEncoder | MeanEncoder
-        if config.pool == "mean":
+        if config.pool != "attention":
             seen_mean = mean_state(self.states, self.token_mask)[self.seen_mask].mean(0)
             self.semantic_encoder = MeanEncoder(seen_mean, config.hidden_dim, config.pool_noise)
         else:
@@ -94,7 +96,7 @@ class N3(ZeroShotMethod):
                 config.state_dropout,
             )
         self.adapter = ParameterAdapter(
-            base.tensors if config.adapt == "all" else (),
+            _adapted_tensors(config, base),
             base.feature_dim,
             config.hidden_dim,
             config.encoder_layers,
@@ -164,8 +166,8 @@ class N3(ZeroShotMethod):
         ``load`` says whether to read the initial weights of the base network.
         """
         assert isinstance(config, N3Config)
-        states = encode(
-            config.text,
+        states = encode_descriptions(
+            config,
             classes.descriptions,
             cache_dir,
             fit_on=_seen_texts(classes),
@@ -176,12 +178,13 @@ class N3(ZeroShotMethod):
     def set_classes(self, classes: ClassSpace, *, cache_dir: Path | None = None) -> None:
         """Encode the descriptions of other classes, as those of the training classes were."""
         super().set_classes(classes, cache_dir=cache_dir)
-        text = encode(
-            self.config.text,
+        text = encode_descriptions(
+            self.config,
             classes.descriptions,
             cache_dir,
             fit_on=self._seen_texts,
             terms=_OF_CHECKPOINT,
+            expected=self.states.shape[1],
         )
         self.states = torch.from_numpy(text.states).to(self.device)
         self.token_mask = torch.from_numpy(text.mask).to(self.device)
@@ -213,7 +216,7 @@ class N3(ZeroShotMethod):
         mask = self.token_mask[classes]
         if self.training and self.config.word_dropout:
             kept = torch.rand(mask.shape, device=mask.device) >= self.config.word_dropout
-            kept[:, 0] = True  # a text never loses all its words
+            kept[..., 0] = True  # a text never loses all its words
             mask = mask & kept
         embeddings = self.semantic_encoder(self.states[classes], mask)
         adaptation: Adaptation = self.adapter(embeddings)
@@ -266,14 +269,17 @@ class N3(ZeroShotMethod):
             return ExportedNetwork(self.state_of(self.adapt(every)), self.base.description)
 
     def state_of(self, adaptation: Adaptation) -> dict[str, Tensor]:
-        """The adapted network with its classifier as a plain state dict, under torchvision's names.
+        """The adapted network with its classifier as a plain state dict.
 
-        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)`` load it and
-        give the same logits for images in [0, 1] less the base network's ``mean``, divided by its
-        ``std``; by cosine, logits that rank classes alike. So does ``squeezenet1_1(num_classes=k)``
-        after ``classifier[2] = nn.Identity()``: torchvision's applies a ReLU there, before it
-        averages the logits over positions. With ``base.stages``, no network of torchvision can load
-        it: the classifier is for the averages of those stages, and its tensors are called
+        The names are those of torchvision, or of timm for EfficientNet-Lite.
+
+        ``resnet18(num_classes=k)`` and ``googlenet(num_classes=k, aux_logits=False)``, and timm's
+        ``tf_efficientnet_lite0`` to ``2`` with ``num_classes=k``, load it and give the same logits
+        for images in [0, 1] less the base network's ``mean``, divided by its ``std``; by cosine,
+        logits that rank classes alike. So does ``squeezenet1_1(num_classes=k)`` after
+        ``classifier[2] = nn.Identity()``: torchvision's applies a ReLU there, before it averages
+        the logits over positions. With ``base.stages``, no network of these packages can load it:
+        the classifier is for the averages of those stages, and its tensors are called
         ``classifier.weight`` and ``classifier.bias``.
 
         Args:
@@ -540,13 +546,11 @@ class N3(ZeroShotMethod):
     def tensor_norms(self) -> list[TensorNorms]:
         """Norms of the tensors and their deltas for the unseen classes (Fig. 3), in order.
 
-        Those of batch norm, which is not adapted, have deltas of 0.
+        Those of batch norm have deltas of 0 where it is not adapted.
         """
         adaptation = self.adapt(self.unseen)
-        kinds: dict[str, str] = {tensor.name: tensor.kind for tensor in self.base.tensors}
-        for name, module in self.base.named_modules():
-            if isinstance(module, nn.BatchNorm2d):
-                kinds |= {f"{name}.weight": "batch norm", f"{name}.bias": "batch norm"}
+        tensors = (*self.base.tensors, *self.base.batch_norm_tensors)
+        kinds: dict[str, str] = {tensor.name: tensor.kind for tensor in tensors}
         # without adaptation there is the classifier alone
         given = self.base.named_parameters() if adaptation.deltas else ()
         norms = []
@@ -560,6 +564,15 @@ class N3(ZeroShotMethod):
             *norms,
             TensorNorms("classifier", "linear", 0.0, float(self._classifier(adaptation)[0].norm())),
         ]
+
+
+def _adapted_tensors(config: N3Config, base: BaseNetwork) -> tuple[AdaptedTensor, ...]:
+    """The tensors of the base network that get a delta."""
+    if config.adapt == "classifier":
+        return ()
+    if config.adapt == "all":
+        return base.tensors
+    return (*base.tensors, *base.batch_norm_tensors)
 
 
 def _seen_texts(classes: ClassSpace) -> list[str]:

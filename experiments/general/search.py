@@ -24,6 +24,7 @@ from typing import Any
 import optuna
 from omegaconf import DictConfig
 
+from zsl_lab.cli import overrides as command
 from zsl_lab.cli import settings, tune
 from zsl_lab.console.messages import say
 from zsl_lab.hardware.trainer import find_hardware
@@ -88,7 +89,7 @@ def composed(names: list[str], draws: int, overrides: list[str]) -> dict[str, Di
     with tune._hydra(None):
         for name in names:
             arguments = [*own, f"selection.draws={draws}", *BENCHMARKS[name], *overrides]
-            prepared = tune.command.prepare(arguments)
+            prepared = command.prepare(arguments)
             _, found[name] = tune._composed(settings.choose(prepared))
     return found
 
@@ -117,11 +118,22 @@ def search(arguments: argparse.Namespace) -> None:
                 if present is None:
                     say("The present settings lie outside the space: no trial has them.")
                 else:
-                    study.enqueue_trial(present)
+                    for values in [{}, *_first(arguments.first)]:
+                        study.enqueue_trial({**present, **_parameters(space, values)})
         made = JointSearch(study, space, whole, hardware, folder)
         object.__setattr__(made, "jobs", jobs)  # the parent is a frozen dataclass
         made.run(budget)
     show(study, folder)
+
+
+def _first(path: Path | None) -> list[dict[str, Any]]:
+    """Settings to try before others, each a mapping from dotted keys to values."""
+    return json.loads(path.read_text()) if path else []
+
+
+def _parameters(space: Space, values: dict[str, Any]) -> dict[str, Any]:
+    listed = {key for key, domain in space.keys.items() if isinstance(domain, list)}
+    return {key: json.dumps(value) if key in listed else value for key, value in values.items()}
 
 
 def show(study: optuna.Study, folder: Path) -> None:
@@ -130,7 +142,7 @@ def show(study: optuna.Study, folder: Path) -> None:
     summary.print_table(study, study.study_name, summary.importances(study))
     for trial in complete(study)[:8]:
         values = {name: round(value, 1) for name, value in trial.user_attrs[VALUES].items()}
-        print(f"trial {trial.number}: {trial.value:.2f} {json.dumps(values)}")  # noqa: T201
+        print(f"trial {trial.number}: {trial.value:.2f} {json.dumps(values)}")
     say(f"trials: {summary.outcome(study)}", error=False)
 
 
@@ -143,6 +155,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--draws", type=int, default=2, help="of each benchmark")
     parser.add_argument("--space", type=Path, help="default: conf/search/METHOD.yaml")
+    parser.add_argument("--first", type=Path, help="JSON: a list of settings to try before others")
     parser.add_argument("--benchmarks", default=",".join(BENCHMARKS))
     search(parser.parse_intermixed_args())
 

@@ -117,9 +117,8 @@ def search(arguments: argparse.Namespace) -> None:
                 present = space.present(first)
                 if present is None:
                     say("The present settings lie outside the space: no trial has them.")
-                else:
-                    for values in [{}, *_first(arguments.first)]:
-                        study.enqueue_trial({**present, **_parameters(space, values)})
+                for values in [*([{}] if present is not None else []), *_first(arguments.first)]:
+                    study.enqueue_trial({**(present or {}), **_parameters(space, values)})
         made = JointSearch(study, space, whole, hardware, folder)
         object.__setattr__(made, "jobs", jobs)  # the parent is a frozen dataclass
         made.run(budget)

@@ -111,7 +111,12 @@ def test_a_key_that_holds_where_another_is_null_makes_it_null() -> None:
         (["settings=general"], "general", "mmvae", "mmvae (general settings"),
         (["settings=none"], "none", None, "those of conf/method/mmvae.yaml (settings=none)"),
         (["tuned=none"], "none", None, "those of conf/method/mmvae.yaml"),
-        (["tuned=mmvae_flo_for_sgal"], "file", "mmvae_flo_for_sgal", "mmvae_flo_for_sgal (from a file)"),
+        (
+            ["tuned=mmvae_flo_for_sgal"],
+            "file",
+            "mmvae_flo_for_sgal",
+            "mmvae_flo_for_sgal (from a file)",
+        ),
     ],
 )
 def test_a_run_says_which_settings_it_took(

@@ -188,11 +188,12 @@ def test_settings_are_taken_where_they_fit_or_the_command_says(arguments: list[s
     ("arguments", "added"),
     [
         ([FLO], "tuned=sgal"),
-        (["method=mmvae", FLO], "tuned=mmvae"),
+        (["method=vzsl", FLO], "tuned=vzsl"),
         (["method=aspn", FLO, "dataset.features=res101"], "tuned=aspn"),
         (["method=eszsl", FLO], "tuned=eszsl"),
         (["method=sgal,mmvae", FLO], "settings=general"),
         (["method=sgal,eszsl", FLO], "settings=general"),
+        (["method=sgal,exem", FLO], "settings=general"),  # exem has no others
         ([FLO, "dataset.features=res101,googlenet"], "tuned=sgal"),
         (["method=sgal_dropout", FLO, "settings=best"], "tuned=sgal_dropout"),
     ],

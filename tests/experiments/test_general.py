@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "experiments" / "general" / "search.py"
-SPACE = "method.latent_dim: {low: 8, high: 128}\nmethod.encoder_hidden: [[512], [16]]\n"
+SPACE = "method.latent_dim: {low: 8, high: 128}\nmethod.encoder_hidden: [[1024], [16]]\n"
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_a_trial_is_the_geometric_mean_of_two_benchmarks_and_given_settings_come
     )
     with (tmp_path / "study" / "trials.csv").open() as file:
         present, given = list(csv.DictReader(file))
-    assert (present["method.latent_dim"], present["method.encoder_hidden"]) == ("64", "[512]")
+    assert (present["method.latent_dim"], present["method.encoder_hidden"]) == ("43", "[1024]")
     assert (given["method.latent_dim"], given["method.encoder_hidden"]) == ("9", "[16]")
     line = next(line for line in done.stdout.splitlines() if line.startswith("trial 1:"))
     values = json.loads(line[line.index("{") :])

@@ -128,11 +128,11 @@ def test_a_study_leaves_a_table_figures_and_settings_that_runs_take(
 def test_the_first_trial_is_the_settings_that_the_study_begins_with(
     command: Tune, studies: Path, space: Path, trials: Trials
 ) -> None:
-    space.write_text(SPACE.replace("high: 3}", "high: 30}").replace("[0.01, 0.1]", "[0.01, 0.5]"))
+    space.write_text(SPACE.replace("high: 3}", "high: 30}").replace("[0.01, 0.1]", "[0.005, 0.5]"))
     command("trials=1", "method.epochs=2")
     (trial,) = study_of(studies / NAME).trials
     assert trial.params["method.epochs"] == 2
-    assert trial.params["method.gamma"] == "0.01"
+    assert trial.params["method.gamma"] == "0.005"
 
 
 def test_the_objective_is_the_mean_over_the_draws(

@@ -44,7 +44,7 @@ def test_values_lie_where_the_space_says(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_configuration_itself_is_a_trial_where_it_lies_in_the_space(tmp_path: Path) -> None:
     cfg = composed(tmp_path, "method=mmvae", "settings=general")
-    text = "method.gamma: {low: 0.001, high: 1.0}\nmethod.encoder_hidden: [[256], [512]]\n"
+    text = "method.gamma: {low: 0.001, high: 1.0}\nmethod.encoder_hidden: [[256], [1024]]\n"
     space = spaces.read("mmvae", written(tmp_path, text))
     parameters = space.present(cfg)
     assert parameters is not None

@@ -89,29 +89,31 @@ def _chosen(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
 
 def _fitting(arguments: list[str], given: Mapping[str, Any]) -> list[str]:
     """Choose other settings if those for method and dataset were found for other features."""
-    others: list[tuple[str, SettingsFile | None]] = []
+    chosen: list[tuple[str, str]] = []
+    others: list[str] = []
     clauses: list[str] = []
-    jobs = list(_jobs(given))
-    for method, dataset, values in jobs:
+    for method, dataset, values in _jobs(given):
         named = settings_files.best(method, dataset)
         found = settings_files.best(method, dataset, values)
+        chosen.append((method, _name(found)))
         if _name(named) != _name(found):
-            others.append((method, found))
+            others.append(_name(found))
             known = {**settings_files.dataset_values(dataset), **values}
             clauses.append((named.mismatch(known) if named else None) or "")
     if not others:
         return arguments
-    names = {_name(found) for _, found in others}
-    general = all(_name(found) in (NONE, method) for method, found in others)
+    names = {name for _, name in chosen}
+    general = all(name in (NONE, method) for method, name in chosen)
     clause = next(filter(None, clauses), "")
-    if len(others) < len(jobs) or (len(names) > 1 and not general):
+    if len(names) > 1 and not general:
         raise ConfigError(
             f"{clause or 'some jobs of this sweep have settings of their own'}, and other jobs of "
             "this sweep take other settings. Sweep over them separately, or choose settings for "
             "every job: settings=general, settings=none or settings=FILE."
         )
     if clause:
-        what = "the values of the method's yaml" if names == {NONE} else ", ".join(sorted(names))
+        used = sorted(set(others))
+        what = "the values of the method's yaml" if used == [NONE] else ", ".join(used)
         say(f"Note: {clause}; settings used instead: {what}.")
     return _replaced(arguments, f"tuned={names.pop()}" if len(names) == 1 else "settings=general")
 

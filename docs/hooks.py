@@ -2,7 +2,7 @@
 
 The READMEs of experiments and methods, the notebooks, CONTRIBUTING.md and CHANGELOG.md become
 pages. Links between files, as they work in a checkout, become links between pages; a link to a file
-without a page becomes its name.
+without a page becomes its name. Pictures beside these READMEs are taken along.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
+_PICTURE = re.compile(r"(!\[[^\]]*\]\()([^)\s]+)(?=\))")
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -31,6 +32,13 @@ def _pages() -> dict[str, str]:
 
 
 PAGES = _pages()
+#: the pictures beside their sources: path in the repository to path in the site
+PICTURES = {
+    picture.relative_to(ROOT).as_posix(): f"{page.removesuffix('.md')}/{picture.name}"
+    for source, page in PAGES.items()
+    if source.endswith("README.md")
+    for picture in sorted((ROOT / source).parent.glob("*.png"))
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -51,6 +59,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages made from files outside ``docs``, and the notebooks."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+    for picture, made in PICTURES.items():
+        files.append(File.generated(config, made, abs_src_path=str(ROOT / picture)))
     for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         text = _markdown(json.loads(notebook.read_text()))
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
@@ -74,7 +84,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
                 return f"[{text}]({relative}{mark}{anchor})"
         return text if text.startswith("`") else f"`{target}`"
 
-    return _LINK.sub(changed, markdown)
+    def moved(picture: re.Match[str]) -> str:
+        made = PICTURES.get(
+            posixpath.normpath(posixpath.join(posixpath.dirname(source), picture[2]))
+        )
+        relative = made and posixpath.relpath(made, posixpath.dirname(here) or ".")
+        return f"{picture[1]}{relative or picture[2]}"
+
+    return _PICTURE.sub(moved, _LINK.sub(changed, markdown))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(
     tmp_path: Path,

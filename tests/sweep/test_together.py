@@ -15,7 +15,9 @@ __all__ = ["command", "real_command"]
 
 SWEEP = (
     *("-m", "method=sgal", *SHORT_SGAL, "selection.report_oracle=false", "method.steps=20"),
-    *("method.fine_tune_steps=20", "selection.check_every=10"),
+    *("method.fine_tune_steps=20", "selection.check_every=10", "method.learning_rate=0.001"),
+    *("method.latent_dim=64", "method.encoder_hidden=[512]", "method.decoder_hidden=[512]"),
+    *("method.kl_weight=3", "method.gamma=0.01", "method.fine_tune_batch_size=256"),
 )
 SWEPT = ("method.g=0.5,0.9", "method.fine_tune_learning_rate=0.0001,0.001", "seed=0,1")
 
